@@ -1,0 +1,1 @@
+"""Finds the holes in a VAE's prior and fills them."""

@@ -1,0 +1,24 @@
+"""Distributions that torch lacks. All are ``torch.distributions.Distribution`` objects; densities are in nats."""
+
+from priorwise.distributions.aggregate import AggregatePosterior
+from priorwise.distributions.bernoulli import IndependentBernoulli
+from priorwise.distributions.delta import Delta
+from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
+from priorwise.distributions.mixture import DiagonalGaussianMixture
+from priorwise.distributions.noise import from_noise, has_noise_form
+from priorwise.distributions.rows import UnflattenedRows
+from priorwise.distributions.tilted import Tilted, log_unnorm
+
+__all__ = [
+    "AggregatePosterior",
+    "Delta",
+    "DiagonalGaussianMixture",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "IndependentBernoulli",
+    "Tilted",
+    "UnflattenedRows",
+    "from_noise",
+    "has_noise_form",
+    "log_unnorm",
+]

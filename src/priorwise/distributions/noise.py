@@ -1,0 +1,57 @@
+"""Distributions that are a smooth image of standard normal noise, z = T(eps)."""
+
+import sys
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
+
+__all__ = ["from_noise", "has_noise_form"]
+
+
+def _is_zuko_flow(distribution: Distribution) -> bool:
+    """Whether it is zuko's flow; such an object can only exist once zuko was imported by somebody."""
+    zuko = sys.modules.get("zuko.distributions")
+    return zuko is not None and isinstance(distribution, zuko.NormalizingFlow)
+
+
+def _is_standard_normal(distribution: Distribution) -> bool:
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return type(distribution).__name__ in ("Normal", "DiagNormal") and bool(
+        (distribution.mean == 0).all() and (distribution.stddev == 1).all()
+    )
+
+
+def has_noise_form(distribution: Distribution) -> bool:
+    """Whether ``from_noise`` knows the map T of this distribution: Gaussians and flows over a Gaussian."""
+    if isinstance(distribution, Independent):
+        return has_noise_form(distribution.base_dist)
+    if isinstance(distribution, Normal):
+        return True
+    if isinstance(distribution, TransformedDistribution):
+        return has_noise_form(distribution.base_dist)
+    return _is_zuko_flow(distribution) and _is_standard_normal(distribution.base)
+
+
+def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
+    """The draw that belongs to the noise: z = T(eps), with eps ~ N(0, I) of shape ``(*sample, *batch, *event)``.
+
+    Raises:
+        TypeError: if the distribution has no such form.
+    """
+    if isinstance(distribution, Independent):
+        return from_noise(distribution.base_dist, eps)
+    if isinstance(distribution, Normal):
+        return torch.addcmul(distribution.loc, distribution.scale, eps)
+    if isinstance(distribution, TransformedDistribution):
+        z = from_noise(distribution.base_dist, eps)
+        for transform in distribution.transforms:
+            z = transform(z)
+        return z
+    if _is_zuko_flow(distribution):
+        return distribution.transform.inv(eps)  # type: ignore[attr-defined]
+    raise TypeError(
+        f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which is no smooth image of "
+        "normal noise."
+    )

@@ -1,0 +1,44 @@
+"""A distribution whose batch is one flat row dimension, seen with its true batch shape."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from priorwise.typing import Shape
+
+__all__ = ["UnflattenedRows"]
+
+
+class UnflattenedRows(Distribution):
+    """Undo the flattening that a network needed: rows back to ``(*batch)``.
+
+    Arguments:
+        rows: A distribution of batch shape ``(R,)``.
+        batch_shape: The batch shape whose sizes multiply to R.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(self, rows: Distribution, batch_shape: Shape) -> None:
+        self.rows = rows
+        super().__init__(torch.Size(batch_shape), rows.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The support of the rows."""
+        return self.rows.support
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, ``(*batch, *event)``."""
+        return self.rows.mean.unflatten(0, self.batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """``(*batch, *event) -> (*batch)``, in nats; ``value`` broadcasts."""
+        wide = value.expand(*self.batch_shape, *self.event_shape)
+        flat = wide.reshape(-1, *self.event_shape)
+        return self.rows.log_prob(flat).unflatten(0, self.batch_shape)
+
+    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+        """Draws, ``(*sample, *batch, *event)``."""
+        return self.rows.sample(torch.Size(sample_shape)).unflatten(len(sample_shape), self.batch_shape)

@@ -1,0 +1,88 @@
+"""The one formula behind NCP, LARS, SNIS, latent energies and VAEBM: a base that can be sampled, tilted by a network."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from priorwise.typing import LogTilt, Shape
+
+__all__ = ["Tilted", "log_unnorm"]
+
+
+class Tilted(Distribution):
+    r"""A base distribution times the exponential of a scalar function.
+
+    .. math:: p(z) = p_0(z) \, e^{t(z)} / Z, \qquad Z = \mathbb{E}_{p_0}[e^{t(z)}]
+
+    Normalised only with a ``log_norm``; exact sampling only by rejection, where the tilt is bounded. Draws come from a
+    sampler: ``priorwise.samplers.SIR``, ``Rejection`` or ``Langevin``.
+
+    References:
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equation 1.
+
+    Arguments:
+        base: The distribution that is tilted; batch shape ``(*batch)``, event shape ``(*event)``.
+        log_tilt: Maps ``(*sample, *batch, *event)`` to ``(*sample, *batch)``, in nats.
+        log_norm: log Z in nats where it is known, a number or a tensor that broadcasts with the batch shape.
+        log_bound: An upper bound of ``log_tilt`` where there is one; rejection sampling needs it.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+
+    def __init__(
+        self,
+        base: Distribution,
+        log_tilt: LogTilt,
+        log_norm: float | Tensor | None = None,
+        *,
+        log_bound: float | None = None,
+    ) -> None:
+        self.base = base
+        self.log_tilt = log_tilt
+        self.log_norm = log_norm
+        self.log_bound = log_bound
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The support of the base."""
+        return self.base.support
+
+    def expand(self, batch_shape: Shape, _instance: None = None) -> "Tilted":
+        """The same distribution with a larger batch shape; the tilt is expected to broadcast."""
+        return Tilted(
+            self.base.expand(torch.Size(batch_shape)), self.log_tilt, self.log_norm, log_bound=self.log_bound
+        )
+
+    def log_unnorm(self, z: Tensor) -> Tensor:
+        """``log p_0(z) + t(z)``, the log density without its normaliser, in nats."""
+        return self.base.log_prob(z) + self.log_tilt(z)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """The normalised log density in nats.
+
+        Raises:
+            ValueError: while ``log_norm`` is unknown.
+        """
+        if self.log_norm is None:
+            raise ValueError(
+                "expected a `log_norm` for a normalised density; got None. Estimate it with "
+                "priorwise.estimators.log_norm(...), or use `log_unnorm`."
+            )
+        return self.log_unnorm(z) - self.log_norm
+
+    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+        """Refuse: a tilted distribution has no sampler of its own."""
+        raise ValueError(
+            "a Tilted distribution does not sample by itself; call a sampler with it: priorwise.samplers.SIR, "
+            "Rejection (exact, needs a bounded tilt) or Langevin."
+        )
+
+    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+        """Refuse, as ``rsample`` does."""
+        return self.rsample(sample_shape)
+
+
+def log_unnorm(distribution: Distribution, z: Tensor) -> Tensor:
+    """The log density of ``z`` up to a constant, in nats; the constant is 0 unless the distribution is ``Tilted``."""
+    return distribution.log_unnorm(z) if isinstance(distribution, Tilted) else distribution.log_prob(z)

@@ -1,0 +1,191 @@
+"""Likelihoods: modules that turn a decoder's features into p(x|z).
+
+Each takes the size of the features and the shape of one observation, and maps ``(*batch, in_features)`` to a
+distribution of batch shape ``(*batch)`` and event shape ``shape``. Log densities are in nats, constants included.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+from torch.nn import functional as F
+
+from priorwise import distributions
+from priorwise.nn import at_least_float32
+from priorwise.typing import Shape
+
+__all__ = ["Bernoulli", "DiscretizedLogistic", "DiscretizedLogisticMixture", "Gaussian"]
+
+
+class Bernoulli(nn.Module):
+    """Binary pixels from logits.
+
+    Probabilities are not clamped: the VampPrior code keeps them in [1e-5, 1 - 1e-5], which is not a property of the
+    model.
+
+    Arguments:
+        in_features: Size of the features.
+        shape: Shape of one observation.
+    """
+
+    def __init__(self, in_features: int, shape: Shape) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.logits = nn.Linear(in_features, math.prod(shape))
+
+    def forward(self, features: Tensor) -> Distribution:
+        """``(*batch, in_features)`` to Bernoulli pixels."""
+        logits = at_least_float32(self.logits(features)).unflatten(-1, self.shape)
+        return distributions.IndependentBernoulli(logits, len(self.shape))
+
+
+class Gaussian(nn.Module):
+    """Real-valued observations with a Gaussian error.
+
+    Arguments:
+        in_features: Size of the features.
+        shape: Shape of one observation.
+        scale: A number (fixed), ``"learned"`` (one for all), ``"per_output"`` (one for each pixel, the same for all z)
+            or ``"predicted"`` (one for each pixel, from z).
+        min_scale: Floor of a scale that is not fixed; without one, a pixel that never varies has unbounded density.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        shape: Shape,
+        scale: float | Literal["learned", "per_output", "predicted"] = "learned",
+        *,
+        min_scale: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.min_scale = min_scale
+        self.loc = nn.Linear(in_features, math.prod(shape))
+        self.log_scale: nn.Parameter | nn.Linear | None = None
+        self.fixed_scale: float | None = None
+        if isinstance(scale, (int, float)):
+            if not scale > 0:
+                raise ValueError(f"expected a positive `scale`; got {scale}.")
+            self.fixed_scale = float(scale)
+        elif scale == "learned":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        elif scale == "per_output":
+            self.log_scale = nn.Parameter(torch.zeros(self.shape))
+        elif scale == "predicted":
+            self.log_scale = nn.Linear(in_features, math.prod(shape))
+        else:
+            raise ValueError(
+                f"expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got {scale!r}."
+            )
+
+    def _scale(self, features: Tensor) -> Tensor:
+        if self.fixed_scale is not None:
+            return features.new_tensor(self.fixed_scale)
+        if isinstance(self.log_scale, nn.Linear):
+            log_scale = self.log_scale(features).unflatten(-1, self.shape)
+        else:
+            assert self.log_scale is not None
+            log_scale = self.log_scale
+        return at_least_float32(log_scale).exp() + self.min_scale
+
+    def forward(self, features: Tensor) -> Distribution:
+        """``(*batch, in_features)`` to Gaussian pixels."""
+        loc = at_least_float32(self.loc(features)).unflatten(-1, self.shape)
+        scale = at_least_float32(self._scale(features)).expand_as(loc)
+        return Independent(Normal(loc, scale, validate_args=False), len(self.shape), validate_args=False)
+
+
+class DiscretizedLogistic(nn.Module):
+    """Grey levels in [0, 1] under one logistic law each.
+
+    Arguments:
+        in_features: Size of the features.
+        shape: Shape of one observation.
+        levels: Number of grey levels.
+        tails: Whether the outermost bins hold the mass outside [0, 1]; False is the VampPrior paper's form.
+        log_scale_range: Where the log scale is kept.
+
+    References:
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        shape: Shape,
+        *,
+        levels: int = 256,
+        tails: bool = True,
+        log_scale_range: tuple[float, float] = (-4.5, 0.0),
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.levels = levels
+        self.tails = tails
+        self.log_scale_range = log_scale_range
+        self.loc = nn.Linear(in_features, math.prod(shape))
+        self.log_scale = nn.Linear(in_features, math.prod(shape))
+
+    def forward(self, features: Tensor) -> Distribution:
+        """``(*batch, in_features)`` to grey pixels."""
+        half_bin = 0.5 / self.levels
+        loc = at_least_float32(self.loc(features)).sigmoid().clamp(half_bin, 1 - half_bin)
+        log_scale = F.hardtanh(at_least_float32(self.log_scale(features)), *self.log_scale_range)
+        return distributions.DiscretizedLogistic(
+            loc.unflatten(-1, self.shape),
+            log_scale.unflatten(-1, self.shape),
+            levels=self.levels,
+            tails=self.tails,
+            event_dims=len(self.shape),
+        )
+
+
+class DiscretizedLogisticMixture(nn.Module):
+    """Grey or colour pixels in [0, 1] under a mixture of logistic laws with links between channels.
+
+    Arguments:
+        in_features: Size of the features.
+        shape: Shape ``(C, H, W)`` of one observation.
+        components: Number of mixture components.
+        levels: Number of levels of each channel.
+        min_log_scale: Floor of the log scale.
+
+    References:
+        PixelCNN++ (Salimans et al., 2017), section 2.1.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        shape: Shape,
+        *,
+        components: int = 10,
+        levels: int = 256,
+        min_log_scale: float = -7.0,
+    ) -> None:
+        super().__init__()
+        if len(shape) != 3:
+            raise ValueError(f"expected `shape` as (C, H, W); got {tuple(shape)}.")
+        self.shape = tuple(shape)
+        self.components = components
+        self.levels = levels
+        self.min_log_scale = min_log_scale
+        channels = shape[0]
+        self.sizes = (1, channels, channels, channels * (channels - 1) // 2)
+        self.parameters_of_pixel = nn.Linear(in_features, components * sum(self.sizes) * math.prod(shape[1:]))
+
+    def forward(self, features: Tensor) -> Distribution:
+        """``(*batch, in_features)`` to pixels."""
+        raw = at_least_float32(self.parameters_of_pixel(features))
+        raw = raw.unflatten(-1, (self.components, sum(self.sizes), *self.shape[1:]))
+        logits, loc, log_scale, links = raw.split(self.sizes, -3)
+        return distributions.DiscretizedLogisticMixture(
+            logits.squeeze(-3),
+            loc.sigmoid(),
+            log_scale.clamp(min=self.min_log_scale),
+            links.tanh() if self.sizes[3] else None,
+            levels=self.levels,
+        )

@@ -1,0 +1,139 @@
+"""Small layers from which the backbones are built.
+
+Every layer here maps the last dimension and lets any number of leading dimensions through.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from priorwise.typing import Shape
+
+__all__ = ["MLP", "FlattenEvent", "GatedDense", "GatedMerge", "at_least_float32", "event_rows", "he_normal_", "no_autocast"]
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32 if it came in half precision: densities are wrong by whole nats in bfloat16."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+@contextmanager
+def no_autocast(tensor: Tensor) -> Iterator[None]:
+    """Switch automatic half precision off for a density, where it costs nats and gains nothing."""
+    with torch.autocast(tensor.device.type, enabled=False):
+        yield
+
+
+def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:
+    """Flatten all leading dimensions into one: ``(*batch, *event) -> (rows, *event)``, and the batch shape."""
+    batch_shape = tensor.shape[: tensor.dim() - event_dims]
+    return tensor.reshape(-1, *tensor.shape[tensor.dim() - event_dims :]), tuple(batch_shape)
+
+
+def he_normal_(module: nn.Module) -> nn.Module:
+    """Initialise the weights of every dense layer from N(0, 2 / fan_in), in place; biases are left alone.
+
+    References:
+        Delving Deep into Rectifiers (He et al., 2015), equation 10; the initialisation of the VampPrior code.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=math.sqrt(2.0 / layer.in_features))
+    for layer in module.modules():
+        if isinstance(layer, GatedMerge):  # its two parts share one fan-in
+            layer.he_normal_()
+    return module
+
+
+class FlattenEvent(nn.Module):
+    """Flattens an event into a vector: ``(*batch, C, H, W) -> (*batch, C*H*W)``."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Flatten the last ``len(shape)`` dimensions."""
+        return x.flatten(-len(self.shape)) if len(self.shape) > 1 else x
+
+    def extra_repr(self) -> str:
+        return f"shape={self.shape}"
+
+
+class GatedDense(nn.Module):
+    r"""A dense layer with a learned gate, :math:`h = (Wx + b) \odot \sigma(Vx + c)`, as one matrix product.
+
+    References:
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Dauphin et al. (2016).
+
+    Arguments:
+        in_features: Size of the last dimension of the input.
+        out_features: Size of the last dimension of the output.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, 2 * out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(*, in_features) -> (*, out_features)``."""
+        return F.glu(self.linear(x))
+
+
+class GatedMerge(nn.Module):
+    """A gated dense layer on the concatenation of two inputs, without forming the concatenation.
+
+    The product is split by columns, so that an input without the sample dimension is multiplied once and broadcast over
+    the samples.
+
+    Arguments:
+        first_features: Size of the last dimension of the first input.
+        second_features: Size of the last dimension of the second input.
+        out_features: Size of the last dimension of the output.
+    """
+
+    def __init__(self, first_features: int, second_features: int, out_features: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(first_features, 2 * out_features)
+        self.second = nn.Linear(second_features, 2 * out_features, bias=False)
+        bound = 1.0 / math.sqrt(first_features + second_features)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def he_normal_(self) -> None:
+        """N(0, 2 / fan_in) weights, where fan_in counts both inputs."""
+        std = math.sqrt(2.0 / (self.first.in_features + self.second.in_features))
+        nn.init.normal_(self.first.weight, std=std)
+        nn.init.normal_(self.second.weight, std=std)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """``(*a, first_features), (*b, second_features) -> (*broadcast(a, b), out_features)``."""
+        return F.glu(self.first(first) + self.second(second))
+
+
+class MLP(nn.Sequential):
+    """A multilayer perceptron with one activation after every hidden layer and none at the end.
+
+    Arguments:
+        in_features: Size of the last dimension of the input.
+        out_features: Size of the last dimension of the output.
+        hidden_features: Sizes of the hidden layers.
+        activation: Class of the activation.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden_features: tuple[int, ...] = (256, 256),
+        activation: type[nn.Module] = nn.SiLU,
+    ) -> None:
+        sizes = (in_features, *hidden_features, out_features)
+        layers: list[nn.Module] = []
+        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(before, after), activation()]
+        super().__init__(*layers[:-1])

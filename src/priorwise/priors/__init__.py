@@ -1,0 +1,8 @@
+"""Priors over the top latents; any of them goes with any model."""
+
+from priorwise.priors.base import AbstractPrior, WrappedPrior, as_prior
+from priorwise.priors.mixture import GaussianMixture
+from priorwise.priors.standard import StandardNormal
+from priorwise.priors.vamp import VampPrior
+
+__all__ = ["AbstractPrior", "GaussianMixture", "StandardNormal", "VampPrior", "WrappedPrior", "as_prior"]

@@ -1,0 +1,86 @@
+"""What every prior is: a module that returns a distribution over the top latents."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.distributions import Distribution
+
+from priorwise.typing import Encode
+
+__all__ = ["AbstractPrior", "WrappedPrior", "as_prior"]
+
+
+class AbstractPrior(nn.Module, ABC):
+    """How to write a prior.
+
+    1. Inherit, keep the parameters as usual in a module.
+    2. Implement ``_distribution(encode_top)``: a distribution of batch shape ``()`` whose event shape is that of the top
+       latents. ``encode_top`` maps observations to q(z_top|x); only priors made of encodings look at it.
+    3. Build distributions with ``validate_args=False``; check the parts in the constructor.
+
+    While a block of ``kept`` is open the parameters stand still, so the distribution is built once and used again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keeping = False
+        self._kept: Distribution | None = None
+
+    @abstractmethod
+    def _distribution(self, encode_top: Encode | None) -> Distribution:
+        """Build the distribution from the parameters as they are."""
+
+    def forward(self, encode_top: Encode | None = None) -> Distribution:
+        """The prior p(z_top), of batch shape ``()``."""
+        if self._kept is not None:
+            return self._kept
+        distribution = self._distribution(encode_top)
+        if self._keeping:
+            self._kept = distribution
+        return distribution
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Build the distribution at most once inside the block; blocks may be nested."""
+        outer = self._keeping
+        self._keeping = True
+        try:
+            yield
+        finally:
+            self._keeping = outer
+            if not outer:
+                self._kept = None
+
+
+class WrappedPrior(AbstractPrior):
+    """Somebody else's module as a prior: it is called without arguments and must return a distribution.
+
+    Arguments:
+        module: For example an unconditional zuko flow.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def _distribution(self, encode_top: Encode | None) -> Distribution:
+        distribution = self.module()
+        if not isinstance(distribution, Distribution):
+            raise TypeError(
+                f"expected `{type(self.module).__name__}()` to return a torch Distribution; got "
+                f"{type(distribution).__name__}."
+            )
+        return distribution
+
+
+def as_prior(prior: nn.Module) -> AbstractPrior:
+    """The prior itself, or a wrapper around any module that returns a distribution when called."""
+    if isinstance(prior, AbstractPrior):
+        return prior
+    if isinstance(prior, nn.Module):
+        return WrappedPrior(prior)
+    raise TypeError(
+        f"expected `prior` as a module of priorwise.priors or one that returns a Distribution; got {type(prior).__name__}."
+    )

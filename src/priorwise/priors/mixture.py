@@ -1,0 +1,56 @@
+"""The mixture of Gaussians with free parameters."""
+
+import torch
+from torch import nn
+from torch.distributions import Distribution
+from torch.nn import functional as F
+
+from priorwise.distributions import DiagonalGaussianMixture
+from priorwise.priors.base import AbstractPrior
+from priorwise.typing import Encode
+
+__all__ = ["GaussianMixture"]
+
+
+class GaussianMixture(AbstractPrior):
+    r""":math:`p(z) = \sum_m w_m \mathcal{N}(z; \mu_m, \mathrm{diag}\,\sigma_m^2)`, trained with the model.
+
+    Normalised; exact sampling; reparameterised while the weights are fixed. Log-variances are kept in the same range as the
+    encoder's: a free one collapses onto single points.
+
+    References:
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 2 ("MoG"); the initial spread is our choice, as
+        the paper gives none.
+
+    Arguments:
+        features: Number of latent dimensions.
+        components: Number of components M.
+        learn_weights: Whether the weights are learned; the paper's are equal.
+        spread: Standard deviation of the initial means.
+        log_var_range: Where the log-variances are kept.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        components: int = 500,
+        *,
+        learn_weights: bool = False,
+        spread: float = 0.5,
+        log_var_range: tuple[float, float] = (-6.0, 2.0),
+    ) -> None:
+        super().__init__()
+        if features < 1 or components < 1:
+            raise ValueError(f"expected `features` and `components` of at least 1; got {features} and {components}.")
+        self.log_var_range = log_var_range
+        self.loc = nn.Parameter(spread * torch.randn(components, features))
+        self.log_var = nn.Parameter(torch.zeros(components, features))
+        self.logits = nn.Parameter(torch.zeros(components)) if learn_weights else None
+
+    def _distribution(self, encode_top: Encode | None) -> Distribution:
+        scale = torch.exp(0.5 * F.hardtanh(self.log_var, *self.log_var_range))
+        log_weights = None if self.logits is None else self.logits.log_softmax(0)
+        return DiagonalGaussianMixture(self.loc, scale, log_weights)
+
+    def extra_repr(self) -> str:
+        return f"components={len(self.loc)}, features={self.loc.shape[1]}"

@@ -1,0 +1,9 @@
+"""Samplers: called with a distribution they return draws, ``run`` also tells what the draws cost."""
+
+from priorwise.samplers.ancestral import Ancestral
+from priorwise.samplers.base import AbstractSampler, SampleInfo
+from priorwise.samplers.importance import SIR
+from priorwise.samplers.langevin import Langevin, LangevinState
+from priorwise.samplers.rejection import Rejection
+
+__all__ = ["SIR", "AbstractSampler", "Ancestral", "Langevin", "LangevinState", "Rejection", "SampleInfo"]

@@ -1,0 +1,16 @@
+"""Names for shapes and roles that occur everywhere.
+
+Letters used in shapes throughout the library: ``S`` samples, ``B`` batch, ``D`` latent dimensions, ``G`` groups,
+``K`` importance samples, ``M`` mixture components, ``C H W`` image channels, height and width.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+Shape: TypeAlias = tuple[int, ...]
+Address: TypeAlias = int | str
+Encode: TypeAlias = Callable[[Tensor], Distribution]
+LogTilt: TypeAlias = Callable[[Tensor], Tensor]
