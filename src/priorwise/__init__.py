@@ -1,1 +1,36 @@
-"""Finds the holes in a VAE's prior and fills them."""
+"""Finds the holes in a VAE's prior and fills them.
+
+A model is two methods (``priorwise.models``), a prior is a module that returns a distribution (``priorwise.priors``), and
+everything else is written against these, once: objectives, samplers, estimators, training, reports. Densities and losses are in
+nats per example. Importing the package changes nothing outside it.
+"""
+
+from priorwise import data, distributions, estimators, likelihoods, models, objectives, priors, samplers
+from priorwise.models import HVAE, NCP, VAE, frozen, wrap
+from priorwise.randomness import seeded
+from priorwise.reporting import report
+from priorwise.training import FitResult, fit, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HVAE",
+    "NCP",
+    "VAE",
+    "FitResult",
+    "__version__",
+    "data",
+    "distributions",
+    "estimators",
+    "fit",
+    "frozen",
+    "likelihoods",
+    "load",
+    "models",
+    "objectives",
+    "priors",
+    "report",
+    "samplers",
+    "seeded",
+    "wrap",
+]

@@ -77,9 +77,7 @@ class Gaussian(nn.Module):
         elif scale == "predicted":
             self.log_scale = nn.Linear(in_features, math.prod(shape))
         else:
-            raise ValueError(
-                f"expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got {scale!r}."
-            )
+            raise ValueError(f"expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got {scale!r}.")
 
     def _scale(self, features: Tensor) -> Tensor:
         if self.fixed_scale is not None:

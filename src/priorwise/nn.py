@@ -6,6 +6,7 @@ Every layer here maps the last dimension and lets any number of leading dimensio
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,16 @@ from torch.nn import functional as F
 
 from priorwise.typing import Shape
 
-__all__ = ["MLP", "FlattenEvent", "GatedDense", "GatedMerge", "at_least_float32", "event_rows", "he_normal_", "no_autocast"]
+__all__ = [
+    "MLP",
+    "FlattenEvent",
+    "GatedDense",
+    "GatedMerge",
+    "at_least_float32",
+    "event_rows",
+    "he_normal_",
+    "no_autocast",
+]
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -61,6 +71,7 @@ class FlattenEvent(nn.Module):
         return x.flatten(-len(self.shape)) if len(self.shape) > 1 else x
 
     def extra_repr(self) -> str:
+        """What repr shows."""
         return f"shape={self.shape}"
 
 
@@ -134,6 +145,6 @@ class MLP(nn.Sequential):
     ) -> None:
         sizes = (in_features, *hidden_features, out_features)
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation()]
         super().__init__(*layers[:-1])

@@ -93,7 +93,9 @@ class ELBO(AbstractObjective):
             and refuses where there is none.
     """
 
-    def __init__(self, model: AbstractModel, *, beta: Weight = 1.0, kl: Literal["sample", "analytic"] = "sample") -> None:
+    def __init__(
+        self, model: AbstractModel, *, beta: Weight = 1.0, kl: Literal["sample", "analytic"] = "sample"
+    ) -> None:
         super().__init__()
         _refuse_unnormalised(model, "ELBO")
         if kl not in ("sample", "analytic"):
@@ -189,7 +191,9 @@ class NCE(AbstractObjective):
     def __init__(self, ncp: NCP) -> None:
         super().__init__()
         if not isinstance(ncp, NCP):
-            raise TypeError(f"expected a priorwise.NCP; got {type(ncp).__name__}. Wrap the model: priorwise.NCP(model).")
+            raise TypeError(
+                f"expected a priorwise.NCP; got {type(ncp).__name__}. Wrap the model: priorwise.NCP(model)."
+            )
         self.ncp = ncp
 
     @property
@@ -222,5 +226,8 @@ class NCE(AbstractObjective):
         """One positive and one negative a group and example."""
         pairs = self.logits(x)
         return Terms(
-            {f"bce_{k}": F.softplus(-positive) + F.softplus(negative) for k, (positive, negative) in enumerate(pairs, 1)}
+            {
+                f"bce_{k}": F.softplus(-positive) + F.softplus(negative)
+                for k, (positive, negative) in enumerate(pairs, 1)
+            }
         )

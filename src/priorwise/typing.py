@@ -7,10 +7,12 @@ Letters used in shapes throughout the library: ``S`` samples, ``B`` batch, ``D``
 from collections.abc import Callable
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 Shape: TypeAlias = tuple[int, ...]
+SizeLike: TypeAlias = torch.Size | list[int] | tuple[int, ...]
 Address: TypeAlias = int | str
 Encode: TypeAlias = Callable[[Tensor], Distribution]
 LogTilt: TypeAlias = Callable[[Tensor], Tensor]

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
 from priorwise.distributions.mixture import DiagonalGaussianMixture
-from priorwise.typing import Shape
+from priorwise.typing import SizeLike
 
 __all__ = ["AggregatePosterior"]
 
@@ -72,6 +72,6 @@ class AggregatePosterior(Distribution):
             total = torch.logaddexp(total, tile.log_prob(z) + share.log())
         return total
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Exact draws, ``(*sample, D)``."""
         return DiagonalGaussianMixture(self.loc, self.scale).sample(sample_shape)

@@ -6,7 +6,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn import functional as F
 
 from priorwise.nn import at_least_float32, no_autocast
-from priorwise.typing import Shape
+from priorwise.typing import SizeLike
 
 __all__ = ["IndependentBernoulli"]
 
@@ -48,7 +48,7 @@ class IndependentBernoulli(Distribution):
         """``p (1 - p)``, ``(*batch, *event)``."""
         return self.mean * (1.0 - self.mean)
 
-    def expand(self, batch_shape: Shape, _instance: None = None) -> "IndependentBernoulli":
+    def expand(self, batch_shape: SizeLike, _instance: None = None) -> "IndependentBernoulli":
         """The same pixels for every member of a larger batch."""
         return IndependentBernoulli(self.logits.expand(*batch_shape, *self.event_shape), self.event_dims)
 
@@ -59,7 +59,7 @@ class IndependentBernoulli(Distribution):
             x = x.to(logits.dtype).flatten(-self.event_dims)
             return (x * logits).sum(-1) - F.softplus(logits).sum(-1)
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Zeros and ones as floats, ``(*sample, *batch, *event)``."""
         with torch.no_grad():
             return torch.bernoulli(self.mean.expand(self._extended_shape(sample_shape)))

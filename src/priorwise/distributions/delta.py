@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from priorwise.typing import Shape
+from priorwise.typing import SizeLike
 
 __all__ = ["Delta"]
 
@@ -41,11 +41,11 @@ class Delta(Distribution):
         """Zero."""
         return torch.zeros_like(self.value)
 
-    def expand(self, batch_shape: Shape, _instance: None = None) -> "Delta":
+    def expand(self, batch_shape: SizeLike, _instance: None = None) -> "Delta":
         """The same point, repeated over a larger batch shape."""
         return Delta(self.value.expand(*batch_shape, *self.event_shape), self.event_dims)
 
-    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """The point, ``(*sample, *batch, *event)``."""
         return self.value.expand(self._extended_shape(sample_shape))
 

@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Distribution, constraints
 from torch.nn import functional as F
 
 from priorwise.nn import at_least_float32, no_autocast
-from priorwise.typing import Shape
+from priorwise.typing import SizeLike
 
 __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
@@ -88,7 +88,7 @@ class DiscretizedLogistic(Distribution):
         """The location, kept inside [0, 1]: the picture that is shown, not the mean of the truncated law."""
         return self.loc.clamp(0.0, 1.0)
 
-    def expand(self, batch_shape: Shape, _instance: None = None) -> "DiscretizedLogistic":
+    def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiscretizedLogistic":
         """The same pixels for every member of a larger batch."""
         shape = (*batch_shape, *self.event_shape)
         return DiscretizedLogistic(
@@ -105,7 +105,7 @@ class DiscretizedLogistic(Distribution):
             loc, log_scale = at_least_float32(self.loc), at_least_float32(self.log_scale)
             return _log_mass(x, loc, log_scale, self.levels, tails=self.tails).flatten(-self.event_dims).sum(-1)
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Bin centres, ``(*sample, *batch, *event)``."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
@@ -134,7 +134,13 @@ class DiscretizedLogisticMixture(Distribution):
     support = constraints.independent(constraints.unit_interval, 3)
 
     def __init__(
-        self, logits: Tensor, loc: Tensor, log_scale: Tensor, links: Tensor | None = None, *, levels: int = 256
+        self,
+        logits: Tensor,
+        loc: Tensor,
+        log_scale: Tensor,
+        links: Tensor | None = None,
+        *,
+        levels: int = 256,
     ) -> None:
         channels = loc.shape[-3]
         expected = channels * (channels - 1) // 2
@@ -168,7 +174,7 @@ class DiscretizedLogisticMixture(Distribution):
             x = torch.cat([x[..., :channel, :, :], location[..., channel:, :, :]], -3)
         return x.clamp(0.0, 1.0)
 
-    def expand(self, batch_shape: Shape, _instance: None = None) -> "DiscretizedLogisticMixture":
+    def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiscretizedLogisticMixture":
         """The same pixels for every member of a larger batch."""
 
         def wider(tensor: Tensor, dims: int) -> Tensor:
@@ -189,7 +195,7 @@ class DiscretizedLogisticMixture(Distribution):
             mass = _log_mass(value, loc, log_scale, self.levels, tails=True).sum(-3)
             return (mass + logits.log_softmax(-3)).logsumexp(-3).flatten(-2).sum(-1)
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Bin centres, ``(*sample, *batch, C, H, W)``."""
         with torch.no_grad():
             batch = torch.Size(sample_shape) + self.batch_shape

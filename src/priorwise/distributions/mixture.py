@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Distribution, constraints
 from torch.nn import functional as F
 
 from priorwise.nn import at_least_float32, no_autocast
-from priorwise.typing import Shape
+from priorwise.typing import Shape, SizeLike
 
 __all__ = ["DiagonalGaussianMixture"]
 
@@ -80,7 +80,7 @@ class DiagonalGaussianMixture(Distribution):
         second = self.weights @ (self.scale.square() + (self.loc - centre).square())
         return second.expand(*self.batch_shape, -1)
 
-    def expand(self, batch_shape: Shape, _instance: None = None) -> "DiagonalGaussianMixture":
+    def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiagonalGaussianMixture":
         """The same mixture for every member of a larger batch; the components are shared, not copied."""
         new = DiagonalGaussianMixture(self.loc, self.scale, self.log_weights, batch_shape=tuple(batch_shape))
         new._coefficients = self._coefficients
@@ -98,10 +98,7 @@ class DiagonalGaussianMixture(Distribution):
                 - self.scale.log().sum(1)
                 - 0.5 * self.loc.shape[1] * math.log(2 * math.pi)
             )
-            if self.log_weights is None:
-                constant = constant - math.log(self.components)
-            else:
-                constant = constant + self.log_weights
+            constant = constant + (-math.log(self.components) if self.log_weights is None else self.log_weights)
             self._coefficients = centre, torch.cat([-0.5 * precision, weighted], 1), constant
         return self._coefficients
 
@@ -116,7 +113,7 @@ class DiagonalGaussianMixture(Distribution):
         """The log density: ``(*, D) -> (*)``, in nats."""
         return self.log_components(z).logsumexp(-1)
 
-    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws with gradients to the chosen component's mean and scale, ``(*sample, *batch, D)``.
 
         Raises:
@@ -129,7 +126,7 @@ class DiagonalGaussianMixture(Distribution):
             )
         return self._draw(torch.Size(sample_shape))
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Exact draws, ``(*sample, *batch, D)``."""
         with torch.no_grad():
             return self._draw(torch.Size(sample_shape))

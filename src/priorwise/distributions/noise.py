@@ -31,7 +31,7 @@ def has_noise_form(distribution: Distribution) -> bool:
         return True
     if isinstance(distribution, TransformedDistribution):
         return has_noise_form(distribution.base_dist)
-    return _is_zuko_flow(distribution) and _is_standard_normal(distribution.base)
+    return _is_zuko_flow(distribution) and _is_standard_normal(distribution.base)  # type: ignore[attr-defined]
 
 
 def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:

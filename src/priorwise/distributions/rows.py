@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from priorwise.typing import Shape
+from priorwise.typing import Shape, SizeLike
 
 __all__ = ["UnflattenedRows"]
 
@@ -24,7 +24,7 @@ class UnflattenedRows(Distribution):
         super().__init__(torch.Size(batch_shape), rows.event_shape, validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> constraints.Constraint | None:
         """The support of the rows."""
         return self.rows.support
 
@@ -39,6 +39,6 @@ class UnflattenedRows(Distribution):
         flat = wide.reshape(-1, *self.event_shape)
         return self.rows.log_prob(flat).unflatten(0, self.batch_shape)
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws, ``(*sample, *batch, *event)``."""
         return self.rows.sample(torch.Size(sample_shape)).unflatten(len(sample_shape), self.batch_shape)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from priorwise.typing import LogTilt, Shape
+from priorwise.typing import LogTilt, SizeLike
 
 __all__ = ["Tilted", "log_unnorm"]
 
@@ -44,15 +44,13 @@ class Tilted(Distribution):
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> constraints.Constraint | None:
         """The support of the base."""
         return self.base.support
 
-    def expand(self, batch_shape: Shape, _instance: None = None) -> "Tilted":
+    def expand(self, batch_shape: SizeLike, _instance: None = None) -> "Tilted":
         """The same distribution with a larger batch shape; the tilt is expected to broadcast."""
-        return Tilted(
-            self.base.expand(torch.Size(batch_shape)), self.log_tilt, self.log_norm, log_bound=self.log_bound
-        )
+        return Tilted(self.base.expand(torch.Size(batch_shape)), self.log_tilt, self.log_norm, log_bound=self.log_bound)
 
     def log_unnorm(self, z: Tensor) -> Tensor:
         """``log p_0(z) + t(z)``, the log density without its normaliser, in nats."""
@@ -71,14 +69,14 @@ class Tilted(Distribution):
             )
         return self.log_unnorm(z) - self.log_norm
 
-    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Refuse: a tilted distribution has no sampler of its own."""
         raise ValueError(
             "a Tilted distribution does not sample by itself; call a sampler with it: priorwise.samplers.SIR, "
             "Rejection (exact, needs a bounded tilt) or Langevin."
         )
 
-    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Refuse, as ``rsample`` does."""
         return self.rsample(sample_shape)
 

@@ -82,4 +82,3 @@ def standard_error(values: Tensor) -> float:
     if len(values) < 2:
         return math.nan
     return float(values.double().std() / math.sqrt(len(values)))
-

@@ -104,7 +104,7 @@ class AbstractModel(nn.Module, ABC):
         return self.top_down(draw, (n,))
 
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
-        """log p(x | z) + sum_k log p(z_k | z_<k) before the normaliser, in nats, of the batch shape of the pass."""
+        """Log p(x | z) + sum_k log p(z_k | z_<k) before the normaliser, in nats, of the batch shape of the pass."""
         log_pz = sum(log_unnorm(group.prior, group.z) for group in groups)
         return self.likelihood(groups).log_prob(x) + log_pz
 
@@ -125,9 +125,7 @@ class AbstractModel(nn.Module, ABC):
     def decode(self, z: Tensor, sampler: AbstractSampler | None = None) -> Distribution:
         """p(x | z) for top latents ``(B, *event)``; groups below them are drawn from their priors."""
         chosen = self.default_sampler if sampler is None else sampler
-        return self.likelihood(
-            self.top_down(lambda group: z if group.index == 1 else chosen(group.prior), (len(z),))
-        )
+        return self.likelihood(self.top_down(lambda group: z if group.index == 1 else chosen(group.prior), (len(z),)))
 
     def reconstruct(self, x: Tensor, *, seed: int | None = None) -> Tensor:
         """The decoder's means at draws from the posterior of ``x``, ``(B, *event)``."""
@@ -151,10 +149,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
                 if isinstance(module, AbstractPrior):
                     stack.enter_context(module.kept())
             for parameter, _ in flags:
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad = False
             yield
     finally:
         for module, mode in modes:
             module.training = mode
         for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+            parameter.requires_grad = flag

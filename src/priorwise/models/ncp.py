@@ -68,7 +68,9 @@ class NCP(AbstractModel):
     ) -> None:
         super().__init__()
         if isinstance(base, NCP):
-            raise TypeError("expected a model that is not an NCP itself; tilt its `base` once, with better classifiers.")
+            raise TypeError(
+                "expected a model that is not an NCP itself; tilt its `base` once, with better classifiers."
+            )
         if not isinstance(base, AbstractModel):
             raise TypeError(
                 f"expected a priorwise model with `top_down` and `likelihood`; got {type(base).__name__}. Inherit from "
@@ -86,7 +88,7 @@ class NCP(AbstractModel):
 
     @property
     def log_norm(self) -> Tensor | None:
-        """log Z in nats, or None until ``priorwise.estimators.log_norm(model)`` has estimated it."""
+        """Log Z in nats, or None until ``priorwise.estimators.log_norm(model)`` has estimated it."""
         return None if bool(self._log_norm.isnan()) else self._log_norm
 
     @property
@@ -143,4 +145,3 @@ def _classifier_for(group: Group, hidden_features: tuple[int, ...], max_logit: f
     context = 0 if group.context is None else group.context[0].numel()
     classifier = LatentClassifier(latent, context, hidden_features=hidden_features, max_logit=max_logit)
     return classifier.to(group.z.device)
-

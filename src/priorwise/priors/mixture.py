@@ -53,4 +53,5 @@ class GaussianMixture(AbstractPrior):
         return DiagonalGaussianMixture(self.loc, scale, log_weights)
 
     def extra_repr(self) -> str:
+        """What repr shows."""
         return f"components={len(self.loc)}, features={self.loc.shape[1]}"

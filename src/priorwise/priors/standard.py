@@ -36,4 +36,5 @@ class StandardNormal(AbstractPrior):
         return Independent(normal, len(self.shape), validate_args=False)
 
     def extra_repr(self) -> str:
+        """What repr shows."""
         return f"shape={self.shape}"

@@ -85,4 +85,5 @@ class VampPrior(AbstractPrior):
         return DiagonalGaussianMixture(posterior.base_dist.loc, posterior.base_dist.scale)
 
     def extra_repr(self) -> str:
+        """What repr shows."""
         return f"components={len(self.pseudo_inputs)}, trainable={self.trainable}"

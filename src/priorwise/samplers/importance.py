@@ -4,6 +4,7 @@ Letters: ``M`` proposals per draw; draws have shape ``(*S, *B)``.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,30 +46,51 @@ class SIR(AbstractSampler):
 
     @torch.no_grad()
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
-        shape = sample_shape + tilted.batch_shape
-        event = tuple(range(-len(tilted.event_shape), 0))
-        chunk = max(1, self.rows // max(1, math.prod(shape)))
-        best = z = sum_1 = sum_2 = None
-        for start in range(0, self.proposals, chunk):
-            count = min(chunk, self.proposals - start)
-            proposed = tilted.base.sample((count, *sample_shape))
-            log_w = tilted.log_tilt(proposed)
-            gumbel = -torch.empty_like(log_w).exponential_().log()
-            key, index = (log_w + gumbel).max(0)
-            chosen = proposed.gather(0, index.reshape(1, *shape, *[1] * len(event)).expand(1, *proposed.shape[1:]))[0]
-            once, twice = log_w.logsumexp(0), (2 * log_w).logsumexp(0)
-            if best is None:
-                best, z, sum_1, sum_2 = key, chosen, once, twice
-                continue
-            better = key > best
-            best = torch.maximum(key, best)
-            z = torch.where(better.reshape(*shape, *[1] * len(event)), chosen, z)
-            sum_1, sum_2 = torch.logaddexp(sum_1, once), torch.logaddexp(sum_2, twice)
+        draws = math.prod(sample_shape + tilted.batch_shape)
+        chunk = max(1, self.rows // max(1, draws))
+        kept = _propose(tilted, sample_shape, min(chunk, self.proposals))
+        for start in range(chunk, self.proposals, chunk):
+            kept = _merge(kept, _propose(tilted, sample_shape, min(chunk, self.proposals - start)))
         info = SampleInfo(
             method=f"SIR with {self.proposals} proposals",
             evaluations=float(self.proposals),
             exact=False,
-            ess=(2 * sum_1 - sum_2).exp(),
-            log_norm=sum_1 - math.log(self.proposals),
+            ess=(2 * kept.log_sum - kept.log_squares).exp(),
+            log_norm=kept.log_sum - math.log(self.proposals),
         )
-        return z, info
+        return kept.z, info
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The best proposal so far of every draw, and what the weights sum to."""
+
+    z: Tensor
+    key: Tensor
+    log_sum: Tensor
+    log_squares: Tensor
+
+
+def _propose(tilted: Tilted, sample_shape: torch.Size, count: int) -> _Kept:
+    """Of ``count`` proposals for each draw, the one with the largest log-weight plus Gumbel noise."""
+    proposed = tilted.base.sample(torch.Size((count, *sample_shape)))
+    log_w = tilted.log_tilt(proposed)
+    gumbel = -torch.empty_like(log_w).exponential_().log()
+    key, index = (log_w + gumbel).max(0)
+    wide = _beside(index, tilted).unsqueeze(0).expand(1, *proposed.shape[1:])
+    return _Kept(proposed.gather(0, wide)[0], key, log_w.logsumexp(0), (2 * log_w).logsumexp(0))
+
+
+def _merge(old: _Kept, new: _Kept) -> _Kept:
+    better = (new.key > old.key).reshape(*new.key.shape, *[1] * (new.z.dim() - new.key.dim()))
+    return _Kept(
+        z=torch.where(better, new.z, old.z),
+        key=torch.maximum(new.key, old.key),
+        log_sum=torch.logaddexp(old.log_sum, new.log_sum),
+        log_squares=torch.logaddexp(old.log_squares, new.log_squares),
+    )
+
+
+def _beside(index: Tensor, tilted: Tilted) -> Tensor:
+    """An array over draws, with trailing dimensions of size 1 in place of the event."""
+    return index.reshape(*index.shape, *[1] * len(tilted.event_shape))

@@ -54,7 +54,7 @@ def _noise_space(tilted: Tilted) -> _Space:
 
 
 def _scaled_space(tilted: Tilted) -> _Space:
-    """z divided by the standard deviation of the base, which has no noise form."""
+    """Z divided by the standard deviation of the base, which has no noise form."""
     scale = tilted.base.stddev
 
     def to_z(u: Tensor) -> Tensor:
@@ -114,9 +114,7 @@ class Langevin(AbstractSampler):
         """One step of every chain; the record tells which were accepted."""
         space = _space(tilted)
         state, accepted = self._step(space, state)
-        return state, SampleInfo(
-            self._name(), 1.0, self.adjusted, acceptance=accepted, details={"space": space.name}
-        )
+        return state, SampleInfo(self._name(), 1.0, self.adjusted, acceptance=accepted, details={"space": space.name})
 
     def position(self, distribution: Distribution, state: LangevinState) -> Tensor:
         """The chains' positions as draws z."""

@@ -1,0 +1,278 @@
+"""The ``priorwise`` command. Results go to standard output, progress and messages to standard error."""
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Finds the holes in a VAE's prior and fills them.",
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished run in it goes on.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own if not given.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+
+
+class SamplerName(StrEnum):
+    """The samplers that the command offers."""
+
+    default = "default"
+    ancestral = "ancestral"
+    sir = "sir"
+    rejection = "rejection"
+    langevin = "langevin"
+    mala = "mala"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(record))
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    seed: Seed = None,
+    quick: Annotated[bool, typer.Option(hidden=True)] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The main job on handwritten digits: train, measure the hole, fill it three ways, report."""
+    from priorwise.recipes.digits import demo as run_demo
+
+    result = run_demo(out, seed=seed or 0, quick=quick)
+    if as_json:
+        _print_json({"report": str(result.report), "rows": result.rows})
+    else:
+        print(f"The report is at {result.report}")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Recipes, data sets and whether the data are at hand, papers with published numbers."""
+    from priorwise.data import availability
+    from priorwise.recipes import recipes
+    from priorwise.recipes.tables import papers
+
+    record = {"recipes": sorted(recipes()), "data": availability(), "papers": papers()}
+    if as_json:
+        _print_json(record)
+        return
+    print("Recipes (priorwise train RECIPE --out RUN):")
+    for name in sorted(recipes()):
+        print(f"  {name}")
+    print("\nData sets:")
+    for name, state in availability().items():
+        print(f"  {name:<16} {state}")
+    print(f"\nPublished numbers (priorwise table PAPER): {', '.join(papers())}")
+
+
+@app.command()
+def train(
+    recipe_name: Annotated[str, typer.Argument(metavar="RECIPE", help="A name of `priorwise list`.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings over the recipe's, such as training.epochs=50."),
+    ] = None,
+    out: Out = Path("run"),
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Your own .npz, .npy or image folder, or another data set's name."),
+    ] = None,
+    base: Annotated[Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")] = None,
+    seed: Seed = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete run and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe into a folder, or go on with it. Safe to repeat after Ctrl-C or a crash."""
+    from priorwise.recipes import recipe
+    from priorwise.training.overrides import override
+    from priorwise.training.runner import resolve_base, train_run
+
+    settings = list(overrides or [])
+    if data is not None:
+        settings.append(f"data.name={json.dumps(data)}")
+    if seed is not None:
+        settings.append(f"training.seed={seed}")
+    run = resolve_base(recipe(recipe_name), base)
+    run = override(run, settings)
+    if not run.data.name:
+        raise ValueError(f"expected data for {recipe_name}; give them with --data FILE_OR_FOLDER.")
+    if dry_run:
+        print(json.dumps(run.model_dump(mode="json"), indent=2))
+        return
+    _say(f"{run.name} on {run.data.name} into {out}")
+    result = train_run(run, out)
+    record = {
+        "run": str(out),
+        "metric": result.metric,
+        "best": result.best,
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+    }
+    if as_json:
+        _print_json(record)
+    else:
+        print(
+            f"{result.metric} {result.best:.3f} at epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s). "
+            f"Next: priorwise evaluate {out}"
+        )
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    samples: Annotated[int | None, typer.Option(help="Importance samples of each image.")] = None,
+    images: Annotated[int | None, typer.Option(help="A random subset of the test images.")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Likelihood, distance between prior and aggregate posterior, active units, on the test set. Resumable."""
+    from priorwise.reporting.evaluation import evaluate_run
+
+    record = evaluate_run(run, samples=samples, images=images, seed=seed)
+    if as_json:
+        _print_json(record)
+        return
+    estimate = record["nll"]
+    print(
+        f"NLL {estimate['value']:.3f} nats (Monte-Carlo ± {estimate['stderr']:.3f}, data ± {estimate['stderr_data']:.3f}; "
+        f"{estimate['protocol']['samples']} samples, {record['images']} images)"
+    )
+    for warning in estimate["warnings"]:
+        print(f"  warning: {warning}")
+    print(f"ELBO {estimate['diagnostics']['elbo']:.3f} nats")
+    if "log_norm" in record:
+        print(f"log Z {record['log_norm']['value']:.3f} ± {record['log_norm']['stderr']:.3f} nats")
+    distance = record["symmetric_kl"]
+    if "value" in distance:
+        print(f"symmetric KL {distance['value']:.2f} ± {distance['stderr']:.2f} nats (top group)")
+    else:
+        print(f"symmetric KL: {distance['refused']}")
+    for unit in record["active_units"]:
+        print(f"active units in group {unit['group']}: {unit['active']} of {unit['dimensions']}")
+
+
+def _sampler(name: SamplerName, proposals: int, steps: int, step_size: float, temperature: float) -> Any:  # noqa: ANN401
+    from priorwise import samplers
+
+    match name:
+        case SamplerName.default:
+            return None
+        case SamplerName.ancestral:
+            return samplers.Ancestral(temperature)
+        case SamplerName.sir:
+            return samplers.SIR(proposals)
+        case SamplerName.rejection:
+            return samplers.Rejection()
+        case SamplerName.langevin:
+            return samplers.Langevin(steps, step_size=step_size)
+        case SamplerName.mala:
+            return samplers.Langevin(steps, step_size=step_size, adjusted=True)
+
+
+@app.command()
+def sample(
+    run: RunPath,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 64,
+    sampler: Annotated[
+        SamplerName, typer.Option(help="How latents are drawn; default is the model's own way.")
+    ] = SamplerName.default,
+    proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
+    step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
+    temperature: Annotated[float, typer.Option(help="Factor of standard deviations, for ancestral only.")] = 1.0,
+    draw: Annotated[bool, typer.Option("--draw", help="Draw from the decoder instead of showing its means.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A .png grid or an .npz of arrays; RUN/samples.png if not given."),
+    ] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """New images from a trained run."""
+    from priorwise.reporting.pictures import save_samples
+    from priorwise.training.runner import load
+
+    model = load(run)
+    chosen = _sampler(sampler, proposals, steps, step_size, temperature)
+    x = model.sample(count, chosen, mean=not draw, seed=seed if seed is not None else 0)
+    path = save_samples(x, out if out is not None else run / "samples.png")
+    if as_json:
+        _print_json({"samples": str(path), "count": count, "sampler": repr(chosen or model.default_sampler)})
+    else:
+        print(f"{count} samples by {chosen or model.default_sampler} are at {path}")
+
+
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option("--out", help="The page; RUN/report.html if not given.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Importance samples of each image.")] = 1000,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """The prior-hole report of a trained run, as one HTML page."""
+    from priorwise.reporting import report as write_report
+    from priorwise.training.runner import load, load_splits, read_run
+
+    config, _, _ = read_run(run)
+    path = write_report(
+        load(run),
+        load_splits(config),
+        out if out is not None else run / "report.html",
+        samples=samples,
+        seed=seed or 0,
+    )
+    if as_json:
+        _print_json({"report": str(path)})
+    else:
+        print(f"The report is at {path}")
+
+
+@app.command()
+def table(
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.")],
+    every: Annotated[bool, typer.Option("--all", help="Also the rows for which there is no recipe here.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Published numbers beside ours."""
+    from priorwise.recipes.tables import published_beside_ours, unpublished_results
+
+    rows = [row for row in published_beside_ours(paper) if every or row.recipe]
+    extra = unpublished_results(paper)
+    if as_json:
+        _print_json({"paper": paper, "rows": [asdict(row) for row in rows], "more": extra})
+        return
+    from priorwise.recipes.view import print_table
+
+    print_table(paper, rows, extra)
+
+
+def main() -> None:
+    """Run the command; errors of the user are one message without a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on from the last checkpoint.")
+        sys.exit(130)
+    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

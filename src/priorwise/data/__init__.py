@@ -1,0 +1,25 @@
+"""Data: named sets, embedded ones and your own, as splits of tensors with a description."""
+
+from priorwise.data.catalogue import as_splits, availability, load, names
+from priorwise.data.embedded import gaussians25_log_prob
+from priorwise.data.errors import DataError, MissingDataError
+from priorwise.data.omniglot import omniglot_from_mat
+from priorwise.data.own import from_arrays, from_file, from_folder
+from priorwise.data.spec import DataSpec
+from priorwise.data.splits import Splits
+
+__all__ = [
+    "DataError",
+    "DataSpec",
+    "MissingDataError",
+    "Splits",
+    "as_splits",
+    "availability",
+    "from_arrays",
+    "from_file",
+    "from_folder",
+    "gaussians25_log_prob",
+    "load",
+    "names",
+    "omniglot_from_mat",
+]

@@ -1,0 +1,101 @@
+"""All data sets by name, and whatever else can be loaded."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from priorwise.data.embedded import EMBEDDED
+from priorwise.data.errors import DataError
+from priorwise.data.named import NAMED, load_named, missing_message
+from priorwise.data.own import from_arrays, from_file, from_folder
+from priorwise.data.sources import find
+from priorwise.data.spec import Binarize, Likelihood
+from priorwise.data.splits import Splits
+
+__all__ = ["as_splits", "availability", "load", "names"]
+
+
+def names() -> list[str]:
+    """The names that ``load`` knows."""
+    return [*EMBEDDED, *NAMED]
+
+
+def availability() -> dict[str, str]:
+    """Each set's name with where it is: "embedded", the path of its file, "download" or "missing: " and what to do."""
+    return {name: _where(name) for name in names()}
+
+
+def _where(name: str) -> str:
+    if name in EMBEDDED:
+        return "embedded"
+    path = find(name)
+    if path is not None:
+        return str(path)
+    return "download" if NAMED[name].remotes else f"missing: {missing_message(NAMED[name])}"
+
+
+def load(name_or_path: str | Path, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None) -> Splits:
+    """A data set by its name, or from an .npz or .npy file or a folder of images.
+
+    Named sets are taken from ``$PRIORWISE_DATA/NAME.npz``, else from the cache (``$PRIORWISE_CACHE``, or the
+    platform's), else downloaded where the checksum is known.
+
+    Arguments:
+        name_or_path: A name of ``names()``, or a path. A name goes before a folder that is called alike.
+        binarize: "none", "dynamic" or "threshold", instead of what the set says.
+        likelihood: "bernoulli", "gaussian" or "discretized_logistic", instead of what the set says.
+
+    Raises:
+        DataError: if the name is unknown, or the data cannot be used.
+        MissingDataError: if the set is not at hand; the message says how to get it.
+
+    Example:
+        >>> print(load("digits").describe())
+        digits: 1,297 / 200 / 300 (train / validation / test) of 1x8x8, 17 levels, gaussian
+    """
+    return _found(name_or_path).overridden(binarize=binarize, likelihood=likelihood)
+
+
+def _found(name_or_path: str | Path) -> Splits:
+    if not str(name_or_path):
+        raise DataError("expected the name of a data set or a path; got nothing. `priorwise list` shows the names.")
+    if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
+        return EMBEDDED[name_or_path]()
+    if isinstance(name_or_path, str) and name_or_path in NAMED:
+        return load_named(name_or_path)
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return from_folder(path)
+    if path.exists() or isinstance(name_or_path, Path) or path.suffix or len(path.parts) > 1:
+        return from_file(path)
+    raise DataError(_unknown(str(name_or_path)))
+
+
+def _unknown(name: str) -> str:
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(plain, names(), n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+    return f"unknown data set {name!r}, and no file or folder of that name.{hint} There are: {', '.join(names())}."
+
+
+def as_splits(data: Splits | np.ndarray | Tensor | str | Path) -> Splits:
+    """Splits as they are; arrays through ``from_arrays``; names and paths through ``load``.
+
+    Raises:
+        TypeError: if it is none of these.
+        DataError: as those functions.
+    """
+    given: Any = data
+    if isinstance(given, Splits):
+        return given
+    if isinstance(given, (np.ndarray, Tensor)):
+        return from_arrays(given)
+    if isinstance(given, (str, Path)):
+        return load(given)
+    raise TypeError(
+        f"expected data as Splits, an array, a name or a path; got {type(given).__name__}. See "
+        "priorwise.data.from_arrays."
+    )

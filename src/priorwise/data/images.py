@@ -1,0 +1,97 @@
+"""Folders of images."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from priorwise.data.errors import DataError
+
+__all__ = ["read_folder"]
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"})
+_MANY = 500  # from here on a progress bar is worth its place
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(
+            f"expected a folder of images; {folder} is {'not a folder' if folder.exists() else 'not there'}."
+        )
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not files:
+        raise DataError(f"expected images ({' '.join(sorted(_SUFFIXES))}) in {folder} or below it; there are none.")
+    return files
+
+
+def _opaque(image: Any, path: Path) -> Any:  # noqa: ANN401 - a Pillow image
+    """The image without its alpha channel, which must not hide anything."""
+    alpha = image.convert("RGBA").getchannel("A")
+    if alpha.getextrema()[0] < 255:
+        raise DataError(f"expected images without transparency; {path} has some. Save it on a background.")
+    return image.convert("L" if image.mode == "LA" else "RGB")
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """``(H, W)`` for a grey image, ``(H, W, 3)`` for a coloured one."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
+                return np.asarray(_opaque(image, path))
+            if image.mode in ("1", "L"):
+                return np.asarray(image.convert("L"))
+            if image.mode in ("RGB", "P", "CMYK", "YCbCr"):
+                return np.asarray(image.convert("RGB"))
+            raise DataError(f"expected images of 8 bits a channel, grey or coloured; {path} has mode {image.mode}.")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"expected an image; {path} cannot be read ({error}).") from error
+
+
+def _tracked(files: list[Path], *, show: bool) -> Iterable[Path]:
+    if not show or len(files) <= _MANY:
+        return files
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(files, description="reading images", console=Console(stderr=True))
+
+
+def read_folder(folder: Path, *, show: bool = True) -> np.ndarray:
+    """All images of a folder and of those below it, in the order of their paths.
+
+    Arguments:
+        folder: Where they lie.
+        show: Whether to show a progress bar on standard error when there are many.
+
+    Returns:
+        uint8 ``(N, H, W)`` or ``(N, H, W, 3)``; zeros and ones if all is pure black or white.
+
+    Raises:
+        DataError: if there are none, or one cannot be read or has another size than the first; it is named.
+    """
+    files = _image_files(folder)
+    images: list[np.ndarray] = []
+    for path in _tracked(files, show=show):
+        image = _pixels(path)
+        if images and image.shape[:2] != images[0].shape[:2]:
+            height, width = images[0].shape[:2]
+            raise DataError(
+                f"expected images of one size, {width}x{height} as {files[0]}; {path} is "
+                f"{image.shape[1]}x{image.shape[0]}. Resize or remove it."
+            )
+        images.append(image)
+    return _stacked(images)
+
+
+def _stacked(images: list[np.ndarray]) -> np.ndarray:
+    if any(image.ndim == 3 for image in images):
+        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images]
+    stack = np.stack(images)
+    pure = bool(((stack == 0) | (stack == 255)).all())
+    return stack // 255 if pure else stack

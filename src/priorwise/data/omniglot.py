@@ -1,0 +1,79 @@
+"""The OMNIGLOT set of the papers, from the file in which it is passed on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from priorwise.data.errors import DataError
+from priorwise.data.sources import atomic_file, cache_folder
+
+__all__ = ["omniglot_from_mat"]
+
+_TRAIN, _VALIDATION, _TEST = 23_000, 1_345, 8_070
+_PIXELS = 28 * 28
+
+
+def _images(matrix: np.ndarray) -> np.ndarray:
+    """Columns of 784 values, each image column by column, to ``(N, 28, 28)`` upright."""
+    return matrix.T.reshape(-1, 28, 28).transpose(0, 2, 1)
+
+
+def _stored(x: np.ndarray) -> np.ndarray:
+    """Whole 255ths as bytes, anything else as float32 probabilities, so that no value is rounded."""
+    grey = x * 255.0
+    exact = bool(np.abs(grey - np.rint(grey)).max() < 1e-3)
+    return np.ascontiguousarray(np.rint(grey).astype(np.uint8) if exact else x.astype(np.float32))
+
+
+def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from scipy.io import loadmat  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ImportError(
+            "reading chardata.mat needs scipy, which is not installed. Run `pip install scipy`."
+        ) from error
+    try:
+        content = loadmat(path)
+    except (OSError, ValueError, NotImplementedError, TypeError) as error:
+        raise DataError(f"expected MATLAB's chardata.mat; {path} cannot be read ({error}).") from error
+    wanted = {"data": _TRAIN + _VALIDATION, "testdata": _TEST}
+    for name, count in wanted.items():
+        if name not in content:
+            present = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
+            raise DataError(f"expected the matrices data and testdata in {path}; got {present}.")
+        if content[name].shape != (_PIXELS, count):
+            raise DataError(f"expected `{name}` of shape ({_PIXELS}, {count}) in {path}; got {content[name].shape}.")
+        if not 0 <= content[name].min() <= content[name].max() <= 1:
+            raise DataError(f"expected `{name}` with values in [0, 1] in {path}.")
+    return content["data"], content["testdata"]
+
+
+def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: int = 0) -> Path:
+    """Turn ``chardata.mat``, the OMNIGLOT of the IWAE and VampPrior papers, into ``omniglot.npz``.
+
+    The file lies in the ``datasets/OMNIGLOT`` folder of the IWAE paper's repository (github.com/yburda/iwae). It holds
+    24,345 training and 8,070 test images of 28x28, stored column by column, values in [0, 1]. The papers take 1,345 of
+    the former for validation, drawn without a seed; here ``numpy.random.RandomState(seed).permutation`` orders them, the
+    first 23,000 are for training and the rest for validation.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2016), section 5;
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+
+    Arguments:
+        path: The file ``chardata.mat``.
+        out: The file to write, by default ``omniglot.npz`` in the cache, where ``load("omniglot")`` finds it.
+        seed: Seed of the split.
+
+    Raises:
+        DataError: if the file is not what it should be; nothing is written then.
+        ImportError: if scipy is not installed.
+    """
+    data, testdata = (_images(matrix) for matrix in _matrices(Path(path)))
+    order = np.random.RandomState(seed).permutation(len(data))
+    whole = _stored(np.concatenate([data[order], testdata]))
+    parts = np.split(whole, [_TRAIN, _TRAIN + _VALIDATION])
+    target = cache_folder() / "omniglot.npz" if out is None else Path(out)
+    with atomic_file(target) as partial:
+        np.savez_compressed(partial, x_train=parts[0], x_val=parts[1], x_test=parts[2])
+    return target

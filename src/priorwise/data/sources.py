@@ -1,0 +1,191 @@
+"""Where files come from: a folder of the user's, the cache, or a download that is checked before it is used."""
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+from priorwise.data.errors import DataError, MissingDataError
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "DATA_VARIABLE",
+    "Remote",
+    "atomic_file",
+    "cache_folder",
+    "fetch",
+    "find",
+    "places",
+]
+
+DATA_VARIABLE = "PRIORWISE_DATA"
+CACHE_VARIABLE = "PRIORWISE_CACHE"
+_TIMEOUT = 30  # seconds without an answer
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be downloaded.
+
+    Arguments:
+        url: Where it lies; https, or http, since the checksum decides.
+        sha256: SHA-256 of the file, after unpacking if it is packed.
+        filename: What it is called once unpacked.
+        packed: "gzip" if it has to be unpacked, else "none".
+    """
+
+    url: str
+    sha256: str
+    filename: str
+    packed: str = "none"
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
+            raise ValueError(f"expected `sha256` as 64 lower-case hexadecimal digits; got {self.sha256!r}.")
+        if self.packed not in ("none", "gzip"):
+            raise ValueError(f"expected `packed` as 'none' or 'gzip'; got {self.packed!r}.")
+        if urlparse(self.url).scheme not in ("http", "https"):
+            raise ValueError(f"expected an http or https `url`; got {self.url!r}.")
+
+
+def cache_folder() -> Path:
+    """``$PRIORWISE_CACHE``, or the platform's cache folder; it need not exist."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("priorwise"))
+
+
+def places(name: str) -> list[Path]:
+    """Where the file of a data set is looked for, in this order."""
+    own = os.environ.get(DATA_VARIABLE)
+    folders = ([Path(own).expanduser()] if own else []) + [cache_folder()]
+    return [folder / f"{name}.npz" for folder in folders]
+
+
+def find(name: str) -> Path | None:
+    """The file of a data set, None if it is nowhere."""
+    return next((path for path in places(name) if path.is_file()), None)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` if the block succeeds and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        partial = Path(folder) / path.name
+        yield partial
+        partial.replace(path)
+
+
+def fetch(remote: Remote, folder: Path, *, show: bool = True) -> Path:
+    """Download, unpack and check a file; it appears in the folder only when all is well.
+
+    Arguments:
+        remote: What to download.
+        folder: Where to put it.
+        show: Whether to show a progress bar on standard error.
+
+    Raises:
+        MissingDataError: if it cannot be downloaded.
+        DataError: if its checksum is not the known one.
+    """
+    target = folder / remote.filename
+    with atomic_file(target) as unpacked:
+        arrived = unpacked.with_name("arrived") if remote.packed == "gzip" else unpacked
+        _download(remote, arrived, show=show)
+        if remote.packed == "gzip":
+            _gunzip(remote, arrived, unpacked)
+        _verify(remote, unpacked)
+    return target
+
+
+def _download(remote: Remote, to: Path, *, show: bool) -> None:
+    import pooch
+
+    with _download_bar(remote.filename, show=show) as bar:
+        # identity: a server that packs on the way would change what is checked
+        headers = {"Accept-Encoding": "identity"}
+        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers=headers)
+        try:
+            download(remote.url, str(to), None)
+        except OSError as error:  # requests' errors are OSErrors
+            raise MissingDataError(f"could not download {remote.url}: {error}.") from error
+
+
+def _gunzip(remote: Remote, packed: Path, to: Path) -> None:
+    try:
+        with gzip.open(packed) as source, to.open("wb") as target:
+            while block := source.read(1 << 20):
+                target.write(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"expected a gzip file from {remote.url}; it does not unpack ({error}). Try again.") from error
+
+
+def _verify(remote: Remote, path: Path) -> None:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != remote.sha256:
+        raise DataError(
+            f"expected SHA-256 {remote.sha256} for {remote.filename}; got {found} from {remote.url}. The file was "
+            "thrown away: try again, or get it from another place."
+        )
+
+
+class _Bar:
+    """What pooch calls while it downloads: a total, and updates in bytes."""
+
+    def __init__(self, advance: Callable[[float], None], set_total: Callable[[float], None]) -> None:
+        self.update = advance
+        self._set_total = set_total
+        self._total = 0.0
+
+    @property
+    def total(self) -> float:
+        return self._total
+
+    @total.setter
+    def total(self, value: float) -> None:
+        self._total = value
+        self._set_total(value)
+
+    def reset(self) -> None:
+        self._set_total(self._total)
+
+    def close(self) -> None:
+        """Nothing: the bar ends with its block."""
+
+
+@contextmanager
+def _download_bar(name: str, *, show: bool) -> Iterator[_Bar]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
+        task = progress.add_task(name, total=None)
+        yield _Bar(
+            lambda amount: progress.update(task, advance=amount),
+            lambda total: progress.reset(task, total=total or None),
+        )

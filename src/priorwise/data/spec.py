@@ -1,0 +1,128 @@
+"""What a data set is: its shape, its values, and how a model is to see them."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
+
+from priorwise.data.errors import DataError
+from priorwise.typing import Shape
+
+__all__ = ["Binarize", "DataSpec", "Likelihood", "Scaling"]
+
+Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
+Binarize: TypeAlias = Literal["none", "dynamic", "threshold"]
+Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
+
+_SCALING: dict[str, Scaling] = {
+    "bernoulli": "unit",
+    "gaussian": "dequantize",
+    "discretized_logistic": "midpoint",
+}
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    r"""The description of a data set.
+
+    What a model sees of a raw integer r in 0..L-1:
+
+    .. math:: \text{unit: } \frac{r}{L - 1} \qquad \text{midpoint: } \frac{r + 1/2}{L} \qquad
+              \text{dequantize: } \frac{r + u}{L},\ u \sim U[0, 1) \text{ afresh each time}
+
+    A Gaussian on integer data has no bounded density, so it gets dequantised ones: the mean log density of (r + u) / L,
+    less D log L, is a lower bound of the log probability of r. Binarised data are zeros and ones: r / (L - 1) is the
+    probability of a one ("dynamic", drawn afresh each time) or is compared with one half ("threshold").
+
+    References:
+        A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for dequantisation;
+        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov & Murray, 2008), for binarisation.
+
+    Arguments:
+        name: Name of the set.
+        shape: Shape of one observation: (C, H, W) for an image, (D,) for a vector.
+        levels: Number L of values of a pixel; 2 for binary data, None for real values.
+        likelihood: The likelihood that recipes take by default.
+        binarize: Whether and how grey values become zeros and ones.
+        scaling: How integers become numbers; "none" for real values.
+        citation: Whom to cite.
+        note: What one should know before comparing numbers.
+
+    Raises:
+        DataError: if the parts do not fit each other.
+    """
+
+    name: str
+    shape: Shape
+    levels: int | None
+    likelihood: Likelihood
+    binarize: Binarize
+    scaling: Scaling
+    citation: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        for field, allowed in (("likelihood", Likelihood), ("binarize", Binarize), ("scaling", Scaling)):
+            if getattr(self, field) not in get_args(allowed):
+                raise DataError(f"expected `{field}` as one of {get_args(allowed)}; got {getattr(self, field)!r}.")
+        if not self.shape or any(size < 1 for size in self.shape):
+            raise DataError(f"expected a `shape` of positive sizes, (C, H, W) or (D,); got {self.shape}.")
+        if self.levels is not None and not 2 <= self.levels <= 256:
+            raise DataError(f"expected `levels` from 2 to 256, or None for real values; got {self.levels}.")
+        if (self.levels is None) != (self.scaling == "none"):
+            raise DataError(
+                f"expected `scaling` 'none' for real values and for nothing else; got {self.scaling!r} with "
+                f"{self.levels} levels."
+            )
+        self._check_likelihood()
+
+    def _check_likelihood(self) -> None:
+        binary = self.levels == 2 or self.binarize != "none"
+        if self.likelihood == "bernoulli" and not binary:
+            raise DataError(
+                f"expected zeros and ones for the Bernoulli likelihood; {self.name} has "
+                f"{'real values' if self.levels is None else f'{self.levels} levels'}. Set `binarize` to 'dynamic' or "
+                "'threshold', or take another likelihood."
+            )
+        if self.likelihood != "bernoulli" and self.binarize != "none":
+            raise DataError(
+                f"expected the Bernoulli likelihood for data that are binarised; got {self.likelihood!r}. Set "
+                "`binarize` to 'none', or `likelihood` to 'bernoulli'."
+            )
+        if self.likelihood == "discretized_logistic" and self.levels is None:
+            raise DataError(
+                f"expected integers for the discretised logistic likelihood; {self.name} has real values. Give the "
+                "pixels as integers 0..255, or take the Gaussian likelihood."
+            )
+
+    @property
+    def features(self) -> int:
+        """How many numbers one observation has."""
+        return math.prod(self.shape)
+
+    def overridden(self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None) -> "DataSpec":
+        """The description with another binarisation or likelihood; what is not given follows from what is.
+
+        Binarised data take the Bernoulli likelihood; grey data that are no longer binarised the discretised logistic;
+        the Bernoulli likelihood of grey data binarises dynamically; the scaling goes with the likelihood.
+
+        Raises:
+            DataError: if the two do not fit each other or the data.
+        """
+        if binarize is None and likelihood is None:
+            return self
+        if likelihood is None:
+            likelihood = self._likelihood_for(binarize)
+        if binarize is None:
+            grey = likelihood == "bernoulli" and self.levels != 2
+            kept = self.binarize if self.binarize != "none" else "dynamic"
+            binarize = kept if grey else "none"
+        scaling = "none" if self.levels is None else _SCALING.get(likelihood, "unit")
+        return replace(self, binarize=binarize, likelihood=likelihood, scaling=scaling)
+
+    def _likelihood_for(self, binarize: Binarize | None) -> Likelihood:
+        if binarize != "none" or self.levels == 2:
+            return "bernoulli"
+        if self.likelihood != "bernoulli":
+            return self.likelihood
+        return "gaussian" if self.levels is None else "discretized_logistic"

@@ -1,0 +1,207 @@
+"""Training, validation and test data, kept raw and whole, and prepared on the way to a model."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from priorwise.data.errors import DataError
+from priorwise.data.spec import Binarize, DataSpec, Likelihood
+from priorwise.randomness import seeded
+
+__all__ = ["SPLIT_NAMES", "Splits"]
+
+SplitName: TypeAlias = Literal["validation", "test"]
+SPLIT_NAMES = ("train", "validation", "test")
+_DESCRIPTIVE = ("citation", "note")
+
+
+def _binarized(raw: Tensor, levels: int | None) -> Tensor:
+    """One Bernoulli draw a pixel. For integers: u < r with u uniform on 0..L-2, which is r / (L - 1) exactly."""
+    if levels is None:
+        return torch.rand_like(raw).lt(raw).float()
+    return torch.empty_like(raw).random_(0, levels - 1).lt(raw).float()
+
+
+def _thresholded(raw: Tensor, levels: int | None) -> Tensor:
+    return raw.gt(0.5 if levels is None else (levels - 1) // 2).float()
+
+
+def _scaled(raw: Tensor, spec: DataSpec) -> Tensor:
+    if spec.scaling == "none" or spec.levels is None:
+        return raw
+    if spec.scaling == "unit":
+        return raw.float() / (spec.levels - 1) if spec.levels > 2 else raw.float()
+    if spec.scaling == "midpoint":
+        return (raw.float() + 0.5) / spec.levels
+    if spec.scaling == "dequantize":
+        return torch.rand(raw.shape, device=raw.device).add_(raw).div_(spec.levels)
+    raise AssertionError(spec.scaling)
+
+
+def _fixed_draws(validation: Tensor, test: Tensor, levels: int | None, seed: int) -> dict[str, Tensor]:
+    """Validation and test set binarised once, by numpy's legacy generator; validation first, as the VampPrior code."""
+    generator = np.random.RandomState(seed)
+    draws = {}
+    for name, raw in (("validation", validation), ("test", test)):
+        grey = raw.cpu().numpy().astype(np.float32)
+        probability = grey if levels is None else grey / np.float32(levels - 1)
+        draws[name] = torch.from_numpy(generator.binomial(1, probability).astype(np.uint8))
+    return draws
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Splits:
+    """A data set in three parts.
+
+    The tensors are raw, uint8 for images and float32 for real values; ``prepare`` gives what a model sees.
+
+    Arguments:
+        train: Training data, ``(N, *spec.shape)``.
+        validation: Validation data.
+        test: Test data.
+        spec: What the data are.
+        whole: The splits from which these were cut or moved, so that evaluation data stay the same.
+
+    Raises:
+        DataError: if a part is empty, or its shape, type or values are not those of the description.
+
+    Example:
+        >>> from priorwise.data import DataSpec, Splits
+        >>> spec = DataSpec("bits", (3,), 2, "bernoulli", "none", "unit")
+        >>> bits = torch.eye(3, dtype=torch.uint8)
+        >>> Splits(bits, bits, bits, spec).prepare(bits[:1])
+        tensor([[1., 0., 0.]])
+    """
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    spec: DataSpec
+    whole: "Splits | None" = None
+    _kept: dict[str | int, object] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for name in SPLIT_NAMES:
+            self._check(name, getattr(self, name))
+
+    def _check(self, name: str, raw: Tensor) -> None:
+        spec = self.spec
+        wanted = torch.float32 if spec.levels is None else torch.uint8
+        if raw.dtype != wanted:
+            raise DataError(f"expected the {name} split as {wanted}; got {raw.dtype}. Convert it, or use from_arrays.")
+        if raw.dim() < 1 or tuple(raw.shape[1:]) != spec.shape:
+            raise DataError(f"expected the {name} split in shape (N, {_sizes(spec.shape)}); got {tuple(raw.shape)}.")
+        if not len(raw):
+            raise DataError(f"expected at least one observation in the {name} split; got none.")
+        if spec.levels is not None and int(raw.max()) >= spec.levels:
+            raise DataError(f"expected values 0..{spec.levels - 1} in the {name} split; got {int(raw.max())}.")
+        if spec.levels is None and not bool(raw.isfinite().all()):
+            raise DataError(f"expected finite values in the {name} split; got NaN or infinity.")
+        if spec.levels is None and spec.binarize != "none" and not 0 <= float(raw.min()) <= float(raw.max()) <= 1:
+            raise DataError(
+                f"expected values in [0, 1] for binarising; the {name} split has {float(raw.min()):.4g} to "
+                f"{float(raw.max()):.4g}. Rescale them, or set `binarize` to 'none'."
+            )
+
+    def __repr__(self) -> str:
+        return f"Splits({self.describe()})"
+
+    def describe(self) -> str:
+        """The set in one line."""
+        spec = self.spec
+        sizes = " / ".join(f"{len(getattr(self, name)):,}" for name in SPLIT_NAMES)
+        values = "real values" if spec.levels is None else f"{spec.levels} levels"
+        drawn = "" if spec.binarize == "none" else f", {spec.binarize} binarisation"
+        shape = "x".join(str(size) for size in spec.shape)
+        return f"{spec.name}: {sizes} (train / validation / test) of {shape}, {values}{drawn}, {spec.likelihood}"
+
+    def prepare(self, raw: Tensor) -> Tensor:
+        """Raw data as a model sees them, ``(N, *shape)`` in float32: scaled, and freshly binarised or dequantised.
+
+        Draws come from torch's generator; real values are returned as they are, without a copy.
+        """
+        if self.spec.binarize == "dynamic":
+            return _binarized(raw, self.spec.levels)
+        if self.spec.binarize == "threshold":
+            return _thresholded(raw, self.spec.levels)
+        return _scaled(raw, self.spec)
+
+    def evaluation(self, split: SplitName, seed: int = 777) -> Tensor:
+        """The validation or test data as a model sees them, the same every time: ``(N, *shape)`` in float32.
+
+        Binarised sets are drawn as the VampPrior code draws them, so that with its seed, 777, the MNIST test images are
+        its own, bit for bit. The data of a ``subset`` are the first ones of the whole set's.
+
+        Arguments:
+            split: ``"validation"`` or ``"test"``.
+            seed: Seed of the draws, where there are any.
+        """
+        if split not in SPLIT_NAMES[1:]:
+            raise ValueError(f"expected `split` as 'validation' or 'test'; got {split!r}.")
+        raw: Tensor = getattr(self, split)
+        if self.whole is not None:
+            return self.whole.evaluation(split, seed)[: len(raw)].to(raw.device)
+        if self.spec.binarize == "dynamic":
+            return self._binarized_once(seed)[split].to(raw.device).float()
+        with seeded(seed, "data", split):
+            prepared = self.prepare(raw.cpu())
+        return prepared.clone() if prepared is raw else prepared.to(raw.device)
+
+    def _binarized_once(self, seed: int) -> dict[str, Tensor]:
+        if seed not in self._kept:
+            self._kept[seed] = _fixed_draws(self.validation, self.test, self.spec.levels, seed)
+        draws = self._kept[seed]
+        assert isinstance(draws, dict)
+        return draws
+
+    def to(self, device: torch.device | str) -> "Splits":
+        """The splits on another device; evaluation data do not depend on it."""
+        train, validation, test = (getattr(self, name).to(device) for name in SPLIT_NAMES)
+        return Splits(train, validation, test, self.spec, whole=self)
+
+    def subset(self, *, train: int | None = None, validation: int | None = None, test: int | None = None) -> "Splits":
+        """The first ones of each split; None takes all. Some sets are sorted, see ``spec.note``.
+
+        Raises:
+            DataError: if a number is below 1 or above the size of its split.
+        """
+        first = self._first("train", train), self._first("validation", validation), self._first("test", test)
+        return Splits(*first, self.spec, whole=self)
+
+    def _first(self, name: str, n: int | None) -> Tensor:
+        raw: Tensor = getattr(self, name)
+        if n is not None and not 1 <= n <= len(raw):
+            raise DataError(f"expected `{name}` from 1 to {len(raw)}, the size of the split; got {n}.")
+        return raw[:n]
+
+    def overridden(self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None) -> "Splits":
+        """The same data under another binarisation or likelihood; see ``DataSpec.overridden``."""
+        spec = self.spec.overridden(binarize=binarize, likelihood=likelihood)
+        return self if spec == self.spec else replace(self, spec=spec, whole=None)
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stand for the data and their treatment.
+
+        They begin the SHA-256 of the raw values and of the description without citation and note.
+        """
+        if "fingerprint" not in self._kept:
+            self._kept["fingerprint"] = self._digest()
+        return str(self._kept["fingerprint"])
+
+    def _digest(self) -> str:
+        described = {key: value for key, value in asdict(self.spec).items() if key not in _DESCRIPTIVE}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        for name in SPLIT_NAMES:
+            raw = getattr(self, name).cpu().contiguous().numpy()
+            digest.update(f"{name} {raw.shape} {raw.dtype.str}".encode())
+            digest.update(raw.data)
+        return digest.hexdigest()[:16]
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(size) for size in shape)

@@ -1,0 +1,30 @@
+"""Sharing work between the processes of a distributed run; a single process does it all."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from torch import distributed
+
+__all__ = ["gathered", "my_share"]
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def _active() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def my_share(items: Sequence[Item]) -> Sequence[Item]:
+    """The items that this process works on."""
+    return items[distributed.get_rank() :: distributed.get_world_size()] if _active() else items
+
+
+def gathered(results: Mapping[Key, Value]) -> dict[Key, Value]:
+    """The results of all processes, in every process."""
+    if not _active():
+        return dict(results)
+    parts: list[Mapping[Key, Value]] = [{} for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, dict(results))
+    return {key: value for part in parts for key, value in part.items()}

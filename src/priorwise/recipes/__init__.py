@@ -1,0 +1,5 @@
+"""Recipes: functions that return complete runs."""
+
+from priorwise.recipes.catalogue import UnknownRecipeError, recipe, recipes
+
+__all__ = ["UnknownRecipeError", "recipe", "recipes"]

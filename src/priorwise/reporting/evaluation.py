@@ -1,0 +1,94 @@
+"""The numbers of one run: likelihood, distance of prior and aggregate posterior, active units; resumable."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from priorwise.estimators import active_units, contrast, log_norm, nll, symmetric_kl
+from priorwise.models import NCP, AbstractModel
+from priorwise.randomness import seeded
+from priorwise.training.checkpoint import write_atomically, write_checkpoint
+from priorwise.training.progress import progress_bar
+from priorwise.training.run import EvaluationConfig
+from priorwise.training.runner import load, load_splits, read_run, save_log_norm
+from priorwise.training.versions import versions
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    samples: int | None = None,
+    images: int | None = None,
+    seed: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Evaluate the best weights of a run on its test set, and keep the result as ``evaluation.json`` in the folder.
+
+    Images whose likelihood was finished before a kill are not computed again. For a tilted prior the log normaliser is
+    estimated first and stored in the run's best checkpoint.
+
+    Arguments:
+        folder: The run.
+        samples: Importance samples of each image; the run's own setting if None.
+        images: A random subset of the test images; the run's own setting if None.
+        seed: Seed of the draws; the run's own setting if None.
+        progress: Whether to show a progress bar.
+    """
+    folder = Path(folder)
+    run, _, identity = read_run(folder)
+    changes = {"samples": samples, "images": images, "seed": seed}
+    given = {name: value for name, value in changes.items() if value is not None}
+    options = EvaluationConfig(**{**run.evaluation.model_dump(), **given})
+    model = load(folder)
+    x = load_splits(run).evaluation("test")
+    x = _random_part(x, options.images, options.seed)
+    record: dict[str, Any] = {
+        "run": run.name,
+        "images": len(x),
+        "data_fingerprint": identity["data_fingerprint"],
+    }
+    if isinstance(model, NCP):
+        record["log_norm"] = log_norm(model, samples=options.log_norm_samples, seed=options.seed).to_json()
+        record["contrast"] = [asdict(group) for group in contrast(model, x, seed=options.seed)]
+        save_log_norm(folder, model)
+    journal = folder / f"nll-{len(x)}x{options.samples}-seed{options.seed}.jsonl"
+    with progress_bar("likelihood", len(x), unit="images", show=progress) as advance:
+        estimate = nll(model, x, samples=options.samples, seed=options.seed, resume=journal, report=advance)
+    assert estimate.per_example is not None
+    write_checkpoint(folder / "nll_per_image.safetensors", {"nll": estimate.per_example}, record)
+    record["nll"] = estimate.to_json()
+    record["symmetric_kl"] = _or_reason(lambda: symmetric_kl(model, x, draws=2000, seed=options.seed).to_json())
+    record["active_units"] = _units(model, x, options.seed)
+    record["versions"] = versions()
+    write_atomically(folder / "evaluation.json", json.dumps(record, indent=2).encode())
+    return record
+
+
+def _random_part(x: Tensor, images: int | None, seed: int) -> Tensor:
+    """All of ``x``, or a random subset: some test sets are sorted, so the first images stand for nothing."""
+    if images is None or images >= len(x):
+        return x
+    with seeded(seed, "subset"):
+        return x[torch.randperm(len(x))[:images].sort().values]
+
+
+def _units(model: AbstractModel, x: Tensor, seed: int) -> list[dict[str, int]]:
+    return [
+        {"group": unit.group, "active": unit.active, "dimensions": unit.dimensions}
+        for unit in active_units(model, x, seed=seed)
+    ]
+
+
+def _or_reason(compute: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """The number, or the words with which it was refused."""
+    try:
+        return compute()
+    except ValueError as refusal:
+        return {"refused": str(refusal)}

@@ -1,0 +1,18 @@
+"""Training: configuration, the loop, checkpoints and run folders. Only this package knows the engine."""
+
+from priorwise.training.checkpoint import CheckpointError
+from priorwise.training.config import TrainingConfig
+from priorwise.training.folder import RunFolderError
+from priorwise.training.loop import FitResult, TrainingDivergedError, fit
+from priorwise.training.runner import load, train_run
+
+__all__ = [
+    "CheckpointError",
+    "FitResult",
+    "RunFolderError",
+    "TrainingConfig",
+    "TrainingDivergedError",
+    "fit",
+    "load",
+    "train_run",
+]

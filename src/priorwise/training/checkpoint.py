@@ -1,0 +1,137 @@
+"""Checkpoints as data: one safetensors file with the tensors and, in its header, the rest as JSON.
+
+A file is written beside its place, flushed to the disk and renamed, so that at any moment a complete one is there.
+Nothing is ever unpickled.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = [
+    "CheckpointError",
+    "load_model",
+    "load_optimizer",
+    "model_tensors",
+    "optimizer_tensors",
+    "read_checkpoint",
+    "write_atomically",
+    "write_checkpoint",
+]
+
+_FORMAT = "priorwise-1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or does not belong here."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` completely or not at all; what was there stays until the new file is whole.
+
+    Raises:
+        CheckpointError: if the disk refuses (it is full, say); the message names the path.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"could not write {path} ({error.strerror}); what was there before is unharmed. Make room and run the same "
+            "command again: it goes on from the last checkpoint."
+        ) from error
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-able state to one file, atomically."""
+    ready = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(ready, metadata={"format": _FORMAT, "state": json.dumps(state)}))
+
+
+def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the state of one file.
+
+    Raises:
+        CheckpointError: if it is missing, cut, not safetensors (a pickle, say: it is refused unread) or not ours.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, which is never read. "
+            "Restore it from a copy, or remove it to start this run again."
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} was not written by priorwise: expected format {_FORMAT!r} in its header.")
+    return tensors, json.loads(metadata["state"])
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The model's parameters and buffers, each under its name."""
+    return {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+
+
+def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put the tensors of a checkpoint into a model.
+
+    Raises:
+        CheckpointError: if they are another model's; the model is left as it was.
+    """
+    stored = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    other = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    if own != other:
+        wrong = sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
+        first = wrong[0]
+        raise CheckpointError(
+            f"{path} holds another model: {len(wrong)} tensors differ, the first is `{first}` (expected "
+            f"{own.get(first, 'none')}, got {other.get(first, 'none')})."
+        )
+    model.load_state_dict(stored)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state, by parameter number and name; its hyper-parameters belong to the configuration."""
+    return {
+        f"optimizer/{index}/{name}": torch.as_tensor(value)
+        for index, entry in optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put the stored state into the optimiser."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer/"):
+            _, index, name = key.split("/", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,38 @@
+"""How a fit is run, as validated configuration."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["AbstractConfig", "TrainingConfig"]
+
+
+class AbstractConfig(BaseModel):
+    """What all configurations share: frozen, every field validated, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TrainingConfig(AbstractConfig):
+    """The options of a fit; ``priorwise.fit`` takes the same names as keywords."""
+
+    epochs: int = Field(100, ge=1)
+    """Passes over the training set, at most."""
+    batch_size: int = Field(100, ge=1)
+    """Examples a step, over all processes together."""
+    lr: float = Field(1e-3, gt=0)
+    """Learning rate at the start."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Course of the learning rate over all epochs; the cosine ends at 0."""
+    optimizer: Literal["adam", "adam_normalized"] = "adam"
+    """Adam, or Adam on gradients divided by their norm, parameter tensor by parameter tensor (the VampPrior paper)."""
+    warmup_epochs: int = Field(10, ge=0)
+    """Epochs over which the weight of the KL rises from 0 to 1, in one step an epoch."""
+    patience: int | None = Field(50, ge=1)
+    """Validations without improvement after the warm-up before the fit stops; None never stops early."""
+    precision: Literal["no", "bf16"] = "no"
+    """Automatic mixed precision of the networks; densities stay in float32."""
+    seed: int = 14
+    """Seed of initial weights, order, and draws."""
+    checkpoint_seconds: float = Field(60.0, gt=0)
+    """Wall-clock seconds between checkpoints, at most; has no influence on the result."""

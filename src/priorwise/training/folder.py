@@ -1,0 +1,131 @@
+"""The folder of a run: what lies in it, and how a second visit knows whether it is the same run.
+
+run.json            what is run: the whole configuration, and the versions it ran with
+metrics.jsonl       one line an epoch
+last.safetensors    where the fit stands: model, optimiser, progress
+best.safetensors    the model with the best validation
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from priorwise.training.checkpoint import write_atomically
+
+__all__ = ["RunFolder", "RunFolderError", "read_record"]
+
+
+class RunFolderError(ValueError):
+    """A folder that cannot take this run."""
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+class RunFolder:
+    """Where one run lives.
+
+    Arguments:
+        path: The folder; made if missing.
+        identity: What defines the run. A folder that holds another identity is refused, and nothing in it is touched.
+        about: Further facts that are recorded but may differ on a resume, such as versions.
+
+    Raises:
+        RunFolderError: if the folder holds another run, or files but no run.
+    """
+
+    def __init__(self, path: str | Path, identity: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self.last = self.path / "last.safetensors"
+        self.best = self.path / "best.safetensors"
+        self.metrics = self.path / "metrics.jsonl"
+        self._open(json.loads(json.dumps(identity)), dict(about or {}))
+
+    def _open(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"expected a folder for the run; {self.path} is a file.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        record = self.path / "run.json"
+        if record.exists():
+            stored = read_record(record)
+            self._refuse_other(stored["identity"], identity)
+            self._warn_of_changes(stored.get("about", {}), about)
+            return
+        strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+        if strangers:
+            raise RunFolderError(
+                f"expected an empty folder or one of this run; {self.path} holds {', '.join(strangers[:3])}. Choose "
+                "another folder with --out."
+            )
+        text = json.dumps({"identity": identity, "about": about}, indent=2)
+        write_atomically(record, text.encode())
+
+    def _refuse_other(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+        before, now = _flat(stored), _flat(wanted)
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if changed:
+            shown = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:4])
+            raise RunFolderError(
+                f"{self.path} holds another run: {shown}{' ...' if len(changed) > 4 else ''}. Nothing in it was changed. "
+                "Choose another folder with --out, or the settings of the run that is there."
+            )
+
+    def _warn_of_changes(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
+        changed = [
+            f"{name} was {stored[name]}, now {now.get(name)}" for name in stored if stored[name] != now.get(name)
+        ]
+        if changed:
+            warnings.warn(
+                f"{self.path} was begun elsewhere ({'; '.join(changed)}): the run goes on, but bit-for-bit equality with an "
+                "unbroken one holds only on the same versions, processor kind and thread count.",
+                stacklevel=5,
+            )
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one line and put it on the disk."""
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics_bytes(self) -> int:
+        """How long the metrics file is; kept in each checkpoint."""
+        return self.metrics.stat().st_size if self.metrics.exists() else 0
+
+    def cut_metrics(self, length: int) -> None:
+        """Drop lines written after the checkpoint from which the run goes on: they will be written again."""
+        if self.metrics.exists():
+            os.truncate(self.metrics, length)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All lines so far."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The contents of a ``run.json``.
+
+    Raises:
+        RunFolderError: if there is none or it is damaged.
+    """
+    if not path.is_file():
+        raise RunFolderError(f"expected a run folder with run.json; there is none at {path.parent}.")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["identity"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} is damaged ({error}); restore it, or choose another folder.") from error
+    return record

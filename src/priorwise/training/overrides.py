@@ -1,0 +1,76 @@
+"""``key.path=value`` on top of a complete run, with errors that name the field and the nearest one."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from priorwise.training.run import Run
+
+__all__ = ["OverrideError", "override", "validated"]
+
+
+class OverrideError(ValueError):
+    """A setting that the run does not have, or a value that it cannot take."""
+
+
+def _parsed(text: str) -> tuple[list[str], Any]:
+    path, separator, value = text.partition("=")
+    if not separator or not path:
+        raise OverrideError(f"expected an override of the form key.path=value; got {text!r}.")
+    try:
+        return path.split("."), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise OverrideError(f"expected a value that reads as YAML in {text!r}; {error}.") from error
+
+
+def _set(record: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: ANN401
+    """Set one value in a nested record; a new ``kind`` starts its part from the defaults of that kind."""
+    *parents, leaf = path
+    for depth, name in enumerate(parents):
+        if not isinstance(record.get(name), dict):
+            raise OverrideError(_no_field(".".join(parents[: depth + 1]), name, record))
+        record = record[name]
+    if leaf not in record:
+        raise OverrideError(_no_field(".".join(path), leaf, record))
+    if leaf == "kind" and record["kind"] != value:
+        record.clear()
+    record[leaf] = value
+
+
+def _no_field(path: str, name: str, record: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, record, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown field {path!r}.{hint} There are: {', '.join(record)}."
+
+
+def validated(record: Mapping[str, Any]) -> Run:
+    """A run from plain data.
+
+    Raises:
+        OverrideError: if a field is unknown or a value does not fit; all problems at once.
+    """
+    try:
+        return Run.model_validate(dict(record))
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise OverrideError("the run is not valid:\n  " + "\n  ".join(problems)) from error
+
+
+def override(run: Run, texts: Iterable[str]) -> Run:
+    """The run with ``key.path=value`` settings applied, kinds first.
+
+    Raises:
+        OverrideError: as above.
+    """
+    parsed = [_parsed(text) for text in texts]
+    for path, value in sorted(parsed, key=lambda item: (item[0][-1] != "kind", len(item[0]))):
+        record = run.model_dump(mode="json")
+        _set(record, path, value)
+        run = validated(record)
+    return run

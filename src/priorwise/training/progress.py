@@ -1,0 +1,59 @@
+"""Progress bars on standard error; silent where nobody looks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+__all__ = ["Advance", "progress_bar"]
+
+
+class Advance(Protocol):
+    """What moves a bar."""
+
+    def __call__(self, amount: float = 1.0, *, status: str | None = None) -> None:
+        """Move the bar on by ``amount``; ``status`` replaces the text at its end."""
+
+
+@contextmanager
+def progress_bar(
+    description: str, total: float, *, done: float = 0.0, unit: str = "", show: bool = True
+) -> Iterator[Advance]:
+    """A bar with speed and time left.
+
+    Arguments:
+        description: What is being done.
+        total: How much there is.
+        done: How much was done before, in a run that goes on.
+        unit: What is counted, for the speed; none is shown without it.
+        show: False shows nothing.
+    """
+    if not show:
+        yield lambda amount=1.0, *, status=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} {unit}/s" if unit and task.speed else "", style="cyan")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        Speed(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        task = bar.add_task(description, total=total, status="")
+        bar.update(task, completed=done)
+
+        def advance(amount: float = 1.0, *, status: str | None = None) -> None:
+            if status is None:
+                bar.update(task, advance=amount)
+            else:
+                bar.update(task, advance=amount, status=status)
+
+        yield advance

@@ -1,0 +1,97 @@
+"""From a run to a trained model in a folder, and back."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from priorwise.data import DataSpec, Splits
+from priorwise.data import load as load_data
+from priorwise.models import NCP, AbstractModel
+from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
+from priorwise.training.checkpoint import model_tensors as tensors_of
+from priorwise.training.folder import RunFolderError, read_record
+from priorwise.training.loop import FitResult, fit
+from priorwise.training.run import NCPConfig, Run, build_model, pseudo_input_data
+
+__all__ = ["load", "load_splits", "read_run", "resolve_base", "save_log_norm", "train_run"]
+
+
+def load_splits(run: Run) -> Splits:
+    """The data of a run."""
+    return load_data(run.data.name, binarize=run.data.binarize)
+
+
+def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
+    """The configuration, data description and identity of a run folder.
+
+    Raises:
+        RunFolderError: if there is no run, or it was not made from a recipe.
+    """
+    identity = read_record(Path(folder) / "run.json")["identity"]
+    if "run" not in identity:
+        raise RunFolderError(
+            f"expected a run that a recipe made; {folder} was made by priorwise.fit with a model of your own. Build that model "
+            "and call fit with the same `out`, or load best.safetensors into it."
+        )
+    spec = dict(identity["spec"])
+    spec["shape"] = tuple(spec["shape"])
+    return Run.model_validate(identity["run"]), DataSpec(**spec), identity
+
+
+def resolve_base(run: Run, base: str | Path | None) -> Run:
+    """A post-hoc run completed from the run that it builds on.
+
+    Raises:
+        RunFolderError: if the base is missing, or an NCP itself.
+    """
+    if not isinstance(run.model, NCPConfig):
+        if base is not None:
+            raise RunFolderError(f"expected a recipe that builds on another run for `--base`; {run.name} does not.")
+        return run
+    source = base if base is not None else run.model.base_run
+    if not source:
+        raise RunFolderError(f"expected the run that {run.name} builds on; give it with --base RUN.")
+    below, _, _ = read_run(source)
+    if isinstance(below.model, NCPConfig):
+        raise RunFolderError(
+            f"expected a run without a tilted prior as the base; {source} is an NCP. Use its own base."
+        )
+    model = run.model.model_copy(update={"base": below.model, "base_run": str(source)})
+    return run.model_copy(update={"data": below.data, "model": model})
+
+
+def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
+    """Train a run into a folder, or go on with it; safe to repeat.
+
+    Raises:
+        RunFolderError: if the folder holds another run.
+    """
+    splits = load_splits(run)
+    model = build_model(run.model, splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
+    if isinstance(run.model, NCPConfig):
+        assert isinstance(model, NCP)
+        best = Path(run.model.base_run) / "best.safetensors"
+        load_model(model.base, read_checkpoint(best)[0], best)
+    identity = {"run": run.model_dump(mode="json"), "spec": asdict(splits.spec)}
+    return fit(model, splits, out=out, progress=progress, identity=identity, **run.training.model_dump())
+
+
+def load(run: str | Path) -> AbstractModel:
+    """The trained model of a run folder, with the weights of its best validation.
+
+    Raises:
+        RunFolderError: if there is no such run.
+        CheckpointError: if it was not trained yet, or the checkpoint is damaged.
+    """
+    config, spec, _ = read_run(run)
+    model = build_model(config.model, spec, seed=config.training.seed)
+    best = Path(run) / "best.safetensors"
+    load_model(model, read_checkpoint(best)[0], best)
+    return model
+
+
+def save_log_norm(folder: str | Path, model: NCP) -> None:
+    """Keep an estimated log normaliser in the run's best checkpoint."""
+    best = Path(folder) / "best.safetensors"
+    _, state = read_checkpoint(best)
+    write_checkpoint(best, tensors_of(model), state)

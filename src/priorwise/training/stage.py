@@ -1,0 +1,77 @@
+"""What is trained in a fit, and how it is judged: a model by its ELBO, an NCP by its held-out cross-entropy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from priorwise.estimators import elbo, held_out_bce
+from priorwise.models import NCP, AbstractModel
+from priorwise.objectives import ELBO, NCE, AbstractObjective
+from priorwise.schedules import warmup
+from priorwise.training.config import TrainingConfig
+
+__all__ = ["Stage", "config_for", "stage_for"]
+
+_VALIDATION_SEED = 777
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit.
+
+    Attributes:
+        model: What is saved: the model as a whole.
+        objective: What is minimised.
+        metric: Name of the validation number, lower is better.
+        validate: Computes it on prepared validation data, with the same random numbers every time.
+    """
+
+    model: nn.Module
+    objective: AbstractObjective
+    metric: str
+    validate: Callable[[Tensor], float]
+
+
+_NCP_DEFAULTS: dict[str, Any] = {
+    "epochs": 100,
+    "lr": 1e-3,
+    "schedule": "cosine",
+    "warmup_epochs": 0,
+    "patience": 20,
+}
+
+
+def config_for(what: nn.Module, options: Mapping[str, Any]) -> TrainingConfig:
+    """The options over the defaults for this kind of model."""
+    defaults = _NCP_DEFAULTS if isinstance(what, NCP) else {}
+    return TrainingConfig(**{**defaults, **options})
+
+
+def stage_for(
+    what: nn.Module, objective: AbstractObjective | None, config: TrainingConfig, steps_per_epoch: int
+) -> Stage:
+    """The stage that follows from what is fitted.
+
+    Raises:
+        TypeError: if it is no model, or the objective holds another one.
+    """
+    if not isinstance(what, AbstractModel):
+        raise TypeError(
+            f"expected a model of priorwise to fit; got {type(what).__name__}. A model has `top_down` and `likelihood`: "
+            "inherit from priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
+        )
+    if isinstance(what, NCP):
+        nce = NCE(what) if objective is None else objective
+        return Stage(what, nce, "held_out_bce", lambda x: held_out_bce(what, x, seed=_VALIDATION_SEED).value)
+
+    def beta(step: int) -> float:
+        return warmup(step // steps_per_epoch + 1, config.warmup_epochs)
+
+    chosen = ELBO(what, beta=beta) if objective is None else objective
+    if not any(module is what for module in chosen.modules()):
+        raise TypeError(
+            f"expected an objective that holds the model to fit; {type(chosen).__name__} holds another one."
+        )
+    return Stage(what, chosen, "negative_elbo", lambda x: -elbo(what, x, seed=_VALIDATION_SEED).value)

@@ -1,0 +1,175 @@
+"""Every exported concrete class, with a way to build a small one without arguments.
+
+``test_every_member`` fails when a class is exported and stands in none of these dictionaries.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Normal
+
+from priorwise import distributions, likelihoods, models, objectives, priors, samplers
+from priorwise.conditionals import Conditional, GaussianHead
+from priorwise.nn import MLP, FlattenEvent
+from priorwise.testing import GaussianTilt, LadderVAE, LinearGaussianVAE
+
+SHAPE = (1, 3, 2)  # of one observation
+LATENT = 2
+
+
+def images(count: int = 4) -> Tensor:
+    """Observations in [0, 1]; binary, so that every likelihood takes them."""
+    return torch.bernoulli(torch.full((count, *SHAPE), 0.4))
+
+
+def encoder(latent: int = LATENT) -> nn.Module:
+    return Conditional(nn.Sequential(FlattenEvent(SHAPE), MLP(6, 8, (8,))), GaussianHead(8, latent))
+
+
+def gaussian(*batch: int, event: tuple[int, ...] = (LATENT,)) -> Distribution:
+    loc = torch.randn(*batch, *event)
+    return Independent(Normal(loc, 0.5 + torch.rand(*batch, *event), validate_args=False), len(event))
+
+
+class NormalModule(nn.Module):
+    """Somebody else's unconditional distribution: learned, and called without arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(LATENT))
+        self.log_scale = nn.Parameter(torch.zeros(LATENT))
+
+    def forward(self) -> Distribution:
+        return Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1)
+
+
+PRIORS: dict[str, Callable[[], nn.Module]] = {
+    "StandardNormal": lambda: priors.StandardNormal(LATENT),
+    "GaussianMixture": lambda: priors.GaussianMixture(LATENT, 5),
+    "GaussianMixture, learned weights": lambda: priors.GaussianMixture(LATENT, 5, learn_weights=True),
+    "VampPrior": lambda: priors.VampPrior.random(4, SHAPE, mean=0.5, std=0.2),
+    "VampPrior, data": lambda: priors.VampPrior.from_data(images(6), 4),
+    "WrappedPrior": lambda: priors.WrappedPrior(NormalModule()),
+}
+
+SAMPLERS: dict[str, Callable[[], samplers.AbstractSampler]] = {
+    "Ancestral": lambda: samplers.Ancestral(),
+    "SIR": lambda: samplers.SIR(200),
+    "SIR, in chunks": lambda: samplers.SIR(50, rows=70),
+    "Rejection": lambda: samplers.Rejection(),
+    "Langevin": lambda: samplers.Langevin(60, step_size=0.1),
+    "Langevin, adjusted": lambda: samplers.Langevin(40, step_size=0.3, adjusted=True),
+}
+
+
+def _mixture() -> Distribution:
+    log_weights = torch.randn(5).log_softmax(0)
+    return distributions.DiagonalGaussianMixture(torch.randn(5, 3), 0.3 + torch.rand(5, 3), log_weights)
+
+
+def _logistic_mixture(channels: int) -> Distribution:
+    links = torch.rand(2, 4, channels * (channels - 1) // 2, 2, 2) if channels > 1 else None
+    return distributions.DiscretizedLogisticMixture(
+        torch.randn(2, 4, 2, 2),
+        torch.rand(2, 4, channels, 2, 2),
+        -2 + torch.rand(2, 4, channels, 2, 2),
+        links,
+        levels=16,
+    )
+
+
+# name -> (constructor, whether it has a density over real numbers)
+DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
+    "AggregatePosterior": (lambda: distributions.AggregatePosterior(gaussian(7), tile=3), True),
+    "DiagonalGaussianMixture": (_mixture, True),
+    "DiscretizedLogistic": (
+        lambda: distributions.DiscretizedLogistic(torch.rand(2, 3, 4), torch.tensor(-2.0), levels=16),
+        False,
+    ),
+    "DiscretizedLogisticMixture": (lambda: _logistic_mixture(1), False),
+    "DiscretizedLogisticMixture, colour": (lambda: _logistic_mixture(3), False),
+    "IndependentBernoulli": (lambda: distributions.IndependentBernoulli(torch.randn(2, 3, 4), 2), False),
+    "Tilted": (lambda: GaussianTilt(features=2).tilted((3,)), True),
+    "UnflattenedRows": (lambda: distributions.UnflattenedRows(gaussian(6), (2, 3)), True),
+    "UnflattenedRows, pixels": (
+        lambda: distributions.UnflattenedRows(Independent(Bernoulli(logits=torch.randn(6, 4)), 1), (2, 3)),
+        False,
+    ),
+}
+WITHOUT_DENSITY: dict[str, Callable[[], Distribution]] = {
+    "Delta": lambda: distributions.Delta(torch.randn(3, 2))
+}
+
+LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
+    "Bernoulli": lambda: likelihoods.Bernoulli(8, SHAPE),
+    "Gaussian": lambda: likelihoods.Gaussian(8, SHAPE),
+    "Gaussian, fixed": lambda: likelihoods.Gaussian(8, SHAPE, scale=0.5),
+    "Gaussian, per output": lambda: likelihoods.Gaussian(8, SHAPE, scale="per_output"),
+    "Gaussian, predicted": lambda: likelihoods.Gaussian(8, SHAPE, scale="predicted"),
+    "DiscretizedLogistic": lambda: likelihoods.DiscretizedLogistic(8, SHAPE),
+    "DiscretizedLogistic, 16 levels": lambda: likelihoods.DiscretizedLogistic(8, SHAPE, levels=16),
+    "DiscretizedLogisticMixture": lambda: likelihoods.DiscretizedLogisticMixture(8, SHAPE, components=3),
+    "DiscretizedLogisticMixture, colour": lambda: likelihoods.DiscretizedLogisticMixture(
+        8, (3, 2, 2), components=3, levels=16
+    ),
+}
+
+
+def vae(
+    prior: nn.Module | None = None, likelihood: models.presets.Likelihood = likelihoods.Bernoulli
+) -> models.VAE:
+    return models.gated_vae(SHAPE, prior=prior, likelihood=likelihood, latent=LATENT, hidden=8)
+
+
+def hvae(prior: nn.Module | None = None) -> models.HVAE:
+    return models.gated_hvae(SHAPE, prior=prior, latent=LATENT, hidden=8)
+
+
+def _wrapped() -> models.WrappedVAE:
+    """A convolutional decoder, which takes rows only, and an encoder that returns (mean, log-variance)."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 2 * LATENT)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            loc, log_var = self.linear(x.flatten(1)).chunk(2, -1)
+            return loc, log_var
+
+    decoder = nn.Sequential(nn.Linear(LATENT, 12), nn.Unflatten(1, (2, 3, 2)), nn.Conv2d(2, 1, 1))
+    return models.wrap(
+        encode=Encoder(),
+        decode=decoder,
+        latent=LATENT,
+        likelihood=lambda mean: Independent(Normal(mean, 0.5, validate_args=False), 3),
+    )
+
+
+MODELS: dict[str, Callable[[], models.AbstractModel]] = {
+    "VAE": vae,
+    "HVAE": hvae,
+    "WrappedVAE": _wrapped,
+    "NCP": lambda: models.NCP(vae(), hidden_features=(8,)),
+    "NCP, two groups": lambda: models.NCP(hvae(), hidden_features=(8, 8)),
+    "LinearGaussianVAE": lambda: LinearGaussianVAE(2, 6),
+    "LadderVAE": lambda: LadderVAE(6),
+    "NCP, three groups": lambda: models.NCP(LadderVAE(6), hidden_features=(8,), max_logit=2.0),
+}
+VECTOR_MODELS = {"LinearGaussianVAE", "LadderVAE", "NCP, three groups"}  # these observe vectors of 6
+
+
+def observations(name: str, count: int = 4) -> Tensor:
+    """Observations that the model of this name takes."""
+    return images(count).flatten(1) if name in VECTOR_MODELS else images(count)
+
+
+OBJECTIVES: dict[str, Callable[[], objectives.AbstractObjective]] = {
+    "ELBO": lambda: objectives.ELBO(vae()),
+    "ELBO, two groups": lambda: objectives.ELBO(hvae(priors.GaussianMixture(LATENT, 3)), beta=0.5),
+    "ELBO, analytic": lambda: objectives.ELBO(vae(), kl="analytic"),
+    "IWAE": lambda: objectives.IWAE(vae(), samples=3),
+    "NCE": lambda: objectives.NCE(models.NCP(vae(), hidden_features=(8,))),
+    "NCE, two groups": lambda: objectives.NCE(models.NCP(hvae(), hidden_features=(8,))),
+}
