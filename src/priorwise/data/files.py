@@ -11,7 +11,7 @@ from priorwise.data.errors import DataError
 
 __all__ = ["array_names", "read_arrays"]
 
-_ZIP = b"PK"
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an archive of nothing
 _NPY = b"\x93NUMPY"
 _DAMAGE = (
     OSError,
@@ -46,7 +46,7 @@ def _check_kind(path: Path) -> bytes:
         head = stream.read(len(_NPY))
     if not head:
         raise DataError(f"expected an .npz or .npy file; {path} is empty.")
-    if not head.startswith((_ZIP, _NPY)):
+    if not head.startswith((*_ZIPS, _NPY)):
         raise DataError(
             f"expected an .npz or .npy file; {path} begins with {head!r}, which is neither. Pickles are refused unread; "
             "save arrays with numpy.savez_compressed."
@@ -69,7 +69,8 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict
     try:
         if head.startswith(_NPY):
             return {"": np.load(path, allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as file:
+        # an open stream: numpy leaves a file that it opened itself open when the archive is damaged
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if wanted is None or name in wanted}
     except _DAMAGE as error:
         raise _damaged(path, error) from error
@@ -84,10 +85,10 @@ def array_names(path: str | Path) -> list[str]:
         DataError: as above.
     """
     path = Path(path)
-    if not _check_kind(path).startswith(_ZIP):
+    if not _check_kind(path).startswith(_ZIPS):
         return [""]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return list(file.files)
     except _DAMAGE as error:
         raise _damaged(path, error) from error

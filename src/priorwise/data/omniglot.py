@@ -53,8 +53,8 @@ def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: 
 
     The file lies in the ``datasets/OMNIGLOT`` folder of the IWAE paper's repository (github.com/yburda/iwae). It holds
     24,345 training and 8,070 test images of 28x28, stored column by column, values in [0, 1]. The papers take 1,345 of
-    the former for validation, drawn without a seed; here ``numpy.random.RandomState(seed).permutation`` orders them, the
-    first 23,000 are for training and the rest for validation.
+    the former for validation, drawn without a seed; here ``numpy.random.RandomState(seed).permutation`` orders them,
+    the first 23,000 are for training and the rest for validation.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), section 5;

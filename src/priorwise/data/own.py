@@ -68,7 +68,7 @@ def from_arrays(
 def from_file(
     path: str | Path, *, validation: float = 0.1, likelihood: Likelihood | None = None, seed: int = 0
 ) -> Splits:
-    """Splits from an .npz file (``x_train``, and ``x_val`` and ``x_test`` if you have them, or one array) or an .npy file.
+    """Splits from an .npy file, or an .npz file with ``x_train`` (and ``x_val``, ``x_test``), or with a single array.
 
     Arguments:
         path: The file; its stem becomes the name of the set.
@@ -203,8 +203,8 @@ def _held_out(given: dict[str, np.ndarray], share: float, seed: int) -> dict[str
     count = max(1, round(share * len(x)))
     if len(x) <= count * len(missing):
         raise DataError(
-            f"expected enough data to hold some out for {' and '.join(missing)}; got {len(x)}. Give more, or give these "
-            "splits."
+            f"expected enough data to hold some out for {' and '.join(missing)}; got {len(x)}. Give more, or give "
+            "these splits."
         )
     order = np.random.RandomState(seed).permutation(len(x))
     start = len(x) - count * len(missing)

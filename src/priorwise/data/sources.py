@@ -143,17 +143,17 @@ def _verify(remote: Remote, path: Path) -> None:
 class _Bar:
     """What pooch calls while it downloads: a total, and updates in bytes."""
 
-    def __init__(self, advance: Callable[[float], None], set_total: Callable[[float], None]) -> None:
+    def __init__(self, advance: Callable[[int], None], set_total: Callable[[int], None]) -> None:
         self.update = advance
         self._set_total = set_total
-        self._total = 0.0
+        self._total = 0
 
     @property
-    def total(self) -> float:
+    def total(self) -> int:
         return self._total
 
     @total.setter
-    def total(self, value: float) -> None:
+    def total(self, value: int) -> None:
         self._total = value
         self._set_total(value)
 

@@ -68,13 +68,19 @@ class Estimate:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Everything but the values per example, ready for JSON."""
+        """Everything but the values per example, ready for JSON; what is not finite becomes None, as JSON has no NaN."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_example"}
-        return record | {"warnings": list(self.warnings)}
+        finite = {name: value if _is_finite(value) else None for name, value in record.items()}
+        diagnostics = {name: value if _is_finite(value) else None for name, value in self.diagnostics.items()}
+        return finite | {"diagnostics": diagnostics, "warnings": list(self.warnings)}
 
     def with_warnings(self, *warnings: str) -> "Estimate":
         """A copy with more reasons for doubt."""
         return replace(self, warnings=self.warnings + warnings)
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def standard_error(values: Tensor) -> float:

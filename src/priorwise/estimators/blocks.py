@@ -61,33 +61,35 @@ class BlockDraws:
         purpose: What is computed; part of the address.
         images: The images of the chunk.
         draws: The draws of the chunk.
+        like: The noise has its type and device.
     """
 
-    def __init__(self, seed: int, purpose: str, images: Chunk, draws: Chunk) -> None:
+    def __init__(self, seed: int, purpose: str, images: Chunk, draws: Chunk, like: Tensor) -> None:
         self.seed = seed
         self.purpose = purpose
         self.images = images
         self.draws = draws
+        self.like = like
 
     def __call__(self, group: Group) -> Tensor:
         """Latents of shape ``(S, B, *event)``."""
         posterior = group.posterior
         assert posterior is not None
         if has_noise_form(posterior):
-            return from_noise(posterior, self._noise(group.index, posterior.event_shape, posterior.mean))
+            return from_noise(posterior, self._noise(group.index, posterior.event_shape))
         with seeded(self.seed, self.purpose, group.index, self.images.start // IMAGES, self.draws.start // DRAWS):
             return posterior.sample()
 
-    def _noise(self, group: int, event: torch.Size, like: Tensor) -> Tensor:
+    def _noise(self, group: int, event: torch.Size) -> Tensor:
         rows = [
-            torch.cat([self._block(group, image, draw, event, like) for image in _blocks(self.images, IMAGES)], 1)
+            torch.cat([self._block(group, image, draw, event) for image in _blocks(self.images, IMAGES)], 1)
             for draw in _blocks(self.draws, DRAWS)
         ]
         return torch.cat(rows)[: len(self.draws), : len(self.images)]
 
-    def _block(self, group: int, image: int, draw: int, event: torch.Size, like: Tensor) -> Tensor:
+    def _block(self, group: int, image: int, draw: int, event: torch.Size) -> Tensor:
         with seeded(self.seed, self.purpose, group, image, draw):
-            return torch.randn(DRAWS, IMAGES, *event, dtype=like.dtype, device=like.device)
+            return torch.randn(DRAWS, IMAGES, *event, dtype=self.like.dtype, device=self.like.device)
 
 
 def _blocks(chunk: Chunk, size: int) -> range:

@@ -19,11 +19,14 @@ __all__ = ["knn_kl", "symmetric_kl"]
 
 _TILE = 512
 _SOUND_MARGIN = 2.0
+_EXACT = "donot_use_mm_for_euclid_dist"  # as matrix products, near points lose all their digits
 
 
 def _nearest(points: Tensor, others: Tensor, rank: int) -> Tensor:
     """The distance of each point to its ``rank``-th nearest among the others, ``(N,)``, tile by tile."""
-    return torch.cat([torch.cdist(tile, others).kthvalue(rank, 1).values for tile in points.split(_TILE)])
+    return torch.cat(
+        [torch.cdist(tile, others, compute_mode=_EXACT).kthvalue(rank, 1).values for tile in points.split(_TILE)]
+    )
 
 
 def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1) -> Estimate:

@@ -42,7 +42,12 @@ class Journal:
             self._write(self.identity)
 
     def _check(self) -> None:
-        lines = self.path.read_bytes().split(b"\n")
+        content = self.path.read_bytes()
+        if b"\n" not in content and self._line(self.identity).startswith(content):  # killed in the first line
+            os.truncate(self.path, 0)
+            self._write(self.identity)
+            return
+        lines = content.split(b"\n")
         try:
             found = json.loads(lines[0])
         except (json.JSONDecodeError, UnicodeDecodeError):
@@ -67,8 +72,11 @@ class Journal:
         """Add finished entries."""
         self._write(entries)
 
+    def _line(self, record: Mapping[str, Any] | Mapping[int, Any]) -> bytes:
+        return (json.dumps(dict(record)) + "\n").encode()
+
     def _write(self, record: Mapping[str, Any] | Mapping[int, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(record)) + "\n")
+        with open(self.path, "ab") as file:  # a line is written by one call, so that processes do not mix theirs
+            file.write(self._line(record))
             file.flush()
             os.fsync(file.fileno())

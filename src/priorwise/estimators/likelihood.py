@@ -16,7 +16,7 @@ from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_chunks
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms
-from priorwise.estimators.processes import gathered, my_share
+from priorwise.estimators.processes import gathered, in_turn, my_share
 from priorwise.models import NCP, AbstractModel, Group, frozen
 
 __all__ = ["elbo", "nll"]
@@ -28,7 +28,7 @@ _TRUSTED_ESS = 20.0
 _TRUSTED_WEIGHT = 0.2
 
 
-def _check(model: AbstractModel, x: Tensor, samples: int) -> None:
+def _check(model: AbstractModel, x: Tensor, samples: int, rows: int) -> None:
     """Refuse what cannot be estimated."""
     if not isinstance(model, AbstractModel):
         raise TypeError(
@@ -39,6 +39,8 @@ def _check(model: AbstractModel, x: Tensor, samples: int) -> None:
         raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
     if len(x) < 1:
         raise ValueError("expected at least one example in `x`; got none.")
+    if rows < 1:
+        raise ValueError(f"expected `rows` of at least 1; got {rows}.")
 
 
 def _known_log_norm(model: AbstractModel) -> tuple[float, float]:
@@ -60,8 +62,9 @@ def _passes(
 ) -> Iterator[tuple[list[Group], Tensor]]:
     """Posterior passes over one chunk of images, a chunk of draws at a time."""
     part = x[images.start : images.stop].to(_device(model))
+    like = part if part.is_floating_point() else part[:0].float()
     for draws in draw_chunks(samples, rows):
-        draw = BlockDraws(seed, "posterior", images, draws)
+        draw = BlockDraws(seed, "posterior", images, draws, like)
         yield model.top_down(draw, (len(draws), len(images)), part), part
 
 
@@ -98,12 +101,12 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
         x: Observations ``(N, *event)``.
         samples: Draws from the posterior of each.
         seed: Seed of the draws.
-        rows: Draws x images that are evaluated at once; no influence on the numbers beyond rounding.
+        rows: Draws x images that are evaluated at once, not fewer than 1000; no influence on the numbers beyond rounding.
 
     Raises:
         ValueError: for a tilted model whose ``log_norm`` is unknown.
     """
-    _check(model, x, samples)
+    _check(model, x, samples, rows)
     log_norm, log_norm_stderr = _known_log_norm(model)
     sums: dict[str, list[Tensor]] = {}
     bound_squares: list[Tensor] = []
@@ -208,7 +211,7 @@ def nll(
         seed: Seed of the draws.
         density: ``"global"``, with the stored ``log_norm``, or ``"groups"``, with normalisers estimated for every context.
         normalizer_samples: Draws behind each normaliser of ``"groups"``; the cost grows with it.
-        rows: Draws x images that are evaluated at once; no influence on the numbers beyond rounding.
+        rows: Draws x images that are evaluated at once, not fewer than 1000; no influence on the numbers beyond rounding.
         resume: File in which finished images are kept; a call that was killed goes on from it.
         report: Called with the number of images just finished, for a progress bar.
 
@@ -217,14 +220,14 @@ def nll(
     """
     if density not in ("global", "groups"):
         raise ValueError(f"expected `density` as 'global' or 'groups'; got {density!r}.")
-    _check(model, x, samples)
+    _check(model, x, samples, rows)
     by_group = density == "groups" and isinstance(model, NCP)
     log_norm, log_norm_stderr = (0.0, 0.0) if by_group else _known_log_norm(model)
     journal = None
     if resume is not None:
         identity = {"samples": samples, "seed": seed, "density": density, "of": fingerprint(model, x)}
-        journal = Journal(Path(resume), identity)
-    done = {} if journal is None else journal.read()
+        journal = in_turn(lambda: Journal(Path(resume), identity))
+    done = {} if journal is None else in_turn(journal.read)
     columns: dict[int, list[float]] = dict(done)
     with frozen(model), torch.no_grad():
         norms = GroupNorms(model, normalizer_samples, seed) if by_group and isinstance(model, NCP) else None
@@ -265,7 +268,8 @@ def _nll_estimate(
     count = table.shape[1]
     ess = (2 * log_sum - log_squares).exp()
     largest = (log_max - log_sum).exp()
-    variance = (1 / ess - 1 / samples).clamp(min=0)
+    spread = samples / (samples - 1) if samples > 1 else math.nan  # one weight does not tell its own error
+    variance = (1 / ess - 1 / samples).clamp(min=0) * spread
     per_example = math.log(samples) - log_sum + log_norm
     doubtful = int(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum())
     warnings: tuple[str, ...] = ()

@@ -81,7 +81,8 @@ def log_norm(what: AbstractModel | Tilted, *, samples: int = 100_000, seed: int 
 def _estimate(log_w: Tensor, seed: int) -> Estimate:
     count = len(log_w)
     ess = float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())
-    stderr = math.sqrt(max(0.0, 1 / ess - 1 / count))
+    spread = count / (count - 1) if count > 1 else math.nan  # one weight does not tell its own error
+    stderr = math.sqrt(max(0.0, 1 / ess - 1 / count) * spread)
     warnings: tuple[str, ...] = ()
     if ess < _TRUSTED_ESS:
         warnings = (

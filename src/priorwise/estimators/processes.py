@@ -1,11 +1,11 @@
 """Sharing work between the processes of a distributed run; a single process does it all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from torch import distributed
 
-__all__ = ["gathered", "my_share"]
+__all__ = ["gathered", "in_turn", "my_share"]
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -19,6 +19,18 @@ def _active() -> bool:
 def my_share(items: Sequence[Item]) -> Sequence[Item]:
     """The items that this process works on."""
     return items[distributed.get_rank() :: distributed.get_world_size()] if _active() else items
+
+
+def in_turn(make: Callable[[], Value]) -> Value:
+    """What ``make`` returns, called by one process after the other; all of them wait for the last."""
+    if not _active():
+        return make()
+    made: list[Value] = []
+    for rank in range(distributed.get_world_size()):
+        if rank == distributed.get_rank():
+            made.append(make())
+        distributed.barrier()
+    return made[0]
 
 
 def gathered(results: Mapping[Key, Value]) -> dict[Key, Value]:

@@ -1,7 +1,5 @@
 """The VampPrior: a mixture of the encoder's own posteriors at pseudo-inputs."""
 
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
@@ -51,7 +49,7 @@ class VampPrior(AbstractPrior):
             self.register_buffer("pseudo_inputs", start)
 
     @classmethod
-    def random(cls, components: int, shape: Shape, *, mean: float = 0.05, std: float = 0.01) -> Self:
+    def random(cls, components: int, shape: Shape, *, mean: float = 0.05, std: float = 0.01) -> "VampPrior":
         """Trainable pseudo-inputs that start at N(mean, std), kept inside [0, 1].
 
         The paper's code uses (0.05, 0.01) for MNIST and OMNIGLOT, (0.5, 0.02) for Frey faces.
@@ -61,7 +59,7 @@ class VampPrior(AbstractPrior):
         return cls((mean + std * torch.randn(components, *shape)).clamp(_INSIDE, 1 - _INSIDE))
 
     @classmethod
-    def from_data(cls, x: Tensor, components: int, *, trainable: bool = False, noise: float = 0.01) -> Self:
+    def from_data(cls, x: Tensor, components: int, *, trainable: bool = False, noise: float = 0.01) -> "VampPrior":
         """Pseudo-inputs that are a random subset of the data; trainable ones start with a little noise."""
         if not 1 <= components <= len(x):
             raise ValueError(f"expected `components` between 1 and the {len(x)} data; got {components}.")

@@ -141,7 +141,7 @@ class _Fit:
     ) -> None:
         from accelerate import Accelerator
 
-        self.accelerator = Accelerator(mixed_precision=config.precision)
+        self.accelerator = Accelerator()
         self.config = config
         self.folder = folder
         self.home = next(what.parameters()).device
@@ -160,20 +160,20 @@ class _Fit:
     # -- the whole ------------------------------------------------------------------------------------------------
 
     def run(self) -> FitResult:
-        self._resume()
-        if not self.progress.stopped:
-            modes = [(module, module.training) for module in self.stage.objective.modules()]
-            try:
+        modes = [(module, module.training) for module in self.stage.objective.modules()]
+        try:
+            self._resume()
+            if not self.progress.stopped:
                 with ExitStack() as stack:
                     self.stage.objective.trained.train()
                     stack.enter_context(self.stage.objective.running())
                     self._train(stack)
-            finally:
-                for module, mode in modes:
-                    module.training = mode
-                self.optimizer.zero_grad()
-        self._load_best()
-        self.stage.model.to(self.home)
+            self._load_best()
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            self.optimizer.zero_grad()
+            self.stage.model.to(self.home)
         return FitResult(
             model=self.stage.model,
             metric=self.stage.metric,
@@ -210,11 +210,8 @@ class _Fit:
                     self.progress.seconds += now - started
                     started = saved = now
                     self._save_last()
-            improved = self._finish_epoch(epoch)
-            advance(
-                0,
-                status=f"epoch {epoch} {self.stage.metric} {self.progress.best:.3f}" + ("" if improved else " (best)"),
-            )
+            value = self._finish_epoch(epoch)
+            advance(0, status=f"epoch {epoch}: {self.stage.metric} {value:.2f}, best {self.progress.best:.2f}")
         self.progress.seconds += time.monotonic() - started
         self._save_last()
 
@@ -234,7 +231,7 @@ class _Fit:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         with seeded(config.seed, "train", step, rank):
             x = self.splits.prepare(self.splits.train[rows[rank::world]])
-            with self.accelerator.autocast():
+            with self._autocast(x):
                 terms: Terms = forward(x, step)
         loss = terms.loss()
         self._refuse_nan(loss, terms)
@@ -249,6 +246,10 @@ class _Fit:
         for name, term in (terms.per_example | terms.batch).items():
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + share * float(term.detach().mean())
         self.progress.step += 1
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        half = self.config.precision == "bf16"
+        return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=half)
 
     def _refuse_nan(self, loss: Tensor, terms: Terms) -> None:
         if bool(loss.isfinite()):
@@ -266,7 +267,7 @@ class _Fit:
 
     # -- once an epoch --------------------------------------------------------------------------------------------
 
-    def _finish_epoch(self, epoch: int) -> bool:
+    def _finish_epoch(self, epoch: int) -> float:
         with frozen(self.stage.objective), torch.no_grad():
             value = self.stage.validate(self.validation)
         if not math.isfinite(value):
@@ -290,16 +291,16 @@ class _Fit:
         elif epoch == self.config.epochs:
             progress.stopped = "epochs"
         self._record(line, improved=improved)
-        return improved
+        return value
 
     def _record(self, line: dict[str, Any], *, improved: bool) -> None:
-        if not self.accelerator.is_main_process:
-            return
         if self.folder is None:
             self.history.append(line)
             if improved:
                 tensors = model_tensors(self.stage.model).items()
                 self.best_tensors = {name: tensor.detach().clone() for name, tensor in tensors}
+            return
+        if not self.accelerator.is_main_process:
             return
         self.folder.append_metrics(line)
         if improved:
