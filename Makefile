@@ -16,12 +16,12 @@ demo: .venv/.installed-demo
 	.venv/bin/priorwise demo --out demo
 
 test: .venv/.installed-test
-	$(PRIORWISE_PYTHON) -m pytest -q
+	OMP_NUM_THREADS=1 $(PRIORWISE_PYTHON) -m pytest -q -n 2
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/codespell src tests docs README.md
+	.venv/bin/codespell src tests docs examples benchmarks *.md
 	.venv/bin/mypy
 
 bench: .venv/.installed-bench

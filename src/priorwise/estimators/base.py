@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-__all__ = ["Estimate", "standard_error"]
+__all__ = ["Estimate", "device_of", "standard_error"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Estimate:
 
 def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module computes; the CPU if it has no parameters."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def standard_error(values: Tensor) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorwise.distributions import Tilted
-from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.base import Estimate, device_of, standard_error
 from priorwise.models import NCP, frozen
 from priorwise.objectives import NCE
 from priorwise.randomness import seeded
@@ -51,7 +51,7 @@ def _logits(ncp: NCP, x: Tensor, seed: int) -> list[tuple[Tensor, Tensor]]:
         objective = NCE(ncp)
         for block, start in enumerate(range(0, len(x), _BLOCK)):
             with seeded(seed, "contrast", block):
-                pairs = objective.logits(x[start : start + _BLOCK].to(next(ncp.parameters()).device))
+                pairs = objective.logits(x[start : start + _BLOCK].to(device_of(ncp)))
             parts.append([(positive.double().cpu(), negative.double().cpu()) for positive, negative in pairs])
     return [
         (torch.cat([part[k][0] for part in parts]), torch.cat([part[k][1] for part in parts]))
@@ -122,7 +122,7 @@ def _ess(ncp: NCP, x: Tensor, proposals: tuple[int, ...], seed: int) -> list[dic
     """Effective sample sizes of SIR given posterior ancestors, for each group."""
     with frozen(ncp), torch.no_grad(), seeded(seed, "ess"):
         found: list[dict[int, float]] = []
-        for group in ncp.infer(x.to(next(ncp.parameters()).device)):
+        for group in ncp.infer(x.to(device_of(ncp))):
             assert isinstance(group.prior, Tilted)
             sizes = {}
             for count in proposals:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import AggregatePosterior, Tilted
-from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.base import Estimate, device_of, standard_error
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
@@ -106,6 +106,7 @@ def symmetric_kl(
     Raises:
         ValueError: for ``"density"`` where the mean KL(q(z|x) || p) exceeds log N - 2, or with an unnormalised prior.
     """
+    x = x.to(device_of(model))
     with frozen(model), torch.no_grad(), seeded(seed, "symmetric_kl"):
         top = model.infer(x[:draws])[0]
         prior = model.generate(len(top.z), sampler)[0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import log_unnorm
-from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.base import Estimate, device_of, standard_error
 from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_chunks
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms
@@ -53,15 +53,11 @@ def _known_log_norm(model: AbstractModel) -> tuple[float, float]:
     return float(model.log_norm), float(model.log_norm_stderr)
 
 
-def _device(model: AbstractModel) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
 def _passes(
     model: AbstractModel, x: Tensor, images: Chunk, *, samples: int, seed: int, rows: int
 ) -> Iterator[tuple[list[Group], Tensor]]:
     """Posterior passes over one chunk of images, a chunk of draws at a time."""
-    part = x[images.start : images.stop].to(_device(model))
+    part = x[images.start : images.stop].to(device_of(model))
     like = part if part.is_floating_point() else part[:0].float()
     for draws in draw_chunks(samples, rows):
         draw = BlockDraws(seed, "posterior", images, draws, like)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from priorwise.estimators.base import device_of
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 
@@ -54,10 +55,11 @@ def active_units(
     if len(x) < 2:
         raise ValueError(f"expected at least 2 observations; got {len(x)}.")
     means: list[list[Tensor]] = []
+    device = device_of(model)
     with frozen(model), torch.no_grad():
         for block, start in enumerate(range(0, len(x), _BLOCK)):
             with seeded(seed, "active_units", block):
-                groups = model.infer(x[start : start + _BLOCK], (samples,))
+                groups = model.infer(x[start : start + _BLOCK].to(device), (samples,))
             means.append([_mean(group.posterior).mean(0).flatten(1).double().cpu() for group in groups])
     found = []
     for index in range(len(means[0])):

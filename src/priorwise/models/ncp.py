@@ -28,7 +28,15 @@ def _standardised(prior: Distribution, z: Tensor) -> Tensor:
 
 
 def _logit(classifier: nn.Module, prior: Distribution, context: Tensor | None, z: Tensor) -> Tensor:
-    return classifier(_standardised(prior, z).flatten(-len(prior.event_shape)), context)
+    flat = _standardised(prior, z).flatten(-len(prior.event_shape))
+    if context is not None:
+        context = context.flatten(len(prior.batch_shape))
+    if isinstance(classifier, LatentClassifier):  # broadcasts the context over samples by itself
+        return classifier(flat, context)
+    batch = flat.shape[:-1]
+    if context is not None:
+        context = context.expand(*batch, -1).reshape(-1, context.shape[-1])
+    return classifier(flat.reshape(-1, flat.shape[-1]), context).reshape(batch)
 
 
 class NCP(AbstractModel):
@@ -49,8 +57,8 @@ class NCP(AbstractModel):
 
     Arguments:
         base: The model underneath.
-        classifiers: One module a group, ``(z, context) -> logits``, where ``z`` comes flattened to vectors (and
-            standardised by its prior where that is Gaussian); built to size if None.
+        classifiers: One module a group, ``(z, context) -> logits``, where ``z`` comes as rows of vectors (standardised by
+            its prior where that is Gaussian) and the context, or None, as as many rows; built to size if None.
         hidden_features: Hidden layers of the classifiers that are built.
         max_logit: Bound of the logits of the classifiers that are built, in nats; with one, rejection sampling is exact.
     """

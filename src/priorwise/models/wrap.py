@@ -34,6 +34,12 @@ def _as_posterior(encoded: Encoded, event_dims: int) -> Distribution:
     )
 
 
+def _owners(*parts: object) -> list[nn.Module]:
+    """The modules whose bound methods are given, each once: their weights belong to the model too."""
+    owners = [getattr(part, "__self__", None) for part in parts]
+    return list(dict.fromkeys(owner for owner in owners if isinstance(owner, nn.Module)))
+
+
 class WrappedVAE(AbstractModel):
     """Two callables and a prior, as a model. Build it with ``priorwise.wrap``."""
 
@@ -48,6 +54,7 @@ class WrappedVAE(AbstractModel):
         super().__init__()
         self._encode = encode  # modules among these are registered, so that modes and devices reach them
         self._decode = decode
+        self._owners = nn.ModuleList(_owners(encode, decode))
         self._likelihood = likelihood
         self._latent_shape = tuple(latent_shape)
         self.prior = as_prior(prior)

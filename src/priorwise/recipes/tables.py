@@ -39,7 +39,8 @@ class PublishedRow:
 def _results() -> dict[str, list[dict[str, Any]]]:
     """Our committed results by recipe."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for entry in sorted((files("priorwise.recipes") / "results").iterdir(), key=lambda path: path.name):
+    folder = files("priorwise.recipes") / "results"
+    for entry in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda path: path.name):
         if entry.name.endswith(".json"):
             record = json.loads(entry.read_text(encoding="utf-8"))
             found.setdefault(record["recipe"], []).append(record)

@@ -81,15 +81,15 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[dic
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
     try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
+        with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, which is never read. "
             "Restore it from a copy, or remove it to start this run again."
         ) from error
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != _FORMAT or "state" not in metadata:
         raise CheckpointError(f"{path} was not written by priorwise: expected format {_FORMAT!r} in its header.")
     return tensors, json.loads(metadata["state"])
 
@@ -128,10 +128,27 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put the stored state into the optimiser."""
+    """Put the stored state into the optimiser.
+
+    Raises:
+        CheckpointError: if it belongs to other parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
             _, index, name = key.split("/", 2)
-            state.setdefault(int(index), {})[name] = tensor
+            if int(index) >= len(parameters):
+                raise CheckpointError(
+                    f"expected the optimiser state of {len(parameters)} parameters; the checkpoint has more. Set "
+                    "`requires_grad` as it was when the run began."
+                )
+            state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor with the strides of its parameter: the fused optimiser walks through both as they lie in memory."""
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)

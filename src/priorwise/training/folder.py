@@ -105,7 +105,7 @@ class RunFolder:
 
     def cut_metrics(self, length: int) -> None:
         """Drop lines written after the checkpoint from which the run goes on: they will be written again."""
-        if self.metrics.exists():
+        if self.metrics_bytes() > length:
             os.truncate(self.metrics, length)
 
     def read_metrics(self) -> list[dict[str, Any]]:

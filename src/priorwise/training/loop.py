@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ from priorwise.training.config import TrainingConfig
 from priorwise.training.folder import RunFolder
 from priorwise.training.optimizer import build_optimizer, normalize_gradients_, set_lr
 from priorwise.training.progress import progress_bar
-from priorwise.training.stage import Stage, config_for, stage_for
+from priorwise.training.stage import Stage, config_for, refuse_other_than_model, stage_for
 from priorwise.training.versions import versions
 
 __all__ = ["FitResult", "TrainingDivergedError", "fit"]
@@ -117,13 +117,18 @@ def fit(
         RunFolderError: if ``out`` holds another run.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
+    from accelerate import Accelerator
+
+    refuse_other_than_model(what)
     config = config_for(what, options)
     splits = as_splits(data)
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else torchrun's processes would not meet
     folder = None
     if out is not None:
         full = identity if identity is not None else {"training": config.model_dump(mode="json")}
-        folder = RunFolder(out, {**full, "data_fingerprint": splits.fingerprint()}, versions())
-    return _Fit(what, splits, objective, config, folder, show=progress).run()
+        with accelerator.main_process_first():
+            folder = RunFolder(out, {**full, "data_fingerprint": splits.fingerprint()}, versions())
+    return _Fit(what, splits, objective, config, folder, accelerator, show=progress).run()
 
 
 class _Fit:
@@ -136,12 +141,11 @@ class _Fit:
         objective: AbstractObjective | None,
         config: TrainingConfig,
         folder: RunFolder | None,
+        accelerator: Any,  # noqa: ANN401 - accelerate has no types
         *,
         show: bool,
     ) -> None:
-        from accelerate import Accelerator
-
-        self.accelerator = Accelerator()
+        self.accelerator = accelerator
         self.config = config
         self.folder = folder
         self.home = next(what.parameters()).device
@@ -228,15 +232,15 @@ class _Fit:
 
     def _step(self, forward: nn.Module, rows: Tensor) -> None:
         config, step = self.config, self.progress.step
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        with seeded(config.seed, "train", step, rank):
-            x = self.splits.prepare(self.splits.train[rows[rank::world]])
+        mine, weight = self._share(rows)
+        with seeded(config.seed, "train", step, self.accelerator.process_index):
+            x = self.splits.prepare(self.splits.train[mine])
             with self._autocast(x):
                 terms: Terms = forward(x, step)
         loss = terms.loss()
         self._refuse_nan(loss, terms)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (weight * loss).backward()
         if config.optimizer == "adam_normalized":
             normalize_gradients_(self.optimizer)
         if config.schedule == "cosine":
@@ -247,6 +251,14 @@ class _Fit:
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + share * float(term.detach().mean())
         self.progress.step += 1
 
+    def _share(self, rows: Tensor) -> tuple[Tensor, float]:
+        """This process's rows of a batch, and the weight with which the processes' mean gradient is the batch's."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        mine = rows[rank::world]
+        if not len(mine):  # fewer rows than processes, and all of them must take the step
+            return rows[:1], 0.0
+        return mine, world * len(mine) / len(rows)
+
     def _autocast(self, x: Tensor) -> torch.autocast:
         half = self.config.precision == "bf16"
         return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=half)
@@ -256,13 +268,18 @@ class _Fit:
             return
         named = terms.per_example | terms.batch
         bad = [name for name, term in named.items() if not bool(term.isfinite().all())]
+        self._refuse(
+            f"the loss is not finite at step {self.progress.step} (epoch {self.progress.step // self.steps_per_epoch + 1}), in "
+            f"the term {', '.join(bad) or 'sum'}."
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
         where = "none was written yet"
-        if self.folder is not None and self.folder.best.exists():
+        if self.folder is not None and self.progress.best_epoch:
             where = f"{self.folder.best} (epoch {self.progress.best_epoch})"
         raise TrainingDivergedError(
-            f"the loss is not finite at step {self.progress.step} (epoch {self.progress.step // self.steps_per_epoch + 1}), in "
-            f"the term {', '.join(bad) or 'sum'}. The last good checkpoint: {where}. Lower `lr`, lengthen `warmup_epochs`, "
-            "or look for extreme values in the data."
+            f"{what} The last good checkpoint: {where}. Lower `lr`, lengthen `warmup_epochs`, or look for extreme values in "
+            "the data."
         )
 
     # -- once an epoch --------------------------------------------------------------------------------------------
@@ -271,7 +288,9 @@ class _Fit:
         with frozen(self.stage.objective), torch.no_grad():
             value = self.stage.validate(self.validation)
         if not math.isfinite(value):
-            raise TrainingDivergedError(f"the validation {self.stage.metric} is not finite after epoch {epoch}.")
+            self._refuse(
+                f"the validation {self.stage.metric} is not finite after step {self.progress.step} (epoch {epoch})."
+            )
         progress = self.progress
         improved = value < progress.best
         if improved:

@@ -21,7 +21,10 @@ def _parsed(text: str) -> tuple[list[str], Any]:
     if not separator or not path:
         raise OverrideError(f"expected an override of the form key.path=value; got {text!r}.")
     try:
-        return path.split("."), yaml.safe_load(value)
+        read = yaml.safe_load(value)
+        if isinstance(read, bool) and value.lower() not in ("true", "false"):
+            read = value  # YAML takes yes, no, on and off for truth values; here `no` is a precision
+        return path.split("."), read
     except yaml.YAMLError as error:
         raise OverrideError(f"expected a value that reads as YAML in {text!r}; {error}.") from error
 

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = ["Advance", "progress_bar"]
 
 
+@runtime_checkable
 class Advance(Protocol):
     """What moves a bar."""
 
-    def __call__(self, amount: float = 1.0, *, status: str | None = None) -> None:
+    def __call__(self, amount: int | float = 1, *, status: str | None = None) -> None:
         """Move the bar on by ``amount``; ``status`` replaces the text at its end."""
 
 
 @contextmanager
 def progress_bar(
-    description: str, total: float, *, done: float = 0.0, unit: str = "", show: bool = True
+    description: str, total: int | float, *, done: int | float = 0, unit: str = "", show: bool = True
 ) -> Iterator[Advance]:
     """A bar with speed and time left.
 
@@ -28,7 +29,7 @@ def progress_bar(
         show: False shows nothing.
     """
     if not show:
-        yield lambda amount=1.0, *, status=None: None
+        yield lambda amount=1, *, status=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -50,7 +51,7 @@ def progress_bar(
         task = bar.add_task(description, total=total, status="")
         bar.update(task, completed=done)
 
-        def advance(amount: float = 1.0, *, status: str | None = None) -> None:
+        def advance(amount: int | float = 1, *, status: str | None = None) -> None:
             if status is None:
                 bar.update(task, advance=amount)
             else:

@@ -1,5 +1,7 @@
 """A run as one complete, validated configuration, and the objects that it describes."""
 
+import math
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -110,7 +112,9 @@ class VAEConfig(AbstractConfig):
     """Number of latent dimensions."""
     hidden: int = Field(300, ge=1)
     """Size of the hidden layers."""
-    likelihood: Literal["auto", "bernoulli", "gaussian", "discretized_logistic", "discretized_logistic_paper"] = "auto"
+    likelihood: Literal[
+        "auto", "bernoulli", "gaussian", "gaussian_predicted", "discretized_logistic", "discretized_logistic_paper"
+    ] = "auto"
     """p(x|z); auto takes what the data set says."""
 
 
@@ -124,7 +128,9 @@ class HVAEConfig(AbstractConfig):
     """Number of dimensions of each of the two groups."""
     hidden: int = Field(300, ge=1)
     """Size of the hidden layers."""
-    likelihood: Literal["auto", "bernoulli", "gaussian", "discretized_logistic", "discretized_logistic_paper"] = "auto"
+    likelihood: Literal[
+        "auto", "bernoulli", "gaussian", "gaussian_predicted", "discretized_logistic", "discretized_logistic_paper"
+    ] = "auto"
     """p(x|z); auto takes what the data set says."""
 
 
@@ -172,12 +178,19 @@ class Run(AbstractConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
+def _noise_scale(spec: DataSpec) -> float:
+    """Floor of a predicted scale: the standard deviation of the noise of dequantisation, where there is one."""
+    return 1e-3 if spec.levels is None else 1 / (math.sqrt(12) * spec.levels)
+
+
 def _likelihood(name: str, spec: DataSpec) -> Any:  # noqa: ANN401 - a constructor of one of several modules
     chosen = spec.likelihood if name == "auto" else name
     if chosen == "bernoulli":
         return likelihoods.Bernoulli
     if chosen == "gaussian":
         return likelihoods.Gaussian
+    if chosen == "gaussian_predicted":
+        return partial(likelihoods.Gaussian, scale="predicted", min_scale=_noise_scale(spec))
     tails = chosen != "discretized_logistic_paper"
     levels = spec.levels or 256
     return lambda features, shape: likelihoods.DiscretizedLogistic(features, shape, levels=levels, tails=tails)
@@ -208,6 +221,12 @@ def build_model(config: Any, spec: DataSpec, *, seed: int, x: Tensor | None = No
 
 
 def pseudo_input_data(splits: Splits) -> Tensor:
-    """Training images as grey values in [0, 1], from which pseudo-inputs may be taken."""
-    train = splits.train
-    return train.float() / max(1, (splits.spec.levels or 2) - 1) if not train.is_floating_point() else train
+    """Training data in [0, 1] as the encoder sees them on average, from which pseudo-inputs may be taken.
+
+    Grey images that are binarised or dequantised afresh every time are given as their means.
+    """
+    train, levels = splits.train, splits.spec.levels
+    if levels is None:
+        return train
+    middle = splits.spec.binarize == "none" and splits.spec.scaling in ("midpoint", "dequantize")
+    return (train.float() + 0.5) / levels if middle else train.float() / (levels - 1)

@@ -1,5 +1,6 @@
 """What is trained in a fit, and how it is judged: a model by its ELBO, an NCP by its held-out cross-entropy."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from priorwise.objectives import ELBO, NCE, AbstractObjective
 from priorwise.schedules import warmup
 from priorwise.training.config import TrainingConfig
 
-__all__ = ["Stage", "config_for", "stage_for"]
+__all__ = ["Stage", "config_for", "refuse_other_than_model", "stage_for"]
 
 _VALIDATION_SEED = 777
 
@@ -44,34 +45,53 @@ _NCP_DEFAULTS: dict[str, Any] = {
 
 
 def config_for(what: nn.Module, options: Mapping[str, Any]) -> TrainingConfig:
-    """The options over the defaults for this kind of model."""
+    """The options over the defaults for this kind of model.
+
+    Raises:
+        TypeError: if there is no option of such a name; the nearest is suggested.
+    """
+    known = list(TrainingConfig.model_fields)
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}.")
     defaults = _NCP_DEFAULTS if isinstance(what, NCP) else {}
     return TrainingConfig(**{**defaults, **options})
 
 
-def stage_for(
-    what: nn.Module, objective: AbstractObjective | None, config: TrainingConfig, steps_per_epoch: int
-) -> Stage:
-    """The stage that follows from what is fitted.
+def refuse_other_than_model(what: object) -> None:
+    """Refuse what cannot be fitted, before anything is touched.
 
     Raises:
-        TypeError: if it is no model, or the objective holds another one.
+        TypeError: if it is no model.
     """
     if not isinstance(what, AbstractModel):
         raise TypeError(
             f"expected a model of priorwise to fit; got {type(what).__name__}. A model has `top_down` and `likelihood`: "
             "inherit from priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
         )
-    if isinstance(what, NCP):
-        nce = NCE(what) if objective is None else objective
-        return Stage(what, nce, "held_out_bce", lambda x: held_out_bce(what, x, seed=_VALIDATION_SEED).value)
+
+
+def stage_for(
+    what: AbstractModel, objective: AbstractObjective | None, config: TrainingConfig, steps_per_epoch: int
+) -> Stage:
+    """The stage that follows from what is fitted.
+
+    Raises:
+        TypeError: if the objective holds another model.
+    """
 
     def beta(step: int) -> float:
         return warmup(step // steps_per_epoch + 1, config.warmup_epochs)
 
-    chosen = ELBO(what, beta=beta) if objective is None else objective
+    chosen = objective
+    if chosen is None:
+        chosen = NCE(what) if isinstance(what, NCP) else ELBO(what, beta=beta)
     if not any(module is what for module in chosen.modules()):
         raise TypeError(
             f"expected an objective that holds the model to fit; {type(chosen).__name__} holds another one."
         )
+    if isinstance(what, NCP):
+        return Stage(what, chosen, "held_out_bce", lambda x: held_out_bce(what, x, seed=_VALIDATION_SEED).value)
     return Stage(what, chosen, "negative_elbo", lambda x: -elbo(what, x, seed=_VALIDATION_SEED).value)
