@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +41,16 @@ def _say(text: str) -> None:
 
 def _print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record))
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C ends the command with a word on how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on where it was.")
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -113,7 +125,8 @@ def train(
         print(json.dumps(run.model_dump(mode="json"), indent=2))
         return
     _say(f"{run.name} on {run.data.name} into {out}")
-    result = train_run(run, out)
+    with _resumable():
+        result = train_run(run, out)
     record = {
         "run": str(out),
         "metric": result.metric,
@@ -135,15 +148,16 @@ def train(
 @app.command()
 def evaluate(
     run: RunPath,
-    samples: Annotated[int | None, typer.Option(help="Importance samples of each image.")] = None,
-    images: Annotated[int | None, typer.Option(help="A random subset of the test images.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Importance samples of each image.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="A random subset of the test images.")] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Likelihood, distance between prior and aggregate posterior, active units, on the test set. Resumable."""
     from priorwise.reporting.evaluation import evaluate_run
 
-    record = evaluate_run(run, samples=samples, images=images, seed=seed)
+    with _resumable():
+        record = evaluate_run(run, samples=samples, images=images, seed=seed)
     if as_json:
         _print_json(record)
         return
@@ -266,9 +280,6 @@ def main() -> None:
     """Run the command; errors of the user are one message without a traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        _say("stopped; the same command goes on from the last checkpoint.")
-        sys.exit(130)
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
         _say(f"error: {error}")
         sys.exit(2)

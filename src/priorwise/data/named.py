@@ -22,7 +22,7 @@ from priorwise.data.sources import (
 from priorwise.data.spec import DataSpec
 from priorwise.data.splits import Splits
 
-__all__ = ["ARRAYS", "NAMED", "NamedSet", "load_named"]
+__all__ = ["ARRAYS", "NAMED", "NamedSet", "load_named", "missing_message"]
 
 ARRAYS = ("x_train", "x_val", "x_test")
 

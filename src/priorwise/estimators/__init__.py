@@ -1,7 +1,7 @@
 """Estimators: numbers with standard errors, for any model."""
 
 from priorwise.estimators.base import Estimate
-from priorwise.estimators.contrast import GroupContrast, contrast, held_out_bce
+from priorwise.estimators.classifier import GroupContrast, contrast, held_out_bce
 from priorwise.estimators.divergence import knn_kl, symmetric_kl
 from priorwise.estimators.likelihood import elbo, nll
 from priorwise.estimators.normalizer import log_norm

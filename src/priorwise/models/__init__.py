@@ -5,7 +5,7 @@ from priorwise.models.hierarchical import HVAE
 from priorwise.models.ncp import NCP
 from priorwise.models.presets import gated_hvae, gated_vae
 from priorwise.models.vae import VAE
-from priorwise.models.wrap import WrappedVAE, wrap
+from priorwise.models.wrapped import WrappedVAE, wrap
 
 __all__ = [
     "HVAE",

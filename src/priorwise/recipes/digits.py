@@ -105,6 +105,7 @@ def demo(out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool =
     for step, (name, (folder, run)) in enumerate(_stages(out, seed, quick=quick).items(), 1):
         _say(f"{step} of 5: {name}", show=progress)
         fits[name] = train_run(run, out / folder, progress=progress)
+        _say(_fit_words(fits[name]), show=progress)
     _say("5 of 5: measuring", show=progress)
     models = {name: fit.model for name, fit in fits.items()}
     page = report(
@@ -141,6 +142,13 @@ def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
         "VampPrior": ("vamp", ready(_vamp())),
         "mixture": ("mixture", ready(_mixture())),
     }
+
+
+def _fit_words(fit: FitResult) -> str:
+    words = (
+        f"{fit.metric.replace('_', ' ')} {fit.best:.2f} at epoch {fit.best_epoch} of {fit.epochs}, {fit.seconds:.0f} s"
+    )
+    return f"       {words}; the run is at {fit.folder}"
 
 
 def _say(text: str, *, show: bool) -> None:

@@ -27,7 +27,8 @@ from priorwise.training.versions import versions
 
 __all__ = ["report"]
 
-_SHOWN = 64
+_SHOWN = 36
+_SAMPLE_COLUMNS = 6
 _COLUMNS = 8
 _PAIRS = 16
 _REFERENCE = 2000
@@ -239,7 +240,7 @@ def _sections(
 def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
     if _is_images(x):
         shown = {"test images": x[:_SHOWN], **samples}
-        figures = [Picture(name, images_uri(part, _COLUMNS), pixels=True) for name, part in shown.items()]
+        figures = [Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True) for name, part in shown.items()]
         return [
             Section(
                 "Samples",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from priorwise.estimators import Estimate
+from priorwise.estimators import Estimate, GroupContrast
 from priorwise.reporting.measurement import Measurement, Refusal, Verdict
 from priorwise.reporting.verdicts import gain_error
 
@@ -17,8 +17,8 @@ GLOSSARY: dict[str, str] = {
     "sKL": "KL(q || p) + KL(p || q) between encodings and prior of the top group, by nearest neighbours on one encoding an "
     "image and as many draws of the prior; 0 if they agree. Its bias grows with the dimension, so it may fall below 0.",
     "hole": "Jensen-Shannon divergence between encodings and prior that a classifier proves on images that it was not fitted "
-    "on; a lower bound, 0 to 0.69 nats. The verdict rests on it. An NCP is judged by the symmetric KL, as its own classifiers "
-    "judge the prior underneath.",
+    "on; a lower bound, 0 to 0.69 nats. The verdict rests on it, and calls a hole deep from 0.17, a quarter of log 2. "
+    "An NCP is judged by the symmetric KL, as its own classifiers judge the prior underneath.",
     "ESS": "Effective sample size of the importance weights behind the NLL: median over the images, and the smallest. Small "
     "ones mean an NLL that is too high.",
     "log Z": "Log normaliser of the prior in nats; 0 for a prior that is normalised as it stands. Its error is part of MC.",
@@ -28,6 +28,11 @@ GLOSSARY: dict[str, str] = {
 
 def _cell(text: str, *small: str, refused: bool = False) -> dict[str, Any]:
     return {"text": text, "small": list(small), "refused": refused}
+
+
+def _error(value: float) -> str:
+    """A standard error with the digits that it needs: a small one is not shown as none."""
+    return f"± {value:.2f}" if value >= 0.005 or value == 0 else f"± {value:.4f}"
 
 
 def _refused(refusal: Refusal) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def _nll(measurement: Measurement) -> dict[str, Any]:
         return _refused(nll)
     mark = " (!)" if nll.warnings else ""
     data = float("nan") if nll.stderr_data is None else nll.stderr_data
-    return _cell(f"{nll.value:.2f}{mark}", f"± {nll.stderr:.2f} MC", f"± {data:.2f} data")
+    return _cell(f"{nll.value:.2f}{mark}", f"{_error(nll.stderr)} MC", f"{_error(data)} data")
 
 
 def _gain(measurement: Measurement) -> dict[str, Any]:
@@ -48,13 +53,13 @@ def _gain(measurement: Measurement) -> dict[str, Any]:
         return _cell("base")
     if isinstance(measurement.gain, Refusal):
         return _refused(measurement.gain)
-    return _cell(f"{measurement.gain.value:+.2f}", f"± {gain_error(measurement.gain):.2f}")
+    return _cell(f"{measurement.gain.value:+.2f}", _error(gain_error(measurement.gain)))
 
 
 def _estimate(estimate: Estimate | Refusal) -> dict[str, Any]:
     if isinstance(estimate, Refusal):
         return _refused(estimate)
-    return _cell(f"{estimate.value:.2f}{' (!)' if estimate.warnings else ''}", f"± {estimate.stderr:.2f}")
+    return _cell(f"{estimate.value:.2f}{' (!)' if estimate.warnings else ''}", _error(estimate.stderr))
 
 
 def _log_norm(measurement: Measurement) -> dict[str, Any]:
@@ -70,8 +75,8 @@ def _hole(measurement: Measurement) -> dict[str, Any]:
         return _refused(verdict)
     if measurement.tilted:
         return _cell("see sKL")
-    text = " / ".join(f"{group.jsd:.2f}" for group in verdict.groups)
-    return _cell(text, "± " + " / ".join(f"{group.bce_stderr / 2:.2f}" for group in verdict.groups))
+    text = " / ".join(f"{group.jsd:.3f}" for group in verdict.groups)
+    return _cell(text, "± " + " / ".join(f"{group.bce_stderr / 2:.3f}" for group in verdict.groups))
 
 
 def _ess(measurement: Measurement) -> dict[str, Any]:
@@ -112,12 +117,14 @@ def summary_table(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def contrast_table(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """One row a model and latent group: what its classifiers say."""
+    """One row a model and latent group: what its classifiers say; the same classifiers are shown once."""
     headings = ["group", "BCE (sum)", "BCE (mean)", "JSD", "E_p[r]", "ESS of SIR"]
     rows = []
+    shown: list[list[GroupContrast]] = []
     for measurement in measurements:
-        if not isinstance(measurement.verdict, Verdict):
+        if not isinstance(measurement.verdict, Verdict) or measurement.verdict.groups in shown:
             continue
+        shown.append(measurement.verdict.groups)
         for group in measurement.verdict.groups:
             sizes = ", ".join(f"{size:.0f} of {proposals}" for proposals, size in group.ess.items())
             cells = [

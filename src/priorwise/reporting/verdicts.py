@@ -11,6 +11,7 @@ __all__ = ["all_warnings", "gain_error", "headline", "sentences"]
 SURE = 2.0  # standard errors from which a difference is called one
 _DEEP = 0.25 * math.log(2)
 _CHANCE = math.log(2)
+_ROUGH = 0.1
 
 
 def gain_error(gain: Estimate) -> float:
@@ -149,7 +150,7 @@ def all_warnings(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _calibration(measurement: Measurement) -> list[str]:
-    """The classifiers whose ratio does not average to one over the prior."""
+    """The classifiers whose ratio is surely, and by more than a tenth, not one on average over the prior."""
     if isinstance(measurement.verdict, Refusal):
         return []
     return [
@@ -157,5 +158,5 @@ def _calibration(measurement: Measurement) -> list[str]:
         f"{group.calibration_stderr:.2f} over the prior, where the true one averages 1. The ratio is rough where it is large; "
         "log Z makes up for its mean, nothing for its shape."
         for group in measurement.verdict.groups
-        if abs(group.calibration - 1) > SURE * group.calibration_stderr
+        if abs(group.calibration - 1) > max(_ROUGH, SURE * group.calibration_stderr)
     ]

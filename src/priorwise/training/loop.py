@@ -23,6 +23,7 @@ from priorwise.objectives import AbstractObjective, Terms
 from priorwise.randomness import seeded
 from priorwise.schedules import cosine
 from priorwise.training.checkpoint import (
+    CheckpointError,
     load_model,
     load_optimizer,
     model_tensors,
@@ -72,7 +73,7 @@ class FitResult:
 
 
 @dataclass
-class Progress:
+class _Progress:
     """Where a fit stands; everything that a checkpoint needs beside tensors."""
 
     step: int = 0
@@ -156,7 +157,7 @@ class _Fit:
         self.stage.objective.to(self.accelerator.device)
         self.optimizer: Optimizer = build_optimizer(self.stage.objective.trained.parameters(), config.lr)
         self.validation = self.splits.evaluation("validation")
-        self.progress = Progress()
+        self.progress = _Progress()
         self.history: list[dict[str, Any]] = []
         self.best_tensors: dict[str, Tensor] = {}
         self.show = show and self.accelerator.is_main_process
@@ -199,9 +200,9 @@ class _Fit:
         forward = self._forward_module()
         started = saved = time.monotonic()
         while not self.progress.stopped:
-            epoch = self.progress.step // self.steps_per_epoch + 1
+            epoch = self._epoch()
             order = self._order(epoch)
-            for position in range(self.progress.step % self.steps_per_epoch, self.steps_per_epoch):
+            for position in range(self.progress.step - (epoch - 1) * self.steps_per_epoch, self.steps_per_epoch):
                 rows = order[position * self.config.batch_size : (position + 1) * self.config.batch_size]
                 self._step(forward, rows)
                 advance(len(rows))
@@ -218,6 +219,11 @@ class _Fit:
             advance(0, status=f"epoch {epoch}: {self.stage.metric} {value:.2f}, best {self.progress.best:.2f}")
         self.progress.seconds += time.monotonic() - started
         self._save_last()
+
+    def _epoch(self) -> int:
+        """The epoch that goes on, from 1; one whose sums stand was not validated yet, even if all its steps are done."""
+        last_step = self.progress.step - 1 if self.progress.sums else self.progress.step
+        return last_step // self.steps_per_epoch + 1
 
     # -- one step -------------------------------------------------------------------------------------------------
 
@@ -344,7 +350,7 @@ class _Fit:
         tensors, state = read_checkpoint(self.folder.last, self.accelerator.device)
         load_model(self.stage.model, tensors, self.folder.last)
         load_optimizer(self.optimizer, tensors)
-        self.progress = Progress(**state)
+        self.progress = _progress_from(state, self.folder.last)
         self.folder.cut_metrics(self.progress.metrics_bytes)
 
     def _load_best(self) -> None:
@@ -354,6 +360,15 @@ class _Fit:
             load_model(self.stage.model, tensors, self.folder.best)
         elif self.best_tensors:
             load_model(self.stage.model, self.best_tensors, Path("memory"))
+
+
+def _progress_from(state: dict[str, Any], path: Path) -> _Progress:
+    if state.keys() != _Progress.__dataclass_fields__.keys():
+        raise CheckpointError(
+            f"{path} does not say where a fit stands; it may be a copy of best.safetensors. Restore it from a copy, or remove "
+            "it to start this run again."
+        )
+    return _Progress(**state)
 
 
 @contextmanager
