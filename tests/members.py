@@ -97,9 +97,7 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
         False,
     ),
 }
-WITHOUT_DENSITY: dict[str, Callable[[], Distribution]] = {
-    "Delta": lambda: distributions.Delta(torch.randn(3, 2))
-}
+WITHOUT_DENSITY: dict[str, Callable[[], Distribution]] = {"Delta": lambda: distributions.Delta(torch.randn(3, 2))}
 
 LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "Bernoulli": lambda: likelihoods.Bernoulli(8, SHAPE),
@@ -116,9 +114,7 @@ LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def vae(
-    prior: nn.Module | None = None, likelihood: models.presets.Likelihood = likelihoods.Bernoulli
-) -> models.VAE:
+def vae(prior: nn.Module | None = None, likelihood: models.presets.Likelihood = likelihoods.Bernoulli) -> models.VAE:
     return models.gated_vae(SHAPE, prior=prior, likelihood=likelihood, latent=LATENT, hidden=8)
 
 

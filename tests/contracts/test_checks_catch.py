@@ -50,9 +50,7 @@ class Faulty(Distribution):
     arg_constraints: ClassVar = {}
     has_rsample = True
 
-    def __init__(
-        self, inner: Distribution, *, constant: float = 0.0, stretch: float = 1.0, shift: float = 0.0
-    ):
+    def __init__(self, inner: Distribution, *, constant: float = 0.0, stretch: float = 1.0, shift: float = 0.0):
         self.inner, self.constant, self.stretch, self.shift = inner, constant, stretch, shift
         super().__init__(inner.batch_shape, inner.event_shape, validate_args=False)
 

@@ -153,6 +153,7 @@ class DiscretizedLogisticMixture(Distribution):
         """Locations given the values of the earlier channels; ``x`` is ``(..., C, H, W)`` beside ``loc``."""
         if links is None:
             return loc
+        loc = loc.expand(torch.broadcast_shapes(loc.shape, x.shape))
         centred = x - 0.5
         channels = []
         used = 0

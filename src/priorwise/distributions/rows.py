@@ -34,10 +34,12 @@ class UnflattenedRows(Distribution):
         return self.rows.mean.unflatten(0, self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """``(*batch, *event) -> (*batch)``, in nats; ``value`` broadcasts."""
-        wide = value.expand(*self.batch_shape, *self.event_shape)
-        flat = wide.reshape(-1, *self.event_shape)
-        return self.rows.log_prob(flat).unflatten(0, self.batch_shape)
+        """``(*sample, *batch, *event) -> (*sample, *batch)``, in nats; ``value`` broadcasts."""
+        wide = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
+        batch_dims = len(self.batch_shape)
+        start = wide.dim() - batch_dims - len(self.event_shape)
+        rows = wide.flatten(start, start + batch_dims - 1)
+        return self.rows.log_prob(rows).unflatten(start, self.batch_shape)
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws, ``(*sample, *batch, *event)``."""

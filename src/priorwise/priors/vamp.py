@@ -38,7 +38,7 @@ class VampPrior(AbstractPrior):
             raise ValueError(
                 f"expected `pseudo_inputs` of shape (K, *shape) with K >= 1; got {tuple(pseudo_inputs.shape)}."
             )
-        low, high = float(pseudo_inputs.min()), float(pseudo_inputs.max())
+        low, high = float(pseudo_inputs.detach().min()), float(pseudo_inputs.detach().max())
         if not (low >= 0 and high <= 1):
             raise ValueError(f"expected `pseudo_inputs` in [0, 1]; got values from {low:g} to {high:g}.")
         start = pseudo_inputs.detach().clone().float()

@@ -1,6 +1,7 @@
 """The numbers of one run: likelihood, distance of prior and aggregate posterior, active units; resumable."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from priorwise.estimators import active_units, contrast, log_norm, nll, symmetric_kl
+from priorwise.estimators import GroupContrast, active_units, contrast, log_norm, nll, symmetric_kl
 from priorwise.models import NCP, AbstractModel
 from priorwise.randomness import seeded
 from priorwise.training.checkpoint import write_atomically, write_checkpoint
@@ -56,7 +57,7 @@ def evaluate_run(
     }
     if isinstance(model, NCP):
         record["log_norm"] = log_norm(model, samples=options.log_norm_samples, seed=options.seed).to_json()
-        record["contrast"] = [asdict(group) for group in contrast(model, x, seed=options.seed)]
+        record["contrast"] = [_plain(group) for group in contrast(model, x, seed=options.seed)]
         save_log_norm(folder, model)
     journal = folder / f"nll-{len(x)}x{options.samples}-seed{options.seed}.jsonl"
     with progress_bar("likelihood", len(x), unit="images", show=progress) as advance:
@@ -79,7 +80,15 @@ def _random_part(x: Tensor, images: int | None, seed: int) -> Tensor:
         return x[torch.randperm(len(x))[:images].sort().values]
 
 
+def _plain(group: GroupContrast) -> dict[str, Any]:
+    """Ready for JSON, which has no NaN: a single image leaves no error."""
+    record = asdict(group)
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in record.items()}
+
+
 def _units(model: AbstractModel, x: Tensor, seed: int) -> list[dict[str, int]]:
+    if len(x) < 2:  # no variance over the data
+        return []
     return [
         {"group": unit.group, "active": unit.active, "dimensions": unit.dimensions}
         for unit in active_units(model, x, seed=seed)

@@ -51,7 +51,7 @@ class Rejection(AbstractSampler):
             waiting &= ~accepted
             if not bool(waiting.any()):
                 return z, SampleInfo(
-                    method="rejection", evaluations=float(tries.mean()), acceptance=tries.reciprocal().mean()
+                    method="rejection", evaluations=float(tries.mean()), acceptance=tries.mean().reciprocal()
                 )
         raise ValueError(
             f"{int(waiting.sum())} of {waiting.numel()} draws were not accepted in {self.max_proposals} proposals: the "
