@@ -43,6 +43,10 @@ def _print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record))
 
 
+def _error(stderr: float | None) -> str:
+    return "± unknown" if stderr is None else f"± {stderr:.3f}"
+
+
 @contextmanager
 def _resumable() -> Iterator[None]:
     """Ctrl-C ends the command with a word on how it goes on."""
@@ -163,17 +167,17 @@ def evaluate(
         return
     estimate = record["nll"]
     print(
-        f"NLL {estimate['value']:.3f} nats (Monte-Carlo ± {estimate['stderr']:.3f}, data ± {estimate['stderr_data']:.3f}; "
+        f"NLL {estimate['value']:.3f} nats (Monte-Carlo {_error(estimate['stderr'])}, data {_error(estimate['stderr_data'])}; "
         f"{estimate['protocol']['samples']} samples, {record['images']} images)"
     )
     for warning in estimate["warnings"]:
         print(f"  warning: {warning}")
     print(f"ELBO {estimate['diagnostics']['elbo']:.3f} nats")
     if "log_norm" in record:
-        print(f"log Z {record['log_norm']['value']:.3f} ± {record['log_norm']['stderr']:.3f} nats")
+        print(f"log Z {record['log_norm']['value']:.3f} {_error(record['log_norm']['stderr'])} nats")
     distance = record["symmetric_kl"]
     if "value" in distance:
-        print(f"symmetric KL {distance['value']:.2f} ± {distance['stderr']:.2f} nats (top group)")
+        print(f"symmetric KL {distance['value']:.2f} {_error(distance['stderr'])} nats (top group)")
     else:
         print(f"symmetric KL: {distance['refused']}")
     for unit in record["active_units"]:

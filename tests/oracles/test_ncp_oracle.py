@@ -135,8 +135,9 @@ def test_the_classifier_sees_latents_in_units_of_their_prior():
     bottom.prior.log_tilt(bottom.z)
     z, context = recorders[1].seen[-1]
     normal = bottom.prior.base.base_dist
-    torch.testing.assert_close(z * normal.scale + normal.loc, bottom.z, rtol=1e-4, atol=1e-4)
-    assert context is top.z
+    assert z.dim() == 2, "a classifier of the user's sees rows"
+    torch.testing.assert_close(z.view_as(bottom.z) * normal.scale + normal.loc, bottom.z, rtol=1e-4, atol=1e-4)
+    assert torch.equal(context.view_as(top.z), top.z)
 
 
 def test_every_classifier_sees_its_ancestors():
@@ -149,8 +150,8 @@ def test_every_classifier_sees_its_ancestors():
     assert recorders[0].seen[-1][1] is None
     for k in (1, 2):
         z, context = recorders[k].seen[-1]
-        assert z.shape == (6, 4, 2)
-        assert torch.equal(context, torch.cat([group.z for group in groups[:k]], -1))
+        assert z.shape == (6 * 4, 2)
+        assert torch.equal(context, torch.cat([group.z for group in groups[:k]], -1).flatten(0, 1))
     sizes = [None if part.context is None else part.context.in_features for part in NCP(base).classifiers]
     assert sizes == [None, 2, 4]
 
@@ -221,12 +222,14 @@ def test_positives_come_from_the_posterior_and_negatives_from_the_prior():
     torch.manual_seed(0)
     first = objective.ncp.infer(x)[0]
     both, context = recorders[0].seen[0]
-    assert both.shape == (2, 6, 2)
+    assert both.shape == (2 * 6, 2)
+    both = both.view(2, 6, 2)
     torch.testing.assert_close(both[0], first.z)
     assert context is None
     for k in (1, 2):
         both, context = recorders[k].seen[0]
-        assert context.shape == (6, 2 * k)
+        assert context.shape == (2 * 6, 2 * k)
+        assert torch.equal(context[:6], context[6:])
     torch.testing.assert_close(pairs[0][0], first.z.sum(-1))
 
 

@@ -87,8 +87,8 @@ class WrappedVAE(AbstractModel):
             raise TypeError(
                 f"expected `decode(z)` to return a Distribution or a tensor of means; got {type(decoded).__name__}."
             )
-        forgotten = len(decoded.batch_shape) - len(rows.shape[:1])  # event dimensions left in the batch shape
-        if forgotten > 0 and decoded.batch_shape != batch_shape:
+        forgotten = len(decoded.batch_shape) - 1  # event dimensions left in the batch shape
+        if forgotten > 0:
             decoded = Independent(decoded, forgotten, validate_args=False)
         return decoded if decoded.batch_shape == batch_shape else UnflattenedRows(decoded, batch_shape)
 

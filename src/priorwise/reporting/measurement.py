@@ -56,7 +56,7 @@ class Protocol:
     samples: int = 1000
     log_norm_samples: int = 100_000
     classifier: bool = True
-    classifier_epochs: int = 30
+    classifier_epochs: int = 60
     classifier_features: tuple[int, ...] = (128, 128, 128)
     seed: int = 0
 
@@ -231,7 +231,7 @@ def _classifier(model: AbstractModel, splits: Splits, protocol: Protocol, *, pro
         some,
         epochs=min(protocol.classifier_epochs, affordable),
         batch_size=_CLASSIFIER_BATCH,
-        patience=8,
+        patience=15,
         seed=protocol.seed,
         progress=progress,
     )
