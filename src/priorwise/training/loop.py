@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorwise.data import Splits, as_splits
-from priorwise.models import frozen
+from priorwise.models import AbstractModel, frozen
 from priorwise.objectives import AbstractObjective, Terms
 from priorwise.randomness import seeded
 from priorwise.schedules import cosine
@@ -35,7 +35,7 @@ from priorwise.training.config import TrainingConfig
 from priorwise.training.folder import RunFolder
 from priorwise.training.optimizer import build_optimizer, normalize_gradients_, set_lr
 from priorwise.training.progress import progress_bar
-from priorwise.training.stage import Stage, config_for, refuse_other_than_model, stage_for
+from priorwise.training.stage import Stage, as_model, config_for, stage_for
 from priorwise.training.versions import versions
 
 __all__ = ["FitResult", "TrainingDivergedError", "fit"]
@@ -120,7 +120,7 @@ def fit(
     """
     from accelerate import Accelerator
 
-    refuse_other_than_model(what)
+    model = as_model(what)
     config = config_for(what, options)
     splits = as_splits(data)
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else torchrun's processes would not meet
@@ -129,7 +129,7 @@ def fit(
         full = identity if identity is not None else {"training": config.model_dump(mode="json")}
         with accelerator.main_process_first():
             folder = RunFolder(out, {**full, "data_fingerprint": splits.fingerprint()}, versions())
-    return _Fit(what, splits, objective, config, folder, accelerator, show=progress).run()
+    return _Fit(model, splits, objective, config, folder, accelerator, show=progress).run()
 
 
 class _Fit:
@@ -137,7 +137,7 @@ class _Fit:
 
     def __init__(
         self,
-        what: nn.Module,
+        what: AbstractModel,
         splits: Splits,
         objective: AbstractObjective | None,
         config: TrainingConfig,
@@ -195,7 +195,7 @@ class _Fit:
         interrupted = stack.enter_context(_catch_signals())
         examples = self.config.epochs * len(self.splits.train)
         done = examples * self.progress.step / (self.config.epochs * self.steps_per_epoch)
-        bar = progress_bar("training", examples, done=done, unit="examples", show=self.show)
+        bar = progress_bar("training", examples, done=done, unit="ex", show=self.show)
         advance = stack.enter_context(bar)
         forward = self._forward_module()
         started = saved = time.monotonic()

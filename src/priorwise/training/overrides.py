@@ -1,7 +1,7 @@
 """``key.path=value`` on top of a complete run, with errors that name the field and the nearest one."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -49,6 +49,17 @@ def _no_field(path: str, name: str, record: Mapping[str, Any]) -> str:
     return f"unknown field {path!r}.{hint} There are: {', '.join(record)}."
 
 
+def _path(location: Sequence[str | int], record: Any) -> str:  # noqa: ANN401
+    """A field's path as one writes it: without the kinds that pydantic names on the way."""
+    *parents, leaf = location
+    names = []
+    for part in parents:
+        if not isinstance(record, Mapping) or part in record:
+            names.append(str(part))
+            record = record[part] if isinstance(record, Mapping) else None
+    return ".".join([*names, str(leaf)])
+
+
 def validated(record: Mapping[str, Any]) -> Run:
     """A run from plain data.
 
@@ -59,7 +70,7 @@ def validated(record: Mapping[str, Any]) -> Run:
         return Run.model_validate(dict(record))
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (got {problem['input']!r})"
+            f"{_path(problem['loc'], record)}: {problem['msg']} (got {problem['input']!r})"
             for problem in error.errors()
         ]
         raise OverrideError("the run is not valid:\n  " + "\n  ".join(problems)) from error

@@ -13,7 +13,7 @@ from priorwise.objectives import ELBO, NCE, AbstractObjective
 from priorwise.schedules import warmup
 from priorwise.training.config import TrainingConfig
 
-__all__ = ["Stage", "config_for", "refuse_other_than_model", "stage_for"]
+__all__ = ["Stage", "as_model", "config_for", "stage_for"]
 
 _VALIDATION_SEED = 777
 
@@ -60,8 +60,8 @@ def config_for(what: nn.Module, options: Mapping[str, Any]) -> TrainingConfig:
     return TrainingConfig(**{**defaults, **options})
 
 
-def refuse_other_than_model(what: object) -> None:
-    """Refuse what cannot be fitted, before anything is touched.
+def as_model(what: object) -> AbstractModel:
+    """The model itself; what cannot be fitted is refused before anything is touched.
 
     Raises:
         TypeError: if it is no model.
@@ -71,6 +71,7 @@ def refuse_other_than_model(what: object) -> None:
             f"expected a model of priorwise to fit; got {type(what).__name__}. A model has `top_down` and `likelihood`: "
             "inherit from priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
         )
+    return what
 
 
 def stage_for(

@@ -1,0 +1,57 @@
+"""The main job with two epochs of everything: it runs, it goes on where it stopped, its runs are complete."""
+
+import json
+
+import pytest
+
+from priorwise import NCP, load
+from priorwise.recipes.digits import demo, recipes
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    return out, demo(out, progress=False, quick=True)
+
+
+def test_report_holds_all_four(made):
+    out, result = made
+    assert result.report == out / "report.html"
+    assert [row["model"] for row in result.rows] == ["standard", "NCP", "VampPrior", "mixture"]
+    assert result.rows[0]["gain"] is None
+    assert [row["same_vae"] for row in result.rows] == [False, True, False, False]
+    record = json.loads(result.record.read_text(encoding="utf-8"))
+    assert result.findings == [record["verdict"], *record["findings"]]
+    assert len(result.findings) == 1 + 1 + 3 + 1
+
+
+def test_runs_are_complete(made):
+    """Each folder is a run of its own, log Z included."""
+    out, result = made
+    for name in ("standard", "ncp", "vamp", "mixture"):
+        model = load(out / name)
+        if isinstance(model, NCP):
+            assert model.log_norm is not None
+            row = next(row for row in result.rows if row["model"] == "NCP")
+            assert float(model.log_norm) == pytest.approx(row["log_norm"]["value"])
+
+
+def test_second_call_trains_nothing_and_finds_the_same(made, capsys):
+    out, first = made
+    files = [out / name / "metrics.jsonl" for name in ("standard", "ncp", "vamp", "mixture")]
+    before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
+    second = demo(out, progress=True, quick=True)
+    assert [file.read_bytes() for file in files] == [content for content, _ in before]
+    for one, two in zip(first.rows, second.rows, strict=True):
+        assert one["nll"] == two["nll"]
+        assert one["classifiers"] == two["classifiers"]
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "VampPrior" in shown.err
+    for sentence in second.findings:
+        assert sentence in shown.err
+
+
+def test_recipes_are_named_after_their_runs():
+    for name, make in recipes().items():
+        assert make().name == name

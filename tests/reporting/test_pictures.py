@@ -1,0 +1,98 @@
+"""Pictures hold what they say; pockets and leaks are where they must be."""
+
+import numpy as np
+import pytest
+import torch
+from pages import picture
+from torch.distributions import Independent, Normal
+
+from priorwise import wrap
+from priorwise.reporting.figures import curves_figure, images_uri, latent_figure, pairs, points_figure
+from priorwise.reporting.latents import latent_map
+from priorwise.reporting.pictures import grid
+from priorwise.testing import LinearGaussianVAE
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_grid_keeps_its_pixels(channels):
+    x = torch.rand(5, channels, 4, 4)
+    canvas = (grid(x, 3) * 255).round().to(torch.uint8).numpy()
+    found = np.asarray(picture(images_uri(x, 3)))
+    factor = found.shape[1] // canvas.shape[2]
+    kept = found[::factor, ::factor]
+    assert (kept == (canvas[0] if channels == 1 else canvas.transpose(1, 2, 0))).all()
+
+
+def test_pairs_set_each_row_above_its_counterpart():
+    x, y = torch.zeros(5, 1, 1, 1), torch.ones(5, 1, 1, 1)
+    assert pairs(x, y, 3).flatten().tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1]
+
+
+def two_dimensional(offset: float = 0.0, scale: float = 0.1):
+    """Encodings are the observations, moved by ``offset`` along the first axis; the decoder moves them back."""
+    shift = torch.tensor([offset, 0.0])
+    return wrap(
+        encode=lambda x: Independent(Normal(x + shift, scale, validate_args=False), 1, validate_args=False),
+        decode=lambda z: Independent(Normal(z - shift, 0.1, validate_args=False), 1, validate_args=False),
+        latent=2,
+    )
+
+
+def test_leaks_are_the_encodings_that_the_prior_finds_least_likely():
+    """Under N(0, I) these are the longest ones. Planted fault: the order of the sort."""
+    x = torch.randn(60, 2)
+    found = latent_map(two_dimensional(2.0), x, x, marked=5)
+    length = found.encodings.norm(dim=1)
+    others = torch.ones(60, dtype=torch.bool)
+    others[found.leaks] = False
+    assert len(found.leaks) == 5
+    assert float(length[found.leaks].min()) >= float(length[others].max())
+    assert bool((found.leak_images == x[found.leaks]).all())
+
+
+def test_pockets_are_the_prior_draws_farthest_from_the_encodings():
+    """With one encoding, q(z) is one Gaussian about it. Planted fault: ranking by the prior's own density."""
+    one = torch.zeros(1, 2)
+    found = latent_map(two_dimensional(3.0, scale=0.5), torch.randn(20, 2), one, marked=4)
+    far = (found.prior - torch.tensor([3.0, 0.0])).norm(dim=1)
+    others = torch.ones(len(far), dtype=torch.bool)
+    others[found.pockets] = False
+    assert float(far[found.pockets].min()) >= float(far[others].max())
+    assert torch.allclose(found.pocket_images, found.prior[found.pockets] - torch.tensor([3.0, 0.0]), atol=1e-5)
+
+
+def test_plane_holds_the_directions_of_largest_variance():
+    """Encodings with standard deviations 9, 5 and 1 on the axes: the plane must hold (81 + 25) / 107 of the variance."""
+    x = torch.randn(4000, 3) * torch.tensor([1.0, 9.0, 5.0])
+    model = wrap(
+        encode=lambda x: Independent(Normal(x, 1e-3, validate_args=False), 1, validate_args=False),
+        decode=lambda z: z,
+        latent=3,
+    )
+    found = latent_map(model, x, x[:10])
+    assert found.explained == pytest.approx(106 / 107, abs=0.005)
+    assert found.encodings.std(0).tolist() == pytest.approx([9.0, 5.0], rel=0.1)
+    assert found.dimensions == 3
+
+
+def test_figures_are_pictures():
+    model = LinearGaussianVAE(2, 3)
+    x = model.sample(30, mean=False, seed=0)
+    history = [{"epoch": epoch, "validation": {"loss": 10.0 / epoch}} for epoch in range(1, 6)]
+    for uri in (
+        latent_figure(latent_map(model, x, x)),
+        points_figure(torch.randn(9, 2), torch.randn(9, 2)),
+        curves_figure({"a": history, "b": history[:1]}, "loss"),
+    ):
+        shown = np.asarray(picture(uri).convert("RGB"))
+        assert min(shown.shape[:2]) > 300
+        assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 10
+
+
+def test_a_latent_of_one_dimension_is_drawn_on_a_line():
+    model = LinearGaussianVAE(1, 3)
+    x = model.sample(20, mean=False, seed=0)
+    found = latent_map(model, x, x)
+    assert found.encodings.shape == (20, 2)
+    assert bool((found.encodings[:, 1] == 0).all())
+    assert latent_figure(found)
