@@ -33,7 +33,7 @@ class SIR(AbstractSampler):
             value gives other draws of the same law.
     """
 
-    def __init__(self, proposals: int = 1000, *, rows: int = 8192) -> None:
+    def __init__(self, proposals: int = 1000, *, rows: int = 2048) -> None:
         if proposals < 1:
             raise ValueError(f"expected at least 1 of `proposals`; got {proposals}.")
         if rows < 1:

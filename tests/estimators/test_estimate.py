@@ -1,0 +1,73 @@
+"""The record that every estimator returns."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from priorwise.estimators import Estimate
+from priorwise.estimators.base import standard_error
+
+
+def estimate(values: list[float], **options: object) -> Estimate:
+    per_example = torch.tensor(values, dtype=torch.float64)
+    return Estimate(float(per_example.mean()), 0.3, len(values), per_example=per_example, **options)
+
+
+def test_difference_is_paired():
+    """Fault: the two data errors added in squares, which hides every small gain; the sign the wrong way round."""
+    first = estimate([1.0, 5.0, 9.0], warnings=("a",))
+    second = estimate([0.5, 4.0, 8.5], warnings=("b",))
+    gain = first.minus(second)
+    assert gain.value == pytest.approx(2 / 3)
+    assert gain.stderr == pytest.approx(0.3 * math.sqrt(2))
+    assert gain.stderr_data == pytest.approx(math.sqrt((1 / 6**2 * 2 + 1 / 3**2) / 2 / 3))
+    assert gain.per_example.tolist() == [0.5, 1.0, 0.5]
+    assert gain.warnings == ("a", "b")
+    assert gain.count == 3
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (estimate([1.0, 2.0]), "same examples"),
+        (estimate([1.0, 2.0, 3.0], unit="bits"), "in nats and 3 in bits"),
+        (Estimate(1.0, 0.1, 3), "at least one has none"),
+    ],
+)
+def test_what_does_not_fit_is_refused(other, words):
+    with pytest.raises(ValueError, match=words):
+        estimate([1.0, 2.0, 3.0]).minus(other)
+
+
+def test_json_is_complete_and_valid():
+    """Fault: NaN, which is not JSON; a field that gets lost."""
+    record = estimate([1.0], stderr_data=math.nan, diagnostics={"ess": math.inf}, protocol={"seed": 3}).to_json()
+    text = json.dumps(record, allow_nan=False)
+    assert json.loads(text) == {
+        "value": 1.0,
+        "stderr": 0.3,
+        "count": 1,
+        "unit": "nats",
+        "stderr_data": None,
+        "diagnostics": {"ess": None},
+        "protocol": {"seed": 3},
+        "warnings": [],
+    }
+
+
+def test_text_shows_both_errors():
+    assert str(Estimate(1.23456, 0.01, 3)) == "1.235 ± 0.010 nats"
+    assert str(Estimate(1.23456, 0.01, 3, "bits", 0.5)) == "1.235 ± 0.010 (data ± 0.500) bits"
+
+
+def test_warnings_are_added():
+    first = estimate([1.0], warnings=("a",))
+    assert first.with_warnings("b", "c").warnings == ("a", "b", "c")
+    assert first.warnings == ("a",)
+
+
+def test_standard_error():
+    assert standard_error(torch.tensor([1.0, 3.0])) == pytest.approx(1.0)
+    assert math.isnan(standard_error(torch.tensor([1.0])))

@@ -1,0 +1,151 @@
+"""A likelihood that is killed and resumed, or shared by processes, is the likelihood of one quiet run."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from priorwise.estimators import nll
+from priorwise.testing import LinearGaussianVAE
+
+SAMPLES = 150
+
+
+def build() -> tuple[LinearGaussianVAE, Tensor]:
+    model = LinearGaussianVAE(2, 3, shift=0.5, stretch=1.5)
+    return model, torch.linspace(-2, 2, 43 * 3).reshape(43, 3)
+
+
+def counted(model: LinearGaussianVAE) -> list[int]:
+    rows: list[int] = []
+    model.decoder.register_forward_pre_hook(lambda module, given: rows.append(given[0].shape[:-1].numel()))
+    return rows
+
+
+def killed_after(model: LinearGaussianVAE, x: Tensor, path: Path, images: int) -> None:
+    """A run that stops once so many images are finished."""
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        if done >= images:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nll(model, x, samples=SAMPLES, resume=path, report=report)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40])
+def test_resumed_run_gives_the_same_numbers(tmp_path, cut):
+    """Fault: a cut last line that is read, or kept in front of the next; finished images that are computed again."""
+    model, x = build()
+    quiet = nll(model, x, samples=SAMPLES)
+    path = tmp_path / "journal.jsonl"
+    killed_after(model, x, path, 20)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - cut])
+    rows = counted(model)
+    resumed = nll(model, x, samples=SAMPLES, resume=str(path))
+    assert torch.equal(resumed.per_example, quiet.per_example)
+    assert (resumed.value, resumed.stderr, resumed.diagnostics) == (quiet.value, quiet.stderr, quiet.diagnostics)
+    assert sum(rows) == SAMPLES * (23 if cut == 0 else 33)
+    rows.clear()
+    again = nll(model, x, samples=SAMPLES, resume=path)
+    assert rows == []
+    assert torch.equal(again.per_example, quiet.per_example)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30])
+def test_killed_in_the_first_line(tmp_path, kept):
+    """Fault: a file that holds half a first line is taken for another computation's, and refused for ever."""
+    model, x = build()
+    path = tmp_path / "journal.jsonl"
+    nll(model, x, samples=SAMPLES, resume=path)
+    path.write_bytes(path.read_bytes()[:kept])
+    resumed = nll(model, x, samples=SAMPLES, resume=path)
+    assert torch.equal(resumed.per_example, nll(model, x, samples=SAMPLES).per_example)
+
+
+@pytest.mark.parametrize("rows", [1000, 4000])
+def test_resume_does_not_depend_on_the_tiling(tmp_path, rows):
+    """Fault: entries kept by chunk, so that a resume with other chunks finds none or wrong ones."""
+    model, x = build()
+    path = tmp_path / "journal.jsonl"
+    killed_after(model, x, path, 10)
+    resumed = nll(model, x, samples=SAMPLES, resume=path, rows=rows)
+    torch.testing.assert_close(resumed.per_example, nll(model, x, samples=SAMPLES).per_example, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["samples", "seed", "density", "model", "data", "text"])
+def test_journal_of_another_computation_is_refused(tmp_path, change):
+    """Fault: mixing the images of two computations; the file must stay as it was."""
+    model, x = build()
+    path = tmp_path / "journal.jsonl"
+    nll(model, x, samples=SAMPLES, resume=path)
+    options = {"samples": SAMPLES, "seed": 0, "density": "global"}
+    options |= {"samples": {"samples": SAMPLES + 1}, "seed": {"seed": 1}, "density": {"density": "groups"}}.get(
+        change, {}
+    )
+    if change == "model":
+        model = copy.deepcopy(model)
+        with torch.no_grad():
+            model.decoder.bias[0] += 1e-3
+    if change == "data":
+        x = x + 1e-3
+    if change == "text":
+        path.write_text("notes of mine")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"journal\.jsonl.*another one's.*Remove it"):
+        nll(model, x, resume=path, **options)
+    assert path.read_bytes() == before
+
+
+WORKER = """
+import json, sys, torch
+from torch import distributed
+from priorwise.estimators import nll
+from priorwise.testing import LinearGaussianVAE
+from test_journal import SAMPLES, build
+
+rank, store, journal, out = int(sys.argv[1]), *sys.argv[2:]
+distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+model, x = build()
+rows = []
+model.decoder.register_forward_pre_hook(lambda module, given: rows.append(given[0].shape[:-1].numel()))
+estimate = nll(model, x, samples=SAMPLES, resume=journal)
+distributed.barrier()
+with open(f"{out}{rank}", "w") as file:
+    json.dump({"rows": sum(rows), "values": estimate.per_example.tolist(), "stderr": estimate.stderr}, file)
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_share_the_work(tmp_path):
+    """Fault: a process that does all the work or misses the other's, and two that write one journal over each other."""
+    model, x = build()
+    quiet = nll(model, x, samples=SAMPLES)
+    path = tmp_path / "journal.jsonl"
+    killed_after(model, x, path, 10)
+    arguments = [str(tmp_path / "store"), str(path), str(tmp_path / "out")]
+    command = [sys.executable, "-c", WORKER]
+    workers = [
+        subprocess.Popen([*command, str(rank), *arguments], cwd=Path(__file__).parent, stderr=subprocess.PIPE)
+        for rank in (0, 1)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=240)
+        assert worker.returncode == 0, errors.decode()
+    found = [json.loads((tmp_path / f"out{rank}").read_text()) for rank in (0, 1)]
+    for part in found:
+        assert part["values"] == quiet.per_example.tolist()
+        assert part["stderr"] == quiet.stderr
+        assert 0 < part["rows"] < 33 * SAMPLES
+    assert sum(part["rows"] for part in found) == 33 * SAMPLES
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted(int(index) for line in lines[1:] for index in line) == list(range(43))
