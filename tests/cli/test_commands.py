@@ -1,0 +1,150 @@
+"""Every command, as it is installed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from priorwise import load
+from priorwise.training.checkpoint import read_checkpoint
+
+
+def test_train_says_what_it_did(trained):
+    """Fault: progress on standard output, a record that is not one JSON object, options that do not arrive."""
+    out, record = trained
+    assert record["run"] == str(out)
+    assert record["metric"] == "negative_elbo"
+    assert (record["epochs"], record["stopped"]) == (3, "epochs")
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert record["best"] == min(line["validation"]["negative_elbo"] for line in lines)
+    kept = json.loads((out / "run.json").read_text())
+    assert kept["identity"]["run"]["training"]["seed"] == 5
+    assert kept["identity"]["run"]["model"]["latent"] == 3
+    assert {"torch", "threads", "processor"} <= kept["about"].keys()
+    assert load(out).prior().event_shape == (3,)
+
+
+def test_list(priorwise):
+    """Fault: a name that is offered and not there, or the other way round."""
+    record = json.loads(priorwise("list", "--json").stdout)
+    assert {"own/vae", "ncp/posthoc", "vampprior/static_mnist_hvae_vamp"} <= set(record["recipes"])
+    assert record["data"]["digits"] == "embedded"
+    assert "vampprior" in record["papers"]
+
+
+def test_dry_run_shows_the_whole_run(priorwise, images, tmp_path):
+    """Fault: a dry run that trains, or that does not show what would run."""
+    out = tmp_path / "run"
+    settings = ["model.kind=hvae", "model.prior.kind=vamp", "model.prior.components=7", "training.precision=no"]
+    done = priorwise("train", "own/vae", *settings, "--data", images, "--seed", 3, "--out", out, "--dry-run")
+    run = json.loads(done.stdout)
+    assert run["data"]["name"] == str(images)
+    assert run["training"]["seed"] == 3
+    assert run["model"]["kind"] == "hvae"
+    assert run["model"]["prior"] == {"kind": "vamp", "components": 7, "mean": 0.05, "std": 0.01}
+    assert not out.exists()
+
+
+def test_evaluate_resumes(priorwise, vae, tmp_path):
+    """Fault: another number after a kill, or a second visit that computes everything again."""
+    run = tmp_path / "run"
+    shutil.copytree(vae, run)
+    first = json.loads(priorwise("evaluate", run, "--samples", 120, "--json").stdout)
+    assert first == json.loads((run / "evaluation.json").read_text())
+    assert first["run"] == "own/vae"
+    assert first["nll"]["protocol"]["samples"] == 120
+    assert first["nll"]["count"] == first["images"] == 12
+    assert first["nll"]["value"] < -first["nll"]["diagnostics"]["elbo"]
+    assert [unit["dimensions"] for unit in first["active_units"]] == [3]
+    (journal,) = run.glob("nll-*.jsonl")
+    journal.write_bytes(journal.read_bytes()[:-30])
+    second = priorwise("evaluate", run, "--samples", 120)
+    assert f"NLL {first['nll']['value']:.3f} nats" in second.stdout
+    assert json.loads((run / "evaluation.json").read_text())["nll"] == first["nll"]
+    per_image, _ = read_checkpoint(run / "nll_per_image.safetensors")
+    assert float(per_image["nll"].mean()) == pytest.approx(first["nll"]["value"])
+
+
+def test_evaluate_a_tilted_prior(priorwise, ncp, tmp_path):
+    """Fault: a likelihood without log Z, or log Z that is not kept for the next who loads the run."""
+    run = tmp_path / "run"
+    shutil.copytree(ncp, run)
+    record = json.loads(priorwise("evaluate", run, "--samples", 100, "--images", 6, "--seed", 2, "--json").stdout)
+    assert record["images"] == 6
+    assert record["log_norm"]["protocol"] == {
+        "estimator": "importance sampling from the base",
+        "samples": 2000,
+        "seed": 2,
+    }
+    assert record["nll"]["diagnostics"]["log_norm"] == pytest.approx(record["log_norm"]["value"], abs=1e-6)
+    assert [group["group"] for group in record["contrast"]] == [1]
+    assert float(load(run).log_norm) == pytest.approx(record["log_norm"]["value"], abs=1e-6)
+
+
+def test_evaluate_one_image_with_one_draw(inside, ncp, tmp_path):
+    """Fault: NaN in the JSON, or a crash, where there is no spread from which an error could be had."""
+    run = tmp_path / "run"
+    shutil.copytree(ncp, run)
+    assert "Monte-Carlo ± unknown, data ± unknown" in inside("evaluate", run, "--samples", 1, "--images", 1)
+    record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert record["nll"]["stderr"] is None
+    assert record["contrast"][0]["bce_stderr"] is None
+
+
+SAMPLERS = {
+    "default": "SIR(proposals=1000)",
+    "sir": "SIR(proposals=20)",
+    "rejection": "Rejection(log_bound=None)",
+    "langevin": "Langevin(steps=3, step_size=0.1, adjusted=False)",
+    "mala": "Langevin(steps=3, step_size=0.1, adjusted=True)",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sample_with_each_sampler(inside, ncp, tmp_path, name):
+    """Fault: a sampler's name that builds another, or options that do not reach it."""
+    out = tmp_path / "deep" / "x.npz"
+    options = ["--sampler", name, "--proposals", 20, "--steps", 3, "--step-size", 0.1]
+    text = inside("sample", ncp, "-n", 7, *options, "--out", out, "--seed", 4, "--json")
+    assert json.loads(text) == {"samples": str(out), "count": 7, "sampler": SAMPLERS[name]}
+    x = np.load(out)["x"]
+    assert x.shape == (7, 1, 8, 8)
+    assert 0 <= x.min() < x.max() <= 1
+
+
+def test_sample_a_picture(priorwise, vae, tmp_path):
+    """Fault: an empty picture, means in place of draws, a seed without effect."""
+    out = tmp_path / "x.png"
+    done = priorwise(
+        "sample", vae, "--count", 9, "--draw", "--temperature", 0.5, "--sampler", "ancestral", "--out", out
+    )
+    assert f"9 samples by Ancestral(temperature=0.5) are at {out}" in done.stdout
+    picture = np.asarray(Image.open(out))
+    assert picture.ndim == 2
+    assert len(np.unique(picture)) == 2
+
+
+def test_report(priorwise, ncp, tmp_path):
+    """Fault: a page without numbers, or that needs other files."""
+    out = tmp_path / "page.html"
+    done = priorwise("report", ncp, "--out", out, "--samples", 30, "--json")
+    assert json.loads(done.stdout)["report"] == str(out)
+    page = out.read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+    assert "<script src" not in page
+
+
+def test_table(priorwise, inside):
+    """Fault: log-likelihoods of the papers with their sign, cells that lose their recipe."""
+    record = json.loads(priorwise("table", "vampprior", "--json").stdout)
+    cells = {row["recipe"]: row for row in record["rows"]}
+    assert cells["vampprior/static_mnist_vae_standard"]["published"] == "88.56"
+    assert cells["vampprior/static_mnist_hvae_vamp"]["published"] == "83.19"
+    assert all(row["metric"].startswith("NLL") for row in record["rows"] if row["dataset"] == "staticMNIST")
+    text = priorwise("table", "vampprior").stdout
+    assert "published beside ours" in text
+    assert "88.56" in text
+    every = json.loads(inside("table", "vampprior", "--all", "--json"))
+    assert len(every["rows"]) > len(record["rows"])

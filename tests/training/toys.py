@@ -1,0 +1,67 @@
+"""Small data and models for the tests of training."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from priorwise import VAE
+from priorwise.conditionals import Conditional, GaussianHead
+from priorwise.data import DataSpec, Splits
+from priorwise.likelihoods import Gaussian
+from priorwise.objectives import AbstractObjective, Terms
+from priorwise.priors import StandardNormal
+from priorwise.testing import LinearGaussianVAE
+
+REAL = DataSpec("toy", (3,), None, "gaussian", "none", "none")
+
+
+def splits(train: int = 60, validation: int = 40) -> Splits:
+    """Draws from the law that ``LinearGaussianVAE(2, 3)`` has at construction, the same for every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x = LinearGaussianVAE(2, 3).marginal().sample((train + 2 * validation,)).float()
+    return Splits(*x.split([train, validation, validation]), REAL)
+
+
+def wrong() -> LinearGaussianVAE:
+    """A model whose encoder has much to learn."""
+    return LinearGaussianVAE(2, 3, shift=2.0, stretch=2.0)
+
+
+class Hooked(AbstractObjective):
+    """Another objective, whose terms go through a function of the step."""
+
+    def __init__(self, inner: AbstractObjective, change: Callable[[Terms, int], Terms]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.change = change
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.inner.trained
+
+    def forward(self, x: Tensor, step: int = 0) -> Terms:
+        return self.change(self.inner(x, step), step)
+
+
+def with_batch_norm() -> VAE:
+    """A VAE with batch statistics, dropout and a parameter that is not trained."""
+    body = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Dropout(0.2))
+    decoder = Conditional(nn.Sequential(nn.Linear(2, 8), nn.SiLU()), Gaussian(8, (3,)))
+    model = VAE(Conditional(body, GaussianHead(8, 2)), decoder, StandardNormal(2))
+    model.decoder.body[0].bias.requires_grad = False
+    model.encoder.body[3].eval()
+    return model
+
+
+def marks(model: nn.Module) -> dict[str, object]:
+    """Everything of a module that is no number: modes, flags, hooks, devices, methods of its own."""
+    return {
+        "modes": [module.training for module in model.modules()],
+        "flags": [parameter.requires_grad for parameter in model.parameters()],
+        "gradients": [parameter.grad is None for parameter in model.parameters()],
+        "hooks": [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()],
+        "devices": {str(parameter.device) for parameter in model.parameters()},
+        "forward": ["forward" in vars(module) for module in model.modules()],
+    }

@@ -1,0 +1,58 @@
+"""What each process of ``test_processes`` does: run it with torchrun and a folder."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed, nn
+from toys import marks, splits, wrong
+
+from priorwise import fit
+from priorwise.objectives import AbstractObjective, Terms
+from priorwise.testing import LinearGaussianVAE
+
+OPTIONS = {"epochs": 2, "batch_size": 25, "warmup_epochs": 0, "lr": 0.02, "progress": False}
+
+
+class Fixed(AbstractObjective):
+    """A loss without draws: squared errors of the decoder's bias, and of the encoder's means."""
+
+    def __init__(self, model: LinearGaussianVAE) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.model
+
+    def forward(self, x: Tensor, step: int = 0) -> Terms:
+        bias = (x - self.model.decoder.bias).square().sum(-1)
+        return Terms({"bias": bias, "code": self.model.encoder(x).mean.square().sum(-1)})
+
+
+def model() -> LinearGaussianVAE:
+    found = wrong()
+    for name in ("decoder.weight", "decoder.log_scale", "encoder.log_scale"):  # the fixed loss does not reach these
+        found.get_parameter(name).requires_grad = False
+    return found
+
+
+def main(out: Path) -> None:
+    fixed = model()
+    before = marks(fixed)
+    fit(fixed, splits(51), Fixed(fixed), **OPTIONS)
+    sampled = wrong()
+    result = fit(sampled, splits(51), out=out / "run", **OPTIONS)
+    record = {
+        "world": distributed.get_world_size(),
+        "fixed": fixed.state_dict(),
+        "sampled": sampled.state_dict(),
+        "history": [line["validation"]["negative_elbo"] for line in result.history],
+        "unchanged": marks(fixed) == before,
+    }
+    torch.save(record, out / f"rank{distributed.get_rank()}.pt")
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
