@@ -108,7 +108,7 @@ def symmetric_kl(
     """
     x = x.to(device_of(model))
     with frozen(model), torch.no_grad(), seeded(seed, "symmetric_kl"):
-        top = model.infer(x[:draws])[0]
+        top = model.infer(x[torch.randperm(len(x))[:draws]])[0]  # some sets are sorted
         prior = model.generate(len(top.z), sampler)[0]
         if method == "knn":
             q, p = top.z.flatten(1), prior.z.flatten(1)

@@ -29,7 +29,7 @@ def recipe(name: str) -> Run:
     """
     known = recipes()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name.strip().lower(), known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UnknownRecipeError(f"unknown recipe {name!r}.{hint} `priorwise list` shows all.")
     return known[name]()

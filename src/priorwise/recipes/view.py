@@ -17,20 +17,25 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{paper}: published beside ours")
-    for heading in ("table", "row", "data", "metric", "published", "ours", "recipe"):
-        table.add_column(heading, justify="right" if heading in ("published", "ours") else "left")
+    table = Table(title=f"{paper}: published beside ours (NLL in nats where no unit stands)")
+    table.add_column("row")
+    table.add_column("published", justify="right")
+    table.add_column("ours", justify="right", no_wrap=True)
+    table.add_column("recipe", no_wrap=True)
     notes: dict[str, None] = {}
     for row in rows:
-        ours = " / ".join(_ours(record) for record in row.ours) or "not run"
+        ours = "\n".join(_ours(record) for record in row.ours) or "not run"
         quoted = " (quoted)" if row.quoted else ""
-        table.add_row(row.table, row.row, row.dataset, row.metric, row.published + quoted, ours, row.recipe)
+        unit = "" if row.metric.startswith("NLL") else f" {row.metric}"
+        name = row.recipe.removeprefix(f"{paper}/")
+        table.add_row(f"{row.table} {row.row}, {row.dataset}", row.published + unit + quoted, ours, name)
         for record in row.ours:
             notes |= dict.fromkeys(f"{record['recipe']}: {note}" for note in record.get("departures", []))
         if row.note:
             notes[f"{row.table} {row.row} {row.dataset}: published {row.note}"] = None
     for record in extra:
-        table.add_row("-", record["title"], record["dataset"], record["metric"], "-", _ours(record), record["recipe"])
+        title = f"{record['title']}, {record['dataset']}"
+        table.add_row(title, "-", _ours(record), record["recipe"])
         notes |= dict.fromkeys(f"{record['title']}: {note}" for note in record.get("departures", []))
     console = Console()
     console.print(table)

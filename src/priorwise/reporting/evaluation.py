@@ -1,18 +1,15 @@
 """The numbers of one run: likelihood, distance of prior and aggregate posterior, active units; resumable."""
 
 import json
-import math
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from priorwise.estimators import GroupContrast, active_units, contrast, log_norm, nll, symmetric_kl
+from priorwise.estimators import active_units, contrast, log_norm, nll, symmetric_kl
 from priorwise.models import NCP, AbstractModel
-from priorwise.randomness import seeded
+from priorwise.reporting.subset import random_part
 from priorwise.training.checkpoint import write_atomically, write_checkpoint
 from priorwise.training.progress import progress_bar
 from priorwise.training.run import EvaluationConfig
@@ -49,7 +46,7 @@ def evaluate_run(
     options = EvaluationConfig(**{**run.evaluation.model_dump(), **given})
     model = load(folder)
     x = load_splits(run).evaluation("test")
-    x = _random_part(x, options.images, options.seed)
+    x = random_part(x, options.images, options.seed)
     record: dict[str, Any] = {
         "run": run.name,
         "images": len(x),
@@ -70,14 +67,6 @@ def evaluate_run(
     record["versions"] = versions()
     write_atomically(folder / "evaluation.json", json.dumps(record, indent=2).encode())
     return record
-
-
-def _random_part(x: Tensor, images: int | None, seed: int) -> Tensor:
-    """All of ``x``, or a random subset: some test sets are sorted, so the first images stand for nothing."""
-    if images is None or images >= len(x):
-        return x
-    with seeded(seed, "subset"):
-        return x[torch.randperm(len(x))[:images].sort().values]
 
 
 def _plain(group: GroupContrast) -> dict[str, Any]:

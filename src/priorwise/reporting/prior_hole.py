@@ -18,6 +18,7 @@ from priorwise.reporting.figures import curves_figure, images_uri, latent_figure
 from priorwise.reporting.latents import LatentMap, latent_map
 from priorwise.reporting.measurement import Measurement, Protocol, Refusal, Verdict, measure_all
 from priorwise.reporting.page import Picture, Section, render_page
+from priorwise.reporting.subset import random_part
 from priorwise.reporting.tables import GLOSSARY, contrast_table, summary_table
 from priorwise.reporting.verdicts import all_warnings, gain_error, headline, sentences
 from priorwise.training.checkpoint import write_atomically
@@ -62,7 +63,7 @@ def report(
         models: Further models by name, compared with the base image by image.
         fits: Results of ``priorwise.fit`` by name, whose training curves are shown.
         samples: Importance samples of each image.
-        images: Only the first test images; None takes all.
+        images: A random subset of the test images; None takes all.
         log_norm_samples: Draws for a log normaliser that is not known yet.
         classifier: Whether to fit a small classifier on every model that has no NCP here; without one, a plain model gets no
             verdict.
@@ -81,7 +82,7 @@ def report(
     named = _named(model, models or {})
     splits = as_splits(data)
     x = splits.evaluation("test")
-    x = x if images is None else x[:images]
+    x = random_part(x, images, seed)
     x = x.to(next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
     protocol = Protocol(samples=samples, log_norm_samples=log_norm_samples, classifier=classifier, seed=seed)
     measurements = measure_all(named, splits, x, protocol, progress=progress)
