@@ -1,6 +1,7 @@
 """The numbers of one run: likelihood, distance of prior and aggregate posterior, active units; resumable."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
