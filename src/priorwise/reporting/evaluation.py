@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from priorwise.estimators import active_units, contrast, log_norm, nll, symmetric_kl
+from priorwise.estimators import GroupContrast, active_units, contrast, log_norm, nll, symmetric_kl
 from priorwise.models import NCP, AbstractModel
 from priorwise.reporting.subset import random_part
 from priorwise.training.checkpoint import write_atomically, write_checkpoint
