@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 COMMAND = Path(sys.executable).parent / "priorwise"
-ENDLESS = 240  # seconds after which a process hangs
+ENDLESS = 600  # seconds after which a process hangs
 Command = Callable[..., subprocess.CompletedProcess]
 
 

@@ -139,7 +139,7 @@ def test_two_processes_share_the_work(tmp_path):
         for rank in (0, 1)
     ]
     for worker in workers:
-        _, errors = worker.communicate(timeout=240)
+        _, errors = worker.communicate(timeout=600)
         assert worker.returncode == 0, errors.decode()
     found = [json.loads((tmp_path / f"out{rank}").read_text()) for rank in (0, 1)]
     for part in found:

@@ -32,7 +32,7 @@ def launched(tmp_path_factory) -> Path:
     command = [str(LAUNCHER), "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port())]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here)}
     done = subprocess.run(
-        [*command, str(here / "worker.py"), str(out)], env=environment, capture_output=True, text=True, timeout=300
+        [*command, str(here / "worker.py"), str(out)], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return out

@@ -32,7 +32,7 @@ SETTINGS = [
     "training.patience=null",
     "training.checkpoint_seconds=0.05",
 ]
-ENDLESS = 240  # seconds after which a process hangs
+ENDLESS = 600  # seconds after which a process hangs
 
 
 def train(out: Path, data: Path) -> list[str]:
