@@ -206,7 +206,8 @@ def nll(
         samples: Importance samples S of each image, exactly.
         seed: Seed of the draws.
         density: ``"global"``, with the stored ``log_norm``, or ``"groups"``, with normalisers estimated for every context.
-        normalizer_samples: Draws behind each normaliser of ``"groups"``; the cost grows with it.
+        normalizer_samples: Draws behind each normaliser of ``"groups"``; the cost grows with it. The error that they
+            leave is not in ``stderr``.
         rows: Draws x images that are evaluated at once, not fewer than 1000; no influence on the numbers beyond rounding.
         resume: File in which finished images are kept; a call that was killed goes on from it.
         report: Called with the number of images just finished, for a progress bar.
