@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from priorwise.recipes.catalogue import recipe
+from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
 from priorwise.training.run import NCPConfig, Run
 from priorwise.training.runner import read_run
@@ -65,6 +66,7 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
         "log_norm": evaluation.get("log_norm"),
         "contrast": evaluation.get("contrast"),
         "training": run.training.model_dump(mode="json"),
+        "seconds": read_checkpoint(folder / "last.safetensors")[1]["seconds"],
         "epochs": last["epoch"],
         "best_epoch": last["best_epoch"],
         "seed": run.training.seed,

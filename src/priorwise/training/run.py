@@ -102,36 +102,31 @@ PriorConfig = Annotated[
 ]
 
 
-class VAEConfig(AbstractConfig):
-    """The one-level VAE of gated dense layers."""
+class _GatedConfig(AbstractConfig):
+    """What the models of gated dense layers share."""
 
-    kind: Literal["vae"] = "vae"
-    prior: PriorConfig = StandardNormalConfig()
-    """Prior of the latents."""
-    latent: int = Field(40, ge=1)
-    """Number of latent dimensions."""
-    hidden: int = Field(300, ge=1)
-    """Size of the hidden layers."""
-    likelihood: Literal[
-        "auto", "bernoulli", "gaussian", "gaussian_predicted", "discretized_logistic", "discretized_logistic_paper"
-    ] = "auto"
-    """p(x|z); auto takes what the data set says."""
-
-
-class HVAEConfig(AbstractConfig):
-    """The two-level HVAE of gated dense layers."""
-
-    kind: Literal["hvae"] = "hvae"
     prior: PriorConfig = StandardNormalConfig()
     """Prior of the top latents."""
     latent: int = Field(40, ge=1)
-    """Number of dimensions of each of the two groups."""
+    """Number of dimensions of each group of latents."""
     hidden: int = Field(300, ge=1)
     """Size of the hidden layers."""
     likelihood: Literal[
         "auto", "bernoulli", "gaussian", "gaussian_predicted", "discretized_logistic", "discretized_logistic_paper"
     ] = "auto"
     """p(x|z); auto takes what the data set says."""
+
+
+class VAEConfig(_GatedConfig):
+    """The one-level VAE of gated dense layers."""
+
+    kind: Literal["vae"] = "vae"
+
+
+class HVAEConfig(_GatedConfig):
+    """The two-level HVAE of gated dense layers."""
+
+    kind: Literal["hvae"] = "hvae"
 
 
 BaseConfig = Annotated[VAEConfig | HVAEConfig, Field(discriminator="kind")]
