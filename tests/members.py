@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from priorwise import distributions, likelihoods, models, objectives, priors, samplers
+from priorwise.backbones import CouplingFlow
 from priorwise.conditionals import Conditional, GaussianHead
+from priorwise.features import AbstractExtractor, Raw, TrainedClassifier
 from priorwise.nn import MLP, FlattenEvent
 from priorwise.testing import GaussianTilt, LadderVAE, LinearGaussianVAE
 
@@ -50,6 +52,8 @@ PRIORS: dict[str, Callable[[], nn.Module]] = {
     "GaussianMixture, learned weights": lambda: priors.GaussianMixture(LATENT, 5, learn_weights=True),
     "VampPrior": lambda: priors.VampPrior.random(4, SHAPE, mean=0.5, std=0.2),
     "VampPrior, data": lambda: priors.VampPrior.from_data(images(6), 4),
+    "FlowPrior": lambda: priors.FlowPrior(LATENT),
+    "FlowPrior, small": lambda: priors.FlowPrior(LATENT, blocks=2, hidden_features=(8,)),
     "WrappedPrior": lambda: priors.WrappedPrior(NormalModule()),
 }
 
@@ -90,6 +94,7 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
     "DiscretizedLogisticMixture": (lambda: _logistic_mixture(1), False),
     "DiscretizedLogisticMixture, colour": (lambda: _logistic_mixture(3), False),
     "IndependentBernoulli": (lambda: distributions.IndependentBernoulli(torch.randn(2, 3, 4), 2), False),
+    "NormalizingFlow": (lambda: distributions.NormalizingFlow(CouplingFlow(3)), True),
     "Tilted": (lambda: GaussianTilt(features=2).tilted((3,)), True),
     "UnflattenedRows": (lambda: distributions.UnflattenedRows(gaussian(6), (2, 3)), True),
     "UnflattenedRows, pixels": (
@@ -104,6 +109,8 @@ LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "Gaussian": lambda: likelihoods.Gaussian(8, SHAPE),
     "Gaussian, fixed": lambda: likelihoods.Gaussian(8, SHAPE, scale=0.5),
     "Gaussian, per output": lambda: likelihoods.Gaussian(8, SHAPE, scale="per_output"),
+    "Gaussian, of pixels": lambda: likelihoods.Gaussian(None, (8,), scale=0.5),
+    "Bernoulli, of pixels": lambda: likelihoods.Bernoulli(None, (8,)),
     "Gaussian, predicted": lambda: likelihoods.Gaussian(8, SHAPE, scale="predicted"),
     "DiscretizedLogistic": lambda: likelihoods.DiscretizedLogistic(8, SHAPE),
     "DiscretizedLogistic, 16 levels": lambda: likelihoods.DiscretizedLogistic(8, SHAPE, levels=16),
@@ -161,11 +168,42 @@ def observations(name: str, count: int = 4) -> Tensor:
     return images(count).flatten(1) if name in VECTOR_MODELS else images(count)
 
 
+def flow() -> nn.Module:
+    return priors.FlowPrior(LATENT, blocks=2, hidden_features=(8,))
+
+
+def small_discriminator() -> nn.Module:
+    return objectives.Discriminator(LATENT, (8, 8))
+
+
 OBJECTIVES: dict[str, Callable[[], objectives.AbstractObjective]] = {
     "ELBO": lambda: objectives.ELBO(vae()),
     "ELBO, two groups": lambda: objectives.ELBO(hvae(priors.GaussianMixture(LATENT, 3)), beta=0.5),
     "ELBO, analytic": lambda: objectives.ELBO(vae(), kl="analytic"),
     "IWAE": lambda: objectives.IWAE(vae(), samples=3),
+    "ELBO, entropy, a flow": lambda: objectives.ELBO(vae(flow()), kl="entropy"),
+    "BetaVAE": lambda: objectives.BetaVAE(vae(), beta=2.0),
+    "BetaVAE, two groups, a flow": lambda: objectives.BetaVAE(hvae(flow()), beta=2.0),
+    "AnnealedVAE": lambda: objectives.AnnealedVAE(vae(), gamma=3.0, capacity=1.0, capacity_steps=5),
+    "BetaTCVAE": lambda: objectives.BetaTCVAE(vae(), 50),
+    "BetaTCVAE, two groups, a flow": lambda: objectives.BetaTCVAE(hvae(flow()), 50, weights="balanced"),
+    "FactorVAE": lambda: objectives.FactorVAE(vae(), LATENT, discriminator=small_discriminator()),
+    "FactorVAE, two groups, a flow": lambda: objectives.FactorVAE(
+        hvae(flow()), LATENT, discriminator=small_discriminator()
+    ),
+    "InfoVAE": lambda: objectives.InfoVAE(vae(), kernel=objectives.RBF()),
+    "InfoVAE, two groups, a flow": lambda: objectives.InfoVAE(hvae(flow())),
     "NCE": lambda: objectives.NCE(models.NCP(vae(), hidden_features=(8,))),
     "NCE, two groups": lambda: objectives.NCE(models.NCP(hvae(), hidden_features=(8,))),
+}
+
+# name -> an extractor and what it takes
+EXTRACTORS: dict[str, Callable[[], tuple[AbstractExtractor, Tensor]]] = {
+    "Raw": lambda: (Raw(), torch.randn(7, 2)),
+    "Raw, images": lambda: (Raw(), images(7)),
+    "TrainedClassifier": lambda: (TrainedClassifier((1, 12, 9), 3, features=4), torch.rand(7, 1, 12, 9)),
+    "TrainedClassifier, colour": lambda: (
+        TrainedClassifier((3, 16, 16), 4, task="rotations"),
+        torch.rand(7, 3, 16, 16),
+    ),
 }

@@ -35,6 +35,13 @@ class SamplerName(StrEnum):
     mala = "mala"
 
 
+class SpaceName(StrEnum):
+    """The spaces of a model with a flow prior."""
+
+    representation = "representation"
+    generation = "generation"
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -154,14 +161,18 @@ def evaluate(
     run: RunPath,
     samples: Annotated[int | None, typer.Option(min=1, help="Importance samples of each image.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="A random subset of the test images.")] = None,
+    quality: Annotated[
+        str | None,
+        typer.Option(help="Features for distances of samples: none, auto, raw, classifier, efficientnet or inception."),
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Likelihood, distance between prior and aggregate posterior, active units, on the test set. Resumable."""
+    """Likelihood, distance between prior and aggregate posterior, leakage, sample quality, on the test set. Resumable."""
     from priorwise.reporting.evaluation import evaluate_run
 
     with _resumable():
-        record = evaluate_run(run, samples=samples, images=images, seed=seed)
+        record = evaluate_run(run, samples=samples, images=images, quality=quality, seed=seed)
     if as_json:
         _print_json(record)
         return
@@ -180,8 +191,28 @@ def evaluate(
         print(f"symmetric KL {distance['value']:.2f} {_error(distance['stderr'])} nats (top group)")
     else:
         print(f"symmetric KL: {distance['refused']}")
+    _say_holes(record)
     for unit in record["active_units"]:
         print(f"active units in group {unit['group']}: {unit['active']} of {unit['dimensions']}")
+
+
+def _say_holes(record: dict[str, Any]) -> None:
+    """The lines about pockets, leaks and samples."""
+    tested, leaks = record["two_sample"], record["leakage"]
+    if "refused" in tested:
+        print(f"two-sample test: {tested['refused']}")
+    else:
+        share = f"{100 * tested['accuracy']['value']:.1f} %"
+        print(f"two-sample test: a classifier tells encodings from prior draws in {share} of the cases (50 % if equal)")
+    if "refused" in leaks:
+        print(f"leakage: {leaks['refused']}")
+    else:
+        share = f"{100 * leaks['below'][1]:.1f} % of the encodings lie where the prior has 1 % of its mass"
+        print(f"leakage: {share}; score {leaks['score'][1]:.3f} nats")
+    for kind in ("random", "low_posterior"):
+        if kind in record.get("quality", {}):
+            found = record["quality"][kind]
+            print(f"{found['name']} of {kind} samples: {found['value']:.2f} {_error(found['stderr'])}")
 
 
 def _sampler(name: SamplerName, proposals: int, steps: int, step_size: float, temperature: float) -> Any:  # noqa: ANN401
@@ -259,6 +290,75 @@ def report(
         _print_json({"report": str(path)})
     else:
         print(f"The report is at {path}")
+
+
+@app.command()
+def traverse(
+    run: RunPath,
+    between: Annotated[
+        tuple[int, int] | None,
+        typer.Option("--between", metavar="I J", help="Two test observations, counted from 0."),
+    ] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="So many random pairs of test observations.")] = None,
+    dimension: Annotated[
+        list[int] | None,
+        typer.Option("--dimension", metavar="K", min=0, help="A latent dimension, counted from 0; may be repeated."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of a walk, both ends included.")] = 10,
+    space: Annotated[
+        SpaceName | None,
+        typer.Option(
+            help="Where walks are straight and whose dimensions vary: z (representation) or a flow prior's z0 (generation). "
+            "If not given, pairs are joined in z0 where there is one, and dimensions are those of z."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walks through the latent space as a picture: between pairs of test observations, and along single dimensions.
+
+    Five pairs and the ten most active dimensions, unless --between, --pairs or --dimension says which.
+    """
+    from priorwise.reporting import save_traversal
+    from priorwise.training.runner import load, load_splits, read_run
+
+    if between is not None and pairs is not None:
+        raise ValueError("expected --between or --pairs; got both. Leave one out.")
+    everything = between is None and pairs is None and not dimension
+    picture = save_traversal(
+        load(run),
+        load_splits(read_run(run)[0]),
+        out if out is not None else run / "traversal.png",
+        pairs=[between] if between is not None else pairs or (5 if everything else 0),
+        dimensions=dimension or (10 if everything else 0),
+        steps=steps,
+        space=None if space is None else space.value,
+        seed=seed or 0,
+    )
+    if as_json:
+        _print_json(asdict(picture) | {"path": str(picture.path)})
+    else:
+        print(f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at {picture.path}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs on the same data.")],
+    out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
+    draws: Annotated[int, typer.Option(min=1, help="Draws of which those of lowest density are shown.")] = 2000,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Runs side by side: samples, where encodings and prior lie, pockets and leaks, what the pockets decode to."""
+    from priorwise.reporting.comparison import compare_runs
+
+    portraits = compare_runs(runs, out, draws=draws, seed=seed or 0)
+    if as_json:
+        rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
+        _print_json({"comparison": str(out), "draws": draws, "median_log_q_over_p": rows})
+    else:
+        print(f"{', '.join(portraits)} side by side are at {out}")
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """Likelihoods: modules that turn a decoder's features into p(x|z).
 
 Each takes the size of the features and the shape of one observation, and maps ``(*batch, in_features)`` to a
-distribution of batch shape ``(*batch)`` and event shape ``shape``. Log densities are in nats, constants included.
+distribution of batch shape ``(*batch)`` and event shape ``shape``. Log densities are in nats, constants included. A
+convolutional decoder ends in pixels: for it ``Bernoulli`` and ``Gaussian`` take None as the size, and the flattened
+features are the logits or means themselves.
 """
 
 import math
@@ -19,6 +21,11 @@ from priorwise.typing import Shape
 __all__ = ["Bernoulli", "DiscretizedLogistic", "DiscretizedLogisticMixture", "Gaussian"]
 
 
+def _linear(in_features: int | None, shape: Shape) -> nn.Module:
+    """Features to as many numbers as an observation has; the identity if they are these numbers already."""
+    return nn.Identity() if in_features is None else nn.Linear(in_features, math.prod(shape))
+
+
 class Bernoulli(nn.Module):
     """Binary pixels from logits.
 
@@ -26,14 +33,14 @@ class Bernoulli(nn.Module):
     model.
 
     Arguments:
-        in_features: Size of the features.
+        in_features: Size of the features; None if they are the logits.
         shape: Shape of one observation.
     """
 
-    def __init__(self, in_features: int, shape: Shape) -> None:
+    def __init__(self, in_features: int | None, shape: Shape) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.logits = nn.Linear(in_features, math.prod(shape))
+        self.logits = _linear(in_features, shape)
 
     def forward(self, features: Tensor) -> Distribution:
         """``(*batch, in_features)`` to Bernoulli pixels."""
@@ -45,7 +52,7 @@ class Gaussian(nn.Module):
     """Real-valued observations with a Gaussian error.
 
     Arguments:
-        in_features: Size of the features.
+        in_features: Size of the features; None if they are the means.
         shape: Shape of one observation.
         scale: A number (fixed), ``"learned"`` (one for all), ``"per_output"`` (one for each pixel, the same for all z)
             or ``"predicted"`` (one for each pixel, from z).
@@ -54,7 +61,7 @@ class Gaussian(nn.Module):
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | None,
         shape: Shape,
         scale: float | Literal["learned", "per_output", "predicted"] = "learned",
         *,
@@ -63,7 +70,7 @@ class Gaussian(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         self.min_scale = min_scale
-        self.loc = nn.Linear(in_features, math.prod(shape))
+        self.loc = _linear(in_features, shape)
         self.log_scale: nn.Parameter | nn.Linear | None = None
         self.fixed_scale: float | None = None
         if isinstance(scale, (int, float)):
@@ -75,6 +82,10 @@ class Gaussian(nn.Module):
         elif scale == "per_output":
             self.log_scale = nn.Parameter(torch.zeros(self.shape))
         elif scale == "predicted":
+            if in_features is None:
+                raise ValueError(
+                    "expected `in_features` for scale='predicted': the scale needs features of its own; got None."
+                )
             self.log_scale = nn.Linear(in_features, math.prod(shape))
         else:
             raise ValueError(f"expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got {scale!r}.")

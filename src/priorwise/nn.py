@@ -19,6 +19,7 @@ __all__ = [
     "FlattenEvent",
     "GatedDense",
     "GatedMerge",
+    "Rows",
     "at_least_float32",
     "event_rows",
     "he_normal_",
@@ -45,7 +46,9 @@ def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:
 
 
 def he_normal_(module: nn.Module) -> nn.Module:
-    """Initialise the weights of every dense layer from N(0, 2 / fan_in), in place; biases are left alone.
+    """Initialise the weights of every dense and convolutional layer from N(0, 2 / fan_in), in place; biases are left alone.
+
+    A transposed convolution's fan-in is what reaches one output: its kernel thinned by the stride.
 
     References:
         Delving Deep into Rectifiers (He et al., 2015), equation 10; the initialisation of the VampPrior code.
@@ -53,10 +56,33 @@ def he_normal_(module: nn.Module) -> nn.Module:
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=math.sqrt(2.0 / layer.in_features))
+        elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            stride = math.prod(layer.stride) if isinstance(layer, nn.ConvTranspose2d) else 1
+            fan_in = layer.in_channels * math.prod(layer.kernel_size) / stride
+            nn.init.normal_(layer.weight, std=math.sqrt(2.0 / fan_in))
     for layer in module.modules():
         if isinstance(layer, GatedMerge):  # its two parts share one fan-in
             layer.he_normal_()
     return module
+
+
+class Rows(nn.Module):
+    """Lets any number of leading dimensions through a module that takes one: ``(*batch, *event) -> (*batch, *result)``.
+
+    Arguments:
+        module: Maps ``(rows, *event)`` to ``(rows, *result)``.
+        event_dims: Number of dimensions of its event.
+    """
+
+    def __init__(self, module: nn.Module, event_dims: int) -> None:
+        super().__init__()
+        self.module = module
+        self.event_dims = event_dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All leading dimensions as one, and back."""
+        rows, batch_shape = event_rows(x, self.event_dims)
+        return self.module(rows).unflatten(0, batch_shape)
 
 
 class FlattenEvent(nn.Module):

@@ -59,7 +59,7 @@ def put(folder: Path, entry: NamedSet, **changes: np.ndarray) -> dict[str, np.nd
 
 
 def test_the_names():
-    assert names() == ["digits", "two_moons", "gaussians25", *SIZES]
+    assert names() == ["digits", "two_moons", "gaussians25", "sprites", *SIZES]
     assert {name: entry.sizes for name, entry in NAMED.items()} == SIZES
 
 
@@ -91,7 +91,7 @@ def test_the_users_folder_goes_before_the_cache(cache, small, monkeypatch, tmp_p
 def test_availability_without_any_file(cache):
     found = availability()
     assert list(found) == names()
-    assert [found[name] for name in ("digits", "two_moons", "gaussians25")] == ["embedded"] * 3
+    assert [found[name] for name in ("digits", "two_moons", "gaussians25", "sprites")] == ["embedded"] * 4
     assert [found[name] for name in ("mnist", "fashion_mnist")] == ["download"] * 2
     for name in ("mnist_static", "omniglot", "omniglot_part", "freyfaces"):
         assert found[name].startswith(f"missing: expected {name}.npz")

@@ -15,7 +15,7 @@ ROWS = [
     ["conditionals"],
     ["priors"],
     ["models"],
-    ["objectives", "regularizers", "estimators", "testing"],
+    ["objectives", "regularizers", "features", "estimators", "testing"],
     ["data", "training", "reporting"],
     ["recipes"],
     ["cli"],

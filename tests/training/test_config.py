@@ -7,17 +7,8 @@ from priorwise.data import DataSpec
 from priorwise.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from priorwise.recipes import recipe
 from priorwise.training import TrainingConfig
-from priorwise.training.run import (
-    DataConfig,
-    EvaluationConfig,
-    GaussianMixtureConfig,
-    HVAEConfig,
-    NCPConfig,
-    Run,
-    VAEConfig,
-    VampPriorConfig,
-    build_model,
-)
+from priorwise.training.prior import GaussianMixtureConfig, VampPriorConfig
+from priorwise.training.run import DataConfig, EvaluationConfig, HVAEConfig, NCPConfig, Run, VAEConfig, build_model
 
 
 @pytest.mark.parametrize("count", [0, -1])

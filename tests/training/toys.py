@@ -9,7 +9,7 @@ from priorwise import VAE
 from priorwise.conditionals import Conditional, GaussianHead
 from priorwise.data import DataSpec, Splits
 from priorwise.likelihoods import Gaussian
-from priorwise.objectives import AbstractObjective, Terms
+from priorwise.objectives import AbstractObjective, Explanation, Terms
 from priorwise.priors import StandardNormal
 from priorwise.testing import LinearGaussianVAE
 
@@ -40,6 +40,9 @@ class Hooked(AbstractObjective):
     @property
     def trained(self) -> nn.Module:
         return self.inner.trained
+
+    def explain(self) -> Explanation:
+        return self.inner.explain()
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         return self.change(self.inner(x, step), step)

@@ -1,5 +1,18 @@
 """Networks from observations or latents to features."""
 
+from priorwise.backbones.conv import IMAGE_BODIES, ImageBodies, moons_decoder_body, moons_encoder_body
+from priorwise.backbones.coupling import AffineCoupling, CouplingFlow
 from priorwise.backbones.mlp import LatentClassifier, TwoBranch, gated_body, gated_image_body
 
-__all__ = ["LatentClassifier", "TwoBranch", "gated_body", "gated_image_body"]
+__all__ = [
+    "IMAGE_BODIES",
+    "AffineCoupling",
+    "CouplingFlow",
+    "ImageBodies",
+    "LatentClassifier",
+    "TwoBranch",
+    "gated_body",
+    "gated_image_body",
+    "moons_decoder_body",
+    "moons_encoder_body",
+]

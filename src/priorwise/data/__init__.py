@@ -3,16 +3,19 @@
 from priorwise.data.catalogue import as_splits, availability, load, names
 from priorwise.data.embedded import gaussians25_log_prob
 from priorwise.data.errors import DataError, MissingDataError
+from priorwise.data.labels import training_labels
 from priorwise.data.omniglot import omniglot_from_mat
 from priorwise.data.own import from_arrays, from_file, from_folder
 from priorwise.data.spec import DataSpec
 from priorwise.data.splits import Splits
+from priorwise.data.sprites import Sprites
 
 __all__ = [
     "DataError",
     "DataSpec",
     "MissingDataError",
     "Splits",
+    "Sprites",
     "as_splits",
     "availability",
     "from_arrays",
@@ -22,4 +25,5 @@ __all__ = [
     "load",
     "names",
     "omniglot_from_mat",
+    "training_labels",
 ]

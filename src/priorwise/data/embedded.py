@@ -1,4 +1,4 @@
-"""Data sets that need no file: handwritten digits of scikit-learn, and two laws in the plane.
+"""Data sets that need no file: handwritten digits of scikit-learn, two laws in the plane, and shapes of known factors.
 
 Their splits are drawn by numpy's legacy generator, whose stream is frozen, so they are the same everywhere.
 """
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from priorwise.data.spec import DataSpec
 from priorwise.data.splits import Splits
+from priorwise.data.sprites import Sprites
 
-__all__ = ["EMBEDDED", "gaussians25_log_prob"]
+__all__ = ["EMBEDDED", "digits_training_labels", "gaussians25_log_prob"]
 
+_DIGITS_SIZES = (1297, 200, 300)
 _SCALE25 = 0.05
 _GRID25 = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
@@ -39,7 +41,19 @@ def _digits() -> Splits:
         note="the 1,797 images of scikit-learn, split at random; no published split",
     )
     images = load_digits().images.astype(np.uint8)[:, None]
-    return _cut(images[np.random.RandomState(0).permutation(len(images))], (1297, 200, 300), spec)
+    return _cut(images[_digits_order(len(images))], _DIGITS_SIZES, spec)
+
+
+def _digits_order(count: int) -> np.ndarray:
+    return np.random.RandomState(0).permutation(count)
+
+
+def digits_training_labels() -> Tensor:
+    """The digits that the training images of ``digits`` show, ``(1297,)`` integers."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().target
+    return torch.from_numpy(digits[_digits_order(len(digits))][: _DIGITS_SIZES[0]]).long()
 
 
 def _two_moons() -> Splits:
@@ -89,8 +103,25 @@ def gaussians25_log_prob(x: Tensor) -> Tensor:
     return (torch.logsumexp(-0.5 * z.square(), -1) - log_norm).sum(-1)
 
 
+def _sprites() -> Splits:
+    """Shapes drawn from five known factors, every combination once."""
+    spec = DataSpec(
+        name="sprites",
+        shape=(1, 32, 32),
+        levels=2,
+        likelihood="bernoulli",
+        binarize="none",
+        scaling="unit",
+        note="a set of our own, not dSprites; the factors: priorwise.data.Sprites().factors[part] for part in its parts()",
+    )
+    grid = Sprites()
+    train, validation, test = (grid.images[part] for part in grid.parts())
+    return Splits(train, validation, test, spec)
+
+
 EMBEDDED: dict[str, Callable[[], Splits]] = {
     "digits": _digits,
     "two_moons": _two_moons,
     "gaussians25": _gaussians25,
+    "sprites": _sprites,
 }

@@ -3,22 +3,27 @@
 from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
+from priorwise.distributions.flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from priorwise.distributions.mixture import DiagonalGaussianMixture
-from priorwise.distributions.noise import from_noise, has_noise_form
+from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.tilted import Tilted, log_unnorm
 
 __all__ = [
+    "AbstractBijection",
     "AggregatePosterior",
     "Delta",
     "DiagonalGaussianMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "IndependentBernoulli",
+    "NormalizingFlow",
     "Tilted",
     "UnflattenedRows",
     "from_noise",
     "has_noise_form",
+    "is_standard_normal",
+    "is_zuko_flow",
     "log_unnorm",
 ]

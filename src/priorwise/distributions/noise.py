@@ -6,16 +6,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
-__all__ = ["from_noise", "has_noise_form"]
+from priorwise.distributions.flow import NormalizingFlow
+
+__all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow"]
 
 
-def _is_zuko_flow(distribution: Distribution) -> bool:
+def is_zuko_flow(distribution: Distribution) -> bool:
     """Whether it is zuko's flow; such an object can only exist once zuko was imported by somebody."""
     zuko = sys.modules.get("zuko.distributions")
     return zuko is not None and isinstance(distribution, zuko.NormalizingFlow)
 
 
-def _is_standard_normal(distribution: Distribution) -> bool:
+def is_standard_normal(distribution: Distribution) -> bool:
+    """Whether a Gaussian, ours, torch's or zuko's, has mean 0 and standard deviation 1 in every dimension."""
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
     return type(distribution).__name__ in ("Normal", "DiagNormal") and bool(
@@ -27,11 +30,11 @@ def has_noise_form(distribution: Distribution) -> bool:
     """Whether ``from_noise`` knows the map T of this distribution: Gaussians and flows over a Gaussian."""
     if isinstance(distribution, Independent):
         return has_noise_form(distribution.base_dist)
-    if isinstance(distribution, Normal):
+    if isinstance(distribution, (Normal, NormalizingFlow)):
         return True
     if isinstance(distribution, TransformedDistribution):
         return has_noise_form(distribution.base_dist)
-    return _is_zuko_flow(distribution) and _is_standard_normal(distribution.base)  # type: ignore[attr-defined]
+    return is_zuko_flow(distribution) and is_standard_normal(distribution.base)  # type: ignore[attr-defined]
 
 
 def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
@@ -44,12 +47,14 @@ def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
         return from_noise(distribution.base_dist, eps)
     if isinstance(distribution, Normal):
         return torch.addcmul(distribution.loc, distribution.scale, eps)
+    if isinstance(distribution, NormalizingFlow):
+        return distribution.from_noise(eps)
     if isinstance(distribution, TransformedDistribution):
         z = from_noise(distribution.base_dist, eps)
         for transform in distribution.transforms:
             z = transform(z)
         return z
-    if _is_zuko_flow(distribution):
+    if is_zuko_flow(distribution):
         return distribution.transform.inv(eps)  # type: ignore[attr-defined]
     raise TypeError(
         f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which is no smooth image of "

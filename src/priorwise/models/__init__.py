@@ -3,7 +3,8 @@
 from priorwise.models.base import AbstractModel, Draw, Group, frozen
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.ncp import NCP
-from priorwise.models.presets import gated_hvae, gated_vae
+from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
+from priorwise.models.traversal import Traversal, along, between, encodings, flow_prior, in_space, latent_range
 from priorwise.models.vae import VAE
 from priorwise.models.wrapped import WrappedVAE, wrap
 
@@ -14,9 +15,18 @@ __all__ = [
     "AbstractModel",
     "Draw",
     "Group",
+    "Traversal",
     "WrappedVAE",
+    "along",
+    "between",
+    "conv_vae",
+    "encodings",
+    "flow_prior",
     "frozen",
     "gated_hvae",
     "gated_vae",
+    "in_space",
+    "latent_range",
+    "moons_vae",
     "wrap",
 ]

@@ -1,8 +1,9 @@
 """Priors over the top latents; any of them goes with any model."""
 
 from priorwise.priors.base import AbstractPrior, WrappedPrior, as_prior
+from priorwise.priors.flow import FlowPrior
 from priorwise.priors.mixture import GaussianMixture
 from priorwise.priors.standard import StandardNormal
 from priorwise.priors.vamp import VampPrior
 
-__all__ = ["AbstractPrior", "GaussianMixture", "StandardNormal", "VampPrior", "WrappedPrior", "as_prior"]
+__all__ = ["AbstractPrior", "FlowPrior", "GaussianMixture", "StandardNormal", "VampPrior", "WrappedPrior", "as_prior"]

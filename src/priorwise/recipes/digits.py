@@ -13,17 +13,8 @@ from priorwise.reporting import report
 from priorwise.reporting.tables import print_table
 from priorwise.training.config import TrainingConfig
 from priorwise.training.loop import FitResult
-from priorwise.training.run import (
-    DataConfig,
-    EvaluationConfig,
-    GaussianMixtureConfig,
-    NCPConfig,
-    PriorConfig,
-    Run,
-    StandardNormalConfig,
-    VAEConfig,
-    VampPriorConfig,
-)
+from priorwise.training.prior import GaussianMixtureConfig, PriorConfig, StandardNormalConfig, VampPriorConfig
+from priorwise.training.run import DataConfig, EvaluationConfig, NCPConfig, Run, VAEConfig
 from priorwise.training.runner import save_log_norm, train_run
 
 __all__ = ["DemoResult", "demo", "recipes"]

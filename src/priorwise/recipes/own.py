@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from priorwise.training.config import TrainingConfig
-from priorwise.training.run import DataConfig, HVAEConfig, Run, VAEConfig, VampPriorConfig
+from priorwise.training.prior import VampPriorConfig
+from priorwise.training.run import DataConfig, HVAEConfig, Run, VAEConfig
 
 __all__ = ["recipes"]
 

@@ -8,16 +8,8 @@ from collections.abc import Callable
 from functools import partial
 
 from priorwise.training.config import TrainingConfig
-from priorwise.training.run import (
-    DataConfig,
-    GaussianMixtureConfig,
-    HVAEConfig,
-    Run,
-    StandardNormalConfig,
-    VAEConfig,
-    VampDataConfig,
-    VampPriorConfig,
-)
+from priorwise.training.prior import GaussianMixtureConfig, StandardNormalConfig, VampDataConfig, VampPriorConfig
+from priorwise.training.run import DataConfig, HVAEConfig, Run, VAEConfig
 
 __all__ = ["recipes"]
 

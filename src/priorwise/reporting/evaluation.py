@@ -1,4 +1,4 @@
-"""The numbers of one run: likelihood, distance of prior and aggregate posterior, active units; resumable."""
+"""The numbers of one run: likelihood, distance of prior and aggregate posterior, leakage, sample quality; resumable."""
 
 import json
 import math
@@ -9,8 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from priorwise.estimators import GroupContrast, active_units, contrast, log_norm, nll, symmetric_kl
+from priorwise.estimators import (
+    GroupContrast,
+    active_units,
+    classifier_two_sample,
+    contrast,
+    leakage,
+    log_norm,
+    nll,
+    symmetric_kl,
+)
 from priorwise.models import NCP, AbstractModel
+from priorwise.reporting.quality import build_extractor, quality_measures
 from priorwise.reporting.subset import random_part
 from priorwise.training.checkpoint import write_atomically, write_checkpoint
 from priorwise.training.progress import progress_bar
@@ -26,6 +36,7 @@ def evaluate_run(
     *,
     samples: int | None = None,
     images: int | None = None,
+    quality: str | None = None,
     seed: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -38,17 +49,19 @@ def evaluate_run(
         folder: The run.
         samples: Importance samples of each image; the run's own setting if None.
         images: A random subset of the test images; the run's own setting if None.
+        quality: Features for the distances of generated images, "none" for no distances; the run's own setting if None.
         seed: Seed of the draws; the run's own setting if None.
         progress: Whether to show a progress bar.
     """
     folder = Path(folder)
     run, _, identity = read_run(folder)
-    changes = {"samples": samples, "images": images, "seed": seed}
+    changes = {"samples": samples, "images": images, "quality": quality, "seed": seed}
     given = {name: value for name, value in changes.items() if value is not None}
     options = EvaluationConfig(**{**run.evaluation.model_dump(), **given})
     model = load(folder)
-    x = load_splits(run).evaluation("test")
-    x = random_part(x, options.images, options.seed)
+    splits = load_splits(run)
+    test = splits.evaluation("test")
+    x = random_part(test, options.images, options.seed)
     record: dict[str, Any] = {
         "run": run.name,
         "images": len(x),
@@ -64,8 +77,15 @@ def evaluate_run(
     assert estimate.per_example is not None
     write_checkpoint(folder / "nll_per_image.safetensors", {"nll": estimate.per_example}, record)
     record["nll"] = estimate.to_json()
-    record["symmetric_kl"] = _or_reason(lambda: symmetric_kl(model, x, draws=2000, seed=options.seed).to_json())
+    record["symmetric_kl"] = _or_reason(lambda: symmetric_kl(model, test, seed=options.seed).to_json())
+    record["two_sample"] = _or_reason(lambda: _two_sample(model, test, options.seed))
+    record["leakage"] = _or_reason(lambda: _leakage(model, test, options.seed))
     record["active_units"] = _units(model, x, options.seed)
+    if options.quality != "none":
+        extractor = build_extractor(options.quality, splits, labels=run.data.name, progress=progress)
+        record["quality"] = quality_measures(
+            model, splits, test, extractor, images=options.quality_images, seed=options.seed
+        )
     record["versions"] = versions()
     write_atomically(folder / "evaluation.json", json.dumps(record, indent=2).encode())
     return record
@@ -75,6 +95,25 @@ def _plain(group: GroupContrast) -> dict[str, Any]:
     """Ready for JSON, which has no NaN: a single image leaves no error."""
     record = asdict(group)
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in record.items()}
+
+
+def _two_sample(model: AbstractModel, x: Tensor, seed: int) -> dict[str, object]:
+    found = classifier_two_sample(model, x, seed=seed)
+    return {"accuracy": found.accuracy.to_json(), "z_score": found.z_score, "jsd": found.jsd.to_json()}
+
+
+def _leakage(model: AbstractModel, x: Tensor, seed: int) -> dict[str, object]:
+    """The curve over thresholds."""
+    found = leakage(model, x, seed=seed)
+    curves = {"score": found.score, "stderr": found.stderr, "upper": found.upper, "below": found.below}
+    return {
+        "thresholds": [tau if math.isfinite(tau) else None for tau in found.thresholds],
+        **{name: curve.tolist() for name, curve in curves.items()},
+        "prior_below": found.prior_below.tolist(),
+        "entropy": found.entropy,
+        "protocol": found.protocol,
+        "warnings": list(found.warnings),
+    }
 
 
 def _units(model: AbstractModel, x: Tensor, seed: int) -> list[dict[str, int]]:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from priorwise.reporting.drawing import ENCODINGS, PRIOR, draw_latents, draw_points, new_figure, plain_axes
 from priorwise.reporting.latents import LatentMap
 from priorwise.reporting.pictures import grid
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["curves_figure", "images_uri", "latent_figure", "pairs", "points_figure"]
-
-ENCODINGS, PRIOR, POCKET, LEAK = "#0b5fa5", "#e08214", "#b2182b", "#1a1a1a"  # told apart by the colour-blind as well
-_CONTOUR_GRID = 80
-_MASSES = (0.9, 0.6, 0.3)
 
 
 def _uri(data: bytes) -> str:
@@ -50,68 +46,21 @@ def pairs(x: Tensor, y: Tensor, columns: int) -> Tensor:
 
 
 def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure = new_figure(width, height)
+    figure.set_layout_engine("constrained")
+    return figure, plain_axes(figure.add_subplot())
 
 
 def _png(figure: "Figure") -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    figure.savefig(buffer, format="png")
     return _uri(buffer.getvalue())
-
-
-def _density(points: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A Gaussian kernel density of ``(M, 2)`` points on a grid, Scott's bandwidth along each axis."""
-    bandwidth = np.maximum(points.std(0), 1e-6) * len(points) ** (-1 / 6)
-    x, y = (np.linspace(low, high, _CONTOUR_GRID) for low, high in limits)
-    along_x = np.exp(-0.5 * ((x[:, None] - points[:, 0]) / bandwidth[0]) ** 2)
-    along_y = np.exp(-0.5 * ((y[:, None] - points[:, 1]) / bandwidth[1]) ** 2)
-    return x, y, along_y @ along_x.T / len(points)
-
-
-def _levels(density: np.ndarray) -> list[float]:
-    """The heights above which the densest 90, 60 and 30 per cent lie."""
-    ordered = np.sort(density.ravel())[::-1]
-    mass = np.cumsum(ordered) / ordered.sum()
-    heights = [float(ordered[np.searchsorted(mass, share)]) for share in _MASSES]
-    return sorted(set(heights))
 
 
 def latent_figure(found: LatentMap) -> str:
     """Encodings as points on the contours of the prior's draws; pockets and leaks marked."""
     figure, axes = _figure(5.4, 4.6)
-    encodings, prior = found.encodings.double().numpy(), found.prior.double().numpy()
-    both = np.concatenate([encodings, prior])
-    low, high = both.min(0), both.max(0)
-    margin = 0.08 * np.maximum(high - low, 1e-6)
-    limits = np.stack([low - margin, high + margin], 1)
-    x, y, density = _density(prior, limits)
-    levels = _levels(density)
-    axes.contourf(x, y, density, levels=[*levels, float(density.max()) * 1.01], colors=[PRIOR], alpha=0.16)
-    axes.contour(x, y, density, levels=levels, colors=[PRIOR], linewidths=1.2)
-    axes.plot([], [], color=PRIOR, label="prior: 30, 60, 90 % of its draws")
-    axes.scatter(
-        encodings[:, 0],
-        encodings[:, 1],
-        s=9,
-        color=ENCODINGS,
-        alpha=0.65,
-        linewidths=0,
-        label="encodings of test images",
-    )
-    if len(found.pockets):
-        pockets = prior[found.pockets.numpy()]
-        axes.scatter(pockets[:, 0], pockets[:, 1], s=46, color=POCKET, marker="x", label="pockets")
-    if len(found.leaks):
-        leaks = encodings[found.leaks.numpy()]
-        axes.scatter(leaks[:, 0], leaks[:, 1], s=46, facecolors="none", edgecolors=LEAK, label="leaks")
-    names = ("z 1", "z 2") if found.dimensions <= 2 else ("principal component 1", "principal component 2")
-    axes.set(xlabel=names[0], ylabel=names[1], xlim=limits[0], ylim=limits[1])
-    axes.set_aspect("equal", adjustable="box")
+    draw_latents(axes, found.plane)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return _png(figure)
 
@@ -119,9 +68,7 @@ def latent_figure(found: LatentMap) -> str:
 def points_figure(data: Tensor, samples: Tensor) -> str:
     """Data and samples in the plane, for observations of two numbers."""
     figure, axes = _figure(5.4, 4.6)
-    axes.scatter(data.cpu()[:, 0], data.cpu()[:, 1], s=8, color=ENCODINGS, alpha=0.6, linewidths=0, label="test data")
-    axes.scatter(samples.cpu()[:, 0], samples.cpu()[:, 1], s=8, color=PRIOR, alpha=0.6, linewidths=0, label="samples")
-    axes.set_aspect("equal", adjustable="box")
+    draw_points(axes, [(data, ENCODINGS, "test data"), (samples, PRIOR, "samples")])
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return _png(figure)
 

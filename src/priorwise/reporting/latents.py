@@ -1,6 +1,6 @@
 """Where encodings and prior lie: both in the plane of the encodings' first principal components, pockets and leaks marked.
 
-Letters: ``N`` images, ``M`` prior draws, ``D`` latent dimensions of the top group.
+Letters: ``N`` images, ``M`` prior draws, ``K`` marked points, ``D`` latent dimensions of the top group.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,28 @@ from priorwise.distributions import AggregatePosterior, log_unnorm
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 
-__all__ = ["LatentMap", "latent_map"]
+__all__ = ["LatentMap", "LatentPlane", "latent_map", "latent_plane"]
+
+
+@dataclass(frozen=True)
+class LatentPlane:
+    """Latents as a picture shows them, all on the CPU.
+
+    Attributes:
+        encodings: Draws from the posteriors, ``(N, 2)``.
+        prior: Draws from the prior, ``(M, 2)``.
+        pockets: Draws from the prior of low q(z), ``(K, 2)``.
+        leaks: Draws from the posteriors of low p(z), ``(K, 2)``.
+        axes: What the two axes are.
+        explained: Share of the encodings' variance that the plane shows.
+    """
+
+    encodings: Tensor
+    prior: Tensor
+    pockets: Tensor
+    leaks: Tensor
+    axes: tuple[str, str]
+    explained: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,19 @@ class LatentMap:
     leak_images: Tensor
     notes: tuple[str, ...]
 
+    @property
+    def plane(self) -> LatentPlane:
+        """The points of the picture."""
+        pockets, leaks = self.prior[self.pockets], self.encodings[self.leaks]
+        axes = _axis_names("z", self.dimensions)
+        return LatentPlane(self.encodings, self.prior, pockets, leaks, axes, self.explained)
+
+
+def _axis_names(letter: str, dimensions: int) -> tuple[str, str]:
+    if dimensions <= 2:
+        return f"{letter}[0]", f"{letter}[1]"
+    return f"{letter}: principal component 1", f"{letter}: principal component 2"
+
 
 def _plane(z: Tensor) -> tuple[Tensor, Tensor, float]:
     """Origin, axes ``(D, 2)`` and the share of variance along them; two dimensions stay as they are."""
@@ -52,6 +86,25 @@ def _plane(z: Tensor) -> tuple[Tensor, Tensor, float]:
     _, scales, directions = torch.linalg.svd(z - centre, full_matrices=False)
     variances = scales.square()
     return centre, directions[:2].T, float(variances[:2].sum() / variances.sum())
+
+
+def latent_plane(encodings: Tensor, prior: Tensor, pockets: Tensor, leaks: Tensor, *, letter: str = "z") -> LatentPlane:
+    """Latents ``(*, *latent)`` seen in the plane of the encodings' first two principal components.
+
+    Arguments:
+        encodings: Draws from the posteriors.
+        prior: Draws from the prior.
+        pockets: Draws from the prior of low q(z).
+        leaks: Draws from the posteriors of low p(z).
+        letter: What the space is called.
+    """
+    centre, axes, explained = _plane(encodings.flatten(1))
+
+    def shown(z: Tensor) -> Tensor:
+        return ((z.flatten(1) - centre) @ axes).cpu()
+
+    names = _axis_names(letter, len(centre))
+    return LatentPlane(shown(encodings), shown(prior), shown(pockets), shown(leaks), names, explained)
 
 
 def _lowest(log_density: Tensor | None, count: int) -> Tensor:

@@ -19,8 +19,10 @@ from torch.optim import Optimizer
 __all__ = [
     "CheckpointError",
     "load_model",
+    "load_objective",
     "load_optimizer",
     "model_tensors",
+    "objective_tensors",
     "optimizer_tensors",
     "read_checkpoint",
     "write_atomically",
@@ -118,17 +120,42 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     model.load_state_dict(stored)
 
 
-def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+def _beside(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    """What an objective holds that is not the model's, such as a discriminator."""
+    inside = tuple(f"{path}." for path, module in objective.named_modules() if module is model)
+    return {name: tensor for name, tensor in objective.state_dict().items() if not name.startswith(inside)}
+
+
+def objective_tensors(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of an objective beside those of the model that it holds."""
+    return {f"objective/{name}": tensor for name, tensor in _beside(objective, model).items()}
+
+
+def load_objective(objective: nn.Module, model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put the tensors of a checkpoint into what an objective holds beside the model.
+
+    Raises:
+        CheckpointError: if they are another objective's.
+    """
+    for name, own in _beside(objective, model).items():
+        stored = tensors.get(f"objective/{name}")
+        if stored is None or stored.shape != own.shape:
+            raise CheckpointError(f"{path} holds another objective: expected `{name}` of shape {tuple(own.shape)}.")
+        with torch.no_grad():
+            own.copy_(stored)
+
+
+def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, Tensor]:
     """The optimiser's state, by parameter number and name; its hyper-parameters belong to the configuration."""
     return {
-        f"optimizer/{index}/{name}": torch.as_tensor(value)
+        f"optimizer/{player}/{index}/{name}": torch.as_tensor(value)
         for index, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
     }
 
 
-def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put the stored state into the optimiser.
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], player: str = "model") -> None:
+    """Put the stored state of a player into its optimiser.
 
     Raises:
         CheckpointError: if it belongs to other parameters.
@@ -136,8 +163,8 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if key.startswith("optimizer/"):
-            _, index, name = key.split("/", 2)
+        if key.startswith(f"optimizer/{player}/"):
+            _, _, index, name = key.split("/", 3)
             if int(index) >= len(parameters):
                 raise CheckpointError(
                     f"expected the optimiser state of {len(parameters)} parameters; the checkpoint has more. Set "

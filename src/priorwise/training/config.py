@@ -27,9 +27,11 @@ class TrainingConfig(AbstractConfig):
     optimizer: Literal["adam", "adam_normalized"] = "adam"
     """Adam, or Adam on gradients divided by their norm, parameter tensor by parameter tensor (the VampPrior paper)."""
     warmup_epochs: int = Field(10, ge=0)
-    """Epochs over which the weight of the KL rises from 0 to 1, in one step an epoch."""
+    """Epochs over which the ELBO's weight of the KL rises from 0 to 1, in one step an epoch; other objectives have none."""
     patience: int | None = Field(50, ge=1)
     """Validations without improvement after the warm-up before the fit stops; None never stops early."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights the fit ends with: those of the best validation, or the last; the latter never stops early."""
     precision: Literal["no", "bf16"] = "no"
     """Automatic mixed precision of the networks; densities stay in float32."""
     seed: int = 14

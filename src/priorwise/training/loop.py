@@ -7,7 +7,7 @@ that was never stopped computes, bit for bit on the same machine, and no state o
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,14 +19,16 @@ from torch.optim import Optimizer
 
 from priorwise.data import Splits, as_splits
 from priorwise.models import AbstractModel, frozen
-from priorwise.objectives import AbstractObjective, Terms
+from priorwise.objectives import AbstractObjective, Player, Terms
 from priorwise.randomness import seeded
 from priorwise.schedules import cosine
 from priorwise.training.checkpoint import (
     CheckpointError,
     load_model,
+    load_objective,
     load_optimizer,
     model_tensors,
+    objective_tensors,
     optimizer_tensors,
     read_checkpoint,
     write_checkpoint,
@@ -50,9 +52,9 @@ class FitResult:
     """What a fit came to.
 
     Attributes:
-        model: The model that was given, with the weights of the best validation.
+        model: The model that was given, with the weights of the best validation, or the last ones with ``keep="last"``.
         metric: Name of the validation number, lower is better.
-        best: Its best value.
+        best: Its value for these weights.
         best_epoch: The epoch of that value, counted from 1.
         epochs: Epochs that were run.
         seconds: Wall-clock time, all sessions of the run together.
@@ -110,7 +112,7 @@ def fit(
         progress: Whether to show a progress bar.
         identity: What defines the run in the folder, beside the options; recipes give their whole configuration.
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``, ``schedule``, ``optimizer``,
-            ``warmup_epochs``, ``patience``, ``precision``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch
+            ``warmup_epochs``, ``patience``, ``keep``, ``precision``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch
             100, Adam at 1e-3 with cosine decay, warm-up 10 epochs, patience 50; for an NCP no warm-up and patience 20.
 
     Raises:
@@ -155,7 +157,10 @@ class _Fit:
         self.steps_per_epoch = max(1, math.ceil(len(splits.train) / config.batch_size))
         self.stage: Stage = stage_for(what, objective, config, self.steps_per_epoch)
         self.stage.objective.to(self.accelerator.device)
-        self.optimizer: Optimizer = build_optimizer(self.stage.objective.trained.parameters(), config.lr)
+        self.players = self.stage.objective.players
+        self.optimizers: list[Optimizer] = [
+            build_optimizer(player.module.parameters(), self._lr(player), player.betas) for player in self.players
+        ]
         self.validation = self.splits.evaluation("validation")
         self.progress = _Progress()
         self.history: list[dict[str, Any]] = []
@@ -170,14 +175,16 @@ class _Fit:
             self._resume()
             if not self.progress.stopped:
                 with ExitStack() as stack:
-                    self.stage.objective.trained.train()
+                    for player in self.players:
+                        player.module.train()
                     stack.enter_context(self.stage.objective.running())
                     self._train(stack)
             self._load_best()
         finally:
             for module, mode in modes:
                 module.training = mode
-            self.optimizer.zero_grad()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
             self.stage.model.to(self.home)
         return FitResult(
             model=self.stage.model,
@@ -230,32 +237,46 @@ class _Fit:
     def _forward_module(self) -> nn.Module:
         if self.accelerator.num_processes == 1:
             return self.stage.objective
-        return nn.parallel.DistributedDataParallel(self.stage.objective)
+        several = len(self.players) > 1  # each turn leaves the others' parameters alone
+        return nn.parallel.DistributedDataParallel(self.stage.objective, find_unused_parameters=several)
 
     def _order(self, epoch: int) -> Tensor:
         with seeded(self.config.seed, "order", epoch):
             return torch.randperm(len(self.splits.train)).to(self.accelerator.device)
 
     def _step(self, forward: nn.Module, rows: Tensor) -> None:
-        config, step = self.config, self.progress.step
+        step, rank = self.progress.step, self.accelerator.process_index
         mine, weight = self._share(rows)
-        with seeded(config.seed, "train", step, self.accelerator.process_index):
+        with seeded(self.config.seed, "train", step, rank):
             x = self.splits.prepare(self.splits.train[mine])
-            with self._autocast(x):
-                terms: Terms = forward(x, step)
+            self._turn(0, weight, lambda: forward(x, step), len(rows))
+        for place, player in enumerate(self.players[1:], 1):
+            with seeded(self.config.seed, "train", step, rank, player.name):
+                self._turn(place, weight, lambda: forward(x, step, player=player.name), len(rows))  # noqa: B023 - called at once
+        self.progress.step += 1
+
+    def _turn(self, place: int, weight: float, compute: Callable[[], Terms], rows: int) -> None:
+        """One player's step: its terms, their gradient, its optimiser."""
+        config, optimizer = self.config, self.optimizers[place]
+        with self._autocast():
+            terms = compute()
         loss = terms.loss()
         self._refuse_nan(loss, terms)
-        self.optimizer.zero_grad(set_to_none=True)
+        for each in self.optimizers:
+            each.zero_grad(set_to_none=True)
         (weight * loss).backward()
         if config.optimizer == "adam_normalized":
-            normalize_gradients_(self.optimizer)
+            normalize_gradients_(optimizer)
         if config.schedule == "cosine":
-            set_lr(self.optimizer, config.lr * cosine(step, config.epochs * self.steps_per_epoch))
-        self.optimizer.step()
-        share = len(rows) / len(self.splits.train)
+            factor = cosine(self.progress.step, config.epochs * self.steps_per_epoch)
+            set_lr(optimizer, factor * self._lr(self.players[place]))
+        optimizer.step()
+        share = rows / len(self.splits.train)
         for name, term in (terms.per_example | terms.batch).items():
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + share * float(term.detach().mean())
-        self.progress.step += 1
+
+    def _lr(self, player: Player) -> float:
+        return self.config.lr if player.lr is None else player.lr
 
     def _share(self, rows: Tensor) -> tuple[Tensor, float]:
         """This process's rows of a batch, and the weight with which the processes' mean gradient is the batch's."""
@@ -265,9 +286,9 @@ class _Fit:
             return rows[:1], 0.0
         return mine, world * len(mine) / len(rows)
 
-    def _autocast(self, x: Tensor) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         half = self.config.precision == "bf16"
-        return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=half)
+        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=half)
 
     def _refuse_nan(self, loss: Tensor, terms: Terms) -> None:
         if bool(loss.isfinite()):
@@ -298,7 +319,7 @@ class _Fit:
                 f"the validation {self.stage.metric} is not finite after step {self.progress.step} (epoch {epoch})."
             )
         progress = self.progress
-        improved = value < progress.best
+        improved = value < progress.best or self.config.keep == "last"
         if improved:
             progress.best, progress.best_epoch = value, epoch
         waiting = epoch >= self.config.warmup_epochs
@@ -338,7 +359,9 @@ class _Fit:
         if self.folder is None or not self.accelerator.is_main_process:
             return
         self.progress.metrics_bytes = self.folder.metrics_bytes()
-        tensors = model_tensors(self.stage.model) | optimizer_tensors(self.optimizer)
+        tensors = model_tensors(self.stage.model) | objective_tensors(self.stage.objective, self.stage.model)
+        for player, optimizer in zip(self.players, self.optimizers, strict=True):
+            tensors |= optimizer_tensors(optimizer, player.name)
         write_checkpoint(self.folder.last, tensors, asdict(self.progress))
 
     def _resume(self) -> None:
@@ -349,7 +372,9 @@ class _Fit:
             return
         tensors, state = read_checkpoint(self.folder.last, self.accelerator.device)
         load_model(self.stage.model, tensors, self.folder.last)
-        load_optimizer(self.optimizer, tensors)
+        load_objective(self.stage.objective, self.stage.model, tensors, self.folder.last)
+        for player, optimizer in zip(self.players, self.optimizers, strict=True):
+            load_optimizer(optimizer, tensors, player.name)
         self.progress = _progress_from(state, self.folder.last)
         self.folder.cut_metrics(self.progress.metrics_bytes)
 

@@ -9,12 +9,14 @@ from torch.optim import Adam, Optimizer
 __all__ = ["build_optimizer", "normalize_gradients_", "set_lr"]
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> Optimizer:
     """Fused Adam with torch's defaults, on the parameters that require gradients."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         raise ValueError("expected at least one parameter to train; all have `requires_grad=False` or there are none.")
-    return Adam(trained, lr=lr, fused=True)
+    return Adam(trained, lr=lr, betas=betas, fused=True)
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

@@ -4,28 +4,28 @@ import math
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from priorwise import likelihoods, priors
+from priorwise import likelihoods
+from priorwise.backbones import IMAGE_BODIES
 from priorwise.data import DataSpec, Splits
-from priorwise.models import NCP, AbstractModel, gated_hvae, gated_vae
+from priorwise.models import NCP, AbstractModel, conv_vae, gated_hvae, gated_vae, moons_vae
 from priorwise.randomness import seeded
 from priorwise.training.config import AbstractConfig, TrainingConfig
+from priorwise.training.objective import ELBOConfig, ObjectiveConfig
+from priorwise.training.prior import PriorConfig, StandardNormalConfig
 
 __all__ = [
+    "ConvVAEConfig",
     "DataConfig",
     "EvaluationConfig",
-    "GaussianMixtureConfig",
     "HVAEConfig",
     "ModelConfig",
+    "MoonsVAEConfig",
     "NCPConfig",
     "Run",
-    "StandardNormalConfig",
     "VAEConfig",
-    "VampDataConfig",
-    "VampPriorConfig",
     "build_model",
     "pseudo_input_data",
 ]
@@ -38,98 +38,93 @@ class DataConfig(AbstractConfig):
     """A name of ``priorwise list``, or the path of an .npz file or image folder."""
     binarize: Literal["none", "dynamic", "threshold"] | None = None
     """Overrides how the set is binarised; None keeps what the set says."""
+    likelihood: Literal["bernoulli", "gaussian", "discretized_logistic"] | None = None
+    """Overrides for which likelihood the values are prepared; None keeps what the set says."""
 
 
-class StandardNormalConfig(AbstractConfig):
-    """N(0, I)."""
-
-    kind: Literal["standard"] = "standard"
-
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
-        """The prior."""
-        return priors.StandardNormal(latent)
-
-
-class GaussianMixtureConfig(AbstractConfig):
-    """A mixture of Gaussians with free parameters."""
-
-    kind: Literal["mixture"] = "mixture"
-    components: int = Field(500, ge=1)
-    """Number of components."""
-    learn_weights: bool = False
-    """Whether the weights are learned."""
-    spread: float = Field(0.5, gt=0)
-    """Standard deviation of the initial means."""
-
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
-        """The prior."""
-        return priors.GaussianMixture(latent, self.components, learn_weights=self.learn_weights, spread=self.spread)
-
-
-class VampPriorConfig(AbstractConfig):
-    """A VampPrior with trainable pseudo-inputs."""
-
-    kind: Literal["vamp"] = "vamp"
-    components: int = Field(500, ge=1)
-    """Number of pseudo-inputs K."""
-    mean: float = Field(0.05, ge=0, le=1)
-    """Mean of the initial pixels."""
-    std: float = Field(0.01, ge=0)
-    """Standard deviation of the initial pixels."""
-
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
-        """The prior."""
-        return priors.VampPrior.random(self.components, shape, mean=self.mean, std=self.std)
-
-
-class VampDataConfig(AbstractConfig):
-    """A VampPrior on a fixed random subset of the training set."""
-
-    kind: Literal["vamp_data"] = "vamp_data"
-    components: int = Field(500, ge=1)
-    """Number of pseudo-inputs K."""
-
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
-        """The prior; without data its place is kept, for a checkpoint to fill."""
-        if x is None:
-            return priors.VampPrior(torch.zeros(self.components, *shape), trainable=False)
-        return priors.VampPrior.from_data(x, self.components)
-
-
-PriorConfig = Annotated[
-    StandardNormalConfig | GaussianMixtureConfig | VampPriorConfig | VampDataConfig,
-    Field(discriminator="kind"),
-]
-
-
-class _GatedConfig(AbstractConfig):
-    """What the models of gated dense layers share."""
+class _VAEConfig(AbstractConfig):
+    """What all models share."""
 
     prior: PriorConfig = StandardNormalConfig()
     """Prior of the top latents."""
     latent: int = Field(40, ge=1)
     """Number of dimensions of each group of latents."""
-    hidden: int = Field(300, ge=1)
-    """Size of the hidden layers."""
     likelihood: Literal[
         "auto", "bernoulli", "gaussian", "gaussian_predicted", "discretized_logistic", "discretized_logistic_paper"
     ] = "auto"
     """p(x|z); auto takes what the data set says."""
+    scale: float | None = Field(None, gt=0)
+    """Standard deviation of the Gaussian likelihood, in the data's units; None learns it."""
 
 
-class VAEConfig(_GatedConfig):
+class VAEConfig(_VAEConfig):
     """The one-level VAE of gated dense layers."""
 
     kind: Literal["vae"] = "vae"
+    hidden: int = Field(300, ge=1)
+    """Size of the hidden layers."""
+
+    def build(self, shape: tuple[int, ...], prior: nn.Module, likelihood: Any) -> AbstractModel:  # noqa: ANN401
+        """The model."""
+        return gated_vae(shape, prior=prior, likelihood=likelihood, latent=self.latent, hidden=self.hidden)
 
 
-class HVAEConfig(_GatedConfig):
+class HVAEConfig(_VAEConfig):
     """The two-level HVAE of gated dense layers."""
 
     kind: Literal["hvae"] = "hvae"
+    hidden: int = Field(300, ge=1)
+    """Size of the hidden layers."""
+
+    def build(self, shape: tuple[int, ...], prior: nn.Module, likelihood: Any) -> AbstractModel:  # noqa: ANN401
+        """The model."""
+        return gated_hvae(shape, prior=prior, likelihood=likelihood, latent=self.latent, hidden=self.hidden)
 
 
-BaseConfig = Annotated[VAEConfig | HVAEConfig, Field(discriminator="kind")]
+class ConvVAEConfig(_VAEConfig):
+    """The convolutional VAEs of the dpVAE paper."""
+
+    kind: Literal["conv_vae"] = "conv_vae"
+    network: Literal["mnist", "mnist_factor", "svhn", "celeba"] = "mnist"
+    """Layers, for images of 1x28x28 (the first two), 3x32x32 and 3x64x64."""
+    latent: int = Field(10, ge=1)
+    """Number of latent dimensions."""
+
+    def build(self, shape: tuple[int, ...], prior: nn.Module, likelihood: Any) -> AbstractModel:  # noqa: ANN401
+        """The model.
+
+        Raises:
+            ValueError: if the network is for images of another shape.
+        """
+        if shape != IMAGE_BODIES[self.network].shape:
+            raise ValueError(
+                f"expected images of shape {IMAGE_BODIES[self.network].shape} for model.network={self.network}; the data have "
+                f"{tuple(shape)}."
+            )
+        return conv_vae(self.network, prior=prior, likelihood=likelihood, latent=self.latent)
+
+
+class MoonsVAEConfig(_VAEConfig):
+    """The dpVAE paper's VAE of dense layers for points in the plane."""
+
+    kind: Literal["moons_vae"] = "moons_vae"
+    latent: int = Field(2, ge=1)
+    """Number of latent dimensions."""
+
+    def build(self, shape: tuple[int, ...], prior: nn.Module, likelihood: Any) -> AbstractModel:  # noqa: ANN401
+        """The model.
+
+        Raises:
+            ValueError: if the data are not points in the plane.
+        """
+        if shape != (2,):
+            raise ValueError(
+                f"expected points in the plane for model.kind=moons_vae; the data have shape {tuple(shape)}."
+            )
+        return moons_vae(prior=prior, likelihood=likelihood, latent=self.latent)
+
+
+BaseConfig = Annotated[VAEConfig | HVAEConfig | ConvVAEConfig | MoonsVAEConfig, Field(discriminator="kind")]
 
 
 class NCPConfig(AbstractConfig):
@@ -146,7 +141,9 @@ class NCPConfig(AbstractConfig):
     """Bound of the logits in nats; with one, rejection sampling is exact."""
 
 
-ModelConfig = Annotated[VAEConfig | HVAEConfig | NCPConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    VAEConfig | HVAEConfig | ConvVAEConfig | MoonsVAEConfig | NCPConfig, Field(discriminator="kind")
+]
 
 
 class EvaluationConfig(AbstractConfig):
@@ -156,6 +153,11 @@ class EvaluationConfig(AbstractConfig):
     """Importance samples of each test image."""
     images: int | None = Field(None, ge=1)
     """A random subset of the test images; None takes all."""
+    quality: Literal["none", "auto", "raw", "classifier", "efficientnet", "inception"] = "none"
+    """Features for the distances of generated images; auto takes the points themselves for vectors, else a classifier that
+    is trained on the training set on the spot."""
+    quality_images: int = Field(5000, ge=50)
+    """Generated images of each kind, at most; all test images stand against them."""
     log_norm_samples: int = Field(1_000_000, ge=1)
     """Draws for the log normaliser of a tilted prior."""
     seed: int = 0
@@ -169,6 +171,7 @@ class Run(AbstractConfig):
     """Name of the recipe."""
     data: DataConfig
     model: ModelConfig
+    objective: ObjectiveConfig = ELBOConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -178,12 +181,14 @@ def _noise_scale(spec: DataSpec) -> float:
     return 1e-3 if spec.levels is None else 1 / (math.sqrt(12) * spec.levels)
 
 
-def _likelihood(name: str, spec: DataSpec) -> Any:  # noqa: ANN401 - a constructor of one of several modules
+def _likelihood(name: str, scale: float | None, spec: DataSpec) -> Any:  # noqa: ANN401 - a constructor of one of several
     chosen = spec.likelihood if name == "auto" else name
+    if scale is not None and chosen != "gaussian":
+        raise ValueError(f"expected `model.scale` with the Gaussian likelihood alone; got it with {chosen}.")
     if chosen == "bernoulli":
         return likelihoods.Bernoulli
     if chosen == "gaussian":
-        return likelihoods.Gaussian
+        return likelihoods.Gaussian if scale is None else partial(likelihoods.Gaussian, scale=scale)
     if chosen == "gaussian_predicted":
         return partial(likelihoods.Gaussian, scale="predicted", min_scale=_noise_scale(spec))
     tails = chosen != "discretized_logistic_paper"
@@ -204,15 +209,9 @@ def build_model(config: Any, spec: DataSpec, *, seed: int, x: Tensor | None = No
         base = build_model(config.base, spec, seed=seed, x=x)
         with seeded(seed, "init", "classifiers"):
             return NCP(base, hidden_features=config.hidden_features, max_logit=config.max_logit)
-    build = gated_vae if config.kind == "vae" else gated_hvae
     with seeded(seed, "init"):
-        return build(
-            spec.shape,
-            prior=config.prior.build(config.latent, spec.shape, x),
-            likelihood=_likelihood(config.likelihood, spec),
-            latent=config.latent,
-            hidden=config.hidden,
-        )
+        prior = config.prior.build(config.latent, spec.shape, x)
+        return config.build(spec.shape, prior, _likelihood(config.likelihood, config.scale, spec))
 
 
 def pseudo_input_data(splits: Splits) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 from priorwise.data import DataSpec, Splits
 from priorwise.data import load as load_data
 from priorwise.models import NCP, AbstractModel
+from priorwise.objectives import AbstractObjective
+from priorwise.randomness import seeded
 from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.folder import RunFolderError, read_record
@@ -18,7 +20,7 @@ __all__ = ["load", "load_splits", "read_run", "resolve_base", "save_log_norm", "
 
 def load_splits(run: Run) -> Splits:
     """The data of a run."""
-    return load_data(run.data.name, binarize=run.data.binarize)
+    return load_data(run.data.name, binarize=run.data.binarize, likelihood=run.data.likelihood)
 
 
 def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
@@ -73,7 +75,16 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
         best = Path(run.model.base_run) / "best.safetensors"
         load_model(model.base, read_checkpoint(best)[0], best)
     identity = {"run": run.model_dump(mode="json"), "spec": asdict(splits.spec)}
-    return fit(model, splits, out=out, progress=progress, identity=identity, **run.training.model_dump())
+    objective = _objective(run, model, len(splits.train))
+    return fit(model, splits, objective, out=out, progress=progress, identity=identity, **run.training.model_dump())
+
+
+def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObjective | None:
+    """What a run minimises; None for a tilted prior, whose objective follows from it."""
+    if isinstance(run.model, NCPConfig):
+        return None
+    with seeded(run.training.seed, "init", "objective"):
+        return run.objective.build(model, run.training, data_size=data_size, latent=run.model.latent)
 
 
 def load(run: str | Path) -> AbstractModel:

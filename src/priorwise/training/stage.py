@@ -1,6 +1,10 @@
-"""What is trained in a fit, and how it is judged: a model by its ELBO, an NCP by its held-out cross-entropy."""
+"""What is trained in a fit, and how it is judged.
+
+A bound is judged by the ELBO, an NCP by its held-out cross-entropy, any other objective by its own loss.
+"""
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +14,14 @@ from torch import Tensor, nn
 from priorwise.estimators import elbo, held_out_bce
 from priorwise.models import NCP, AbstractModel
 from priorwise.objectives import ELBO, NCE, AbstractObjective
+from priorwise.randomness import seeded
 from priorwise.schedules import warmup
 from priorwise.training.config import TrainingConfig
 
 __all__ = ["Stage", "as_model", "config_for", "stage_for"]
 
 _VALIDATION_SEED = 777
+_FINAL_STEP = 2**62
 
 
 @dataclass(frozen=True)
@@ -95,4 +101,16 @@ def stage_for(
         )
     if isinstance(what, NCP):
         return Stage(what, chosen, "held_out_bce", lambda x: held_out_bce(what, x, seed=_VALIDATION_SEED).value)
+    if chosen.judged_by == "loss":
+        return Stage(what, chosen, "loss", lambda x: _final_loss(chosen, x, config.batch_size))
     return Stage(what, chosen, "negative_elbo", lambda x: -elbo(what, x, seed=_VALIDATION_SEED).value)
+
+
+def _final_loss(objective: AbstractObjective, x: Tensor, batch_size: int) -> float:
+    """The mean loss over whole batches, with every schedule of the objective at its end."""
+    whole = max(1, len(x) // batch_size)
+    losses = []
+    for block, batch in enumerate(x.split(batch_size)[:whole]):
+        with seeded(_VALIDATION_SEED, "loss", block):
+            losses.append(float(objective(batch, _FINAL_STEP).loss()))
+    return math.fsum(losses) / whole

@@ -1,0 +1,34 @@
+"""The classes of a data set's training images, where its source has them."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from priorwise.data.embedded import EMBEDDED, digits_training_labels
+from priorwise.data.files import array_names, read_arrays
+from priorwise.data.sources import find
+
+__all__ = ["training_labels"]
+
+_KEY = "y_train"
+
+
+def training_labels(name_or_path: str | Path) -> Tensor | None:
+    """The classes of the training images, ``(N,)`` integers, or None where there are none at hand.
+
+    They are read from ``y_train`` of the set's .npz file. Models never see them; feature extractors may.
+
+    Arguments:
+        name_or_path: What ``load`` takes.
+    """
+    if name_or_path == "digits":
+        return digits_training_labels()
+    if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
+        return None
+    path = find(name_or_path) if isinstance(name_or_path, str) else None
+    path = Path(name_or_path).expanduser() if path is None else path
+    if path.suffix != ".npz" or not path.is_file() or _KEY not in array_names(path):
+        return None
+    labels = torch.from_numpy(read_arrays(path, (_KEY,))[_KEY])
+    return labels.long() if labels.dim() == 1 and not labels.is_floating_point() else None

@@ -1,0 +1,301 @@
+"""The leakage score: how much of the aggregate posterior lies where the prior has little mass, and by how many nats.
+
+Letters: ``S`` draws, ``M`` encodings, ``T`` thresholds, ``D`` latent dimensions of the top group.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from priorwise.distributions import (
+    AggregatePosterior,
+    DiagonalGaussianMixture,
+    NormalizingFlow,
+    Tilted,
+    is_standard_normal,
+)
+from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.top import TopDraws, aggregate_posterior, places, posterior_draws, prior_draws
+from priorwise.models import AbstractModel, frozen
+from priorwise.samplers import AbstractSampler
+
+__all__ = ["PAPER_THRESHOLDS", "Leakage", "leakage"]
+
+PAPER_THRESHOLDS = (-90.0, -70.0, -50.0, -30.0, -10.0, -1.0)  # nats of log p0(g(z)), whatever the dimension
+_LEVELS = (0.001, 0.01, 0.1, 0.5, 1.0)  # of the prior's mass below the threshold; 1 takes every draw
+_SOUND_ENTROPY = 2.0  # nats: some seven encodings share a draw
+
+
+@dataclass(frozen=True)
+class Leakage:
+    r"""The score over thresholds, and the draws from which it follows for any other threshold.
+
+    .. math:: \mathrm{score}(\tau) = \frac{1}{S} \sum_s 1[\log p(z_s) < \tau] \, (\log q(z_s) - \log p(z_s)), \qquad z_s \sim q
+
+    Curves are ``(T,)``, one value a threshold. Densities are in nats, float64, on the CPU.
+
+    Attributes:
+        thresholds: The thresholds on log p, in nats; infinity takes every draw.
+        space: ``"representation"`` or ``"generation"``: which density of the prior is meant.
+        log_q: Log q at each draw by the encodings of the *other* images, ``(S,)``.
+        log_q_with_own: The same with the encoding that made the draw among them, ``(S,)``.
+        log_p: The prior's log density at each draw, ``(S,)``.
+        log_p_prior: The prior's log density at as many draws of its own, ``(S,)``.
+        images: Index of the image behind each draw, ``(S,)``.
+        entropy: Mean entropy in nats of which encoding made a draw; near 0 each draw knows its own and q(z) says nothing
+            about the data between.
+        log_norm_stderr: Standard error in nats of the prior's normaliser, where that was estimated.
+        protocol: What was done.
+        warnings: Reasons for doubt, in words.
+    """
+
+    thresholds: tuple[float, ...]
+    space: str
+    log_q: Tensor
+    log_q_with_own: Tensor
+    log_p: Tensor
+    log_p_prior: Tensor
+    images: Tensor
+    entropy: float
+    log_norm_stderr: float = 0.0
+    protocol: dict[str, str | int | float | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> Tensor:
+        """The leakage score in nats, not above the true one in expectation."""
+        return self._curve(lambda tau: float(self._terms(tau, self.log_q).mean()))
+
+    @property
+    def stderr(self) -> Tensor:
+        """Standard error of ``score`` over the draws, the encodings held fixed."""
+        return self._curve(lambda tau: self.at(tau).stderr)
+
+    @property
+    def upper(self) -> Tensor:
+        """The score with each draw's own encoding in q, as the paper has it; not below the true one in expectation."""
+        return self._curve(lambda tau: float(self._terms(tau, self.log_q_with_own).mean()))
+
+    @property
+    def below(self) -> Tensor:
+        """Share of the draws from q(z) that lie below the threshold."""
+        return self._curve(lambda tau: _share(self.log_p, tau))
+
+    @property
+    def prior_below(self) -> Tensor:
+        """Share of the prior's own draws that lie below it: what ``below`` would be without a leak."""
+        return self._curve(lambda tau: _share(self.log_p_prior, tau))
+
+    @property
+    def mean_below(self) -> Tensor:
+        """The score divided by ``below``: mean of log q - log p among the draws below, the dpVAE code's number; NaN without any."""
+        return self.score / self.below
+
+    def at(self, threshold: float) -> Estimate:
+        """The score at one threshold (nats), on the grid or not.
+
+        ``per_example`` has a value for each draw: two models with the same ``x``, ``draws`` and seed are compared draw by draw.
+        """
+        terms = self._terms(threshold, self.log_q)
+        below = _share(self.log_p, threshold)
+        return Estimate(
+            value=float(terms.mean()),
+            stderr=math.hypot(standard_error(terms), below * self.log_norm_stderr),
+            count=len(terms),
+            stderr_data=standard_error(_means(terms, self.images)),
+            per_example=terms,
+            diagnostics={
+                "upper": float(self._terms(threshold, self.log_q_with_own).mean()),
+                "below": below,
+                "prior_below": _share(self.log_p_prior, threshold),
+                "entropy": self.entropy,
+            },
+            protocol=self.protocol | {"threshold": threshold if math.isfinite(threshold) else str(threshold)},
+            warnings=self.warnings,
+        )
+
+    def _terms(self, threshold: float, log_q: Tensor) -> Tensor:
+        return torch.where(self.log_p < threshold, log_q - self.log_p, 0.0)
+
+    def _curve(self, value: Callable[[float], float]) -> Tensor:
+        return torch.tensor([value(tau) for tau in self.thresholds], dtype=torch.float64)
+
+
+@torch.no_grad()
+def leakage(
+    model: AbstractModel,
+    x: Tensor,
+    *,
+    reference: Tensor | None = None,
+    thresholds: Sequence[float] | None = None,
+    draws: int = 5000,
+    space: Literal["representation", "generation"] = "representation",
+    sampler: AbstractSampler | None = None,
+    seed: int = 0,
+) -> Leakage:
+    r"""How far the aggregate posterior reaches into regions of low prior density, over thresholds.
+
+    .. math:: \mathrm{LS}_\tau(z) = 1[\log p(z) < \tau] \, (\log q(z) - \log p(z)), \qquad
+              \mathrm{score}(\tau) = \mathbb{E}_{q(z)}[\mathrm{LS}_\tau(z)]
+
+    in nats, averaged over *all* draws. At an infinite threshold it is KL(q || p). Each draw is judged by the encodings of the
+    other images: the score is then not too high in expectation, so a leak that it finds is there. ``upper`` counts the draw's
+    own encoding too and is not too low. Where the two are far apart, ``warnings`` says so.
+
+    Without ``thresholds`` they are taken so that the prior has 0.1, 1, 10, 50 and 100 % of its mass below them: the same
+    question for every dimension and every prior. ``PAPER_THRESHOLDS`` are the paper's, in nats: under N(0, I) a latent of one
+    dimension is below -90 at 13 standard deviations, one of a hundred dimensions always.
+
+    References:
+        dpVAE (Bhalodia et al., 2020), equation 6. Its code divides by the draws below the threshold (here ``mean_below``) and
+        multiplies by covariances in place of their inverses; ``docs/derivations/leakage.md`` has the bounds.
+
+    Arguments:
+        model: The model; a hierarchy is judged by its top group.
+        x: Observations whose encodings are drawn from, ``(N, *event)``.
+        reference: Observations whose encodings make q(z), ``(M, *event)``; ``x`` if None. An image that is in both is left out
+            where its own draws are judged.
+        thresholds: In nats of the prior density of the chosen space.
+        draws: Draws from q(z) and from the prior.
+        space: ``"representation"`` takes the density p(z). ``"generation"`` takes :math:`\log p_0(g(z))`, without the
+            log-determinant, as the paper's text does; it needs a flow prior (or a standard normal one, where both are the
+            same), and is no density ratio, so its value moves with the scale of z.
+        sampler: Draws from the prior; the model's own if None.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: for a prior without a normalised density, or without a generation space where that is asked for.
+        TypeError: for an encoder whose posteriors are not diagonal Gaussians.
+    """
+    reference = _check(x, reference, draws, space)
+    own = places(x, reference)
+    with frozen(model):
+        q = aggregate_posterior(model, reference)
+        encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
+        columns = [(*_log_q(q, block, own), _log_p(model, block, space), _images(block)) for block in encoded]
+        drawn = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
+        log_p_prior = torch.cat([_log_p(model, block, space) for block in drawn])
+    log_q, log_q_with_own, surprise, log_p, images = map(torch.cat, zip(*columns, strict=True))
+    entropy = float(surprise.mean())
+    return Leakage(
+        thresholds=_grid(log_p_prior) if thresholds is None else tuple(float(tau) for tau in thresholds),
+        space=space,
+        log_q=log_q,
+        log_q_with_own=log_q_with_own,
+        log_p=log_p,
+        log_p_prior=log_p_prior,
+        images=images,
+        entropy=entropy,
+        log_norm_stderr=0.0 if model.log_norm_stderr is None else float(model.log_norm_stderr),
+        protocol={
+            "estimator": "leakage, own encoding left out",
+            "space": space,
+            "draws": draws,
+            "encodings": q.count,
+            "seed": seed,
+        },
+        warnings=_doubts(entropy, q.count),
+    )
+
+
+def _check(x: Tensor, reference: Tensor | None, draws: int, space: str) -> Tensor:
+    """The reference; refuses what cannot be estimated."""
+    if space not in ("representation", "generation"):
+        raise ValueError(f"expected `space` as 'representation' or 'generation'; got {space!r}.")
+    if draws < 1:
+        raise ValueError(f"expected at least 1 of `draws`; got {draws}.")
+    reference = x if reference is None else reference
+    if len(reference) < 2:
+        raise ValueError(f"expected encodings of at least 2 observations; got {len(reference)}.")
+    return reference
+
+
+# -- densities ------------------------------------------------------------------------------------------------------------
+
+
+def _images(block: TopDraws) -> Tensor:
+    assert block.images is not None
+    return block.images
+
+
+def _log_q(q: AggregatePosterior, block: TopDraws, places_of_images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log q without and with each draw's own encoding, and minus the log of that encoding's share in q, ``(B,)`` each."""
+    own = places_of_images[_images(block)]
+    log_own = block.log_own().double().cpu()
+    log_sum = _log_sum(q, block.z.flatten(1), own.to(q.loc.device)).double().cpu()
+    others = (q.count - (own >= 0).long()).double()
+    log_sum_with_own = torch.logaddexp(log_sum, log_own)
+    return log_sum - others.log(), log_sum_with_own - (others + 1).log(), log_sum_with_own - log_own
+
+
+def _log_sum(q: AggregatePosterior, z: Tensor, own: Tensor) -> Tensor:
+    """Log of the sum of the densities of all encodings but the own ones: ``(B, D)`` and places ``(B,)`` to ``(B,)``."""
+    total = torch.full(z.shape[:1], -torch.inf, dtype=q.loc.dtype, device=z.device)
+    rows = torch.arange(len(z), device=z.device)
+    for start in range(0, q.count, q.tile):
+        tile = DiagonalGaussianMixture(q.loc[start : start + q.tile], q.scale[start : start + q.tile])
+        terms = tile.log_components(z) + math.log(tile.components)
+        inside = (own >= start) & (own < start + tile.components)
+        terms[rows[inside], own[inside] - start] = -torch.inf
+        total = torch.logaddexp(total, terms.logsumexp(1))
+    return total
+
+
+def _log_p(model: AbstractModel, block: TopDraws, space: str) -> Tensor:
+    """The prior's log density in the chosen space, ``(B,)`` float64 on the CPU."""
+    log_p = _log_p0(block) if space == "generation" else block.log_p(model)
+    if log_p is None:
+        raise ValueError(
+            "expected a prior with a normalised density; got a tilted one whose log normaliser is unknown, so that its score "
+            "would be off by a constant. Estimate it first with priorwise.estimators.log_norm(model); for a tilted hierarchy, "
+            "whose log_norm is not the top group's, use classifier_two_sample or symmetric_kl(method='knn')."
+        )
+    return log_p.double().cpu()
+
+
+def _log_p0(block: TopDraws) -> Tensor:
+    """The standard normal log density of the draws in the generation space, ``(B,)``."""
+    prior = block.group.prior
+    if isinstance(prior, NormalizingFlow):
+        z0 = prior.bijection(block.z)[0]
+    elif not isinstance(prior, Tilted) and is_standard_normal(prior):
+        z0 = block.z.flatten(1)
+    else:
+        raise ValueError(
+            f"expected a FlowPrior or a standard normal prior for space='generation'; got {type(prior).__name__}, which has no "
+            "generation space. Use space='latent'."
+        )
+    return -0.5 * (z0.square().sum(1) + z0.shape[1] * math.log(2 * math.pi))
+
+
+# -- curves ---------------------------------------------------------------------------------------------------------------
+
+
+def _grid(log_p_prior: Tensor) -> tuple[float, ...]:
+    """Thresholds below which the prior has given shares of its mass."""
+    levels = torch.tensor(_LEVELS[:-1], dtype=log_p_prior.dtype)
+    return (*log_p_prior.quantile(levels).tolist(), math.inf)
+
+
+def _share(log_p: Tensor, threshold: float) -> float:
+    return float((log_p < threshold).double().mean())
+
+
+def _means(terms: Tensor, images: Tensor) -> Tensor:
+    """The mean over the draws of each image."""
+    _, place, counts = images.unique(return_inverse=True, return_counts=True)
+    return torch.zeros(len(counts), dtype=terms.dtype).index_add(0, place, terms) / counts
+
+
+def _doubts(entropy: float, count: int) -> tuple[str, ...]:
+    if entropy >= _SOUND_ENTROPY:
+        return ()
+    return (
+        f"a draw is shared by only {math.exp(entropy):.1f} of {count} encodings (entropy {entropy:.2f} nats, under "
+        f"{_SOUND_ENTROPY:.0f}): they are so narrow that the mixture of them says little about the data between, and score and "
+        "upper bound lie apart. Use more reference images, or classifier_two_sample, which needs no density.",
+    )

@@ -1,0 +1,143 @@
+"""The latents of the top group: their aggregate posterior, and draws of it and of the prior, block by block.
+
+A block is drawn whole under an address of its own and then cut to what is wanted. So memory does not grow with the draws, and the
+first n draws are a prefix of n + m.
+
+Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the top group, flattened.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+from priorwise.distributions import AggregatePosterior, Tilted, log_unnorm
+from priorwise.estimators.base import device_of
+from priorwise.models import NCP, AbstractModel, Group, frozen
+from priorwise.randomness import seeded
+from priorwise.samplers import AbstractSampler
+
+__all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws"]
+
+_BLOCK = 500
+
+
+def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
+    """The mixture of the encodings of ``x`` in the top group, over flattened latents; images are encoded block by block.
+
+    Arguments:
+        model: The model.
+        x: Observations ``(N, *event)``.
+
+    Raises:
+        TypeError: for an encoder whose posteriors are not diagonal Gaussians.
+    """
+    if len(x) < 1:
+        raise ValueError("expected at least one observation; got none.")
+    with frozen(model), torch.no_grad(), seeded(0, "encode"):  # groups below the top are drawn on the way
+        parts = [_vectors(model.encode(part.to(device_of(model)))) for part in x.split(_BLOCK)]
+    loc, scale = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    return AggregatePosterior(Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False))
+
+
+def _vectors(posterior: Distribution) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations, ``(B, D)`` each."""
+    if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
+        raise TypeError(
+            f"expected an encoder that returns an Independent Normal; got {type(posterior).__name__}. Without it there is "
+            "no closed aggregate posterior: use the k-NN estimators or the two-sample test, which need draws alone."
+        )
+    return posterior.base_dist.loc.flatten(1), posterior.base_dist.scale.flatten(1)
+
+
+@dataclass(frozen=True)
+class TopDraws:
+    """One block of draws of the top latents.
+
+    Attributes:
+        group: The top group of the pass that made them, before the cut.
+        alone: Whether the model has no group below.
+        kept: How many of the block are wanted.
+        images: Index of the image behind each draw, ``(kept,)``; None for draws from the prior.
+    """
+
+    group: Group
+    alone: bool
+    kept: int
+    images: Tensor | None = None
+
+    @property
+    def z(self) -> Tensor:
+        """The draws, ``(kept, *event)``."""
+        return self.group.z[: self.kept]
+
+    def log_unnorm(self) -> Tensor:
+        """The prior's log density at the draws, up to a constant where it is tilted, ``(kept,)``, in nats."""
+        return log_unnorm(self.group.prior, self.group.z)[: self.kept]
+
+    def log_p(self, model: AbstractModel) -> Tensor | None:
+        """The prior's normalised log density at the draws, ``(kept,)``, in nats; None while its normaliser is unknown.
+
+        The log Z that an NCP keeps is that of its whole hierarchy; it is the top group's own where there is no other.
+        """
+        prior = self.group.prior
+        if isinstance(prior, Tilted) and prior.log_norm is None:
+            known = model.log_norm if isinstance(model, NCP) and self.alone else None
+            return None if known is None else self.log_unnorm() - known
+        return prior.log_prob(self.group.z)[: self.kept]
+
+    def log_own(self) -> Tensor:
+        """Log q(z|x) of each draw under its own image, ``(kept,)``, in nats."""
+        assert self.group.posterior is not None
+        return self.group.posterior.log_prob(self.group.z)[: self.kept]
+
+
+def posterior_draws(model: AbstractModel, x: Tensor, draws: int, *, seed: int, purpose: str) -> Iterator[TopDraws]:
+    """Draws from the aggregate posterior of ``x``: images in random order, each as often as any other (to within one)."""
+    if len(x) < 1:
+        raise ValueError("expected at least one observation in `x`; got none.")
+    with seeded(seed, purpose, "images"):  # some sets are sorted
+        order = torch.randperm(len(x))
+    for block, kept in _blocks(draws):
+        images = order[torch.arange(block * _BLOCK, (block + 1) * _BLOCK) % len(x)]
+        with seeded(seed, purpose, "posterior", block):
+            groups = model.infer(x[images.to(x.device)].to(device_of(model)))
+        yield TopDraws(groups[0], len(groups) == 1, kept, images[:kept])
+
+
+def prior_draws(
+    model: AbstractModel, draws: int, sampler: AbstractSampler | None, *, seed: int, purpose: str
+) -> Iterator[TopDraws]:
+    """Draws from the top prior, by the sampler or the model's own; what lies below is not wanted and drawn cheaply."""
+    chosen = model.default_sampler if sampler is None else sampler
+
+    def draw(group: Group) -> Tensor:
+        if group.index == 1:
+            return chosen(group.prior)
+        return (group.prior.base if isinstance(group.prior, Tilted) else group.prior).sample()
+
+    for block, kept in _blocks(draws):
+        with seeded(seed, purpose, "prior", block):
+            groups = model.top_down(draw, (_BLOCK,))
+        yield TopDraws(groups[0], len(groups) == 1, kept)
+
+
+def _blocks(draws: int) -> Iterator[tuple[int, int]]:
+    """Number of each block, and how many of its draws are wanted."""
+    for block, start in enumerate(range(0, draws, _BLOCK)):
+        yield block, min(_BLOCK, draws - start)
+
+
+def places(x: Tensor, reference: Tensor) -> Tensor:
+    """Where in the reference each image stands: ``(N,)`` indices, equal for equal images, -1 for one that is not there."""
+    table = {key: place for place, key in enumerate(_keys(reference.to(x.dtype)))}
+    return torch.tensor([table.get(key, -1) for key in _keys(x)], dtype=torch.long)
+
+
+def _keys(x: Tensor) -> Iterator[bytes]:
+    """A hash of each image."""
+    rows = x.detach().cpu().contiguous().reshape(len(x), -1).view(torch.uint8).numpy()
+    return (blake2b(row.tobytes(), digest_size=16).digest() for row in rows)

@@ -1,0 +1,20 @@
+"""Feature extractors: what turns images into the vectors that quality distances compare."""
+
+from priorwise.features.base import AbstractExtractor, AbstractImageExtractor, Features, extract
+from priorwise.features.classifier import TrainedClassifier, trained_classifier
+from priorwise.features.efficientnet import EfficientNetLite
+from priorwise.features.inception import INCEPTION, Inception
+from priorwise.features.raw import Raw
+
+__all__ = [
+    "INCEPTION",
+    "AbstractExtractor",
+    "AbstractImageExtractor",
+    "EfficientNetLite",
+    "Features",
+    "Inception",
+    "Raw",
+    "TrainedClassifier",
+    "extract",
+    "trained_classifier",
+]

@@ -1,0 +1,169 @@
+"""What every feature extractor is, and the features of a set of images with what they were computed by.
+
+Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``F`` features.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from priorwise.models import frozen
+from priorwise.nn import no_autocast
+
+__all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract", "tensors_fingerprint"]
+
+
+def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A short hash of named tensors: their names, shapes, types and every bit of their values."""
+    digest = blake2b(digest_size=8)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class AbstractExtractor(nn.Module, ABC):
+    """How to write an extractor.
+
+    1. For images inherit from ``AbstractImageExtractor``, which checks them, and implement ``_features(images)``:
+       ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, each row from its own image alone. For other observations inherit from here
+       and implement ``forward``.
+    2. Implement ``name``: what distances are named after. Two extractors of one name differ in their weights at most.
+    3. Implement ``resize``: in words, all that is done to an image before the network.
+    4. Keep everything that the features depend on in the name, in ``resize``, or in parameters and buffers, of which
+       ``fingerprint`` is the hash.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What distances are named after, for example ``"classifier:mnist:1x28x28"``."""
+
+    @property
+    @abstractmethod
+    def resize(self) -> str:
+        """What is done to an image before the network, in words."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, *event)`` to features ``(N, F)``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the weights; "no weights" if there are none."""
+        tensors = self.state_dict()
+        return tensors_fingerprint(tensors) if tensors else "no weights"
+
+
+class AbstractImageExtractor(AbstractExtractor):
+    """An extractor of images, which are checked here; implement ``_features``."""
+
+    @abstractmethod
+    def _features(self, images: Tensor) -> Tensor:
+        """Checked float images to ``(N, F)``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(N, C, H, W)`` in [0, 1] to features ``(N, F)``.
+
+        Raises:
+            ValueError: for another shape or range.
+        """
+        if images.dim() != 4:
+            raise ValueError(f"expected images (N, C, H, W); got shape {tuple(images.shape)}.")
+        if not images.is_floating_point():
+            raise ValueError(f"expected images as floats in [0, 1]; got {images.dtype}. Divide by the largest value.")
+        if not bool(((images >= 0) & (images <= 1)).all()):  # also false for NaN
+            low, high = float(images.min()), float(images.max())
+            raise ValueError(f"expected images in [0, 1]; got values in [{low:.3g}, {high:.3g}]. Scale or clamp them.")
+        return self._features(images)
+
+
+def as_colour(images: Tensor) -> Tensor:
+    """Grey images three times over, colour images as they are.
+
+    Raises:
+        ValueError: for another number of channels.
+    """
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"expected images of 1 or 3 channels; got {images.shape[1]}.")
+    return images.expand(-1, 3, -1, -1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a set of images, and where they come from: compute them once, use them in many distances.
+
+    Attributes:
+        values: ``(N, F)``, finite.
+        extractor: Name of the extractor.
+        weights: Hash of its weights.
+        resize: What was done to the images before the network.
+        data: Hash of the images; that of the features if it is left out.
+        split: What the images are, for example ``"mnist test"``.
+    """
+
+    values: Tensor
+    extractor: str
+    weights: str = "unknown"
+    resize: str = "unknown"
+    data: str = ""
+    split: str = "unnamed"
+
+    def __post_init__(self) -> None:
+        if self.values.dim() != 2:
+            raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
+        if not bool(self.values.isfinite().all()):
+            raise ValueError("expected finite features; some are NaN or infinite. Look at the images or the extractor.")
+        object.__setattr__(self, "data", self.data or tensors_fingerprint({"values": self.values}))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"Features({len(self)} x {self.values.shape[1]}, {self.extractor}, {self.split})"
+
+
+def extract(
+    extractor: AbstractExtractor,
+    images: Tensor,
+    *,
+    split: str = "unnamed",
+    block: int = 250,
+    report: Callable[[int], None] | None = None,
+) -> Features:
+    """The features of all images, block by block, on the CPU.
+
+    Arguments:
+        extractor: The extractor; it is used in eval mode and left as it was.
+        images: What it takes, ``(N, *event)``.
+        split: What the images are, for the protocol.
+        block: How many go through the network at once; no influence on the numbers beyond rounding.
+        report: Called with the number of images just finished, for a progress bar.
+
+    Example:
+        >>> from priorwise.features import Raw
+        >>> extract(Raw(), torch.zeros(5, 2), split="two moons")
+        Features(5 x 2, raw, two moons)
+    """
+    if len(images) < 1 or block < 1:
+        raise ValueError(f"expected at least one image and a `block` of at least 1; got {len(images)} and {block}.")
+    device = next((tensor.device for tensor in chain(extractor.parameters(), extractor.buffers())), images.device)
+    parts = []
+    with frozen(extractor), torch.no_grad(), no_autocast(torch.empty(0, device=device)):
+        for part in images.split(block):
+            parts.append(extractor(part.to(device)).cpu())
+            if report is not None:
+                report(len(part))
+    return Features(
+        values=torch.cat(parts),
+        extractor=extractor.name,
+        weights=extractor.fingerprint,
+        resize=extractor.resize,
+        data=tensors_fingerprint({"images": images}),
+        split=split,
+    )

@@ -1,0 +1,34 @@
+"""What is minimised: modules that hold the model and give the terms of the loss, in nats per example.
+
+Each takes the prior from the model, so every prior goes with every objective.
+"""
+
+from priorwise.objectives.base import AbstractObjective, Explanation, Player, Terms, Weight
+from priorwise.objectives.beta import AnnealedVAE, BetaVAE
+from priorwise.objectives.discrepancy import IMQ, RBF, mmd
+from priorwise.objectives.elbo import ELBO
+from priorwise.objectives.factor import Discriminator, FactorVAE
+from priorwise.objectives.info import InfoVAE
+from priorwise.objectives.iwae import IWAE
+from priorwise.objectives.nce import NCE
+from priorwise.objectives.total_correlation import BetaTCVAE
+
+__all__ = [
+    "ELBO",
+    "IMQ",
+    "IWAE",
+    "NCE",
+    "RBF",
+    "AbstractObjective",
+    "AnnealedVAE",
+    "BetaTCVAE",
+    "BetaVAE",
+    "Discriminator",
+    "Explanation",
+    "FactorVAE",
+    "InfoVAE",
+    "Player",
+    "Terms",
+    "Weight",
+    "mmd",
+]

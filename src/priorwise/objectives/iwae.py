@@ -1,0 +1,55 @@
+"""The importance-weighted bound."""
+
+import math
+
+from torch import Tensor, nn
+
+from priorwise.models import AbstractModel
+from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.evidence import log_posterior
+
+__all__ = ["IWAE"]
+
+
+class IWAE(AbstractObjective):
+    r"""The negative importance-weighted bound, tighter than the ELBO with every sample.
+
+    .. math:: -\mathbb{E}\left[\log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k | x)}\right]
+
+    A bound on the likelihood for every K. One term, ``bound``, in nats per example.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2016), equation 8.
+
+    Arguments:
+        model: The model.
+        samples: Number of importance samples K.
+    """
+
+    def __init__(self, model: AbstractModel, samples: int = 50) -> None:
+        super().__init__()
+        refuse_unnormalised(model, "IWAE bound")
+        if samples < 1:
+            raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
+        self.model = model
+        self.samples = samples
+
+    @property
+    def trained(self) -> nn.Module:
+        """The whole model."""
+        return self.model
+
+    def forward(self, x: Tensor, step: int = 0) -> Terms:
+        """K draws from the posterior of each example."""
+        groups = self.model.infer(x, (self.samples,))
+        log_w = self.model.log_joint(groups, x) - sum(log_posterior(group) for group in groups)
+        return Terms({"bound": math.log(self.samples) - log_w.logsumexp(0)})
+
+    def explain(self) -> Explanation:
+        """What the number is."""
+        return Explanation(
+            minimised="bound",
+            terms={"bound": f"weight 1; -log of the mean of {self.samples} importance weights p(x, z) / q(z|x), nats"},
+            is_bound=True,
+            bound=f"for every number of samples; the gap falls like 1/K, here K = {self.samples}",
+        )

@@ -1,0 +1,118 @@
+"""The beta-TCVAE: the rate taken apart into mutual information, total correlation and what is left."""
+
+from torch import Tensor, nn
+
+from priorwise.distributions import log_unnorm
+from priorwise.models import AbstractModel
+from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.evidence import gaussian_posterior, log_posterior, one_draw, prior_factorises
+from priorwise.objectives.minibatch import Weighting, log_weights, marginal_log_densities
+
+__all__ = ["BetaTCVAE"]
+
+
+class BetaTCVAE(AbstractObjective):
+    r"""The beta-TCVAE.
+
+    .. math:: -\mathbb{E}_q[\log p(x|z)] + \alpha \underbrace{\mathbb{E}\log\tfrac{q(z|x)}{q(z)}}_\text{mutual information}
+              + \beta \underbrace{\mathbb{E}\log\tfrac{q(z)}{\prod_d q(z_d)}}_\text{total correlation}
+              + \gamma \underbrace{\mathbb{E}\log\tfrac{\prod_d q(z_d)}{p(z)}}_\text{dimension-wise}
+
+    The three terms add up to the KL of each example exactly, whatever the weights of the batch. p(z) is the model's prior with
+    its whole density; only if that is a product over dimensions is the last term a sum of divergences. In general
+
+    .. math:: \alpha I + \beta\,TC + \gamma(\cdot) = \alpha I + (\beta - \gamma)\,TC + \gamma D_\mathrm{KL}[q(z) \,\|\, p(z)],
+
+    so with :math:`\gamma > \beta` and a prior that can follow q(z), such as a flow, total correlation is *rewarded*.
+
+    Of a hierarchy the top group is taken apart; the rates below it are added with weight 1. q(z) is estimated from the batch, so
+    the values of the terms depend on the batch size; see ``priorwise.objectives.minibatch``.
+
+    References:
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), equation 2 and section 4; dpVAE (Bhalodia et al., 2020),
+        equations 30-31, with the log-determinant that its code leaves out.
+
+    Arguments:
+        model: The model, with any prior and a diagonal Gaussian posterior of the top group.
+        data_size: Number N of training examples.
+        alpha: Weight of the mutual information.
+        beta: Weight of the total correlation.
+        gamma: Weight of the dimension-wise term.
+        weights: ``"stratified"``, ``"balanced"`` or ``"weighted"`` minibatch sampling.
+    """
+
+    judged_by = "loss"
+
+    def __init__(
+        self,
+        model: AbstractModel,
+        data_size: int,
+        *,
+        alpha: float = 1.0,
+        beta: float = 6.0,
+        gamma: float = 1.0,
+        weights: Weighting = "stratified",
+    ) -> None:
+        super().__init__()
+        refuse_unnormalised(model, "beta-TCVAE objective")
+        log_weights(1, data_size, weights)
+        self.model = model
+        self.data_size = data_size
+        self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
+        self.weights = weights
+
+    @property
+    def trained(self) -> nn.Module:
+        """The whole model."""
+        return self.model
+
+    def forward(self, x: Tensor, step: int = 0) -> Terms:
+        """One draw from the posterior of each example."""
+        found = one_draw(self.model, x, "sample")
+        top = found.groups[0]
+        loc, scale = gaussian_posterior(top, "BetaTCVAE")
+        weights = log_weights(len(loc), self.data_size, self.weights, device=loc.device)
+        log_q, log_marginals = marginal_log_densities(top.z.flatten(1), loc, scale, weights)
+        parts = {
+            "mutual_information": log_posterior(top) - log_q,
+            "total_correlation": log_q - log_marginals,
+            "dimension_wise_kl": log_marginals - log_unnorm(top.prior, top.z),
+        }
+        below = {name: rate for name, rate in found.rates.items() if name != f"rate_{top.index}"}
+        given = dict(zip(parts, (self.alpha, self.beta, self.gamma), strict=True))
+        return Terms({"distortion": found.distortion} | parts | below, weights=given)
+
+    def explain(self) -> Explanation:
+        """What the number is."""
+        factorises = prior_factorises(self.model)
+        remarks = [
+            f"q(z) is estimated from each batch by {self.weights} sampling; its logarithm is biased, so the three terms depend on "
+            "the batch size, their plain sum does not"
+        ]
+        if self.weights == "weighted":
+            remarks.append(
+                "minibatch-weighted densities are short of up to log N nats: the terms are shifted by constants"
+            )
+        if not factorises and self.gamma > self.beta:
+            remarks.append(
+                "the prior does not factorise and gamma > beta: the terms are alpha I + (beta - gamma) TC + gamma KL(q(z) || p), "
+                "which rewards total correlation"
+            )
+        return Explanation(
+            minimised="distortion + alpha * mutual_information + beta * total_correlation + gamma * dimension_wise_kl",
+            terms={
+                "distortion": "weight 1; -log p(x|z) with its constants, nats",
+                "mutual_information": f"weight {self.alpha:g}; log q(z|x) - log q(z), nats",
+                "total_correlation": f"weight {self.beta:g}; log q(z) - sum of log q(z_d), nats",
+                "dimension_wise_kl": f"weight {self.gamma:g}; sum of log q(z_d) - log p(z), nats"
+                + ("" if factorises else "; may be negative, since this prior does not factorise"),
+            },
+            is_bound=self._is_bound(factorises=factorises),
+            bound="with exact q(z) the weights decide: at 1, 1, 1 it is the ELBO; it stays a bound while alpha >= 1 and "
+            + ("beta, gamma >= 1" if factorises else "beta >= gamma >= 1"),
+            remarks=tuple(remarks),
+        )
+
+    def _is_bound(self, *, factorises: bool) -> bool:
+        least = 1.0 if factorises else self.gamma
+        return self.alpha >= 1 and self.gamma >= 1 and self.beta >= least

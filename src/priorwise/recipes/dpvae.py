@@ -1,0 +1,159 @@
+"""Recipes for dpVAE (Bhalodia et al., 2020): six objectives, each with a standard normal prior and with the decoupled one.
+
+The paper trains with the same hyper-parameters with and without the flow, for 100,000 steps of Adam; its table of them is
+lost, so the weights are those of its code's configurations without the flow. Where that code adds a batch sum to a batch mean,
+the weight is divided by the batch size of its configuration, so that all terms are nats per example. Recipes that end in
+``_repo`` have each configuration's own settings. ``docs/papers/dpvae.md`` lists the departures.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from priorwise.training.config import TrainingConfig
+from priorwise.training.objective import (
+    AnnealedVAEConfig,
+    BetaTCVAEConfig,
+    BetaVAEConfig,
+    ELBOConfig,
+    FactorVAEConfig,
+    InfoVAEConfig,
+    ObjectiveConfig,
+)
+from priorwise.training.prior import FlowPriorConfig, StandardNormalConfig
+from priorwise.training.run import ConvVAEConfig, DataConfig, EvaluationConfig, MoonsVAEConfig, Run
+
+__all__ = ["recipes"]
+
+_STEPS = 100_000
+_PRIORS: dict[str, StandardNormalConfig | FlowPriorConfig] = {
+    "standard": StandardNormalConfig(),
+    "flow": FlowPriorConfig(),
+}
+_REPO_BATCH = 24  # of the configurations of beta-B, Factor and Info
+
+_OBJECTIVES: dict[str, ObjectiveConfig] = {
+    "vae": ELBOConfig(kl="entropy"),
+    "beta_h": BetaVAEConfig(beta=5, kl="entropy"),
+    "beta_b": AnnealedVAEConfig(gamma=15, capacity=25 / _REPO_BATCH, capacity_steps=_STEPS, kl="entropy"),
+    "beta_tc": BetaTCVAEConfig(alpha=1 / 100, beta=4 / 100, gamma=15 / 100),
+    "factor": FactorVAEConfig(gamma=1000 / _REPO_BATCH, kl="entropy"),
+    "info": InfoVAEConfig(alpha=0, lambda_=1 + 999 / _REPO_BATCH, kernel="rbf", kl="entropy"),
+}
+_SQUARED_ERROR_WEIGHTS = {"vae": 1, "beta_h": 1, "beta_b": 100, "beta_tc": 10, "factor": 1, "info": 10}
+_MOONS: dict[str, ObjectiveConfig] = {  # ours: the paper's are lost
+    "vae": ELBOConfig(kl="entropy"),
+    "beta_h": BetaVAEConfig(beta=5, kl="entropy"),
+    "beta_b": AnnealedVAEConfig(gamma=15, capacity=3, capacity_steps=2000, kl="entropy"),
+    "beta_tc": BetaTCVAEConfig(alpha=1, beta=4, gamma=1),
+    "factor": FactorVAEConfig(gamma=10, hidden_features=(128, 128, 128), kl="entropy"),
+    "info": InfoVAEConfig(alpha=0, lambda_=10, kernel="rbf", kl="entropy"),
+}
+
+
+def _scale(squared_error_weight: float) -> float:
+    """The standard deviation at which a Gaussian's -log density weighs the squared error so."""
+    return math.sqrt(1 / (2 * squared_error_weight))
+
+
+def _training(examples: int, batch_size: int = 100, *, lr: float = 1e-4, steps: int = _STEPS) -> TrainingConfig:
+    return TrainingConfig(
+        epochs=math.ceil(steps / math.ceil(examples / batch_size)),
+        batch_size=batch_size,
+        lr=lr,
+        schedule="constant",
+        warmup_epochs=0,
+        patience=None,
+        keep="last",
+        seed=0,
+    )
+
+
+def _network(data: str, objective: str) -> str:
+    return "mnist_factor" if data == "mnist" and objective == "factor" else data
+
+
+def _images(
+    name: str, source: str, data: str, latent: int, examples: int, batch: int, objective: str, prior: str
+) -> Run:
+    """One cell of table 1."""
+    return Run(
+        name=name,
+        data=DataConfig(name=source, binarize="none", likelihood="gaussian"),
+        model=ConvVAEConfig(
+            network=_network(data, objective),
+            prior=_PRIORS[prior],
+            latent=latent,
+            likelihood="gaussian",
+            scale=_scale(_SQUARED_ERROR_WEIGHTS[objective]),
+        ),
+        objective=_OBJECTIVES[objective],
+        training=_training(examples, batch),
+        evaluation=EvaluationConfig(samples=21_000, quality="auto"),
+    )
+
+
+def _moons(name: str, objective: str, prior: str) -> Run:
+    """The paper's example in the plane; weights, likelihood and number of steps are ours, since the paper's are lost."""
+    return Run(
+        name=name,
+        data=DataConfig(name="two_moons"),
+        model=MoonsVAEConfig(prior=_PRIORS[prior], likelihood="gaussian", scale=0.1),
+        objective=_MOONS[objective],
+        training=_training(2000, lr=1e-3, steps=10_000),
+        evaluation=EvaluationConfig(samples=5000, quality="auto"),
+    )
+
+
+_REPO: dict[tuple[str, str], tuple[ObjectiveConfig, float, float, int, int]] = {
+    # (objective, prior): objective, weight of the squared error, learning rate, batch size, steps
+    ("vae", "standard"): (_OBJECTIVES["vae"], 1, 1e-4, 100, _STEPS),
+    ("vae", "flow"): (_OBJECTIVES["vae"], 1, 1e-4, 100, _STEPS),
+    ("beta_h", "standard"): (_OBJECTIVES["beta_h"], 1, 1e-4, 24, _STEPS),
+    ("beta_h", "flow"): (_OBJECTIVES["beta_h"], 10, 1e-3, 100, _STEPS),
+    ("beta_b", "standard"): (_OBJECTIVES["beta_b"], 100, 1e-3, 24, _STEPS),
+    ("beta_b", "flow"): (_OBJECTIVES["beta_b"], 100, 1e-3, 24, _STEPS),
+    ("beta_tc", "standard"): (_OBJECTIVES["beta_tc"], 10, 1e-4, 100, _STEPS),
+    ("beta_tc", "flow"): (BetaTCVAEConfig(alpha=0.01, beta=0.04, gamma=1.5), 1, 1e-4, 100, 2 * _STEPS),
+    ("factor", "standard"): (_OBJECTIVES["factor"], 1, 1e-4, 24, _STEPS),
+    ("factor", "flow"): (_OBJECTIVES["factor"], 1, 1e-4, 24, _STEPS),
+    ("info", "standard"): (_OBJECTIVES["info"], 10, 1e-4, 24, _STEPS),
+    ("info", "flow"): (_OBJECTIVES["info"], 10, 1e-3, 24, _STEPS),
+}
+
+
+def _repo(name: str, objective: str, prior: str) -> Run:
+    """A cell of the MNIST column with the settings of its own configuration in the paper's code."""
+    settings, weight, lr, batch, steps = _REPO[objective, prior]
+    run = _images(name, "mnist", "mnist", 2, 50_000, batch, objective, prior)
+    return run.model_copy(
+        update={
+            "model": run.model.model_copy(update={"scale": _scale(weight)}),
+            "objective": settings,
+            "training": _training(50_000, batch, lr=lr, steps=steps),
+        }
+    )
+
+
+_SETS = {
+    # prefix: data set, network, latent dimensions, training examples, batch size
+    "mnist": ("mnist", "mnist", 2, 50_000, 100),
+    "mnist_latent10": ("mnist", "mnist", 10, 50_000, 100),
+    "svhn": ("", "svhn", 10, 73_257, 50),  # the two sets in colour come with --data; their latent sizes are lost
+    "celeba": ("", "celeba", 60, 162_770, 50),
+}
+
+
+def recipes() -> dict[str, Callable[[], Run]]:
+    """``dpvae/DATA_OBJECTIVE_PRIOR`` for every cell, and ``..._repo`` for MNIST."""
+    found: dict[str, Callable[[], Run]] = {}
+    for objective in _OBJECTIVES:
+        for prior in _PRIORS:
+            for prefix, (source, network, latent, examples, batch) in _SETS.items():
+                name = f"dpvae/{prefix}_{objective}_{prior}"
+                found[name] = partial(_images, name, source, network, latent, examples, batch, objective, prior)
+            name = f"dpvae/two_moons_{objective}_{prior}"
+            found[name] = partial(_moons, name, objective, prior)
+            name = f"dpvae/mnist_{objective}_{prior}_repo"
+            found[name] = partial(_repo, name, objective, prior)
+    return found

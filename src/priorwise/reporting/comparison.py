@@ -1,0 +1,279 @@
+"""Models side by side, one row each: samples, where encodings and prior lie, and what the decoder makes of the pockets.
+
+Letters: ``K`` samples that are shown, ``D`` latent dimensions of the top group.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from priorwise.data import as_splits
+from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
+from priorwise.estimators.base import device_of
+from priorwise.models import NCP, AbstractModel, flow_prior, frozen, in_space
+from priorwise.models.traversal import Space
+from priorwise.priors import AbstractPrior
+from priorwise.randomness import seeded
+from priorwise.reporting.drawing import (
+    ENCODINGS,
+    POCKET,
+    PRIOR,
+    draw_images,
+    draw_latents,
+    draw_points,
+    is_images,
+    new_figure,
+    place,
+    plain_axes,
+    save_figure,
+    write,
+)
+from priorwise.reporting.latents import LatentPlane, latent_plane
+from priorwise.reporting.subset import random_part, training_part
+from priorwise.training.run import Run
+from priorwise.training.runner import load, load_splits, read_run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Portrait", "compare_runs", "portrait", "save_comparison"]
+
+_COLUMNS = 6
+_IMAGES = _COLUMNS**2
+_POINTS = 100
+_CLOUD = 1000  # encodings, prior draws and samples that are drawn as clouds
+_SIDE, _GAP, _HEAD, _FOOT, _LEGEND = 3.3, 0.75, 0.68, 0.62, 0.72  # inches
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What one row shows.
+
+    Attributes:
+        about: The kind of its prior.
+        samples: The decoder's means at draws of the prior, ``(K, *event)``.
+        low: Pockets: of many draws of the prior, those of lowest aggregate posterior density.
+        high: Leaks: of as many draws of the aggregate posterior, those of lowest prior density.
+        z: The plane of the representation.
+        z0: The plane of the space of generation, for a flow prior.
+    """
+
+    about: str
+    samples: Tensor
+    low: RankedSamples
+    high: RankedSamples
+    z: LatentPlane
+    z0: LatentPlane | None
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """Median of log q(z) - log p(z) over the pockets and over the leaks, nats; it does not depend on the scale of z."""
+        return {"pockets": _contrast(self.low), "leaks": _contrast(self.high)}
+
+
+def _contrast(found: RankedSamples) -> float | None:
+    if found.log_q is None or found.log_p is None:
+        return None
+    return float((found.log_q - found.log_p).median())
+
+
+def portrait(
+    model: AbstractModel, x: Tensor, reference: Tensor, *, shown: int, draws: int = 2000, seed: int = 0
+) -> Portrait:
+    """Draw from a model what its row shows.
+
+    Arguments:
+        model: The model; of a hierarchy the top group is shown.
+        x: Test data, ``(N, *event)``, whose encodings are shown and from which leaks are drawn.
+        reference: Observations whose encodings make q(z), ``(R, *event)``.
+        shown: Number K of samples, pockets and leaks.
+        draws: Draws from the prior and from the aggregate posterior, of which K are kept; equal for models that are compared.
+        seed: Seed of all draws.
+
+    Raises:
+        TypeError: for an encoder whose posteriors are not diagonal Gaussians, as there are no pockets without q(z).
+    """
+    low = low_posterior_samples(model, reference, count=shown, draws=draws, seed=seed)
+    high = high_posterior_samples(model, x, count=shown, draws=draws, seed=seed)
+    with frozen(model), torch.no_grad(), seeded(seed, "portrait"):
+        clouds = [model.infer(random_part(x, _CLOUD, seed))[0].z, model.generate(_CLOUD)[0].z, low.z, high.z]
+        spaces: list[Space] = ["representation"] if flow_prior(model) is None else ["representation", "generation"]
+        planes = [_plane_in(model, clouds, space) for space in spaces]
+    samples = model.sample(shown if is_images(x) else _CLOUD, seed=seed).cpu()
+    return Portrait(_prior_words(model), samples, low, high, planes[0], planes[1] if planes[1:] else None)
+
+
+def _plane_in(model: AbstractModel, clouds: list[Tensor], space: Space) -> LatentPlane:
+    encodings, prior, pockets, leaks = (in_space(model, z.to(device_of(model)), space) for z in clouds)
+    return latent_plane(encodings, prior, pockets, leaks, letter="z" if space == "representation" else "z0")
+
+
+def _prior_words(model: AbstractModel) -> str:
+    if isinstance(model, NCP):
+        return f"NCP over {_prior_words(model.base)}"
+    prior = next((module for module in model.modules() if isinstance(module, AbstractPrior)), None)
+    return type(model if prior is None else prior).__name__
+
+
+def save_comparison(
+    models: Mapping[str, AbstractModel],
+    data: Any,  # noqa: ANN401 - whatever `as_splits` takes
+    path: str | Path,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> dict[str, Portrait]:
+    """Draw one row for each model: samples; encodings, prior, pockets and leaks in z, and in z0 for flow priors; decoded pockets.
+
+    References:
+        dpVAE: decoupled prior for VAEs (Bhalodia et al., 2020), whose figures have these parts.
+
+    Arguments:
+        models: By the names that the picture shows.
+        data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out. All models must take it.
+        path: The picture, a name that ends in .png.
+        draws: Draws from each prior and each aggregate posterior, of which those of lowest density are shown.
+        seed: Seed of all draws.
+
+    Returns:
+        dict[str, Portrait]: What is shown of each model.
+
+    Raises:
+        ValueError: without models, for data that are neither images nor pairs of numbers, or a name that does not end in .png.
+    """
+    path = Path(path)
+    if not models:
+        raise ValueError("expected at least one of `models`; got none.")
+    splits = as_splits(data)
+    x = splits.evaluation("test")
+    if not is_images(x) and x[0].numel() != 2:
+        raise ValueError(
+            f"expected images with 1 or 3 channels or observations of two numbers, to draw them; got shape {tuple(x.shape[1:])}."
+        )
+    reference = training_part(splits, seed)
+    shown = min(_IMAGES if is_images(x) else _POINTS, draws)
+    rows = {}
+    for name, model in models.items():
+        device = device_of(model)
+        rows[name] = portrait(model, x.to(device), reference.to(device), shown=shown, draws=draws, seed=seed)
+    save_figure(_figure(rows, random_part(x, _CLOUD, seed)), path)
+    return rows
+
+
+def compare_runs(
+    folders: Sequence[str | Path], path: str | Path, *, draws: int = 2000, seed: int = 0
+) -> dict[str, Portrait]:
+    """``save_comparison`` of trained runs, named after their folders.
+
+    Raises:
+        RunFolderError: for a folder that is no run of a recipe.
+        ValueError: for a folder that is named twice, or runs whose data differ.
+    """
+    runs = [read_run(folder)[0] for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        if run.data != runs[0].data:
+            raise ValueError(
+                f"expected runs on the same data; {folders[0]} has {_data_words(runs[0])} and {folder} {_data_words(run)}."
+            )
+    names = [Path(folder).name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected each run once; got {', '.join(names)}.")
+    models = {name: load(folder) for name, folder in zip(names, folders, strict=True)}
+    return save_comparison(models, load_splits(runs[0]), path, draws=draws, seed=seed)
+
+
+def _data_words(run: Run) -> str:
+    return ", ".join(f"{key}={value}" for key, value in run.data.model_dump().items() if value is not None)
+
+
+# -- the picture ------------------------------------------------------------------------------------------------------------
+
+
+def _figure(rows: Mapping[str, Portrait], x: Tensor) -> "Figure":
+    columns = 4 if any(row.z0 is not None for row in rows.values()) else 3
+    height = _LEGEND + len(rows) * (_HEAD + _SIDE + _FOOT)
+    figure = new_figure(columns * (_SIDE + _GAP) + 0.25, height)
+    top, decoded = _LEGEND, list["Axes"]()
+    for name, row in rows.items():
+        write(figure, f"{name}: {row.about}", top, weight="bold")
+        cells = [place(figure, _GAP + column * (_SIDE + _GAP), top + _HEAD, _SIDE, _SIDE) for column in range(columns)]
+        _draw_row(cells, row, x)
+        if not is_images(x):
+            decoded += [cells[0], cells[-1]]
+        top += _HEAD + _SIDE + _FOOT
+    _square(decoded)
+    _draw_legend(figure, next(iter(rows.values())))
+    return figure
+
+
+def _draw_legend(figure: "Figure", row: Portrait) -> None:
+    """What the marks are, in words and as a legend."""
+    shown = len(row.low)
+    words = (
+        f"Pockets: of {row.low.draws} draws of the prior, the {shown} where the aggregate posterior q(z) is lowest. "
+        f"Leaks: of {row.high.draws} draws of q(z), the {shown} where the prior is lowest."
+    )
+    write(figure, words, 0.12, size=8)
+    found = {
+        name: handle
+        for axes in figure.axes
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        if name != "decoded"
+    }
+    height = figure.get_size_inches()[1]
+    style: dict[str, Any] = {"loc": "upper left", "ncols": len(found), "frameon": False, "fontsize": 8}
+    anchor = (0.0, 1 - 0.3 / height)
+    figure.legend(list(found.values()), list(found), bbox_to_anchor=anchor, **style)
+
+
+def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
+    """Samples, latents, and the decoded pockets last."""
+    pockets, leaks = (_words(value) for value in row.numbers.values())
+    _draw_decoded(cells[0], row.samples, x, PRIOR, "samples of the prior, decoded")
+    _draw_latents(cells[1], row.z, f"z: encodings and prior\nleaks: {leaks}")
+    if cells[3:] and row.z0 is not None:
+        _draw_latents(cells[2], row.z0, "z0: the same, where the prior is normal")
+    elif cells[3:]:
+        cells[2].axis("off")
+        cells[2].text(0.5, 0.5, "no z0: this prior is no flow", ha="center", fontsize=8, transform=cells[2].transAxes)
+    _draw_decoded(cells[-1], row.low.x, x, POCKET, f"pockets of the prior, decoded\n{pockets}")
+
+
+def _words(contrast: float | None) -> str:
+    return "" if contrast is None else f"median of log q/p: {contrast:.1f} nats".replace("-", "\u2212")
+
+
+def _draw_latents(axes: "Axes", plane: LatentPlane, title: str) -> None:
+    draw_latents(plain_axes(axes), plane, mark=18)
+    _square([axes])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_fontsize(8)
+    axes.set_title(title, fontsize=9)
+
+
+def _square(panels: Sequence["Axes"]) -> None:
+    """The same limits for all panels, of one length along both axes, so that each panel fills its place."""
+    if not panels:
+        return
+    limits = torch.tensor([[axes.get_xlim(), axes.get_ylim()] for axes in panels])
+    low, high = limits[..., 0].amin(0), limits[..., 1].amax(0)
+    half = (high - low).max() / 2
+    x, y = torch.stack([(low + high) / 2 - half, (low + high) / 2 + half], 1).tolist()
+    for axes in panels:
+        axes.set(xlim=x, ylim=y)
+
+
+def _draw_decoded(axes: "Axes", decoded: Tensor, x: Tensor, colour: str, title: str) -> None:
+    """A grid of images, or points on the test data."""
+    if is_images(x):
+        draw_images(axes, decoded, _COLUMNS)
+    else:
+        draw_points(plain_axes(axes), [(x, ENCODINGS, "test data"), (decoded, colour, "decoded")])
+    axes.set_title(title, fontsize=9)

@@ -1,0 +1,121 @@
+"""How good generated images are: distances of random and of low-posterior samples from the test images."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from priorwise.data import Splits, training_labels
+from priorwise.data.sources import cache_folder
+from priorwise.estimators import frechet_distance, frechet_floor, low_posterior_samples, precision_recall
+from priorwise.features import (
+    AbstractExtractor,
+    EfficientNetLite,
+    Features,
+    Inception,
+    Raw,
+    extract,
+    trained_classifier,
+)
+from priorwise.models import AbstractModel
+from priorwise.reporting.subset import random_part
+from priorwise.training.progress import progress_bar
+
+__all__ = ["build_extractor", "quality_measures"]
+
+_DRAWS_EACH = 5  # a fifth of the prior's draws counts as low-posterior, as in the dpVAE code
+_ENCODINGS = 10_000
+_NEIGHBOURED = 3000  # images of either kind for precision and recall, whose cost is their product
+
+
+def build_extractor(
+    kind: str,
+    splits: Splits,
+    *,
+    labels: str | Path = "",
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: bool = True,
+) -> AbstractExtractor:
+    """The extractor of a name.
+
+    Arguments:
+        kind: "auto", "raw", "classifier", "efficientnet" or "inception".
+        splits: The data; a classifier is trained on their training images.
+        labels: Name or path of the set, from which the classes of the training images are taken if it has them.
+        seed: Seed of a classifier.
+        cache: Folder in which a trained classifier is kept; the library's own if None.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: for an unknown kind, or an image extractor for data that are no images.
+    """
+    vectors = len(splits.spec.shape) == 1
+    if kind == "raw" or (kind == "auto" and vectors):
+        return Raw()
+    if vectors:
+        raise ValueError(f"expected images for the features {kind!r}; {splits.spec.name} has vectors. Use 'raw'.")
+    match kind:
+        case "efficientnet":
+            return EfficientNetLite()
+        case "inception":
+            return Inception()
+        case "auto" | "classifier":
+            return _classifier(splits, labels, seed, cache, progress=progress)
+    raise ValueError(f"expected 'auto', 'raw', 'classifier', 'efficientnet' or 'inception'; got {kind!r}.")
+
+
+def _classifier(
+    splits: Splits, labels: str | Path, seed: int, cache: Path | None, *, progress: bool
+) -> AbstractExtractor:
+    x = splits.prepare(splits.train).clamp(0, 1)
+    y = training_labels(labels) if labels else None
+    if y is not None and len(y) != len(x):
+        y = None
+    folder = cache_folder() if cache is None else cache
+    with progress_bar("feature extractor", 4 * min(len(x), 20_000), unit="ex", show=progress) as advance:
+        return trained_classifier(x, y, label=splits.spec.name, seed=seed, cache=folder, report=advance)
+
+
+def quality_measures(
+    model: AbstractModel,
+    splits: Splits,
+    test: Tensor,
+    extractor: AbstractExtractor,
+    *,
+    images: int = 5000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Distances of random and of low-posterior samples (decoder means) from the test images, ready for JSON.
+
+    ``floor`` is the distance between two halves of the test images: no model can be told to be better.
+
+    Arguments:
+        model: The model.
+        splits: The data; encodings of the training images make the aggregate posterior by which samples are ranked.
+        test: The test images as the model sees them, ``(N, *event)``.
+        extractor: Turns images into features.
+        images: How many samples of each kind, at most as many as test images.
+        seed: Seed of all draws.
+    """
+    count = min(images, len(test))
+    real = extract(extractor, _pixels(test, splits), split=f"{splits.spec.name} test")
+    reference = random_part(splits.prepare(splits.train), _ENCODINGS, seed)
+    low = low_posterior_samples(model, reference, count=count, draws=_DRAWS_EACH * count, seed=seed)
+    sampled = {"random": model.sample(count, seed=seed), "low_posterior": low.x}
+    found: dict[str, Any] = {"floor": frechet_floor(real, seed=seed).to_json()}
+    for kind, x in sampled.items():
+        fake = extract(extractor, _pixels(x, splits), split=f"{kind} samples")
+        found[kind] = frechet_distance(real, fake, seed=seed).to_json()
+        found[f"{kind}_neighbours"] = precision_recall(_part(real, seed), _part(fake, seed), seed=seed).to_json()
+    return found
+
+
+def _pixels(x: Tensor, splits: Splits) -> Tensor:
+    """Decoder means of a Gaussian may leave the range of pixels; vectors stay as they are."""
+    return x if len(splits.spec.shape) == 1 else x.clamp(0, 1)
+
+
+def _part(features: Features, seed: int) -> Features:
+    values = random_part(features.values, _NEIGHBOURED, seed)
+    return Features(values, features.extractor, features.weights, features.resize, split=features.split)

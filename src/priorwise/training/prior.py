@@ -1,0 +1,95 @@
+"""Priors as validated configuration, and how they are built."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from priorwise import priors
+from priorwise.training.config import AbstractConfig
+
+__all__ = [
+    "FlowPriorConfig",
+    "GaussianMixtureConfig",
+    "PriorConfig",
+    "StandardNormalConfig",
+    "VampDataConfig",
+    "VampPriorConfig",
+]
+
+
+class StandardNormalConfig(AbstractConfig):
+    """N(0, I)."""
+
+    kind: Literal["standard"] = "standard"
+
+    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+        """The prior."""
+        return priors.StandardNormal(latent)
+
+
+class GaussianMixtureConfig(AbstractConfig):
+    """A mixture of Gaussians with free parameters."""
+
+    kind: Literal["mixture"] = "mixture"
+    components: int = Field(500, ge=1)
+    """Number of components."""
+    learn_weights: bool = False
+    """Whether the weights are learned."""
+    spread: float = Field(0.5, gt=0)
+    """Standard deviation of the initial means."""
+
+    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+        """The prior."""
+        return priors.GaussianMixture(latent, self.components, learn_weights=self.learn_weights, spread=self.spread)
+
+
+class VampPriorConfig(AbstractConfig):
+    """A VampPrior with trainable pseudo-inputs."""
+
+    kind: Literal["vamp"] = "vamp"
+    components: int = Field(500, ge=1)
+    """Number of pseudo-inputs K."""
+    mean: float = Field(0.05, ge=0, le=1)
+    """Mean of the initial pixels."""
+    std: float = Field(0.01, ge=0)
+    """Standard deviation of the initial pixels."""
+
+    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+        """The prior."""
+        return priors.VampPrior.random(self.components, shape, mean=self.mean, std=self.std)
+
+
+class VampDataConfig(AbstractConfig):
+    """A VampPrior on a fixed random subset of the training set."""
+
+    kind: Literal["vamp_data"] = "vamp_data"
+    components: int = Field(500, ge=1)
+    """Number of pseudo-inputs K."""
+
+    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+        """The prior; without data its place is kept, for a checkpoint to fill."""
+        if x is None:
+            return priors.VampPrior(torch.zeros(self.components, *shape), trainable=False)
+        return priors.VampPrior.from_data(x, self.components)
+
+
+class FlowPriorConfig(AbstractConfig):
+    """The decoupled prior: affine couplings over a normal."""
+
+    kind: Literal["flow"] = "flow"
+    blocks: int = Field(6, ge=2)
+    """Number of coupling blocks."""
+    hidden_features: tuple[int, ...] = (64, 64)
+    """Hidden layers of the two networks of each block."""
+
+    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+        """The prior."""
+        return priors.FlowPrior(latent, blocks=self.blocks, hidden_features=self.hidden_features)
+
+
+PriorConfig = Annotated[
+    StandardNormalConfig | GaussianMixtureConfig | VampPriorConfig | VampDataConfig | FlowPriorConfig,
+    Field(discriminator="kind"),
+]
