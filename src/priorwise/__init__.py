@@ -5,7 +5,7 @@ everything else is written against these, once: objectives, samplers, estimators
 nats per example. Importing the package changes nothing outside it.
 """
 
-from priorwise import data, distributions, estimators, likelihoods, models, objectives, priors, samplers
+from priorwise import data, distributions, estimators, features, likelihoods, models, objectives, priors, samplers
 from priorwise.models import HVAE, NCP, VAE, frozen, wrap
 from priorwise.randomness import seeded
 from priorwise.reporting import report
@@ -22,6 +22,7 @@ __all__ = [
     "data",
     "distributions",
     "estimators",
+    "features",
     "fit",
     "frozen",
     "likelihoods",

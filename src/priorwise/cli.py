@@ -209,6 +209,8 @@ def _say_holes(record: dict[str, Any]) -> None:
     else:
         share = f"{100 * leaks['below'][1]:.1f} % of the encodings lie where the prior has 1 % of its mass"
         print(f"leakage: {share}; score {leaks['score'][1]:.3f} nats")
+    for name, score in record.get("disentanglement", {}).items():
+        print(f"{name}: {score['value']:.3f} {_error(score['stderr'])}")
     for kind in ("random", "low_posterior"):
         if kind in record.get("quality", {}):
             found = record["quality"][kind]

@@ -76,7 +76,7 @@ def test_the_gap_of_noise_is_within_its_bias():
     """Fault: an information without one of its entropies, or cells shared between dimensions, both far above.
 
     2 N I is chi-squared of (bins - 1)(values - 1) = d degrees, so I has mean d / 2N, the stated bias, and with probability 1 - e^-t
-    is below (d + 2 sqrt(d t) + 2 t) / 2N (Laurent & Massart, 2000). The gap is below the largest of 8 x 2 informations.
+    is below (d + 2 sqrt(d t) + 2 t) / 2N (Laurent & Massart, 2000). The gap is below the largest of 8 x 2 of them.
     """
     N, D, values, bins = 20_000, 8, 4, 20
     factors = torch.randint(values, (N, 2))
@@ -332,9 +332,14 @@ def test_reasons_for_doubt_are_said():
 
 
 class Centroid(nn.Module):
-    """Encodes an image as the place of its pixels: x and y, perfectly."""
+    """Encodes an image as the place of its pixels: x and y, perfectly, but for what is dropped in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.dropout(x)
         places = torch.arange(x.shape[-1], dtype=x.dtype)
         mass = x.sum((1, 2, 3))
         mean = torch.stack([(x.sum((1, 2)) @ places) / mass, (x.sum((1, 3)) @ places) / mass], 1)
@@ -349,7 +354,7 @@ def moved() -> tuple[Tensor, Tensor]:
 
 
 def test_a_model_that_finds_the_places_scores_one(moved):
-    """Fault: images and factors that part when examples are chosen; draws from q(z|x) instead of its mean."""
+    """Fault: images and factors that part when examples are chosen; draws from q(z|x) instead of its mean; training mode."""
     model = wrap(encode=Centroid(), decode=nn.Identity(), latent=2).train()
     found = disentanglement_scores(model, *moved, examples=4000, names=("x", "y"))
     assert found.mig.value == pytest.approx(1, abs=0.01)  # 4000 of 5120 are not quite a grid

@@ -5,6 +5,7 @@ Letters: ``N`` images, ``F`` features, ``G`` groups of a jackknife.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Moments:
         """
         weights = torch.ones(len(values), device=values.device) if weights is None else weights
         total = float(weights.sum())
-        centre = values.double().mean(0)  # so that squares do not cancel; any centre gives the same moments
+        centre = values[:_TILE].double().mean(0)  # so that squares do not cancel; any centre gives the same moments
         shift = torch.zeros_like(centre)
         square = centre.new_zeros(len(centre), len(centre))
         for tile, share in zip(values.split(_TILE), weights.double().split(_TILE), strict=True):
@@ -50,12 +51,15 @@ class Moments:
         mean = shift / total
         return Moments(centre + mean, (square - total * torch.outer(mean, mean)) / (total - 1))
 
-
-def _root(covariance: Tensor) -> Tensor:
-    """A matrix A with A A^T = covariance, which need not have full rank."""
-    eigenvalues, vectors = torch.linalg.eigh(covariance)
-    rounding = len(covariance) * torch.finfo(covariance.dtype).eps * eigenvalues[-1]
-    return vectors * eigenvalues.where(eigenvalues > rounding, 0.0).sqrt()  # what is below would come out as its root
+    @cached_property
+    def root(self) -> Tensor:
+        """A matrix A with A A^T = covariance, which need not have full rank."""
+        rounding = len(self.mean) * torch.finfo(self.mean.dtype).eps * self.covariance.trace()
+        lower, failed = torch.linalg.cholesky_ex(self.covariance)
+        if not failed and bool((lower.diagonal().square() > rounding).all()):
+            return lower
+        eigenvalues, vectors = torch.linalg.eigh(self.covariance)
+        return vectors * eigenvalues.where(eigenvalues > rounding, 0.0).sqrt()  # the root of 1e-16 is 1e-8
 
 
 def gaussian_frechet(first: Moments, second: Moments) -> tuple[float, float]:
@@ -70,7 +74,7 @@ def gaussian_frechet(first: Moments, second: Moments) -> tuple[float, float]:
     References:
         The Frechet Distance between Multivariate Normal Distributions (Dowson & Landau, 1982).
     """
-    shared = torch.linalg.svdvals(_root(first.covariance).T @ _root(second.covariance)).sum()
+    shared = torch.linalg.svdvals(first.root.T @ second.root).sum()
     traces = first.covariance.trace() + second.covariance.trace()
     means = (first.mean - second.mean).square().sum()
     return float(means), float(traces - 2 * shared)
@@ -158,7 +162,8 @@ def frechet_distance(
         real: Reference images ``(N, *event)``, or their features.
         fake: Generated images, or their features.
         extractor: Turns images into features; not needed for features.
-        bootstrap: Resampled pairs of sets behind the error and the interval, at least 20; each costs as much as the distance.
+        bootstrap: Resampled pairs of sets behind the error and the interval, at least 20. Each costs as much as the distance:
+            milliseconds with 64 features, seconds with 2048.
         seed: Seed of the resampling. The same seed pairs the errors of distances to one reference set.
 
     Raises:
@@ -186,7 +191,7 @@ def frechet_distance(
         name=_name(real),
         value=value,
         stderr=float(replicates.std()),
-        interval=(float(bounds[0]), float(bounds[1])),
+        interval=(max(0.0, float(bounds[0])), float(bounds[1])),
         count=len(fake),
         diagnostics={
             "bias": bias,

@@ -21,7 +21,7 @@ from priorwise.training.objective import (
     ObjectiveConfig,
 )
 from priorwise.training.prior import FlowPriorConfig, StandardNormalConfig
-from priorwise.training.run import ConvVAEConfig, DataConfig, EvaluationConfig, MoonsVAEConfig, Run
+from priorwise.training.run import ConvVAEConfig, DataConfig, EvaluationConfig, MoonsVAEConfig, Run, VAEConfig
 
 __all__ = ["recipes"]
 
@@ -48,6 +48,14 @@ _MOONS: dict[str, ObjectiveConfig] = {  # ours: the paper's are lost
     "beta_tc": BetaTCVAEConfig(alpha=1, beta=4, gamma=1),
     "factor": FactorVAEConfig(gamma=10, hidden_features=(128, 128, 128), kl="entropy"),
     "info": InfoVAEConfig(alpha=0, lambda_=10, kernel="rbf", kl="entropy"),
+}
+_SPRITES: dict[str, ObjectiveConfig] = {  # ours: the usual weights, nats an image
+    "vae": ELBOConfig(kl="entropy"),
+    "beta_h": BetaVAEConfig(beta=4, kl="entropy"),
+    "beta_b": AnnealedVAEConfig(gamma=30, capacity=20, capacity_steps=5000, kl="entropy"),
+    "beta_tc": BetaTCVAEConfig(alpha=1, beta=6, gamma=1),
+    "factor": FactorVAEConfig(gamma=10, hidden_features=(256, 256, 256), kl="entropy"),
+    "info": InfoVAEConfig(alpha=0, lambda_=100, kernel="imq", kl="entropy"),
 }
 
 
@@ -105,6 +113,18 @@ def _moons(name: str, objective: str, prior: str) -> Run:
     )
 
 
+def _sprites(name: str, objective: str, prior: str) -> Run:
+    """Shapes of known factors, to see whether the representation is kept; not in the paper."""
+    return Run(
+        name=name,
+        data=DataConfig(name="sprites"),
+        model=VAEConfig(prior=_PRIORS[prior], latent=10),
+        objective=_SPRITES[objective],
+        training=_training(24_576, lr=1e-3, steps=10_000),
+        evaluation=EvaluationConfig(samples=1000),
+    )
+
+
 _REPO: dict[tuple[str, str], tuple[ObjectiveConfig, float, float, int, int]] = {
     # (objective, prior): objective, weight of the squared error, learning rate, batch size, steps
     ("vae", "standard"): (_OBJECTIVES["vae"], 1, 1e-4, 100, _STEPS),
@@ -154,6 +174,8 @@ def recipes() -> dict[str, Callable[[], Run]]:
                 found[name] = partial(_images, name, source, network, latent, examples, batch, objective, prior)
             name = f"dpvae/two_moons_{objective}_{prior}"
             found[name] = partial(_moons, name, objective, prior)
+            name = f"dpvae/sprites_{objective}_{prior}"
+            found[name] = partial(_sprites, name, objective, prior)
             name = f"dpvae/mnist_{objective}_{prior}_repo"
             found[name] = partial(_repo, name, objective, prior)
     return found

@@ -1,6 +1,7 @@
-"""A committed result: ``python -m priorwise.recipes.record RUN --out FILE`` turns an evaluated run into one.
+"""Committed results: ``python -m priorwise.recipes.record RUN... --out FILE`` makes them of evaluated runs.
 
-The record holds the number, its errors, and the protocol: what differs from the recipe, how long it took, on what it ran.
+A record holds the numbers, their errors, and the protocol: what differs from the recipe, how long it took, on what it ran. A
+file holds one record, or a list of them.
 """
 
 import argparse
@@ -16,13 +17,28 @@ from priorwise.training.runner import read_run
 
 __all__ = ["result_record"]
 
-_PUBLISHED_SAMPLES = 5000
+_QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warnings")
 
 
 def _changes(run: Run) -> dict[str, str]:
-    """Training settings that are not the recipe's."""
-    paper, ours = recipe(run.name).training.model_dump(), run.training.model_dump()
-    return {name: f"{ours[name]} for {paper[name]}" for name in paper if paper[name] != ours[name]}
+    """Settings of the training and the objective that are not the recipe's; seeds are no departure."""
+    found = {}
+    for part in ("training", "objective"):
+        paper, ours = getattr(recipe(run.name), part).model_dump(), getattr(run, part).model_dump()
+        differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
+        found |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
+    return found
+
+
+def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The distances without their full protocols, but for one: they differ in what was generated alone."""
+    if found is None:
+        return None
+    short = {kind: {name: found[kind][name] for name in _QUALITY} for kind in ("floor", "random", "low_posterior")}
+    return short | {
+        "neighbours": {kind: found[f"{kind}_neighbours"] for kind in ("random", "low_posterior")},
+        "protocol": found["random"]["protocol"],
+    }
 
 
 def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -42,8 +58,9 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
     changes = _changes(run)
     nll = evaluation["nll"]
     departures = [f"training: {', '.join(f'{name} {text}' for name, text in changes.items())}"] if changes else []
-    if nll["protocol"]["samples"] != _PUBLISHED_SAMPLES:
-        departures.append(f"{nll['protocol']['samples']} importance samples for {_PUBLISHED_SAMPLES}")
+    wanted = recipe(run.name).evaluation.samples
+    if nll["protocol"]["samples"] != wanted:
+        departures.append(f"{nll['protocol']['samples']} importance samples for {wanted}")
     base = run.model.base.prior.kind if isinstance(run.model, NCPConfig) else ""
     return {
         "recipe": run.name,
@@ -63,6 +80,10 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
         "samples": nll["protocol"]["samples"],
         "active_units": evaluation["active_units"],
         "symmetric_kl": evaluation["symmetric_kl"],
+        "two_sample": evaluation.get("two_sample"),
+        "leakage": evaluation.get("leakage"),
+        "disentanglement": evaluation.get("disentanglement"),
+        "quality": _quality(evaluation.get("quality")),
         "log_norm": evaluation.get("log_norm"),
         "contrast": evaluation.get("contrast"),
         "training": run.training.model_dump(mode="json"),
@@ -79,14 +100,15 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--paper", required=True)
     parser.add_argument("--commit", default="")
     parser.add_argument("--note", action="append", default=[])
     given = parser.parse_args()
-    record = result_record(given.run, paper=given.paper, commit=given.commit, notes=tuple(given.note))
-    given.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    records = [result_record(run, paper=given.paper, commit=given.commit, notes=tuple(given.note)) for run in given.run]
+    found = records[0] if len(records) == 1 else records
+    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

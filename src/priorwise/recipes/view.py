@@ -1,15 +1,47 @@
 """The terminal table of published numbers beside ours."""
 
+import statistics
+from collections.abc import Iterable
 from typing import Any
 
-from priorwise.recipes.tables import PublishedRow
+from priorwise.recipes.tables import PAPER_NOTES, PublishedRow
 
 __all__ = ["print_table"]
 
 
-def _ours(record: dict[str, Any]) -> str:
-    text = f"{record['nll']:.2f} ± {record['stderr_data']:.2f}"
-    return text + (" *" if record.get("departures") else "")
+def _numbers(record: dict[str, Any]) -> list[float]:
+    """What a cell shows of a record: the NLL, behind the distances where they were measured."""
+    quality = record.get("quality")
+    if not quality:
+        return [record["nll"]]
+    divergence = record["symmetric_kl"].get("value", float("nan"))
+    return [quality["random"]["value"], quality["low_posterior"]["value"], divergence, record["nll"]]
+
+
+def _ours(records: list[dict[str, Any]]) -> str:
+    """One cell: a single result with its error over the data, several seeds with their standard deviation."""
+    star = " *" if any(record.get("departures") for record in records) else ""
+    if len(records) == 1 and not records[0].get("quality"):
+        return f"{records[0]['nll']:.2f} ± {records[0]['stderr_data']:.2f}{star}"
+    columns = list(zip(*(_numbers(record) for record in records), strict=True))
+    return " / ".join(_cell(column) for column in columns) + star
+
+
+def _cell(values: tuple[float, ...]) -> str:
+    digits = 3 if max(abs(value) for value in values) < 1 else 2
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        found.setdefault(record["recipe"], []).append(record)
+    return found
+
+
+def _departures(records: list[dict[str, Any]]) -> list[str]:
+    return [f"{record['title']}: {note}" for record in records for note in record.get("departures", [])]
 
 
 def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]]) -> None:
@@ -20,23 +52,22 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
     table = Table(title=f"{paper}: published beside ours (NLL in nats where no unit stands)")
     table.add_column("row")
     table.add_column("published", justify="right")
-    table.add_column("ours", justify="right", no_wrap=True)
+    table.add_column("ours", justify="right")
     table.add_column("recipe", no_wrap=True)
-    notes: dict[str, None] = {}
-    for row in rows:
-        ours = "\n".join(_ours(record) for record in row.ours) or "not run"
+    notes: dict[str, None] = dict.fromkeys(PAPER_NOTES.get(paper, ()))
+    for row in sorted(rows, key=lambda row: not row.ours):
         quoted = " (quoted)" if row.quoted else ""
-        unit = "" if row.metric.startswith("NLL") else f" {row.metric}"
+        unit = "" if row.metric.startswith("NLL") or paper in PAPER_NOTES else f" {row.metric}"
         name = row.recipe.removeprefix(f"{paper}/")
-        table.add_row(f"{row.table} {row.row}, {row.dataset}", row.published + unit + quoted, ours, name)
-        for record in row.ours:
-            notes |= dict.fromkeys(f"{record['recipe']}: {note}" for note in record.get("departures", []))
+        title = f"{row.table} {row.row}, {row.dataset}"
+        table.add_row(title, row.published + unit + quoted, _ours(row.ours) if row.ours else "not run", name)
+        notes |= dict.fromkeys(_departures(row.ours))
         if row.note:
-            notes[f"{row.table} {row.row} {row.dataset}: published {row.note}"] = None
-    for record in extra:
-        title = f"{record['title']}, {record['dataset']}"
-        table.add_row(title, "-", _ours(record), record["recipe"])
-        notes |= dict.fromkeys(f"{record['title']}: {note}" for note in record.get("departures", []))
+            notes[f"{title}: published {row.note}"] = None
+    for recipe, records in _by_recipe(extra).items():
+        seeds = f", {len(records)} seeds" if len(records) > 1 else ""
+        table.add_row(f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe)
+        notes |= dict.fromkeys(_departures(records))
     console = Console()
     console.print(table)
     for note in notes:

@@ -27,6 +27,7 @@ from priorwise.reporting.drawing import (
     draw_points,
     is_images,
     new_figure,
+    picture_path,
     place,
     plain_axes,
     save_figure,
@@ -146,7 +147,7 @@ def save_comparison(
     Raises:
         ValueError: without models, for data that are neither images nor pairs of numbers, or a name that does not end in .png.
     """
-    path = Path(path)
+    path = picture_path(path)
     if not models:
         raise ValueError("expected at least one of `models`; got none.")
     splits = as_splits(data)

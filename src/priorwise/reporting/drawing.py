@@ -20,6 +20,7 @@ __all__ = [
     "draw_points",
     "is_images",
     "new_figure",
+    "picture_path",
     "place",
     "plain_axes",
     "save_figure",
@@ -51,23 +52,28 @@ def place(figure: "Figure", left: float, top: float, width: float, height: float
     return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
 
 
-def write(figure: "Figure", text: str, top: float, *, size: float = 10, weight: str = "normal") -> None:
+def write(figure: "Figure", text: str, top: float, *, size: int = 10, weight: str = "normal") -> None:
     """A line of text at the left edge of a figure, ``top`` inches from above."""
     width, height = figure.get_size_inches()
     figure.text(0.15 / width, 1 - top / height, text, va="top", fontsize=size, fontweight=weight)
 
 
-def save_figure(figure: "Figure", path: Path) -> Path:
-    """Write a figure as a .png.
+def picture_path(path: str | Path) -> Path:
+    """The path of a picture.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: if it does not end in .png.
     """
+    path = Path(path)
     if path.suffix != ".png":
-        raise ValueError(f"expected a file that ends in .png; got {path.name}.")
+        raise ValueError(f"expected `path` as a picture that ends in .png; got {path.name!r}.")
+    return path
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as a .png, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
-    return path
 
 
 def plain_axes(axes: "Axes") -> "Axes":
@@ -100,7 +106,7 @@ def _limits(points: np.ndarray) -> np.ndarray:
     return np.stack([low - margin, high + margin], 1)
 
 
-def draw_latents(axes: "Axes", plane: LatentPlane, *, mark: float = 46) -> None:
+def draw_latents(axes: "Axes", plane: LatentPlane, *, mark: int = 46) -> None:
     """Encodings as points on the contours of the prior's draws; pockets and leaks marked, in ``mark`` square points."""
     encodings, prior, pockets, leaks = (
         part.double().numpy() for part in (plane.encodings, plane.prior, plane.pockets, plane.leaks)

@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
+from priorwise.data import Sprites
 from priorwise.estimators import (
     GroupContrast,
     active_units,
     classifier_two_sample,
     contrast,
+    disentanglement_scores,
     leakage,
     log_norm,
     nll,
@@ -81,6 +83,8 @@ def evaluate_run(
     record["two_sample"] = _or_reason(lambda: _two_sample(model, test, options.seed))
     record["leakage"] = _or_reason(lambda: _leakage(model, test, options.seed))
     record["active_units"] = _units(model, x, options.seed)
+    if run.data.name == "sprites":
+        record["disentanglement"] = _disentanglement(model, options.seed)
     if options.quality != "none":
         extractor = build_extractor(options.quality, splits, labels=run.data.name, progress=progress)
         record["quality"] = quality_measures(
@@ -113,6 +117,19 @@ def _leakage(model: AbstractModel, x: Tensor, seed: int) -> dict[str, object]:
         "entropy": found.entropy,
         "protocol": found.protocol,
         "warnings": list(found.warnings),
+    }
+
+
+def _disentanglement(model: AbstractModel, seed: int) -> dict[str, object]:
+    """The scores over the whole grid of sprites: codes of every combination of factors."""
+    sprites = Sprites()
+    found = disentanglement_scores(model, sprites.images, sprites.factors, names=sprites.names, seed=seed)
+    return {
+        "mig": found.mig.to_json(),
+        "disentanglement": found.dci.disentanglement.to_json(),
+        "completeness": found.dci.completeness.to_json(),
+        "informativeness": found.dci.informativeness.to_json(),
+        "factor_vae_score": found.factor_vae_score.to_json(),
     }
 
 

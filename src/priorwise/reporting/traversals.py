@@ -24,7 +24,7 @@ from priorwise.models import (
 from priorwise.models.traversal import Space
 from priorwise.randomness import seeded
 from priorwise.reporting.bands import Band, ImageBand, Plane, PlaneBand, banded_figure
-from priorwise.reporting.drawing import is_images, save_figure
+from priorwise.reporting.drawing import is_images, picture_path, save_figure
 from priorwise.reporting.subset import random_part, training_part
 
 __all__ = ["TraversalPicture", "save_traversal"]
@@ -87,10 +87,10 @@ def save_traversal(
         ValueError: for pairs, dimensions or steps that there are not, a space that the model lacks, data that are neither
             images nor pairs of numbers, or a name that does not end in .png.
     """
-    path = Path(path)
+    path = picture_path(path)
     splits = as_splits(data)
     x = splits.evaluation("test").to(device_of(model))
-    _check(path, x, steps)
+    _check(x, steps)
     scene = _Scene(model, x, training_part(splits, seed).to(x.device), steps, seed)
     chosen = _chosen_pairs(pairs, len(x), seed)
     varied, variances = _chosen_dimensions(scene, dimensions, space or "representation")
@@ -135,11 +135,9 @@ class _Scene:
         return "encodings of test images" if is_images(self.x) else "test data and their encodings"
 
 
-def _check(path: Path, x: Tensor, steps: int) -> None:
+def _check(x: Tensor, steps: int) -> None:
     if steps < 2:
         raise ValueError(f"expected at least 2 `steps`, both ends included; got {steps}.")
-    if path.suffix != ".png":
-        raise ValueError(f"expected `path` as a picture that ends in .png; got {path.name!r}.")
     if not is_images(x) and x[0].numel() != 2:
         raise ValueError(
             f"expected images with 1 or 3 channels or observations of two numbers, to draw them; got shape {tuple(x.shape[1:])}. "

@@ -60,6 +60,13 @@ def _path(location: Sequence[str | int], record: Any) -> str:  # noqa: ANN401
     return ".".join([*names, str(leaf)])
 
 
+def _problem(problem: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """One complaint; one about the run as a whole has no path, and its input would be the whole run."""
+    if not problem["loc"]:
+        return problem["msg"]
+    return f"{_path(problem['loc'], record)}: {problem['msg']} (got {problem['input']!r})"
+
+
 def validated(record: Mapping[str, Any]) -> Run:
     """A run from plain data.
 
@@ -69,10 +76,7 @@ def validated(record: Mapping[str, Any]) -> Run:
     try:
         return Run.model_validate(dict(record))
     except ValidationError as error:
-        problems = [
-            f"{_path(problem['loc'], record)}: {problem['msg']} (got {problem['input']!r})"
-            for problem in error.errors()
-        ]
+        problems = [_problem(problem, record) for problem in error.errors()]
         raise OverrideError("the run is not valid:\n  " + "\n  ".join(problems)) from error
 
 

@@ -4,7 +4,7 @@ import math
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from priorwise import likelihoods
@@ -174,6 +174,15 @@ class Run(AbstractConfig):
     objective: ObjectiveConfig = ELBOConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> "Run":
+        if isinstance(self.model, NCPConfig) and self.objective != ELBOConfig():
+            raise ValueError(
+                "expected no `objective` for an NCP, which is fitted by noise contrastive estimation; got "
+                f"{self.objective.kind!r}."
+            )
+        return self
 
 
 def _noise_scale(spec: DataSpec) -> float:
