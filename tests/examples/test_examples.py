@@ -10,6 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = {
+    "any_objective.py": ["--epochs", "1", "--draws", "60"],
     "any_prior.py": ["--epochs", "1", "--samples", "5", "--points", "20"],
     "fix_my_vae.py": ["--epochs", "2", "--samples", "5", "--images", "20", "--out", "out"],
 }

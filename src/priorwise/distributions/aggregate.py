@@ -1,13 +1,29 @@
 """The aggregate posterior of a data set: what the decoder was trained on."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
 from priorwise.distributions.mixture import DiagonalGaussianMixture
+from priorwise.nn import event_rows
 from priorwise.typing import SizeLike
 
 __all__ = ["AggregatePosterior"]
+
+_POINTS = 256  # points at once: the exponents of a block and a tile, 4 MB in float32, stay near the processor
+_NEGLIGIBLE = -80.0  # nats: a billion terms of exp(-80) beside one of 1 are below the rounding of float64
+
+
+def _log_sum_exp(exponents: Tensor) -> Tensor:
+    """``logsumexp`` over the last dimension, ``(B, M) -> (B)``; overwrites its argument.
+
+    Most encodings are hundreds of nats away from a point. Processors take some ten times as long for an exponential that
+    underflows, so exponents that cannot change the sum are lifted to where it does not.
+    """
+    peak = exponents.detach().amax(-1, keepdim=True)
+    return exponents.clamp_(min=peak + _NEGLIGIBLE).logsumexp(-1)
 
 
 class AggregatePosterior(Distribution):
@@ -15,8 +31,8 @@ class AggregatePosterior(Distribution):
 
     .. math:: q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z | x_n)
 
-    Normalised; exact sampling; not reparameterised. A density runs over the N encodings in tiles with a streamed
-    logsumexp, so its memory grows with points x tile, not with points x N.
+    Normalised; exact sampling; not reparameterised. A density runs over blocks of points and tiles of encodings with a
+    streamed logsumexp: one matrix product a block and tile, and memory for one of them, whatever the number of points and N.
 
     References:
         ELBO surgery (Hoffman & Johnson, 2016); dpVAE (Bhalodia et al., 2020), section 3.1.
@@ -24,6 +40,10 @@ class AggregatePosterior(Distribution):
     Arguments:
         posterior: q(z|x) of the whole set: an ``Independent`` Normal of batch shape ``(N,)`` over vectors.
         tile: Encodings that are evaluated at once; changes memory and speed, the value only by rounding.
+
+    Attributes:
+        tiles: The encodings as mixtures of ``tile`` components, the last of what is left; each keeps the coefficients of its
+            product once it was evaluated.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -45,6 +65,10 @@ class AggregatePosterior(Distribution):
         self.loc = posterior.base_dist.loc.detach()
         self.scale = posterior.base_dist.scale.detach()
         self.tile = tile
+        self.tiles = [
+            DiagonalGaussianMixture(loc, scale)
+            for loc, scale in zip(self.loc.split(tile), self.scale.split(tile), strict=True)
+        ]
         super().__init__(torch.Size(), posterior.event_shape, validate_args=False)
 
     @property
@@ -64,12 +88,15 @@ class AggregatePosterior(Distribution):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The log density over all N encodings: ``(*, D) -> (*)``, in nats."""
-        total = torch.full(z.shape[:-1], -torch.inf, dtype=self.loc.dtype, device=z.device)
-        for start in range(0, self.count, self.tile):
-            part = slice(start, start + self.tile)
-            tile = DiagonalGaussianMixture(self.loc[part], self.scale[part])
-            share = torch.tensor(tile.components / self.count, dtype=total.dtype, device=total.device)
-            total = torch.logaddexp(total, tile.log_prob(z) + share.log())
+        points, batch_shape = event_rows(z, 1)
+        return torch.cat([self._log_prob(block) for block in points.split(_POINTS)]).unflatten(0, batch_shape)
+
+    def _log_prob(self, z: Tensor) -> Tensor:
+        """A block of points, ``(B, D) -> (B)``."""
+        total = torch.full(z.shape[:1], -torch.inf, dtype=self.loc.dtype, device=z.device)
+        for tile in self.tiles:
+            share = math.log(tile.components / self.count)
+            total = torch.logaddexp(total, _log_sum_exp(tile.log_components(z)) + share)
         return total
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:

@@ -5,6 +5,7 @@ Letters: ``L`` dimensions.
 
 import math
 from abc import ABC, abstractmethod
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -70,10 +71,11 @@ class NormalizingFlow(Distribution):
 
     def from_noise(self, eps: Tensor) -> Tensor:
         """The draw that belongs to standard normal noise: ``(*, L) -> (*, L)``."""
-        return self.bijection.inverse(eps)
+        with no_autocast(eps):
+            return self.bijection.inverse(at_least_float32(eps))
 
     def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws with gradients to the parameters of g, ``(*sample, *batch, L)``."""
-        like = next(self.bijection.parameters())
+        like = next(chain(self.bijection.parameters(), self.bijection.buffers()), torch.zeros(()))
         shape = self._extended_shape(torch.Size(sample_shape))
         return self.from_noise(torch.randn(shape, dtype=like.dtype, device=like.device))

@@ -107,12 +107,9 @@ class BetaTCVAE(AbstractObjective):
                 "dimension_wise_kl": f"weight {self.gamma:g}; sum of log q(z_d) - log p(z), nats"
                 + ("" if factorises else "; may be negative, since this prior does not factorise"),
             },
-            is_bound=self._is_bound(factorises=factorises),
-            bound="with exact q(z) the weights decide: at 1, 1, 1 it is the ELBO; it stays a bound while alpha >= 1 and "
-            + ("beta, gamma >= 1" if factorises else "beta >= gamma >= 1"),
+            is_bound=self.alpha >= self.beta == self.gamma >= 1,
+            bound="a bound while alpha >= beta = gamma >= 1, and at 1, 1, 1 the ELBO itself; with exact q(z) alpha >= 1 and "
+            + ("beta, gamma >= 1" if factorises else "beta >= gamma >= 1")
+            + " would do, but estimated from a batch total correlation can come out far below zero",
             remarks=tuple(remarks),
         )
-
-    def _is_bound(self, *, factorises: bool) -> bool:
-        least = 1.0 if factorises else self.gamma
-        return self.alpha >= 1 and self.gamma >= 1 and self.beta >= least

@@ -34,7 +34,8 @@ class _ZukoBijection(AbstractBijection):
         self.features = distribution.event_shape[0]
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.module().transform.call_and_ladj(z)
+        z0, log_det = self.module().transform.call_and_ladj(z)
+        return z0, log_det.reshape(*z0.shape[:-1], -1).sum(-1)  # maps of one dimension leave theirs apart
 
     def inverse(self, z0: Tensor) -> Tensor:
         return self.module().transform.inv(z0)
@@ -76,6 +77,10 @@ class FlowPrior(AbstractPrior):
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
         return NormalizingFlow(self.bijection)
+
+    def extra_repr(self) -> str:
+        """What repr shows beside the map."""
+        return f"features={self.bijection.features}"
 
     def to_generation(self, z: Tensor) -> Tensor:
         """Representations to the space where the prior is normal: :math:`z_0 = g(z)`, ``(*, L) -> (*, L)``."""

@@ -21,9 +21,9 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 
 
 def _changes(run: Run) -> dict[str, str]:
-    """Settings of the training and the objective that are not the recipe's; seeds are no departure."""
-    found = {}
-    for part in ("training", "objective"):
+    """Settings of model, training and objective that are not the recipe's; seeds are no departure."""
+    found: dict[str, str] = {}
+    for part in ("model", "training", "objective"):
         paper, ours = getattr(recipe(run.name), part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
         found |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}

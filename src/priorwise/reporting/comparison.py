@@ -238,7 +238,7 @@ def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
     """Samples, latents, and the decoded pockets last."""
     pockets, leaks = (_words(value) for value in row.numbers.values())
     _draw_decoded(cells[0], row.samples, x, PRIOR, "samples of the prior, decoded")
-    _draw_latents(cells[1], row.z, f"z: encodings and prior\nleaks: {leaks}")
+    _draw_latents(cells[1], row.z, f"z: encodings and prior\n{leaks and f'leaks: {leaks}'}")
     if cells[3:] and row.z0 is not None:
         _draw_latents(cells[2], row.z0, "z0: the same, where the prior is normal")
     elif cells[3:]:

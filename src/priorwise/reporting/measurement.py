@@ -6,7 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from priorwise.data import Splits
 from priorwise.estimators import (
@@ -115,7 +115,9 @@ def model_words(model: AbstractModel) -> str:
     if isinstance(model, NCP):
         return f"NCP over a {model_words(model.base)}"
     prior = getattr(model, "prior", None)
-    return type(model).__name__ if prior is None else f"{type(model).__name__} with {prior}"
+    if not isinstance(prior, nn.Module):
+        return type(model).__name__
+    return f"{type(model).__name__} with {type(prior).__name__}({prior.extra_repr()})"  # its repr would list all layers
 
 
 def measure_all(

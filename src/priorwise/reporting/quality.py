@@ -18,8 +18,10 @@ from priorwise.features import (
     trained_classifier,
 )
 from priorwise.models import AbstractModel
+from priorwise.randomness import seeded
 from priorwise.reporting.subset import random_part
 from priorwise.training.progress import progress_bar
+from priorwise.training.run import pseudo_input_data
 
 __all__ = ["build_extractor", "quality_measures"]
 
@@ -68,7 +70,7 @@ def build_extractor(
 def _classifier(
     splits: Splits, labels: str | Path, seed: int, cache: Path | None, *, progress: bool
 ) -> AbstractExtractor:
-    x = splits.prepare(splits.train).clamp(0, 1)
+    x = pseudo_input_data(splits).clamp(0, 1)  # without the noise of dequantisation, so that the cache finds it again
     y = training_labels(labels) if labels else None
     if y is not None and len(y) != len(x):
         y = None
@@ -100,7 +102,8 @@ def quality_measures(
     """
     count = min(images, len(test))
     real = extract(extractor, _pixels(test, splits), split=f"{splits.spec.name} test")
-    reference = random_part(splits.prepare(splits.train), _ENCODINGS, seed)
+    with seeded(seed, "quality"):
+        reference = splits.prepare(random_part(splits.train, _ENCODINGS, seed))
     low = low_posterior_samples(model, reference, count=count, draws=_DRAWS_EACH * count, seed=seed)
     sampled = {"random": model.sample(count, seed=seed), "low_posterior": low.x}
     found: dict[str, Any] = {"floor": frechet_floor(real, seed=seed).to_json()}

@@ -137,12 +137,18 @@ def load_objective(objective: nn.Module, model: nn.Module, tensors: Mapping[str,
     Raises:
         CheckpointError: if they are another objective's.
     """
-    for name, own in _beside(objective, model).items():
-        stored = tensors.get(f"objective/{name}")
-        if stored is None or stored.shape != own.shape:
-            raise CheckpointError(f"{path} holds another objective: expected `{name}` of shape {tuple(own.shape)}.")
-        with torch.no_grad():
-            own.copy_(stored)
+    own = _beside(objective, model)
+    stored = {name.removeprefix("objective/"): found for name, found in tensors.items() if name.startswith("objective/")}
+    for name in sorted(own.keys() | stored.keys()):
+        shapes = [tuple(tensor.shape) if tensor is not None else "none" for tensor in (own.get(name), stored.get(name))]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"{path} holds another objective: expected `{name}` of shape {shapes[0]}, got {shapes[1]}. Go on with the "
+                "objective of this run, or take another folder."
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])
 
 
 def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, Tensor]:
