@@ -7,18 +7,19 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from importlib import metadata
 from typing import Any
 
 import torch
 
 import priorwise as pw
-from benchmarks import images, peer
+from benchmarks import flow, images, peer
 from benchmarks.report import Row, machine, print_table, to_json
 from benchmarks.scale import FULL, QUICK, Scale
 
 __all__ = ["main", "run"]
 
-SUBJECTS = ("training", "pipeline", "likelihood", "sir", "precision")
+SUBJECTS = ("training", "objectives", "flow", "pipeline", "likelihood", "density", "sir", "precision")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +48,7 @@ def run(scale: Scale, subjects: Iterable[str] = SUBJECTS) -> dict[str, Any]:
         "scale": scale.name,
         "priorwise": pw.__version__,
         "pythae": "0.1.2" if peer.available() else peer.HOW_TO_INSTALL,
+        "zuko": metadata.version("zuko") if flow.available() else flow.HOW_TO_INSTALL,
         "data": images.describe(),
         "machine": before,
         "load_average_after": machine()["load_average"],

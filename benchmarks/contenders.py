@@ -1,8 +1,8 @@
-"""Our models as they are measured, a training step of each, and short fits of them."""
+"""Our models as they are measured, training steps, and short fits of them."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from itertools import cycle
 from typing import Literal, TypeAlias
 
@@ -13,11 +13,11 @@ import priorwise as pw
 from benchmarks.images import SHAPE, training_part
 from benchmarks.scale import Scale
 from priorwise.models import VAE, AbstractModel, gated_hvae, gated_vae
-from priorwise.objectives import ELBO
+from priorwise.objectives import ELBO, AbstractObjective
 from priorwise.priors import VampPrior
 from priorwise.training.optimizer import build_optimizer
 
-__all__ = ["TITLES", "Architecture", "bf16", "build", "even", "fitted", "training_step"]
+__all__ = ["TITLES", "Architecture", "bf16", "build", "even", "fitted", "objective_step", "training_step"]
 
 Architecture: TypeAlias = Literal["vae_standard", "vae_vamp", "hvae_vamp"]
 TITLES: dict[Architecture, str] = {
@@ -57,16 +57,24 @@ def bf16(*, enabled: bool = True) -> AbstractContextManager[object]:
 
 def training_step(model: AbstractModel, batches: list[Tensor], *, half: bool = False) -> Callable[[], None]:
     """One step of training at a call: the bound, its gradient, the optimiser; batch after batch."""
-    objective = ELBO(model)
-    optimizer = build_optimizer(model.parameters(), lr=1e-4)
+    return objective_step(ELBO(model), batches, half=half)
+
+
+def objective_step(objective: AbstractObjective, batches: list[Tensor], *, half: bool = False) -> Callable[[], None]:
+    """One step of any objective at a call, every player in its turn."""
+    turns = [partial(objective, player=player.name) for player in objective.players[1:]]
+    optimizers = [build_optimizer(player.module.parameters(), lr=1e-4) for player in objective.players]
     endless = cycle(batches)
 
     def step() -> None:
-        with bf16(enabled=half):
-            terms = objective(next(endless))
-        optimizer.zero_grad(set_to_none=True)
-        terms.loss().backward()
-        optimizer.step()
+        x = next(endless)
+        for turn, optimizer in zip([objective, *turns], optimizers, strict=True):
+            with bf16(enabled=half):
+                terms = turn(x)
+            for each in optimizers:
+                each.zero_grad(set_to_none=True)
+            terms.loss().backward()
+            optimizer.step()
 
     return step
 

@@ -8,6 +8,7 @@ gated layer are one product.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from benchmarks.contenders import Architecture
 from benchmarks.images import SHAPE
 from benchmarks.scale import Scale
 
-__all__ = ["Product", "decoder_pass", "flops", "forward_pass", "products", "training_pass"]
+__all__ = ["Product", "decoder_pass", "factor_flops", "flops", "forward_pass", "products", "training_pass"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,14 @@ class Product:
     input_gradient: bool = True
 
     @property
+    def once(self) -> int:
+        """Operations of the product itself."""
+        return 2 * self.rows * self.inputs * self.outputs
+
+    @property
     def flops(self) -> int:
         """Operations of one training step."""
-        return 2 * self.rows * self.inputs * self.outputs * (3 if self.input_gradient else 2)
+        return self.once * (3 if self.input_gradient else 2)
 
 
 def _encoder(rows: int, scale: Scale, *, input_gradient: bool) -> list[Product]:
@@ -91,6 +97,17 @@ def products(architecture: Architecture, scale: Scale) -> list[Product]:
 def flops(needed: Iterable[Product]) -> int:
     """Operations of one training step."""
     return sum(product.flops for product in needed)
+
+
+def factor_flops(scale: Scale, hidden: tuple[int, ...] = (1000,) * 5) -> int:
+    """Operations that a step of FactorVAE adds to the plain one: the discriminator in both turns, and encoding once more.
+
+    The model's turn needs no gradient of the discriminator's weights; the discriminator's turn has two rows for each image.
+    """
+    sizes = list(pairwise((scale.latent, *hidden, 2)))
+    passed = sum(2 * Product(scale.batch, before, after).once for before, after in sizes)
+    trained = flops(Product(2 * scale.batch, *size, input_gradient=place > 0) for place, size in enumerate(sizes))
+    return passed + trained + sum(product.once for product in _encoder(scale.batch, scale, input_gradient=False))
 
 
 class _Buffers:

@@ -25,6 +25,11 @@ class Scale:
         likelihood_images: Images a round that ours evaluates; the peer evaluates the first of them.
         memory_samples: Numbers of samples at which the memory of the likelihood is measured.
         proposals: Numbers of SIR proposals at which memory is measured.
+        density_points: Points at which the density of an aggregate posterior is evaluated.
+        density_encodings: Encodings of which it is made.
+        density_features: Their dimensions.
+        density_rounds: Rounds of its measurement.
+        density_memory_points: Numbers of points at which its memory is measured.
         precision_images: Images on which bf16 is compared with float32.
         precision_samples: Importance samples of those images.
     """
@@ -44,6 +49,11 @@ class Scale:
     likelihood_images: int = 10
     memory_samples: tuple[int, ...] = (500, 5000, 50_000)
     proposals: tuple[int, ...] = (10_000, 1_000_000)
+    density_points: int = 5000
+    density_encodings: int = 50_000
+    density_features: int = 10
+    density_rounds: int = 10
+    density_memory_points: tuple[int, ...] = (500, 5000)
     precision_images: int = 200
     precision_samples: int = 1000
 
@@ -60,6 +70,9 @@ QUICK = Scale(
     likelihood_rounds=3,
     memory_samples=(500, 5000),
     proposals=(10_000, 200_000),
+    density_points=1000,
+    density_rounds=3,
+    density_memory_points=(100, 1000),
     precision_images=50,
     precision_samples=200,
 )
@@ -79,6 +92,11 @@ TINY = Scale(
     likelihood_images=2,
     memory_samples=(),
     proposals=(100, 1000),
+    density_points=300,
+    density_encodings=5000,
+    density_features=3,
+    density_rounds=1,
+    density_memory_points=(),
     precision_images=4,
     precision_samples=20,
 )

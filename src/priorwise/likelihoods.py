@@ -26,6 +26,20 @@ def _linear(in_features: int | None, shape: Shape) -> nn.Module:
     return nn.Identity() if in_features is None else nn.Linear(in_features, math.prod(shape))
 
 
+def _own_features(in_features: int | None, what: str) -> int:
+    """The size of the features, where more than one number a pixel is made of them.
+
+    Raises:
+        ValueError: if the decoder ends in pixels.
+    """
+    if in_features is None:
+        raise ValueError(
+            f"expected `in_features` for {what}, which needs features of its own; got None, as from a decoder that ends in "
+            "pixels. Use Bernoulli, or Gaussian with another scale."
+        )
+    return in_features
+
+
 class Bernoulli(nn.Module):
     """Binary pixels from logits.
 
@@ -82,11 +96,7 @@ class Gaussian(nn.Module):
         elif scale == "per_output":
             self.log_scale = nn.Parameter(torch.zeros(self.shape))
         elif scale == "predicted":
-            if in_features is None:
-                raise ValueError(
-                    "expected `in_features` for scale='predicted': the scale needs features of its own; got None."
-                )
-            self.log_scale = nn.Linear(in_features, math.prod(shape))
+            self.log_scale = nn.Linear(_own_features(in_features, "a predicted scale"), math.prod(shape))
         else:
             raise ValueError(f"expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got {scale!r}.")
 
@@ -123,7 +133,7 @@ class DiscretizedLogistic(nn.Module):
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | None,
         shape: Shape,
         *,
         levels: int = 256,
@@ -135,6 +145,7 @@ class DiscretizedLogistic(nn.Module):
         self.levels = levels
         self.tails = tails
         self.log_scale_range = log_scale_range
+        in_features = _own_features(in_features, "DiscretizedLogistic")
         self.loc = nn.Linear(in_features, math.prod(shape))
         self.log_scale = nn.Linear(in_features, math.prod(shape))
 
@@ -168,7 +179,7 @@ class DiscretizedLogisticMixture(nn.Module):
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | None,
         shape: Shape,
         *,
         components: int = 10,
@@ -184,6 +195,7 @@ class DiscretizedLogisticMixture(nn.Module):
         self.min_log_scale = min_log_scale
         channels = shape[0]
         self.sizes = (1, channels, channels, channels * (channels - 1) // 2)
+        in_features = _own_features(in_features, "DiscretizedLogisticMixture")
         self.parameters_of_pixel = nn.Linear(in_features, components * sum(self.sizes) * math.prod(shape[1:]))
 
     def forward(self, features: Tensor) -> Distribution:

@@ -3,12 +3,16 @@
 import importlib
 import json
 import sys
+from inspect import isclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from priorwise import objectives
 
 ROOT = Path(__file__).parents[2]
 ERRORS = 5.03  # standard errors, two-sided: the suite's false-alarm rate of 1e-6 a test
@@ -19,7 +23,8 @@ def bench(monkeypatch):
     """The modules of the package, imported from the root of the repository, on synthetic data and one thread."""
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.delenv("PRIORWISE_DATA", raising=False)
-    names = ("__main__", "contenders", "floor", "images", "likelihood", "peer", "report", "scale", "timing", "training")
+    names = ("__main__", "contenders", "density", "floor", "flow", "images", "likelihood", "objectives", "peer")
+    names += ("report", "scale", "timing", "training")
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -29,8 +34,9 @@ def bench(monkeypatch):
 
 @pytest.fixture
 def no_peer(bench, monkeypatch):
-    """As if the peer were not installed."""
+    """As if the peers were not installed."""
     monkeypatch.setattr(bench.peer, "available", lambda: False)
+    monkeypatch.setattr(bench.flow, "available", lambda: False)
 
 
 # -- how figures are formed -----------------------------------------------------------------------------------------------
@@ -122,18 +128,94 @@ def test_our_step_multiplies_exactly_what_the_floor_does(bench, architecture):
     assert floor.flops == bench.floor.flops(needed)
 
 
+def test_a_step_of_factor_vae_multiplies_what_its_note_says(bench):
+    """An independent count. Would catch a model's turn that forms the gradient of the discriminator's weights."""
+    scale = bench.scale.TINY
+    built, batches = bench.objectives.build_objectives(scale), bench.images.binary_batches(scale.batch)
+    with CountedProducts() as plain:
+        bench.contenders.objective_step(built["ELBO"], batches)()
+    with CountedProducts() as factor:
+        bench.contenders.objective_step(built["FactorVAE"], batches)()
+    assert factor.flops - plain.flops == bench.floor.factor_flops(scale)
+
+
+# -- the steps of the objectives ------------------------------------------------------------------------------------------
+
+
+def test_every_objective_of_a_model_from_scratch_is_measured(bench):
+    """Would catch an objective that is added to the library and forgotten here."""
+    kinds = (getattr(objectives, name) for name in objectives.__all__)
+    known = {kind.__name__ for kind in kinds if isclass(kind) and issubclass(kind, objectives.AbstractObjective)}
+    measured = {type(one).__name__ for one in bench.objectives.build_objectives(bench.scale.TINY).values()}
+    assert known - measured == {"AbstractObjective", "IWAE", "NCE"}  # an IWAE's step goes with its samples
+
+
+def test_a_step_moves_every_player_and_no_model_of_another(bench):
+    """Would catch a discriminator that stands still, and contenders that train one model together."""
+    scale = bench.scale.TINY
+    built = bench.objectives.build_objectives(scale)
+    factor = built["FactorVAE"]
+    before = {name: [p.detach().clone() for p in one.parameters()] for name, one in built.items()}
+    bench.contenders.objective_step(factor, bench.images.binary_batches(scale.batch))()
+    for name, one in built.items():
+        moved = [not p.equal(was) for p, was in zip(one.parameters(), before[name], strict=True)]
+        assert all(moved) if one is factor else not any(moved)
+
+
+# -- the density of an aggregate posterior --------------------------------------------------------------------------------
+
+
+def test_the_broadcast_density_is_torchs_mixture(bench):
+    """The judge is judged. Would catch a dropped log N, or a chunk that is lost."""
+    posterior = Independent(Normal(torch.randn(7, 3).double(), 0.1 + torch.rand(7, 3).double()), 1)
+    z = torch.randn(5, 3).double()
+    expected = MixtureSameFamily(Categorical(torch.ones(7).double()), posterior).log_prob(z)
+    torch.testing.assert_close(bench.density.broadcast(posterior, z, 2), expected)
+
+
+def test_the_children_compute_one_density(bench):
+    """Would catch a memory that is measured of something else."""
+    sizes = {"points": 9, "encodings": 50, "features": 3}
+    ours, theirs = bench.density.our_run(**sizes)(), bench.density.peer_run(**sizes, chunk=4)()
+    assert ours.shape == (9,)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_our_density_is_exact_over_blocks_and_tiles(bench):
+    """300 points are two blocks, 5,000 encodings two tiles. Would catch one that is dropped or weighted wrongly."""
+    rows = bench.main.run(bench.scale.TINY, ["density"])["rows"]
+    (error,) = [row for row in rows if row.unit == "nats"]
+    assert error.met is True
+    assert {row.unit for row in rows} == {"points/s", "x", "nats"}
+
+
 # -- the subjects ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("no_peer")
-@pytest.mark.parametrize("subject", ["training", "pipeline", "likelihood", "precision"])
+@pytest.mark.parametrize("subject", ["training", "objectives", "flow", "pipeline", "likelihood", "precision"])
 def test_a_subject_runs_without_the_peer(bench, subject):
+    name, how = ("zuko", bench.flow.HOW_TO_INSTALL) if subject == "flow" else ("pythae", bench.peer.HOW_TO_INSTALL)
     rows = bench.main.run(bench.scale.TINY, [subject])["rows"]
     missing = [row for row in rows if row.value is None]
     assert len(rows) > len(missing)
-    assert all(row.note == bench.peer.HOW_TO_INSTALL for row in missing)
-    assert all("pythae" in row.what for row in missing)
+    assert all(row.note == how for row in missing)
+    assert all(name in row.what for row in missing)
     assert {row.subject for row in rows} == {subject}
+
+
+def test_the_flow_runs_beside_zuko_and_leaves_validation_alone(bench):
+    """Would catch zuko's switch of torch's argument validation left behind for the subjects that follow."""
+    pytest.importorskip("zuko")
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(True)
+    try:
+        rows = bench.main.run(bench.scale.TINY, ["flow"])["rows"]
+        assert Distribution._validate_args is True
+    finally:
+        Distribution.set_default_validate_args(before)
+    assert all(row.value > 0 for row in rows)
+    assert sum(row.unit == "x" for row in rows) == 3
 
 
 @pytest.mark.usefixtures("no_peer")

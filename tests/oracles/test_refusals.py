@@ -60,7 +60,7 @@ EXPECTED = {
     "base": ("TypeError", "expected a priorwise model with `top_down` and `likelihood`; got Linear"),
     "ncp of ncp": ("TypeError", "expected a model that is not an NCP itself"),
     "nce": ("TypeError", "expected a priorwise.NCP; got VAE. Wrap the model: priorwise.NCP(model)"),
-    "kl": ("ValueError", "expected `kl` as 'sample' or 'analytic'; got 'exact'"),
+    "kl": ("ValueError", "expected `kl` as 'sample', 'entropy' or 'analytic'; got 'exact'"),
     "encode": ("TypeError", "expected `encode` to be callable; got int"),
     "encoded dictionary": ("TypeError", "expected `encode(x)` to return a Distribution, a pair"),
     "encoded triple": ("TypeError", "expected `encode(x)` to return a Distribution, a pair"),

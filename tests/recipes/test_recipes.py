@@ -1,12 +1,15 @@
 """Every recipe: its name is a promise, its run is complete, its model is the paper's."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from priorwise.data import DataSpec
 from priorwise.models import HVAE, NCP, VAE
-from priorwise.priors import GaussianMixture, StandardNormal, VampPrior
+from priorwise.priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from priorwise.recipes import UnknownRecipeError, recipe, recipes
 from priorwise.recipes.tables import papers, published_beside_ours
 from priorwise.training.overrides import validated
@@ -15,6 +18,12 @@ from priorwise.training.run import NCPConfig, Run, build_model
 SETS = ["static_mnist", "dynamic_mnist", "omniglot", "omniglot_part", "frey"]
 KINDS = ["standard", "mixture", "vamp", "vamp_data"]
 VAMPPRIOR = [f"vampprior/{data}_{model}_{prior}" for data in SETS for model in ("vae", "hvae") for prior in KINDS]
+DPVAE_SETS = ["two_moons", "mnist", "mnist_latent10", "svhn", "celeba"]
+OBJECTIVES = ["vae", "beta_h", "beta_b", "beta_tc", "factor", "info"]
+CELLS = [f"{objective}_{prior}" for objective in OBJECTIVES for prior in ("standard", "flow")]
+DPVAE = [f"dpvae/{data}_{cell}" for data in DPVAE_SETS for cell in CELLS] + [
+    f"dpvae/mnist_{cell}_repo" for cell in CELLS
+]
 OTHERS = [
     "digits/mixture",
     "digits/ncp",
@@ -28,11 +37,18 @@ OTHERS = [
 BITS = DataSpec("bits", (1, 28, 28), 2, "bernoulli", "none", "unit")
 FACES = DataSpec("faces", (1, 28, 20), 256, "discretized_logistic", "none", "midpoint")
 SMALL = DataSpec("small", (1, 8, 8), 17, "gaussian", "none", "dequantize")
+GREY = DataSpec("grey", (1, 28, 28), 256, "gaussian", "none", "dequantize")
+POINTS = DataSpec("points", (2,), None, "gaussian", "none", "none")
+SHAPES = {"/svhn": (3, 32, 32), "/celeba": (3, 64, 64)}
+MODELS = {"vae": VAE, "hvae": HVAE, "ncp": NCP, "conv_vae": VAE, "moons_vae": VAE}
 
 
 def spec_for(name: str) -> DataSpec:
     if name.startswith("digits"):
         return SMALL
+    if name.startswith("dpvae"):
+        data = name.removeprefix("dpvae").split("_")[0]
+        return POINTS if data == "/two" else replace(GREY, shape=SHAPES.get(data, GREY.shape))
     return FACES if "/frey" in name else BITS
 
 
@@ -43,17 +59,17 @@ def built(name: str, run: Run) -> nn.Module:
 
 def test_names_are_frozen():
     """Fault: a recipe that is renamed or lost, and somebody's scripts with it. New ones are added here."""
-    assert sorted(recipes()) == sorted([*VAMPPRIOR, *OTHERS])
+    assert sorted(recipes()) == sorted([*VAMPPRIOR, *DPVAE, *OTHERS])
 
 
-@pytest.mark.parametrize("name", [*VAMPPRIOR, *OTHERS])
+@pytest.mark.parametrize("name", [*VAMPPRIOR, *DPVAE, *OTHERS])
 def test_recipe_is_complete_and_its_model_works(name):
     """Fault: a recipe that fails only once it is trained, or that changes on its way through JSON."""
     run = recipe(name)
     assert run.name == name
     assert validated(run.model_dump(mode="json")) == run
     model = built(name, run)
-    assert isinstance(model, {"vae": VAE, "hvae": HVAE, "ncp": NCP}[run.model.kind])
+    assert isinstance(model, MODELS[run.model.kind])
     if not isinstance(model, NCP):
         x = torch.rand(2, *spec_for(name).shape).round()
         with torch.no_grad():
@@ -82,6 +98,125 @@ def test_vampprior_follows_the_paper(name):
     assert run.data.binarize == (None if fixed else "dynamic")
 
 
+# Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the objective's numbers as they
+# are written there. Its reconstruction is a sum over the batch; what it averages is marked "mean".
+WITHOUT_FLOW = {
+    "vae": (1, 100, {}),
+    "beta_h": (1, 24, {"beta": 5}),
+    "beta_b": (100, 24, {"gamma": 15, "capacity": 25, "capacity_steps": 100_000}),
+    "beta_tc": (10, 100, {"alpha": (1, "mean"), "beta": (4, "mean"), "gamma": (15, "mean")}),
+    "factor": (1, 24, {"gamma": (1000, "mean"), "discriminator_lr": 1e-4}),
+    "info": (10, 24, {"alpha": 0, "lambda": 1000}),
+}
+OF_THE_BATCH = {"capacity"}  # a number of nats of the whole batch
+
+
+def each_image(written: dict, batch: int) -> dict[str, float]:
+    """The numbers for a loss that is a mean over images."""
+    found = {}
+    for name, value in written.items():
+        number, divided = (value[0], True) if isinstance(value, tuple) else (value, name in OF_THE_BATCH)
+        found[name] = number / batch if divided else number
+    if "lambda" in found:  # alpha + lambda - 1 weighs the discrepancy, a mean
+        found["lambda_"] = (found["alpha"] + found.pop("lambda") - 1) / batch + 1 - found["alpha"]
+    return found
+
+
+def assert_settings(run: Run, weight: float, batch: int, written: dict) -> None:
+    assert 1 / (2 * run.model.scale**2) == pytest.approx(weight)
+    assert run.model.likelihood == "gaussian"
+    for name, value in each_image(written, batch).items():
+        assert getattr(run.objective, name) == pytest.approx(value), name
+
+
+def steps_of(run: Run, examples: int) -> int:
+    return run.training.epochs * math.ceil(examples / run.training.batch_size)
+
+
+@pytest.mark.parametrize("prior", ["standard", "flow"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("data", DPVAE_SETS[1:])
+def test_dpvae_follows_the_paper(data, objective, prior):
+    """Bhalodia et al. (2020), section 5: steps, batches, one rate, one set of weights for both priors."""
+    run = recipe(f"dpvae/{data}_{objective}_{prior}")
+    assert_settings(run, *WITHOUT_FLOW[objective])
+    grey = data.startswith("mnist")
+    network = "mnist_factor" if grey and objective == "factor" else data.split("_")[0]
+    assert (run.model.kind, run.model.network) == ("conv_vae", network)
+    assert run.model.latent == {"mnist": 2, "mnist_latent10": 10, "svhn": 10, "celeba": 60}[data]
+    assert run.data.name == ("mnist" if grey else "")
+    training = run.training
+    assert (training.optimizer, training.lr, training.schedule) == ("adam", 1e-4, "constant")
+    assert (training.warmup_epochs, training.patience, training.keep) == (0, None, "last")
+    assert training.batch_size == (100 if grey else 50)
+    examples = {"svhn": 73_257, "celeba": 162_770}.get(data, 50_000)
+    assert 0 <= steps_of(run, examples) - 100_000 < examples / training.batch_size
+    assert run.evaluation.samples == 21_000
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("data", DPVAE_SETS)
+def test_dpvae_differs_in_the_prior_alone(data, objective):
+    """Fault: a gain of the flow that is one of the settings."""
+    plain, decoupled = (recipe(f"dpvae/{data}_{objective}_{prior}").model_dump() for prior in ("standard", "flow"))
+    assert plain["model"].pop("prior") == {"kind": "standard"}
+    assert decoupled["model"].pop("prior") == {"kind": "flow", "blocks": 6, "hidden_features": (64, 64)}
+    assert plain.pop("name") != decoupled.pop("name")
+    assert plain == decoupled
+
+
+# Where the configurations with the flow differ, with learning rate and steps: of all, as they are written there.
+REPO_RATES = {"beta_b": 1e-3}
+WITH_FLOW = {
+    "beta_h": ((10, 100, {"beta": 5}), 1e-3, 100_000),
+    "beta_tc": ((1, 100, {"alpha": (1, "mean"), "beta": (4, "mean"), "gamma": (150, "mean")}), 1e-4, 200_000),
+    "info": (WITHOUT_FLOW["info"], 1e-3, 100_000),
+}
+
+
+@pytest.mark.parametrize("prior", ["standard", "flow"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_repo_recipes_follow_the_configurations(objective, prior):
+    """Fault: a configuration of the code that is another one's."""
+    run = recipe(f"dpvae/mnist_{objective}_{prior}_repo")
+    settings = (WITHOUT_FLOW[objective], REPO_RATES.get(objective, 1e-4), 100_000)
+    if prior == "flow":
+        settings = WITH_FLOW.get(objective, settings)
+    (weight, batch, written), lr, steps = settings
+    assert_settings(run, weight, batch, written)
+    assert (run.training.batch_size, run.training.lr) == (batch, lr)
+    assert 0 <= steps_of(run, 50_000) - steps < 50_000 / batch
+    assert run.model.latent == 2
+
+
+def test_two_moons_recipes():
+    """What is ours there: weights of images would drown two numbers."""
+    for cell in CELLS:
+        run = recipe(f"dpvae/two_moons_{cell}")
+        assert (run.data.name, run.model.kind, run.model.latent) == ("two_moons", "moons_vae", 2)
+        assert (run.model.scale, run.training.lr, steps_of(run, 2000)) == (0.1, 1e-3, 10_000)
+    assert recipe("dpvae/two_moons_beta_b_flow").objective.capacity == 3
+
+
+def test_published_dpvae_rows_have_recipes():
+    """Fault: a flow's row beside a plain run, or a row without a recipe."""
+    rows = published_beside_ours("dpvae")
+    prefixes = {"MNIST": "mnist", "SVHN": "svhn", "CelebA": "celeba"}
+    assert sorted(row.recipe for row in rows) == sorted(
+        f"dpvae/{prefix}_{cell}" for prefix in prefixes.values() for cell in CELLS
+    )
+    for row in rows:
+        assert row.recipe.startswith(f"dpvae/{prefixes[row.dataset]}_")
+        assert row.recipe.endswith("_flow") == ("dp" in row.row)
+        assert (row.table, row.quoted) == ("T1", False)
+        assert len(row.published.split(" / ")) == len(row.metric.split(" / ")) == 4
+    names = {"beta_h": "H", "beta_b": "B", "beta_tc": "TC", "factor": "Factor", "info": "Info", "vae": "VAE"}
+    for objective, part in names.items():
+        found = [row.row for row in rows if row.recipe == f"dpvae/mnist_{objective}_standard"]
+        assert len(found) == 1
+        assert part in found[0]
+
+
 SIZES = {
     "vampprior/static_mnist_vae_standard": 1_116_864,
     "vampprior/static_mnist_vae_vamp": 1_116_864 + 500 * 784,
@@ -89,6 +224,9 @@ SIZES = {
     "vampprior/static_mnist_vae_mixture": 1_116_864 + 2 * 500 * 40,
     "vampprior/static_mnist_hvae_standard": 2_431_024,
     "vampprior/omniglot_hvae_vamp": 2_431_024 + 1000 * 784,
+    "dpvae/mnist_vae_standard": 467_173,
+    "dpvae/mnist_vae_flow": 467_173 + 53_784,
+    "dpvae/mnist_latent10_vae_flow": 467_173 + 8 * (2 * 257 + 256) + 66_168,
 }
 
 
@@ -107,6 +245,36 @@ def test_priors_are_what_their_names_say():
         assert isinstance(prior, kind)
         if kind is VampPrior:
             assert prior.trainable == (name == "vamp")
+
+
+def test_dpvae_priors_and_networks():
+    """Fault: the standard prior under the flow's name; a likelihood that is not the fixed Gaussian."""
+    for name, kind in [("standard", StandardNormal), ("flow", FlowPrior)]:
+        model = built(f"dpvae/mnist_vae_{name}", recipe(f"dpvae/mnist_vae_{name}"))
+        assert isinstance(model.prior, kind)
+        assert model.decoder.head.fixed_scale == pytest.approx(math.sqrt(0.5))
+    assert len(model.prior.bijection.blocks) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "message"),
+    [
+        (
+            "dpvae/svhn_vae_flow",
+            GREY,
+            r"images of shape \(3, 32, 32\) for model\.network=svhn; the data have \(1, 28, 28\)",
+        ),
+        (
+            "dpvae/two_moons_vae_flow",
+            GREY,
+            r"points in the plane for model\.kind=moons_vae; the data have shape \(1, 28, 28\)",
+        ),
+    ],
+)
+def test_networks_refuse_other_data(name, spec, message):
+    """Fault: a crash in the first convolution, once the run has begun."""
+    with pytest.raises(ValueError, match=f"expected {message}"):
+        build_model(recipe(name).model, spec, seed=0)
 
 
 def test_posthoc_waits_for_its_base():

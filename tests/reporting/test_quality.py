@@ -55,10 +55,10 @@ def test_measures_are_repeatable_and_low_posterior_samples_are_further_off():
     assert first["random"]["count"] == first["low_posterior"]["count"] == 100
 
 
-def test_pixels_stay_in_range():
+def test_pixels_stay_in_range(tmp_path):
     """Fault: decoder means of a Gaussian beyond 0 and 1, which extractors refuse."""
     splits = grey()
     model = gated_vae((1, 8, 8), latent=2, hidden=8)
-    extractor = build_extractor("classifier", splits, progress=False)
+    extractor = build_extractor("classifier", splits, cache=tmp_path, progress=False)
     found = quality_measures(model, splits, splits.evaluation("test"), extractor, images=20)
     assert found["random"]["protocol"]["extractor"] == extractor.name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import splits
+from toys import splits, wrong
 from worker import OPTIONS, Fixed, model
 
 from priorwise import fit
@@ -63,6 +63,17 @@ def test_gradient_is_that_of_the_whole_batch(launched):
         for name, tensor in alone.state_dict().items():
             torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
     assert not torch.equal(alone.decoder.bias, model().decoder.bias)
+
+
+def test_two_players_in_two_processes(launched):
+    """Fault: a wrapper that waits for the other player's gradients, or a discriminator for each process."""
+    first, second = (torch.load(launched / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    before = wrong().state_dict()
+    for name, tensor in first["players"].items():
+        assert torch.equal(tensor, second["players"][name]), name
+        assert not torch.equal(tensor, before.get(name.removeprefix("model."), torch.zeros(()))), name
+    assert [line["validation"] for line in first["played"]] == [line["validation"] for line in second["played"]]
+    assert first["played"][0]["train"].keys() == {"distortion", "rate_1", "total_correlation", "discriminator_bce"}
 
 
 def test_objects_are_not_left_wrapped(launched):

@@ -8,7 +8,7 @@ from torch import Tensor, distributed, nn
 from toys import marks, splits, wrong
 
 from priorwise import fit
-from priorwise.objectives import AbstractObjective, Explanation, Terms
+from priorwise.objectives import AbstractObjective, Discriminator, Explanation, FactorVAE, Terms
 from priorwise.testing import LinearGaussianVAE
 
 OPTIONS = {"epochs": 2, "batch_size": 25, "warmup_epochs": 0, "lr": 0.02, "progress": False}
@@ -46,11 +46,16 @@ def main(out: Path) -> None:
     fit(fixed, splits(51), Fixed(fixed), **OPTIONS)
     sampled = wrong()
     result = fit(sampled, splits(51), out=out / "run", **OPTIONS)
+    torch.manual_seed(distributed.get_rank())  # the wrapper hands out the first process's weights
+    players = FactorVAE(wrong(), 2, discriminator=Discriminator(2, (8,)))
+    played = fit(players.model, splits(51), players, **OPTIONS)
     record = {
         "world": distributed.get_world_size(),
         "fixed": fixed.state_dict(),
         "sampled": sampled.state_dict(),
         "history": [line["validation"]["negative_elbo"] for line in result.history],
+        "players": players.state_dict(),
+        "played": played.history,
         "unchanged": marks(fixed) == before,
     }
     torch.save(record, out / f"rank{distributed.get_rank()}.pt")

@@ -19,7 +19,7 @@ _NEGLIGIBLE = -80.0  # nats: a billion terms of exp(-80) beside one of 1 are bel
 def _log_sum_exp(exponents: Tensor) -> Tensor:
     """``logsumexp`` over the last dimension, ``(B, M) -> (B)``; overwrites its argument.
 
-    Most encodings are hundreds of nats away from a point. Processors take some ten times as long for an exponential that
+    Most encodings are hundreds of nats away from a point. On a CPU an exponential takes some ten times as long where it
     underflows, so exponents that cannot change the sum are lifted to where it does not.
     """
     peak = exponents.detach().amax(-1, keepdim=True)
@@ -89,7 +89,7 @@ class AggregatePosterior(Distribution):
     def log_prob(self, z: Tensor) -> Tensor:
         """The log density over all N encodings: ``(*, D) -> (*)``, in nats."""
         points, batch_shape = event_rows(z, 1)
-        return torch.cat([self._log_prob(block) for block in points.split(_POINTS)]).unflatten(0, batch_shape)
+        return torch.cat([self._log_prob(block) for block in points.split(_POINTS)]).reshape(batch_shape)
 
     def _log_prob(self, z: Tensor) -> Tensor:
         """A block of points, ``(B, D) -> (B)``."""

@@ -106,9 +106,10 @@ class BetaTCVAE(AbstractObjective):
                 "total_correlation": f"weight {self.beta:g}; log q(z) - sum of log q(z_d), nats",
                 "dimension_wise_kl": f"weight {self.gamma:g}; sum of log q(z_d) - log p(z), nats"
                 + ("" if factorises else "; may be negative, since this prior does not factorise"),
+                "rate_k": "weight 1; KL of each group below the top one, where there are any, nats",
             },
             is_bound=self.alpha >= self.beta == self.gamma >= 1,
-            bound="a bound while alpha >= beta = gamma >= 1, and at 1, 1, 1 the ELBO itself; with exact q(z) alpha >= 1 and "
+            bound="it is one while alpha >= beta = gamma >= 1, and at 1, 1, 1 the ELBO itself; with exact q(z) alpha >= 1 and "
             + ("beta, gamma >= 1" if factorises else "beta >= gamma >= 1")
             + " would do, but estimated from a batch total correlation can come out far below zero",
             remarks=tuple(remarks),

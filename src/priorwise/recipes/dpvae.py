@@ -40,7 +40,7 @@ _OBJECTIVES: dict[str, ObjectiveConfig] = {
     "factor": FactorVAEConfig(gamma=1000 / _REPO_BATCH, kl="entropy"),
     "info": InfoVAEConfig(alpha=0, lambda_=1 + 999 / _REPO_BATCH, kernel="rbf", kl="entropy"),
 }
-_SQUARED_ERROR_WEIGHTS = {"vae": 1, "beta_h": 1, "beta_b": 100, "beta_tc": 10, "factor": 1, "info": 10}
+_SQUARED_ERROR_WEIGHTS = {"vae": 1.0, "beta_h": 1.0, "beta_b": 100.0, "beta_tc": 10.0, "factor": 1.0, "info": 10.0}
 _MOONS: dict[str, ObjectiveConfig] = {  # ours: the paper's are lost
     "vae": ELBOConfig(kl="entropy"),
     "beta_h": BetaVAEConfig(beta=5, kl="entropy"),
@@ -127,18 +127,18 @@ def _sprites(name: str, objective: str, prior: str) -> Run:
 
 _REPO: dict[tuple[str, str], tuple[ObjectiveConfig, float, float, int, int]] = {
     # (objective, prior): objective, weight of the squared error, learning rate, batch size, steps
-    ("vae", "standard"): (_OBJECTIVES["vae"], 1, 1e-4, 100, _STEPS),
-    ("vae", "flow"): (_OBJECTIVES["vae"], 1, 1e-4, 100, _STEPS),
-    ("beta_h", "standard"): (_OBJECTIVES["beta_h"], 1, 1e-4, 24, _STEPS),
-    ("beta_h", "flow"): (_OBJECTIVES["beta_h"], 10, 1e-3, 100, _STEPS),
-    ("beta_b", "standard"): (_OBJECTIVES["beta_b"], 100, 1e-3, 24, _STEPS),
-    ("beta_b", "flow"): (_OBJECTIVES["beta_b"], 100, 1e-3, 24, _STEPS),
-    ("beta_tc", "standard"): (_OBJECTIVES["beta_tc"], 10, 1e-4, 100, _STEPS),
-    ("beta_tc", "flow"): (BetaTCVAEConfig(alpha=0.01, beta=0.04, gamma=1.5), 1, 1e-4, 100, 2 * _STEPS),
-    ("factor", "standard"): (_OBJECTIVES["factor"], 1, 1e-4, 24, _STEPS),
-    ("factor", "flow"): (_OBJECTIVES["factor"], 1, 1e-4, 24, _STEPS),
-    ("info", "standard"): (_OBJECTIVES["info"], 10, 1e-4, 24, _STEPS),
-    ("info", "flow"): (_OBJECTIVES["info"], 10, 1e-3, 24, _STEPS),
+    ("vae", "standard"): (_OBJECTIVES["vae"], 1.0, 1e-4, 100, _STEPS),
+    ("vae", "flow"): (_OBJECTIVES["vae"], 1.0, 1e-4, 100, _STEPS),
+    ("beta_h", "standard"): (_OBJECTIVES["beta_h"], 1.0, 1e-4, 24, _STEPS),
+    ("beta_h", "flow"): (_OBJECTIVES["beta_h"], 10.0, 1e-3, 100, _STEPS),
+    ("beta_b", "standard"): (_OBJECTIVES["beta_b"], 100.0, 1e-3, 24, _STEPS),
+    ("beta_b", "flow"): (_OBJECTIVES["beta_b"], 100.0, 1e-3, 24, _STEPS),
+    ("beta_tc", "standard"): (_OBJECTIVES["beta_tc"], 10.0, 1e-4, 100, _STEPS),
+    ("beta_tc", "flow"): (BetaTCVAEConfig(alpha=0.01, beta=0.04, gamma=1.5), 1.0, 1e-4, 100, 2 * _STEPS),
+    ("factor", "standard"): (_OBJECTIVES["factor"], 1.0, 1e-4, 24, _STEPS),
+    ("factor", "flow"): (_OBJECTIVES["factor"], 1.0, 1e-4, 24, _STEPS),
+    ("info", "standard"): (_OBJECTIVES["info"], 10.0, 1e-4, 24, _STEPS),
+    ("info", "flow"): (_OBJECTIVES["info"], 10.0, 1e-3, 24, _STEPS),
 }
 
 

@@ -23,11 +23,15 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 def _changes(run: Run) -> dict[str, str]:
     """Settings of model, training and objective that are not the recipe's; seeds are no departure."""
     found: dict[str, str] = {}
-    for part in ("model", "training", "objective"):
+    for part in ("training", "objective") if isinstance(run.model, NCPConfig) else ("model", "training", "objective"):
         paper, ours = getattr(recipe(run.name), part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
         found |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
     return found
+
+
+def _values(measures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {name: {key: measure[key] for key in ("value", "stderr")} for name, measure in measures.items()}
 
 
 def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -36,7 +40,7 @@ def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     short = {kind: {name: found[kind][name] for name in _QUALITY} for kind in ("floor", "random", "low_posterior")}
     return short | {
-        "neighbours": {kind: found[f"{kind}_neighbours"] for kind in ("random", "low_posterior")},
+        "neighbours": {kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")},
         "protocol": found["random"]["protocol"],
     }
 
@@ -98,6 +102,13 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
     }
 
 
+def _text(records: list[dict[str, Any]]) -> str:
+    """JSON: one record spread over lines, several with a line each."""
+    if len(records) == 1:
+        return json.dumps(records[0], indent=2) + "\n"
+    return "[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n"
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="+")
@@ -107,8 +118,7 @@ def _main() -> None:
     parser.add_argument("--note", action="append", default=[])
     given = parser.parse_args()
     records = [result_record(run, paper=given.paper, commit=given.commit, notes=tuple(given.note)) for run in given.run]
-    found = records[0] if len(records) == 1 else records
-    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    given.out.write_text(_text(records), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from priorwise.recipes.tables import PAPER_NOTES, PublishedRow
 
 __all__ = ["print_table"]
 
+_MANY = 4  # results with one departure that are counted and no longer named
+
 
 def _numbers(record: dict[str, Any]) -> list[float]:
     """What a cell shows of a record: the NLL, behind the distances where they were measured."""
@@ -40,8 +42,16 @@ def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, An
     return found
 
 
-def _departures(records: list[dict[str, Any]]) -> list[str]:
-    return [f"{record['title']}: {note}" for record in records for note in record.get("departures", [])]
+def _departures(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Each departure once, with the results that it holds for."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for note in record.get("departures", []):
+            found.setdefault(note, {})[record["title"]] = None
+    return [
+        f"{', '.join(titles) if len(titles) < _MANY else f'{len(titles)} of ours'}: {note}"
+        for note, titles in found.items()
+    ]
 
 
 def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]]) -> None:
@@ -61,13 +71,12 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
         name = row.recipe.removeprefix(f"{paper}/")
         title = f"{row.table} {row.row}, {row.dataset}"
         table.add_row(title, row.published + unit + quoted, _ours(row.ours) if row.ours else "not run", name)
-        notes |= dict.fromkeys(_departures(row.ours))
         if row.note:
             notes[f"{title}: published {row.note}"] = None
     for recipe, records in _by_recipe(extra).items():
         seeds = f", {len(records)} seeds" if len(records) > 1 else ""
         table.add_row(f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe)
-        notes |= dict.fromkeys(_departures(records))
+    notes |= dict.fromkeys(_departures([*(record for row in rows for record in row.ours), *extra]))
     console = Console()
     console.print(table)
     for note in notes:

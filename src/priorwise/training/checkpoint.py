@@ -138,7 +138,9 @@ def load_objective(objective: nn.Module, model: nn.Module, tensors: Mapping[str,
         CheckpointError: if they are another objective's.
     """
     own = _beside(objective, model)
-    stored = {name.removeprefix("objective/"): found for name, found in tensors.items() if name.startswith("objective/")}
+    stored = {
+        name.removeprefix("objective/"): found for name, found in tensors.items() if name.startswith("objective/")
+    }
     for name in sorted(own.keys() | stored.keys()):
         shapes = [tuple(tensor.shape) if tensor is not None else "none" for tensor in (own.get(name), stored.get(name))]
         if shapes[0] != shapes[1]:
