@@ -204,16 +204,12 @@ def test_a_subject_runs_without_the_peer(bench, subject):
     assert {row.subject for row in rows} == {subject}
 
 
+@pytest.mark.usefixtures("zuko")
 def test_the_flow_runs_beside_zuko_and_leaves_validation_alone(bench):
     """Would catch zuko's switch of torch's argument validation left behind for the subjects that follow."""
-    pytest.importorskip("zuko")
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(True)
-    try:
-        rows = bench.main.run(bench.scale.TINY, ["flow"])["rows"]
-        assert Distribution._validate_args is True
-    finally:
-        Distribution.set_default_validate_args(before)
+    Distribution.set_default_validate_args(True)  # the fixture puts it back
+    rows = bench.main.run(bench.scale.TINY, ["flow"])["rows"]
+    assert Distribution._validate_args is True
     assert all(row.value > 0 for row in rows)
     assert sum(row.unit == "x" for row in rows) == 3
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -19,15 +20,17 @@ from toys import Hooked
 from priorwise import NCP, fit
 from priorwise.data import DataSpec, Splits
 from priorwise.models import AbstractModel
-from priorwise.objectives import ELBO, NCE, Terms
+from priorwise.objectives import ELBO, NCE, AbstractObjective, Terms
 from priorwise.recipes import recipe
 from priorwise.schedules import warmup
 from priorwise.training.overrides import override
-from priorwise.training.run import build_model, pseudo_input_data
+from priorwise.training.run import Run, build_model, pseudo_input_data
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SMALL = ("model.hidden=12", "model.latent=3")
 STEPS = 50
+
+Twin: TypeAlias = tuple[AbstractObjective, Splits, str]  # an objective that holds its model, data, and an optimiser
 
 
 def grey() -> Splits:
@@ -37,36 +40,64 @@ def grey() -> Splits:
     return Splits(*pixels.to(torch.uint8).split([120, 20, 20]), spec)
 
 
-def twin(name: str, *texts: str) -> AbstractModel:
-    """The recipe's model, small, with all its other settings."""
-    run = override(recipe(name), (*SMALL, *texts))
-    splits = grey()
+def plane() -> Splits:
+    """120 points on a curve in the plane, likewise."""
+    steps = torch.arange(160)
+    points = torch.stack([steps * 37 % 101 - 50, (steps * 37 % 101 - 50) ** 2 // 50 + steps % 7], 1) / 25
+    return Splits(*points.split([120, 20, 20]), DataSpec("plane", (2,), None, "gaussian", "none", "none"))
+
+
+def built(run: Run, splits: Splits) -> AbstractModel:
     return build_model(run.model, splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
 
 
-TWINS: dict[str, Callable[[], AbstractModel]] = {
-    "vae_standard": lambda: twin("vampprior/static_mnist_vae_standard"),
-    "vae_vamp": lambda: twin("vampprior/static_mnist_vae_vamp", "model.prior.components=8"),
-    "hvae_vamp": lambda: twin("vampprior/static_mnist_hvae_vamp", "model.prior.components=8"),
-    "ncp": lambda: NCP(twin("vampprior/static_mnist_hvae_standard"), hidden_features=(12, 12)),
+def vamp_twin(name: str, *texts: str) -> Twin:
+    """The recipe's model, small, with all its other settings, its optimiser and a short warm-up."""
+    model = built(override(recipe(name), (*SMALL, *texts)), grey())
+    return ELBO(model, beta=lambda step: warmup(step // 5 + 1, 4)), grey(), "adam_normalized"
+
+
+def ncp_twin() -> Twin:
+    model = NCP(
+        built(override(recipe("vampprior/static_mnist_hvae_standard"), SMALL), grey()), hidden_features=(12, 12)
+    )
+    return NCE(model), grey(), "adam"
+
+
+def dpvae_twin(name: str, *texts: str) -> Twin:
+    """The recipe's model and objective, small."""
+    run, splits = override(recipe(name), texts), plane()
+    model = built(run, splits)
+    return run.objective.build(model, run.training, data_size=120, latent=2), splits, "adam"
+
+
+FLOW = ("model.prior.blocks=2", "model.prior.hidden_features=[8]")
+TWINS: dict[str, Callable[[], Twin]] = {
+    "vae_standard": lambda: vamp_twin("vampprior/static_mnist_vae_standard"),
+    "vae_vamp": lambda: vamp_twin("vampprior/static_mnist_vae_vamp", "model.prior.components=8"),
+    "hvae_vamp": lambda: vamp_twin("vampprior/static_mnist_hvae_vamp", "model.prior.components=8"),
+    "ncp": ncp_twin,
+    "moons_flow": lambda: dpvae_twin("dpvae/two_moons_vae_flow", *FLOW),
+    "moons_factor_flow": lambda: dpvae_twin("dpvae/two_moons_factor_flow", *FLOW, "objective.hidden_features=[8,8]"),
+    "moons_beta_tc": lambda: dpvae_twin("dpvae/two_moons_beta_tc_standard"),
 }
 
 
 def trace(name: str) -> dict[str, list[float]]:
-    """The loss of every step, and the validation of every epoch, 5 steps long."""
+    """The loss of every turn of every step, and the validation of every epoch, 5 steps long."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)  # for the classifiers, which a recipe would seed
-        model = TWINS[name]()
+        torch.manual_seed(1)  # for classifiers and discriminators, which a recipe would seed
+        inner, splits, optimizer = TWINS[name]()
     losses = []
 
     def recorded(terms: Terms, step: int) -> Terms:
-        losses.append(float(terms.loss().detach()))
+        if torch.is_grad_enabled():  # validation may ask too
+            losses.append(float(terms.loss().detach()))
         return terms
 
-    inner = NCE(model) if isinstance(model, NCP) else ELBO(model, beta=lambda step: warmup(step // 5 + 1, 4))
-    optimizer = "adam" if isinstance(model, NCP) else "adam_normalized"
     options = {"epochs": 10, "batch_size": 24, "lr": 2e-3, "optimizer": optimizer, "progress": False}
-    result = fit(model, grey(), Hooked(inner, recorded), **options)
+    model = inner.ncp if isinstance(inner, NCE) else inner.model
+    result = fit(model, splits, Hooked(inner, recorded), **options)
     return {"loss": losses, "validation": [line["validation"][result.metric] for line in result.history]}
 
 
@@ -75,7 +106,7 @@ def test_trace(name):
     """Fault: another order of draws, another initialisation, a changed optimiser: anything that moves training."""
     path = GOLDEN / f"{name}.json"
     found = trace(name)
-    assert len(found["loss"]) == STEPS
+    assert len(found["loss"]) == STEPS * (2 if "factor" in name else 1)
     if os.environ.get("PRIORWISE_REGENERATE"):
         path.write_text(json.dumps(found, indent=1) + "\n")
         pytest.skip("stored anew")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from test_resume import KilledError, Writes, assert_same_run, same_bits
-from toys import splits, wrong
 from torch import Tensor, nn
+from toys import splits, wrong
 
 from priorwise import fit, priors
 from priorwise.data import Splits
@@ -94,7 +94,7 @@ def factor() -> FactorVAE:
     return FactorVAE(wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (8, 8)), discriminator_lr=0.01)
 
 
-def fitted(objective: AbstractObjective, **options: Any) -> Any:  # noqa: ANN401 - passed on
+def fitted(objective: AbstractObjective, **options: Any) -> Any:
     return fit(objective.model, splits(), objective, **(OPTIONS | options))
 
 

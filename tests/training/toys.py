@@ -9,7 +9,7 @@ from priorwise import VAE
 from priorwise.conditionals import Conditional, GaussianHead
 from priorwise.data import DataSpec, Splits
 from priorwise.likelihoods import Gaussian
-from priorwise.objectives import AbstractObjective, Explanation, Terms
+from priorwise.objectives import AbstractObjective, Explanation, Player, Terms
 from priorwise.priors import StandardNormal
 from priorwise.testing import LinearGaussianVAE
 
@@ -44,8 +44,16 @@ class Hooked(AbstractObjective):
     def explain(self) -> Explanation:
         return self.inner.explain()
 
-    def forward(self, x: Tensor, step: int = 0) -> Terms:
-        return self.change(self.inner(x, step), step)
+    @property
+    def players(self) -> tuple[Player, ...]:
+        return self.inner.players
+
+    @property
+    def judged_by(self) -> str:
+        return self.inner.judged_by
+
+    def forward(self, x: Tensor, step: int = 0, **player: str) -> Terms:
+        return self.change(self.inner(x, step, **player), step)
 
 
 def with_batch_norm() -> VAE:

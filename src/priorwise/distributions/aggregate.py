@@ -17,13 +17,14 @@ _NEGLIGIBLE = -80.0  # nats: a billion terms of exp(-80) beside one of 1 are bel
 
 
 def _log_sum_exp(exponents: Tensor) -> Tensor:
-    """``logsumexp`` over the last dimension, ``(B, M) -> (B)``; overwrites its argument.
+    """``logsumexp`` over the last dimension, ``(B, M) -> (B)``, in the memory of its argument.
 
     Most encodings are hundreds of nats away from a point. On a CPU an exponential takes some ten times as long where it
     underflows, so exponents that cannot change the sum are lifted to where it does not.
     """
-    peak = exponents.detach().amax(-1, keepdim=True)
-    return exponents.clamp_(min=peak + _NEGLIGIBLE).logsumexp(-1)
+    lowest = torch.finfo(exponents.dtype).min  # so that no infinity is taken from itself
+    peak = exponents.detach().amax(-1, keepdim=True).clamp(min=lowest)
+    return exponents.sub_(peak).clamp_(min=_NEGLIGIBLE).exp_().sum(-1).log() + peak.squeeze(-1)
 
 
 class AggregatePosterior(Distribution):

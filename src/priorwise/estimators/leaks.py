@@ -13,7 +13,6 @@ from torch import Tensor
 
 from priorwise.distributions import (
     AggregatePosterior,
-    DiagonalGaussianMixture,
     NormalizingFlow,
     Tilted,
     is_standard_normal,
@@ -236,8 +235,7 @@ def _log_sum(q: AggregatePosterior, z: Tensor, own: Tensor) -> Tensor:
     """Log of the sum of the densities of all encodings but the own ones: ``(B, D)`` and places ``(B,)`` to ``(B,)``."""
     total = torch.full(z.shape[:1], -torch.inf, dtype=q.loc.dtype, device=z.device)
     rows = torch.arange(len(z), device=z.device)
-    for start in range(0, q.count, q.tile):
-        tile = DiagonalGaussianMixture(q.loc[start : start + q.tile], q.scale[start : start + q.tile])
+    for start, tile in zip(range(0, q.count, q.tile), q.tiles, strict=True):
         terms = tile.log_components(z) + math.log(tile.components)
         inside = (own >= start) & (own < start + tile.components)
         terms[rows[inside], own[inside] - start] = -torch.inf
