@@ -46,12 +46,13 @@ def test_capacity_grows_and_stays():
 def test_capacity_holds_the_batch_mean(step):
     """Fault: the gap of each example, whose mean is larger; a rate below the capacity that is not pushed up."""
     model, x = hvae(flow()), images(9)
-    terms = evaluated(AnnealedVAE(model, gamma=5.0, capacity=4.0, capacity_steps=10), x, step)
     plain = evaluated(ELBO(model), x).per_example
     rate = plain["rate_1"] + plain["rate_2"]
-    capacity = 4.0 * min(1, step / 10)
-    gap = abs(float(rate.mean()) - capacity)
+    middle = float(rate.median())  # the capacity at step 5: some rates lie above it, some below
+    terms = evaluated(AnnealedVAE(model, gamma=5.0, capacity=2 * middle, capacity_steps=10), x, step)
+    gap = abs(float(rate.mean()) - 2 * middle * min(1, step / 10))
     assert list(terms.batch) == ["capacity_gap"]
-    assert float(terms.batch["capacity_gap"]) == pytest.approx(gap, abs=1e-5)
-    assert float((rate - capacity).abs().mean()) > gap + 1e-3
-    torch.testing.assert_close(terms.loss(), plain["distortion"].mean() + 5 * gap, rtol=1e-5, atol=1e-5)
+    assert float(terms.batch["capacity_gap"]) == pytest.approx(gap, abs=1e-4)
+    torch.testing.assert_close(terms.loss(), plain["distortion"].mean() + 5 * gap, rtol=1e-4, atol=1e-4)
+    if step == 5:
+        assert float((rate - middle).abs().mean()) > gap + 1e-3

