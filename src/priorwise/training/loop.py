@@ -128,10 +128,16 @@ def fit(
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else torchrun's processes would not meet
     folder = None
     if out is not None:
-        full = identity if identity is not None else {"training": config.model_dump(mode="json")}
+        full = identity if identity is not None else _identity(config, objective)
         with accelerator.main_process_first():
             folder = RunFolder(out, {**full, "data_fingerprint": splits.fingerprint()}, versions())
     return _Fit(model, splits, objective, config, folder, accelerator, show=progress).run()
+
+
+def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> dict[str, Any]:
+    """What defines a run without a recipe, but for the model, whose tensors speak for it."""
+    minimised = {} if objective is None else {"objective": str(objective.explain())}
+    return {"training": config.model_dump(mode="json"), **minimised}
 
 
 class _Fit:
