@@ -27,6 +27,7 @@ from priorwise.objectives import (
 from priorwise.randomness import seeded
 from priorwise.training import CheckpointError, TrainingConfig
 from priorwise.training.checkpoint import read_checkpoint
+from priorwise.training.folder import RunFolderError
 from priorwise.training.stage import stage_for
 
 PRIORS: dict[str, Callable[[], nn.Module]] = {
@@ -161,23 +162,31 @@ def test_factor_vae_without_its_term_trains_as_the_elbo():
 
 
 def wide() -> FactorVAE:
-    return FactorVAE(wrong(), 2, discriminator=Discriminator(2, (9,)))
+    return FactorVAE(wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (9,)))
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "message"),
+    ("first", "second"),
     [
-        (lambda: BetaVAE(wrong()), factor, r"expected `discriminator\.0\.bias` of shape \(8,\), got none"),
-        (factor, lambda: BetaVAE(wrong()), r"expected `discriminator\.0\.bias` of shape none, got \(8,\)"),
-        (factor, wide, r"expected `discriminator\.0\.bias` of shape \(9,\), got \(8,\)"),
+        (lambda: BetaVAE(wrong()), factor),
+        (factor, lambda: BetaVAE(wrong())),
+        (lambda: BetaVAE(wrong(), beta=2.0), lambda: BetaVAE(wrong(), beta=3.0)),
     ],
-    ids=["one player, then two", "two players, then one", "another discriminator"],
+    ids=["one player, then two", "two players, then one", "another weight"],
 )
-def test_checkpoint_of_another_objective_stops_the_run(first, second, message, tmp_path):
-    """Fault: a discriminator that starts anew in mid-run, or is dropped, without a word."""
+def test_a_run_of_another_objective_is_refused(first, second, tmp_path):
+    """Fault: a run that goes on with another loss, since all tensors fit."""
     fitted(first(), out=tmp_path)
-    with pytest.raises(CheckpointError, match=rf"last\.safetensors holds another objective: {message}\. Go on with"):
+    with pytest.raises(RunFolderError, match="objective"):
         fitted(second(), out=tmp_path)
+
+
+def test_checkpoint_of_another_discriminator_stops_the_run(tmp_path):
+    """Fault: a discriminator that starts anew in mid-run, or is dropped, without a word."""
+    fitted(factor(), out=tmp_path)
+    message = r"expected `discriminator\.0\.bias` of shape \(9,\), got \(8,\)"
+    with pytest.raises(CheckpointError, match=rf"last\.safetensors holds another objective: {message}\. Go on with"):
+        fitted(wide(), out=tmp_path)
 
 
 # -- validation -------------------------------------------------------------------------------------------------------

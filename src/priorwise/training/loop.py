@@ -136,8 +136,11 @@ def fit(
 
 def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> dict[str, Any]:
     """What defines a run without a recipe, but for the model, whose tensors speak for it."""
-    minimised = {} if objective is None else {"objective": str(objective.explain())}
-    return {"training": config.model_dump(mode="json"), **minimised}
+    training = {"training": config.model_dump(mode="json")}
+    if objective is None:
+        return training
+    explained = objective.explain()
+    return {**training, "objective": {"minimised": explained.minimised, **explained.terms}}
 
 
 class _Fit:
