@@ -114,12 +114,12 @@ def test_missing_file_is_refused(tmp_path):
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "priorwise-1"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "priorwise-1"}, {"format": "priorwise-2"}])
 def test_foreign_safetensors_are_refused(tmp_path, metadata):
     """Fault: another library's file taken for ours, or a KeyError."""
     path = tmp_path / "foreign.safetensors"
     save_file({"model/a": torch.zeros(2)}, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match=r"foreign\.safetensors was not written by priorwise"):
+    with pytest.raises(CheckpointError, match=r"foreign\.safetensors was not written by this version of priorwise"):
         read_checkpoint(path)
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "write_checkpoint",
 ]
 
-_FORMAT = "priorwise-1"
+_FORMAT = "priorwise-2"
 
 
 class CheckpointError(ValueError):
@@ -92,7 +92,10 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[dic
             "Restore it from a copy, or remove it to start this run again."
         ) from error
     if metadata.get("format") != _FORMAT or "state" not in metadata:
-        raise CheckpointError(f"{path} was not written by priorwise: expected format {_FORMAT!r} in its header.")
+        raise CheckpointError(
+            f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in its header; got "
+            f"{metadata.get('format')!r}."
+        )
     return tensors, json.loads(metadata["state"])
 
 
