@@ -214,7 +214,7 @@ def _say_holes(record: dict[str, Any]) -> None:
     for kind in ("random", "low_posterior"):
         if kind in record.get("quality", {}):
             found = record["quality"][kind]
-            print(f"{found['name']} of {kind} samples: {found['value']:.2f} {_error(found['stderr'])}")
+            print(f"{found['name']} of {kind} samples: {found['value']:.4g} {_error(found['stderr'])}")
 
 
 def _sampler(name: SamplerName, proposals: int, steps: int, step_size: float, temperature: float) -> Any:  # noqa: ANN401
