@@ -44,8 +44,7 @@ class BetaVAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        found = one_draw(self.model, x, self.kl)
-        return Terms({"distortion": found.distortion} | found.rates, weights=dict.fromkeys(found.rates, self.beta))
+        return one_draw(self.model, x, self.kl).terms(self.beta)
 
     def explain(self) -> Explanation:
         """What the number is."""

@@ -42,9 +42,7 @@ class ELBO(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        found = one_draw(self.model, x, self.kl)
-        beta = weight_at(self.beta, step)
-        return Terms({"distortion": found.distortion} | found.rates, weights=dict.fromkeys(found.rates, beta))
+        return one_draw(self.model, x, self.kl).terms(weight_at(self.beta, step))
 
     def explain(self) -> Explanation:
         """What the number is."""

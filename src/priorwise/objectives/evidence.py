@@ -8,6 +8,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from priorwise.distributions import log_unnorm
 from priorwise.models import AbstractModel, Group
+from priorwise.objectives.base import Terms
 from priorwise.priors import AbstractPrior, StandardNormal
 
 __all__ = ["KL", "Evidence", "check_kl", "gaussian_posterior", "log_posterior", "one_draw", "prior_factorises"]
@@ -28,6 +29,10 @@ class Evidence:
     groups: list[Group]
     distortion: Tensor
     rates: dict[str, Tensor]
+
+    def terms(self, beta: float) -> Terms:
+        """Distortion, and the rates under one weight."""
+        return Terms({"distortion": self.distortion} | self.rates, weights=dict.fromkeys(self.rates, beta))
 
 
 def check_kl(kl: str) -> KL:

@@ -25,6 +25,7 @@ class BetaTCVAE(AbstractObjective):
 
     so with :math:`\gamma > \beta` and a prior that can follow q(z), such as a flow, total correlation is *rewarded*.
 
+    Terms, in nats per example: ``distortion``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``.
     Of a hierarchy the top group is taken apart; the rates below it are added with weight 1. q(z) is estimated from the batch, so
     the values of the terms depend on the batch size; see ``priorwise.objectives.minibatch``.
 
