@@ -1,4 +1,4 @@
-"""Any objective with any prior: pockets and leaks of regularised VAEs on two moons. About a minute on one core.
+"""Any objective with any prior: pockets and leaks of regularised VAEs on two moons. About half a minute on one core.
 
     python examples/any_objective.py
 
