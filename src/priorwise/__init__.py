@@ -9,6 +9,7 @@ from priorwise import data, distributions, estimators, features, likelihoods, mo
 from priorwise.models import HVAE, NCP, VAE, frozen, wrap
 from priorwise.randomness import seeded
 from priorwise.reporting import report
+from priorwise.tilts import AbstractTilt
 from priorwise.training import FitResult, fit, load
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __all__ = [
     "HVAE",
     "NCP",
     "VAE",
+    "AbstractTilt",
     "FitResult",
     "__version__",
     "data",

@@ -156,7 +156,7 @@ def test_normalisers_follow_their_contexts():
     draws = 4000
     with torch.no_grad():
         groups = ncp.infer(torch.randn(6, 3) * 0.7, (2,))
-        found = GroupNorms(ncp, draws, seed=0)(groups)
+        found = GroupNorms(ncp, draws, seed=0)(groups)[0]
     context = groups[1].context.squeeze(-1)
     assert found.shape == (2, 6)
     error = torch.sqrt((context.square().exp() - 1 + math.exp(0.25) - 1) / draws)

@@ -12,7 +12,7 @@ ROWS = [
     ["typing", "randomness", "nn", "schedules"],
     ["distributions", "samplers"],
     ["likelihoods", "backbones"],
-    ["conditionals"],
+    ["conditionals", "tilts"],
     ["priors"],
     ["models"],
     ["objectives", "regularizers", "features", "estimators", "testing"],

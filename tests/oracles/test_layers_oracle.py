@@ -123,9 +123,10 @@ def test_classifier_bounds_its_logit():
     bounded = LatentClassifier(2, 3, hidden_features=(8, 4), max_logit=0.5)
     bounded.load_state_dict(free.state_dict())
     z, context = 30 * torch.randn(7, 5, 2), torch.randn(5, 3)
-    logit = free(z, context)
+    encoded = free.encode_context(context)
+    logit = free(z, encoded)
     assert logit.shape == (7, 5)
-    torch.testing.assert_close(bounded(z, context), 0.5 * torch.tanh(logit / 0.5))
+    torch.testing.assert_close(bounded(z, encoded), 0.5 * torch.tanh(logit / 0.5))
 
 
 def test_classifier_adds_its_context_before_the_first_activation():
@@ -134,7 +135,7 @@ def test_classifier_adds_its_context_before_the_first_activation():
     z, context = torch.randn(5, 2), torch.randn(5, 3)
     joined = torch.cat([z, context], -1) @ torch.cat([classifier.latent.weight, classifier.context.weight], 1).T
     expected = classifier.rest(joined + classifier.latent.bias).squeeze(-1)
-    torch.testing.assert_close(classifier(z, context), expected)
+    torch.testing.assert_close(classifier(z, classifier.encode_context(context)), expected)
 
 
 def test_classifier_asks_for_what_it_needs():

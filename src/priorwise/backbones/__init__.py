@@ -2,10 +2,12 @@
 
 from priorwise.backbones.conv import IMAGE_BODIES, ImageBodies, moons_decoder_body, moons_encoder_body
 from priorwise.backbones.coupling import AffineCoupling, CouplingFlow
-from priorwise.backbones.mlp import LatentClassifier, TwoBranch, gated_body, gated_image_body
+from priorwise.backbones.latent_classifier import AbstractLatentClassifier, LatentClassifier
+from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body
 
 __all__ = [
     "IMAGE_BODIES",
+    "AbstractLatentClassifier",
     "AffineCoupling",
     "CouplingFlow",
     "ImageBodies",

@@ -8,7 +8,7 @@ from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLog
 from priorwise.distributions.mixture import DiagonalGaussianMixture
 from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow
 from priorwise.distributions.rows import UnflattenedRows
-from priorwise.distributions.tilted import Tilted, log_unnorm
+from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, untilted
 
 __all__ = [
     "AbstractBijection",
@@ -23,7 +23,9 @@ __all__ = [
     "UnflattenedRows",
     "from_noise",
     "has_noise_form",
+    "is_normalised",
     "is_standard_normal",
     "is_zuko_flow",
     "log_unnorm",
+    "untilted",
 ]

@@ -6,7 +6,7 @@ from torch.distributions import Distribution, constraints
 
 from priorwise.typing import LogTilt, SizeLike
 
-__all__ = ["Tilted", "log_unnorm"]
+__all__ = ["Tilted", "is_normalised", "log_unnorm", "untilted"]
 
 
 class Tilted(Distribution):
@@ -14,7 +14,9 @@ class Tilted(Distribution):
 
     .. math:: p(z) = p_0(z) \, e^{t(z)} / Z, \qquad Z = \mathbb{E}_{p_0}[e^{t(z)}]
 
-    Normalised only with a ``log_norm``; exact sampling only by rejection, where the tilt is bounded. Draws come from a
+    With a ``log_norm`` it is normalised, and everything in the library treats it so. Without one, the constant is
+    unknown: a module that inherits ``priorwise.AbstractTilt`` keeps it for the distributions that it returns, and where
+    nobody does, likelihoods refuse. Exact sampling only by rejection, where the tilt is bounded. Draws come from a
     sampler: ``priorwise.samplers.SIR``, ``Rejection`` or ``Langevin``.
 
     References:
@@ -53,8 +55,9 @@ class Tilted(Distribution):
         return Tilted(self.base.expand(torch.Size(batch_shape)), self.log_tilt, self.log_norm, log_bound=self.log_bound)
 
     def log_unnorm(self, z: Tensor) -> Tensor:
-        """``log p_0(z) + t(z)``, the log density without its normaliser, in nats."""
-        return self.base.log_prob(z) + self.log_tilt(z)
+        """``log p_0(z) + t(z)``, less ``log_norm`` where that is known, in nats."""
+        log_density = log_unnorm(self.base, z) + self.log_tilt(z)
+        return log_density if self.log_norm is None else log_density - self.log_norm
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The normalised log density in nats.
@@ -62,12 +65,12 @@ class Tilted(Distribution):
         Raises:
             ValueError: while ``log_norm`` is unknown.
         """
-        if self.log_norm is None:
+        if not is_normalised(self):
             raise ValueError(
                 "expected a `log_norm` for a normalised density; got None. Estimate it with "
                 "priorwise.estimators.log_norm(...), or use `log_unnorm`."
             )
-        return self.log_unnorm(z) - self.log_norm
+        return self.log_unnorm(z)
 
     def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Refuse: a tilted distribution has no sampler of its own."""
@@ -81,6 +84,22 @@ class Tilted(Distribution):
         return self.rsample(sample_shape)
 
 
+def is_normalised(distribution: Distribution) -> bool:
+    """Whether nothing is missing from the density: no tilt inside has an unknown normaliser."""
+    if isinstance(distribution, Tilted):
+        return distribution.log_norm is not None and is_normalised(distribution.base)
+    inner = getattr(distribution, "base_dist", None)  # Independent and TransformedDistribution
+    return not isinstance(inner, Distribution) or is_normalised(inner)
+
+
 def log_unnorm(distribution: Distribution, z: Tensor) -> Tensor:
-    """The log density of ``z`` up to a constant, in nats; the constant is 0 unless the distribution is ``Tilted``."""
+    """The log density of ``z`` in nats, without what is unknown of it and nothing else.
+
+    That is ``log_prob`` for everything but a ``Tilted`` whose ``log_norm`` is None.
+    """
     return distribution.log_unnorm(z) if isinstance(distribution, Tilted) else distribution.log_prob(z)
+
+
+def untilted(distribution: Distribution) -> Distribution:
+    """What is tilted, which can be drawn from; the distribution itself if it has no tilt."""
+    return untilted(distribution.base) if isinstance(distribution, Tilted) else distribution

@@ -1,31 +1,33 @@
 """How Monte-Carlo work over images is cut up, so that its random numbers do not depend on the cut.
 
-Noise is drawn in blocks of ``IMAGES`` images by ``DRAWS`` draws, each block under its own address. Work proceeds in chunks of
-whole blocks, as large as memory and speed like it. So the numbers are the same for every chunk size, for any partition over
-processes and after a resume, and the first n draws are a prefix of n + m.
+Noise is drawn in blocks of ``IMAGES`` images by ``DRAWS`` draws, each block under its own address. Work proceeds in chunks, as
+large as memory and speed like it: whole blocks, or parts of one where a row is large. So the numbers are the same for every chunk
+size, for any partition over processes and after a resume, and the first n draws are a prefix of n + m.
 
 Letters: ``S`` draws and ``B`` images of one chunk.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from priorwise.distributions import from_noise, has_noise_form
-from priorwise.models import Group
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
 
-__all__ = ["DRAWS", "IMAGES", "BlockDraws", "Chunk", "draw_chunks", "image_chunks"]
+__all__ = ["DRAWS", "IMAGES", "TILE_BYTES", "BlockDraws", "Chunk", "draw_chunks", "image_chunks", "tile_rows"]
 
 IMAGES = 10
 DRAWS = 100
+TILE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A range of images or draws, from ``start`` to before ``stop``; ``start`` begins a block."""
+    """A range of images or draws, from ``start`` to before ``stop``."""
 
     start: int
     stop: int
@@ -39,22 +41,61 @@ def _chunks(total: int, size: int) -> Iterator[Chunk]:
         yield Chunk(start, min(start + size, total))
 
 
+def _images_at_once(rows: int) -> int:
+    """A block of images, or as many as there may be rows."""
+    return min(IMAGES, rows)
+
+
+def _draws_at_once(rows: int) -> int:
+    """Whole blocks of draws where they fit beside a block of images, else as many as fit."""
+    fitting = rows // _images_at_once(rows)
+    return DRAWS * (fitting // DRAWS) if fitting >= DRAWS else max(1, fitting)
+
+
 def draw_chunks(samples: int, rows: int) -> Iterator[Chunk]:
-    """Cut the draws: as many blocks at once as ``rows`` allow with one block of images."""
-    return _chunks(samples, DRAWS * max(1, rows // (DRAWS * IMAGES)))
+    """Cut the draws: as many at once as ``rows`` allow with one block of images."""
+    return _chunks(samples, _draws_at_once(rows))
 
 
 def image_chunks(count: int, samples: int, rows: int) -> Iterator[Chunk]:
     """Cut the images: more than a block at once where there are few draws of each."""
-    at_once = min(samples, DRAWS * max(1, rows // (DRAWS * IMAGES)))
-    return _chunks(count, IMAGES * max(1, rows // (at_once * IMAGES)))
+    at_once = min(samples, _draws_at_once(rows))
+    blocks = rows // (at_once * IMAGES)
+    return _chunks(count, IMAGES * blocks if blocks else _images_at_once(rows))
+
+
+def tile_rows(model: AbstractModel, at_most: int) -> int:
+    """How many rows a model takes at once, so that a pass stays near ``TILE_BYTES``: at most ``at_most``, at least 1.
+
+    A pass of one row tells its bytes: its latents, contexts and observation, and three times the largest output of a
+    module, as without gradients not many are alive at once. It depends on the model alone, so the cut is the same in
+    every run.
+    """
+    largest = 0
+
+    def measure(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.nbytes)
+
+    with frozen(model), torch.no_grad(), seeded(0, "tile"):
+        model.top_down(draw_untilted, (1,))  # encodes pseudo-inputs, which are no rows of a pass
+        hooks = [module.register_forward_hook(measure) for module in model.modules()]
+        try:
+            groups = model.top_down(draw_untilted, (1,))
+            observed = math.prod(model.likelihood(groups).event_shape)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    latents = sum(part.nbytes for group in groups for part in (group.z, group.context) if part is not None)
+    return max(1, min(at_most, TILE_BYTES // max(1, 3 * largest + latents + 4 * observed)))
 
 
 class BlockDraws:
     """A ``draw`` for ``top_down`` that draws from the posterior with the noise of the blocks that a chunk covers.
 
-    A posterior that is no image of normal noise is drawn as a whole under the address of the chunk's first block; its numbers
-    do depend on the chunk size.
+    A posterior that is no image of normal noise is drawn as a whole under the address of the chunk; its numbers do depend
+    on the chunk size.
 
     Arguments:
         seed: The seed of the computation.
@@ -77,15 +118,18 @@ class BlockDraws:
         assert posterior is not None
         if has_noise_form(posterior):
             return from_noise(posterior, self._noise(group.index, posterior.event_shape))
-        with seeded(self.seed, self.purpose, group.index, self.images.start // IMAGES, self.draws.start // DRAWS):
+        with seeded(self.seed, self.purpose, group.index, self.images.start, self.draws.start):
             return posterior.sample()
 
     def _noise(self, group: int, event: torch.Size) -> Tensor:
+        blocks = _blocks(self.images, IMAGES)
         rows = [
-            torch.cat([self._block(group, image, draw, event) for image in _blocks(self.images, IMAGES)], 1)
+            torch.cat([self._block(group, image, draw, event) for image in blocks], 1)
             for draw in _blocks(self.draws, DRAWS)
         ]
-        return torch.cat(rows)[: len(self.draws), : len(self.images)]
+        first_draw, first_image = self.draws.start % DRAWS, self.images.start % IMAGES
+        noise = torch.cat(rows)[first_draw : first_draw + len(self.draws)]
+        return noise[:, first_image : first_image + len(self.images)]
 
     def _block(self, group: int, image: int, draw: int, event: torch.Size) -> Tensor:
         with seeded(self.seed, self.purpose, group, image, draw):

@@ -1,4 +1,4 @@
-"""How well an NCP's classifiers tell the aggregate posterior from the prior, on data that they were not fitted on."""
+"""How well the classifiers of a tilted prior tell the aggregate posterior from the prior, on data not used for their fit."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from priorwise.distributions import Tilted
 from priorwise.estimators.base import Estimate, device_of, standard_error
-from priorwise.models import NCP, frozen
-from priorwise.objectives import NCE
+from priorwise.estimators.blocks import tile_rows
+from priorwise.models import AbstractModel, frozen
+from priorwise.objectives.nce import contrast_logits
 from priorwise.randomness import seeded
 from priorwise.samplers import SIR
 
@@ -44,14 +45,15 @@ class GroupContrast:
     ess: dict[int, float]
 
 
-def _logits(ncp: NCP, x: Tensor, seed: int) -> list[tuple[Tensor, Tensor]]:
+def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Tensor]]:
     """Held-out logits of positives and negatives for each group, ``(N,)`` each, on the CPU."""
+    if len(x) < 1:
+        raise ValueError("expected at least one observation in `x`; got none.")
     parts: list[list[tuple[Tensor, Tensor]]] = []
-    with frozen(ncp), torch.no_grad():
-        objective = NCE(ncp)
-        for block, start in enumerate(range(0, len(x), _BLOCK)):
+    with frozen(model), torch.no_grad():
+        for block, part in enumerate(x.split(tile_rows(model, _BLOCK))):
             with seeded(seed, "contrast", block):
-                pairs = objective.logits(x[start : start + _BLOCK].to(device_of(ncp)))
+                pairs = contrast_logits(model, part.to(device_of(model)))
             parts.append([(positive.double().cpu(), negative.double().cpu()) for positive, negative in pairs])
     return [
         (torch.cat([part[k][0] for part in parts]), torch.cat([part[k][1] for part in parts]))
@@ -63,15 +65,15 @@ def _bce(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(-positive) + F.softplus(negative)
 
 
-def held_out_bce(ncp: NCP, x: Tensor, *, seed: int = 0) -> Estimate:
-    """The sum over groups of the held-out cross-entropy (sum form), in nats: what early stopping of an NCP watches.
+def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
+    """The sum over groups of the held-out cross-entropy (sum form), in nats: what the early stopping of an NCP watches.
 
     Arguments:
-        ncp: The model.
+        model: A model whose groups' priors are tilted by classifiers, such as an NCP.
         x: Observations ``(N, *event)`` that the classifiers were not fitted on.
         seed: Seed of the draws.
     """
-    per_example = torch.stack([_bce(*pair) for pair in _logits(ncp, x, seed)]).sum(0)
+    per_example = torch.stack([_bce(*pair) for pair in _logits(model, x, seed)]).sum(0)
     return Estimate(
         value=float(per_example.mean()),
         stderr=standard_error(per_example),
@@ -83,7 +85,7 @@ def held_out_bce(ncp: NCP, x: Tensor, *, seed: int = 0) -> Estimate:
 
 
 def contrast(
-    ncp: NCP, x: Tensor, *, proposals: tuple[int, ...] = (50, 500, 5000), contexts: int = 32, seed: int = 0
+    model: AbstractModel, x: Tensor, *, proposals: tuple[int, ...] = (50, 500, 5000), contexts: int = 32, seed: int = 0
 ) -> list[GroupContrast]:
     """The diagnostics of every group on held-out data.
 
@@ -92,14 +94,14 @@ def contrast(
         figure 4; its threshold "L* >= 0.4" does not say which of the two forms is meant, so both are given.
 
     Arguments:
-        ncp: The model.
+        model: A model whose groups' priors are tilted by classifiers, such as an NCP.
         x: Observations ``(N, *event)`` that the classifiers were not fitted on.
         proposals: Numbers of proposals for which the effective sample size is given.
         contexts: Over how many contexts it is averaged.
         seed: Seed of the draws.
     """
-    pairs = _logits(ncp, x, seed)
-    ess = _ess(ncp, x[:contexts], proposals, seed)
+    pairs = _logits(model, x, seed)
+    ess = _ess(model, x[:contexts], proposals, seed)
     return [_group(k, *pair, ess[k - 1]) for k, pair in enumerate(pairs, 1)]
 
 
@@ -118,11 +120,11 @@ def _group(index: int, positive: Tensor, negative: Tensor, ess: dict[int, float]
     )
 
 
-def _ess(ncp: NCP, x: Tensor, proposals: tuple[int, ...], seed: int) -> list[dict[int, float]]:
+def _ess(model: AbstractModel, x: Tensor, proposals: tuple[int, ...], seed: int) -> list[dict[int, float]]:
     """Effective sample sizes of SIR given posterior ancestors, for each group."""
-    with frozen(ncp), torch.no_grad(), seeded(seed, "ess"):
+    with frozen(model), torch.no_grad(), seeded(seed, "ess"):
         found: list[dict[int, float]] = []
-        for group in ncp.infer(x.to(device_of(ncp))):
+        for group in model.infer(x.to(device_of(model))):
             assert isinstance(group.prior, Tilted)
             sizes = {}
             for count in proposals:

@@ -1,8 +1,9 @@
 """A file of finished parts, so that a long estimate that was killed goes on where it stopped."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,39 +28,67 @@ class Journal:
 
     Arguments:
         path: The file.
-        identity: What the entries belong to.
+        identity: What the entries belong to: every setting on which they depend.
+        probe: A few of the numbers themselves, computed again at every start: they see what no setting names, such as a
+            scale that is no parameter. They are compared to a thousandth, so that another processor may go on.
 
     Raises:
         ValueError: if the file belongs to another computation.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, str | int]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, str | int], probe: Sequence[float] = ()) -> None:
         self.path = path
         self.identity = dict(identity)
+        self.probe = [value if math.isfinite(value) else None for value in probe]
         if path.exists() and path.stat().st_size:
             self._check()
         else:
-            self._write(self.identity)
+            self._write(self._header())
+
+    def _header(self) -> dict[str, Any]:
+        return {**self.identity, "probe": self.probe}
 
     def _check(self) -> None:
         content = self.path.read_bytes()
-        if b"\n" not in content and self._line(self.identity).startswith(content):  # killed in the first line
+        start = json.dumps(self.identity).encode()[:-1]
+        if b"\n" not in content and (
+            start.startswith(content) or content.startswith(start)
+        ):  # killed in the first line
             os.truncate(self.path, 0)
-            self._write(self.identity)
+            self._write(self._header())
             return
         lines = content.split(b"\n")
         try:
             found = json.loads(lines[0])
         except (json.JSONDecodeError, UnicodeDecodeError):
             found = None
-        if found != self.identity:
-            raise ValueError(
-                f"expected {self.path} to hold parts of this computation; it holds another one's (another model, data, "
-                "`samples` or `seed`). Remove it, or name another file in `resume`."
-            )
+        self._refuse_other(found)
         whole = b"\n".join(lines[:-1]) + b"\n" if lines[-1] else b"\n".join(lines)
         if len(whole) < self.path.stat().st_size:  # the last line was cut by a kill
             os.truncate(self.path, len(whole))
+
+    def _refuse_other(self, found: object) -> None:
+        advice = "Remove it, or name another file in `resume`."
+        if not isinstance(found, dict):
+            raise ValueError(
+                f"expected {self.path} to hold parts of this computation; it holds something else. {advice}"
+            )
+        changed = [
+            f"{name} was {found.get(name)!r}, now {self.identity.get(name)!r}"
+            for name in sorted(found.keys() | self.identity.keys() - {"probe"})
+            if name != "probe" and found.get(name) != self.identity.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"expected {self.path} to hold parts of this computation; it holds another one's: {'; '.join(changed)}. "
+                f"{advice}"
+            )
+        if not _close(found.get("probe"), self.probe):
+            raise ValueError(
+                f"expected {self.path} to hold parts of this computation; the model has the same tensors but gives other "
+                "numbers: a setting that is no parameter differs (a scale, a function, a switch), or a part of it draws "
+                f"other random numbers. {advice}"
+            )
 
     def read(self) -> dict[int, list[float]]:
         """All finished entries."""
@@ -80,3 +109,15 @@ class Journal:
             file.write(self._line(record))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _close(stored: object, now: Sequence[float | None]) -> bool:
+    """Whether two probes are the same numbers up to rounding."""
+    if not isinstance(stored, list) or len(stored) != len(now):
+        return False
+    return all(
+        one == other
+        if one is None or other is None
+        else isinstance(one, (int, float)) and math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3)
+        for one, other in zip(stored, now, strict=True)
+    )

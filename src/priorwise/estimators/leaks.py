@@ -21,6 +21,7 @@ from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.top import TopDraws, aggregate_posterior, places, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.samplers import AbstractSampler
+from priorwise.tilts import LogNorm
 
 __all__ = ["PAPER_THRESHOLDS", "Leakage", "leakage"]
 
@@ -172,12 +173,13 @@ def leakage(
     """
     reference = _check(x, reference, draws, space)
     own = places(x, reference)
+    known = model.known_log_norm()
     with frozen(model):
         q = aggregate_posterior(model, reference)
         encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
-        columns = [(*_log_q(q, block, own), _log_p(model, block, space), _images(block)) for block in encoded]
+        columns = [(*_log_q(q, block, own), _log_p(block, space, known), _images(block)) for block in encoded]
         drawn = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
-        log_p_prior = torch.cat([_log_p(model, block, space) for block in drawn])
+        log_p_prior = torch.cat([_log_p(block, space, known) for block in drawn])
     log_q, log_q_with_own, surprise, log_p, images = map(torch.cat, zip(*columns, strict=True))
     entropy = float(surprise.mean())
     return Leakage(
@@ -189,7 +191,7 @@ def leakage(
         log_p_prior=log_p_prior,
         images=images,
         entropy=entropy,
-        log_norm_stderr=0.0 if model.log_norm_stderr is None else float(model.log_norm_stderr),
+        log_norm_stderr=0.0 if known is None else known.stderr,
         protocol={
             "estimator": "leakage, own encoding left out",
             "space": space,
@@ -243,9 +245,9 @@ def _log_sum(q: AggregatePosterior, z: Tensor, own: Tensor) -> Tensor:
     return total
 
 
-def _log_p(model: AbstractModel, block: TopDraws, space: str) -> Tensor:
+def _log_p(block: TopDraws, space: str, known: LogNorm | None) -> Tensor:
     """The prior's log density in the chosen space, ``(B,)`` float64 on the CPU."""
-    log_p = _log_p0(block) if space == "generation" else block.log_p(model)
+    log_p = _log_p0(block) if space == "generation" else block.log_p(None if known is None else known.value)
     if log_p is None:
         raise ValueError(
             "expected a prior with a normalised density; got a tilted one whose log normaliser is unknown, so that its score "

@@ -5,19 +5,22 @@ Letters: ``N`` images, ``S`` importance samples, ``B`` images of a chunk.
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from priorwise.distributions import log_unnorm
+from priorwise.distributions import is_normalised, log_unnorm
 from priorwise.estimators.base import Estimate, device_of, standard_error
-from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_chunks
+from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_chunks, tile_rows
 from priorwise.estimators.journal import Journal, fingerprint
-from priorwise.estimators.normalizer import GroupNorms
+from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
-from priorwise.models import NCP, AbstractModel, Group, frozen
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_groups
+from priorwise.randomness import seeded
+from priorwise.tilts import LogNorm
 
 __all__ = ["elbo", "nll"]
 
@@ -26,9 +29,10 @@ Report: TypeAlias = Callable[[int], None]
 _ROWS = 1000
 _TRUSTED_ESS = 20.0
 _TRUSTED_WEIGHT = 0.2
+_PROBE_IMAGES, _PROBE_DRAWS = 4, 8
 
 
-def _check(model: AbstractModel, x: Tensor, samples: int, rows: int) -> None:
+def _check(model: AbstractModel, x: Tensor, samples: int, rows: int | None) -> None:
     """Refuse what cannot be estimated."""
     if not isinstance(model, AbstractModel):
         raise TypeError(
@@ -39,18 +43,8 @@ def _check(model: AbstractModel, x: Tensor, samples: int, rows: int) -> None:
         raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
     if len(x) < 1:
         raise ValueError("expected at least one example in `x`; got none.")
-    if rows < 1:
+    if rows is not None and rows < 1:
         raise ValueError(f"expected `rows` of at least 1; got {rows}.")
-
-
-def _known_log_norm(model: AbstractModel) -> tuple[float, float]:
-    """The log normaliser and its error, or a refusal that names the call that estimates it."""
-    if model.log_norm is None or model.log_norm_stderr is None:
-        raise ValueError(
-            "expected a normalised prior; the log normaliser of this model is not known yet. Estimate it first with "
-            "priorwise.estimators.log_norm(model, samples=...)."
-        )
-    return float(model.log_norm), float(model.log_norm_stderr)
 
 
 def _passes(
@@ -61,7 +55,9 @@ def _passes(
     like = part if part.is_floating_point() else part[:0].float()
     for draws in draw_chunks(samples, rows):
         draw = BlockDraws(seed, "posterior", images, draws, like)
-        yield model.top_down(draw, (len(draws), len(images)), part), part
+        groups = model.top_down(draw, (len(draws), len(images)), part)
+        require_groups(groups, (len(draws), len(images)))
+        yield groups, part
 
 
 def _log_qz(groups: list[Group]) -> Tensor:
@@ -74,14 +70,14 @@ def _log_qz(groups: list[Group]) -> Tensor:
 
 def _elbo_terms(model: AbstractModel, groups: list[Group], x: Tensor) -> dict[str, Tensor]:
     """Distortion and rates, ``(S, B)`` each, in nats."""
-    terms = {"distortion": -model.likelihood(groups).log_prob(x)}
+    terms = {"distortion": -log_unnorm(model.likelihood(groups), x)}
     for group in groups:
         assert group.posterior is not None
         terms[f"rate_{group.index}"] = group.posterior.log_prob(group.z) - log_unnorm(group.prior, group.z)
     return terms
 
 
-def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, rows: int = _ROWS) -> Estimate:
+def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, rows: int | None = None) -> Estimate:
     r"""The evidence lower bound, a lower bound of log p(x), averaged over ``x``.
 
     .. math:: \mathbb{E}_{q(z|x)}\big[\log p(x|z) + \log p(z) - \log q(z|x)\big]
@@ -97,13 +93,15 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
         x: Observations ``(N, *event)``.
         samples: Draws from the posterior of each.
         seed: Seed of the draws.
-        rows: Draws x images that are evaluated at once, not fewer than 1000; no influence on the numbers beyond rounding.
+        rows: Draws x images that are evaluated at once; no influence on the numbers beyond rounding. If None, 1000 or as
+            many as take a tile of 256 MB.
 
     Raises:
-        ValueError: for a tilted model whose ``log_norm`` is unknown.
+        ValueError: for a prior whose normaliser is unknown.
     """
     _check(model, x, samples, rows)
-    log_norm, log_norm_stderr = _known_log_norm(model)
+    known = require_log_norm(model)
+    rows = tile_rows(model, _ROWS) if rows is None else rows
     sums: dict[str, list[Tensor]] = {}
     bound_squares: list[Tensor] = []
     with frozen(model), torch.no_grad():
@@ -119,12 +117,12 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
                 sums.setdefault(name, []).append(total / samples)
             bound_squares.append(squares / samples)
     means = {name: torch.cat(parts) for name, parts in sums.items()}
-    per_example = -torch.stack(list(means.values())).sum(0) - log_norm
-    spread = torch.cat(bound_squares) - (per_example + log_norm).square()
+    per_example = -torch.stack(list(means.values())).sum(0) - known.value
+    spread = torch.cat(bound_squares) - (per_example + known.value).square()
     noise = (spread.clamp(min=0) / max(1, samples - 1)).sum().sqrt() / len(x) if samples > 1 else math.nan
     return Estimate(
         value=float(per_example.mean()),
-        stderr=math.hypot(float(noise), log_norm_stderr),
+        stderr=math.hypot(float(noise), known.stderr),
         count=len(x),
         stderr_data=standard_error(per_example),
         per_example=per_example,
@@ -134,6 +132,24 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
 
 
 # -- importance sampling --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Normalisers:
+    """How log Z enters: one number for all, or group by group for every context."""
+
+    known: LogNorm
+    by_group: GroupNorms | None
+
+    @property
+    def folds(self) -> int:
+        """Parts of the normaliser draws that are left out in turn."""
+        return 0 if self.by_group is None else self.by_group.folds
+
+    @property
+    def stderr(self) -> float:
+        """The error of what all images share."""
+        return self.known.stderr if self.by_group is None else self.by_group.top.stderr
 
 
 def _streamed(
@@ -146,25 +162,37 @@ def _streamed(
     seed: int,
     rows: int,
 ) -> Tensor:
-    """Per image: log sum w, log sum w^2, log max w, sum log w; ``(4, B)`` float64 on the CPU."""
+    """Per image: log sum w, log sum w^2, log max w, sum log w, then log sum w without each fold of the normaliser draws.
+
+    ``(4 + G, B)`` float64 on the CPU.
+    """
     state: Tensor | None = None
     for groups, part in _passes(model, x, images, samples=samples, seed=seed, rows=rows):
-        log_w = model.log_joint(groups, part) - _log_qz(groups)
-        log_w = (log_w if norms is None else log_w - norms(groups)).double().cpu()
-        new = torch.stack([log_w.logsumexp(0), (2 * log_w).logsumexp(0), log_w.amax(0), log_w.sum(0)])
-        if state is None:
-            state = new
-        else:
-            state = torch.stack(
-                [
-                    torch.logaddexp(state[0], new[0]),
-                    torch.logaddexp(state[1], new[1]),
-                    torch.maximum(state[2], new[2]),
-                    state[3] + new[3],
-                ]
-            )
+        log_w = (model.log_joint(groups, part) - _log_qz(groups)).double()
+        each = log_w.unsqueeze(0) if norms is None else log_w - norms(groups).double()
+        each = each.cpu()
+        log_w = each[0]
+        new = torch.stack(
+            [log_w.logsumexp(0), (2 * log_w).logsumexp(0), log_w.amax(0), log_w.sum(0), *each[1:].logsumexp(1)]
+        )
+        state = new if state is None else _merged(state, new)
     assert state is not None
     return state
+
+
+def _merged(state: Tensor, new: Tensor) -> Tensor:
+    sums = torch.logaddexp(state, new)
+    sums[2], sums[3] = torch.maximum(state[2], new[2]), state[3] + new[3]
+    return sums
+
+
+def _probe(model: AbstractModel, x: Tensor, norms: GroupNorms | None, rows: int) -> list[float]:
+    """Log-weights of a few images under fixed noise: what the model gives, whatever its settings are called."""
+    places = torch.linspace(0, len(x) - 1, min(_PROBE_IMAGES, len(x))).long()
+    some, images = x[places.to(x.device)], Chunk(0, len(places))
+    with seeded(0, "probe"):
+        table = _streamed(model, some, images, norms, samples=_PROBE_DRAWS, seed=0, rows=rows)
+    return table[:4].flatten().tolist()
 
 
 def nll(
@@ -175,7 +203,7 @@ def nll(
     seed: int = 0,
     density: Literal["global", "groups"] = "global",
     normalizer_samples: int = 100,
-    rows: int = _ROWS,
+    rows: int | None = None,
     resume: str | Path | None = None,
     report: Report | None = None,
 ) -> Estimate:
@@ -189,12 +217,14 @@ def nll(
     of draws, priors once in all; memory grows with ``rows``, not with ``samples``.
 
     A tilted prior of several groups has two densities: the published one, with a single global Z, and the one from which
-    drawing group after group samples, with one Z a group and context. ``density`` says which; for one group they are the same.
+    drawing group after group samples, with one Z a group and context. ``density`` says which; for one group they are the same,
+    and both use the ``log_norm`` that the model keeps.
 
-    ``stderr`` is the Monte-Carlo error, by the delta method from the weights, log Z included; ``stderr_data`` the error over
-    the images. ``diagnostics``: the smallest and the median effective sample size, the largest single weight, how many images
-    fail either bound (ESS under 20, a weight over 0.2), and the ELBO from the same draws. Heavy-tailed weights make the
-    number too high and its error too small; then ``warnings`` says so.
+    ``stderr`` is the Monte-Carlo error, by the delta method from the weights, log Z included (of ``"groups"`` that of the
+    top group, and that of the others by a jackknife over their draws); ``stderr_data`` the error over the images.
+    ``diagnostics``: the smallest and the median effective sample size, the largest single weight, how many images fail either
+    bound (ESS under 20, a weight over 0.2), and the ELBO from the same draws. Heavy-tailed weights make the number too high
+    and its error too small; then ``warnings`` says so.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), equation 8; VAE with a VampPrior (Tomczak & Welling, 2018),
@@ -206,47 +236,65 @@ def nll(
         samples: Importance samples S of each image, exactly.
         seed: Seed of the draws.
         density: ``"global"``, with the stored ``log_norm``, or ``"groups"``, with normalisers estimated for every context.
-        normalizer_samples: Draws behind each normaliser of ``"groups"``; the cost grows with it. The error that they
-            leave is not in ``stderr``.
-        rows: Draws x images that are evaluated at once, not fewer than 1000; no influence on the numbers beyond rounding.
+        normalizer_samples: Draws behind each normaliser of ``"groups"`` below the top; the cost grows with it. The top group
+            has one normaliser for all images, from 100,000 draws.
+        rows: Draws x images that are evaluated at once; no influence on the numbers beyond rounding. If None, 1000 or as
+            many as take a tile of 256 MB.
         resume: File in which finished images are kept; a call that was killed goes on from it.
         report: Called with the number of images just finished, for a progress bar.
 
     Raises:
-        ValueError: for a tilted model whose ``log_norm`` is unknown, or a resume file of another computation.
+        ValueError: for a prior whose normaliser is unknown, or a resume file of another computation.
     """
     if density not in ("global", "groups"):
         raise ValueError(f"expected `density` as 'global' or 'groups'; got {density!r}.")
     _check(model, x, samples, rows)
-    by_group = density == "groups" and isinstance(model, NCP)
-    log_norm, log_norm_stderr = (0.0, 0.0) if by_group else _known_log_norm(model)
-    journal = None
-    if resume is not None:
-        identity = {"samples": samples, "seed": seed, "density": density, "of": fingerprint(model, x)}
-        journal = in_turn(lambda: Journal(Path(resume), identity))
-    done = {} if journal is None else in_turn(journal.read)
-    columns: dict[int, list[float]] = dict(done)
+    rows = tile_rows(model, _ROWS) if rows is None else rows
     with frozen(model), torch.no_grad():
-        norms = GroupNorms(model, normalizer_samples, seed) if by_group and isinstance(model, NCP) else None
+        norms = _normalisers(model, density, normalizer_samples, seed)
+        journal = None
+        if resume is not None:
+            identity = _nll_identity(model, x, samples, seed, norms)
+            probe = _probe(model, x, norms.by_group, rows)
+            journal = in_turn(lambda: Journal(Path(resume), identity, probe))
+        done = {} if journal is None else in_turn(journal.read)
+        columns: dict[int, list[float]] = dict(done)
         for images in my_share(list(image_chunks(len(x), samples, rows))):
             wanted = range(images.start, images.stop)
             if all(index in done for index in wanted):
                 _tell(report, len(images))
                 continue
-            result = _streamed(model, x, images, norms, samples=samples, seed=seed, rows=rows).T.tolist()
+            result = _streamed(model, x, images, norms.by_group, samples=samples, seed=seed, rows=rows).T.tolist()
             columns.update(zip(wanted, result, strict=True))
             if journal is not None:
                 journal.append(dict(zip(wanted, result, strict=True)))
             _tell(report, len(images))
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
-    protocol: dict[str, str | int | float | None] = {
-        "estimator": "importance sampling from q(z|x)",
+    return _nll_estimate(table, samples, seed, norms)
+
+
+def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) -> _Normalisers:
+    if density == "groups":
+        with seeded(seed, "probe"):
+            groups = model.top_down(draw_untilted, (1,))
+        if len(groups) > 1 and is_normalised(model.likelihood(groups)):
+            return _Normalisers(LogNorm(), GroupNorms(model, samples, seed))
+    return _Normalisers(require_log_norm(model), None)
+
+
+def _nll_identity(
+    model: AbstractModel, x: Tensor, samples: int, seed: int, norms: _Normalisers
+) -> dict[str, str | int]:
+    """Every setting on which the log-weights of an image depend; log Z itself is added after the last image."""
+    draws = 0 if norms.by_group is None else norms.by_group.samples
+    return {
+        "estimator": "nll",
         "samples": samples,
         "seed": seed,
-        "density": f"Z per group, {normalizer_samples} draws each" if by_group else "global Z",
+        "normalizer_samples": draws,
+        "of": fingerprint(model, x),
     }
-    return _nll_estimate(table, protocol, samples, log_norm, log_norm_stderr)
 
 
 def _tell(report: Report | None, count: int) -> None:
@@ -254,30 +302,17 @@ def _tell(report: Report | None, count: int) -> None:
         report(count)
 
 
-def _nll_estimate(
-    table: Tensor,
-    protocol: dict[str, str | int | float | None],
-    samples: int,
-    log_norm: float,
-    log_norm_stderr: float,
-) -> Estimate:
-    log_sum, log_squares, log_max, total = table
+def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -> Estimate:
+    log_sum, log_squares, log_max, total = table[:4]
     count = table.shape[1]
     ess = (2 * log_sum - log_squares).exp()
     largest = (log_max - log_sum).exp()
     spread = samples / (samples - 1) if samples > 1 else math.nan  # one weight does not tell its own error
     variance = (1 / ess - 1 / samples).clamp(min=0) * spread
-    per_example = math.log(samples) - log_sum + log_norm
-    doubtful = int(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum())
-    warnings: tuple[str, ...] = ()
-    if doubtful:
-        warnings = (
-            f"{doubtful} of {count} images have an effective sample size under {_TRUSTED_ESS:.0f} or one weight over "
-            f"{_TRUSTED_WEIGHT}: their NLL is likely too high, and the Monte-Carlo error too small. Use more samples.",
-        )
+    per_example = math.log(samples) - log_sum + norms.known.value
     return Estimate(
         value=float(per_example.mean()),
-        stderr=math.hypot(float(variance.sum().sqrt()) / count, log_norm_stderr),
+        stderr=math.hypot(float(variance.sum().sqrt()) / count, norms.stderr, _jackknife(-table[4:].mean(1))),
         count=count,
         stderr_data=standard_error(per_example),
         per_example=per_example,
@@ -285,11 +320,36 @@ def _nll_estimate(
             "ess_min": float(ess.min()),
             "ess_median": float(ess.median()),
             "largest_weight": float(largest.max()),
-            "doubtful_images": float(doubtful),
-            "elbo": float((total / samples).mean()) - log_norm,
-            "log_norm": log_norm,
-            "log_norm_stderr": log_norm_stderr,
+            "doubtful_images": float(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum()),
+            "elbo": float((total / samples).mean()) - norms.known.value,
+            "log_norm": norms.known.value,
+            "log_norm_stderr": norms.stderr,
         },
-        protocol=protocol,
-        warnings=warnings,
+        protocol={
+            "estimator": "importance sampling from q(z|x)",
+            "samples": samples,
+            "seed": seed,
+            "density": "global Z" if norms.by_group is None else f"Z per group, {norms.by_group.samples} draws each",
+        },
+        warnings=_doubts(ess, largest),
+    )
+
+
+def _jackknife(values: Tensor) -> float:
+    """The standard error from ``(G,)`` values that each leave out one of G parts; 0 where nothing was left out."""
+    folds = len(values)
+    if folds == 0:
+        return 0.0
+    if folds == 1:
+        return math.nan
+    return float(((values - values.mean()).square().sum() * (folds - 1) / folds).sqrt())
+
+
+def _doubts(ess: Tensor, largest: Tensor) -> tuple[str, ...]:
+    doubtful = int(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum())
+    if not doubtful:
+        return ()
+    return (
+        f"{doubtful} of {len(ess)} images have an effective sample size under {_TRUSTED_ESS:.0f} or one weight over "
+        f"{_TRUSTED_WEIGHT}: their NLL is likely too high, and the Monte-Carlo error too small. Use more samples.",
     )

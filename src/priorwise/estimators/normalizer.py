@@ -1,81 +1,117 @@
-"""The log normaliser of a tilted prior, by importance sampling from its base."""
+"""The log normaliser of a tilted law, by importance sampling from its base.
+
+Letters: ``S`` draws, ``B`` batch, ``G`` groups of a jackknife.
+"""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from priorwise.distributions import Tilted, from_noise, has_noise_form
+from priorwise.distributions import Tilted, from_noise, has_noise_form, is_normalised
 from priorwise.estimators.base import Estimate
-from priorwise.models import NCP, AbstractModel, Group, frozen
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
+from priorwise.tilts import AbstractTilt, LogNorm
 
-__all__ = ["GroupNorms", "log_norm"]
+__all__ = ["GroupNorms", "log_norm", "require_log_norm"]
 
 _BLOCK = 1000
 _TRUSTED_ESS = 100.0
+_FOLDS = 10
 
 
-def _model_tilt(model: NCP) -> Tensor:
-    """Summed logits of ancestral draws from the base's prior, ``(block,)``."""
-    groups = model.top_down(lambda group: _base_draw(group.prior), (_BLOCK,))
-    return torch.stack([_tilt(group.prior, group.z) for group in groups]).sum(0)
+def require_log_norm(model: AbstractModel) -> LogNorm:
+    """The log normaliser that the model's ``log_joint`` leaves out.
 
-
-def _base_draw(prior: object) -> Tensor:
-    assert isinstance(prior, Tilted)
-    return prior.base.sample()
-
-
-def _tilt(prior: object, z: Tensor) -> Tensor:
-    assert isinstance(prior, Tilted)
-    return prior.log_tilt(z)
-
-
-def _log_weights(tilt: Callable[[], Tensor], samples: int, seed: int) -> Tensor:
-    parts = []
-    for block in range(math.ceil(samples / _BLOCK)):
-        with seeded(seed, "log_norm", block):
-            parts.append(tilt().double().cpu())
-    return torch.cat(parts)[:samples]
+    Raises:
+        ValueError: if it is unknown; the message names the call that estimates it, or says that nobody keeps it.
+    """
+    known = model.known_log_norm()
+    if known is not None:
+        return known
+    if model.tilts:
+        raise ValueError(
+            "expected a normalised prior; the log normaliser of this model is not known, or was estimated for other "
+            "weights. Estimate it first with priorwise.estimators.log_norm(model, samples=...)."
+        )
+    raise ValueError(
+        "expected a normalised prior; a Tilted one of this model has no `log_norm`, and no module keeps it. Give the "
+        "Tilted its `log_norm` if you know it, or let the module that holds the tilt inherit priorwise.AbstractTilt."
+    )
 
 
 @torch.no_grad()
-def log_norm(what: AbstractModel | Tilted, *, samples: int = 100_000, seed: int = 0) -> Estimate:
-    r"""The log normaliser of a tilted prior, in nats.
+def log_norm(what: AbstractModel | AbstractTilt | Tilted, *, samples: int = 100_000, seed: int = 0) -> Estimate:
+    r"""The log normaliser of a tilted law, in nats.
 
     .. math:: \log Z = \log \mathbb{E}_{p_0(z)}\Big[\prod_k e^{t_k(z_k)}\Big]
               \approx \log \frac{1}{S} \sum_{s=1}^{S} \prod_k e^{t_k(z_{s,k})}
 
     For a hierarchy this is the single global Z over ancestral draws from the base. The estimate is too low in expectation, by
-    about half its squared error. It is kept in the model, and in its checkpoints; a model without a tilt has log Z = 0.
+    about half its squared error. It is kept by the module that owns the tilt, and in its checkpoints, until one of that
+    module's tensors changes; a model whose priors are all normalised has log Z = 0.
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), section 5.1.
 
     Arguments:
-        what: An ``NCP``, whose estimate is also stored in it, another model, or a ``Tilted`` of batch shape ``()``.
+        what: A model, whose ``tilts`` are estimated each and keep their estimates; a module that tilts; or a ``Tilted`` of
+            batch shape ``()``.
         samples: Draws from the base; the paper uses 1000, which leaves an error of up to 0.23 nats.
         seed: Seed of the draws; the first n draws are the same for every ``samples``.
 
     Raises:
         TypeError: for anything else.
+        ValueError: for a model with an unnormalised prior that no module owns.
     """
     if samples < 1:
         raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
-    if isinstance(what, NCP):
-        with frozen(what):
-            estimate = _estimate(_log_weights(lambda: _model_tilt(what), samples, seed), seed)
-        what.set_log_norm(estimate.value, estimate.stderr)
-        return estimate
     if isinstance(what, Tilted):
         if what.batch_shape:
             raise ValueError(f"expected a Tilted of batch shape (); got {tuple(what.batch_shape)}.")
-        return _estimate(_log_weights(lambda: what.log_tilt(what.base.sample((_BLOCK,))), samples, seed), seed)
+        return _estimate(_log_weights(what, samples, seed), seed)
     if isinstance(what, AbstractModel):
+        return _of_model(what, samples, seed)
+    if isinstance(what, AbstractTilt):
+        return _of_tilt(what, samples, seed)
+    raise TypeError(f"expected a model, a module that tilts or a Tilted distribution; got {type(what).__name__}.")
+
+
+def _of_model(model: AbstractModel, samples: int, seed: int) -> Estimate:
+    """The sum over the owners; they are independent of each other, so the errors add in quadrature."""
+    if not model.tilts:
+        require_log_norm(model)
         return Estimate(0.0, 0.0, 0, protocol={"estimator": "exact: the prior is normalised"})
-    raise TypeError(f"expected a model or a Tilted distribution; got {type(what).__name__}.")
+    with frozen(model):
+        estimates = [_of_tilt(tilt, samples, seed) for tilt in model.tilts]
+    first, *others = estimates
+    if not others:
+        return first
+    return Estimate(
+        value=math.fsum(one.value for one in estimates),
+        stderr=math.hypot(*(one.stderr for one in estimates)),
+        count=samples,
+        diagnostics={"ess": min(one.diagnostics["ess"] for one in estimates)},
+        protocol=first.protocol | {"tilts": len(estimates)},
+        warnings=tuple(warning for one in estimates for warning in one.warnings),
+    )
+
+
+def _of_tilt(tilt: AbstractTilt, samples: int, seed: int) -> Estimate:
+    with frozen(tilt):
+        estimate = _estimate(_log_weights(tilt.law(), samples, seed), seed)
+    tilt.set_log_norm(estimate.value, estimate.stderr)
+    return estimate
+
+
+def _log_weights(law: Tilted, samples: int, seed: int) -> Tensor:
+    """The log tilt at draws from the base, ``(S,)`` float64 on the CPU."""
+    parts = []
+    for block in range(math.ceil(samples / _BLOCK)):
+        with seeded(seed, "log_norm", block):
+            parts.append(law.log_tilt(law.base.sample(torch.Size((_BLOCK,)))).double().cpu())
+    return torch.cat(parts)[:samples]
 
 
 def _estimate(log_w: Tensor, seed: int) -> Estimate:
@@ -105,39 +141,65 @@ class GroupNorms:
     .. math:: Z_k(z_{<k}) = \mathbb{E}_{p(z_k | z_{<k})}[r_k(z_k, z_{<k})]
 
     Drawing group after group (SIR, Langevin, rejection) targets :math:`\prod_k r_k p_k / Z_k(z_{<k})`; this makes that density
-    computable. Every context is judged with the same noise, so the numbers do not depend on how the work is cut.
+    computable. Every context is judged with the same noise, so the numbers do not depend on how the work is cut, and the
+    error that this noise leaves is common to all images: it is told by leaving out a tenth of the draws in turn.
 
     Arguments:
-        model: The NCP.
-        samples: Draws behind each normaliser; each log is too low by about half the squared error of its mean.
+        model: A model whose groups have tilted priors.
+        samples: Draws behind each normaliser below the top; each log is too low by about half the squared error of its mean.
+        top_samples: Draws behind the normaliser of the top group, which all images share.
         seed: Seed of the draws.
+
+    Attributes:
+        top: Log Z of the top group, with its error.
+        folds: Number of parts of the draws that are left out in turn.
     """
 
-    def __init__(self, model: NCP, samples: int, seed: int) -> None:
+    def __init__(self, model: AbstractModel, samples: int, seed: int, *, top_samples: int = 100_000) -> None:
         if samples < 1:
             raise ValueError(f"expected at least 1 of `normalizer_samples`; got {samples}.")
         self.samples = samples
         self.seed = seed
-        with seeded(seed, "group_norm", 1):
-            top = model.top_down(lambda group: _base_draw(group.prior), (samples,))[0]
-        self.top = _tilt(top.prior, top.z).logsumexp(0) - math.log(samples)
+        self.folds = min(_FOLDS, samples)
+        self.top = self._top(model, top_samples)
+
+    @torch.no_grad()
+    def _top(self, model: AbstractModel, samples: int) -> LogNorm:
+        parts = []
+        for block in range(math.ceil(samples / _BLOCK)):
+            with seeded(self.seed, "group_norm", 1, block):
+                group = model.top_down(draw_untilted, (_BLOCK,))[0]
+            if not isinstance(group.prior, Tilted) or is_normalised(group.prior):
+                return LogNorm()
+            parts.append(group.prior.log_tilt(group.z).double().cpu())
+        estimate = _estimate(torch.cat(parts)[:samples], self.seed)
+        return LogNorm(estimate.value, estimate.stderr)
 
     def __call__(self, groups: list[Group]) -> Tensor:
-        """For the groups of a pass, of its batch shape."""
-        below = [self._below(group) for group in groups[1:]]
-        return torch.stack([*below, self.top.expand(groups[0].prior.batch_shape)]).sum(0)
+        """For the groups of a pass: with all draws, then without each fold, ``(1 + G, *batch)``."""
+        total = groups[0].z.new_full((1 + self.folds, *groups[0].prior.batch_shape), self.top.value)
+        for group in groups[1:]:
+            if isinstance(group.prior, Tilted) and not is_normalised(group.prior):
+                total = total + self._below(group, group.prior)
+        return total
 
-    def _below(self, group: Group) -> Tensor:
-        tilted = group.prior
-        assert isinstance(tilted, Tilted)
-        total = None
+    def _below(self, group: Group, tilted: Tilted) -> Tensor:
+        sums: list[Tensor | None] = [None] * self.folds
         for draw in range(self.samples):
             with seeded(self.seed, "group_norm", group.index, draw):
                 if has_noise_form(tilted.base):
-                    z = from_noise(tilted.base, torch.randn(tilted.event_shape, device=group.z.device))
+                    z = from_noise(
+                        tilted.base, torch.randn(tilted.event_shape, dtype=group.z.dtype, device=group.z.device)
+                    )
                 else:
                     z = tilted.base.sample()
-            logit = tilted.log_tilt(z)
-            total = logit if total is None else torch.logaddexp(total, logit)
-        assert total is not None
-        return total - math.log(self.samples)
+            logit, fold = tilted.log_tilt(z), draw % self.folds
+            before = sums[fold]
+            sums[fold] = logit if before is None else torch.logaddexp(before, logit)
+        each = torch.stack([part for part in sums if part is not None])
+        counts = [len(range(fold, self.samples, self.folds)) for fold in range(self.folds)]
+        rows = [each.logsumexp(0) - math.log(self.samples)]
+        for fold, count in enumerate(counts):
+            others = torch.cat([each[:fold], each[fold + 1 :]])
+            rows.append(others.logsumexp(0) - math.log(self.samples - count) if len(others) else rows[0])
+        return torch.stack(rows)

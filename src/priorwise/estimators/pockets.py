@@ -86,11 +86,12 @@ def low_posterior_samples(
     """
     draws = _checked(count, draws)
     purpose = "low_posterior"
+    log_norm = _log_norm(model)
     with frozen(model):
         q = aggregate_posterior(model, reference)
         kept = _lowest(
             (
-                _columns(block.z, q.log_prob(block.z.flatten(1)), log_p=block.log_p(model))
+                _columns(block.z, q.log_prob(block.z.flatten(1)), log_p=block.log_p(log_norm))
                 for block in prior_draws(model, draws, sampler, seed=seed, purpose=purpose)
             ),
             count,
@@ -124,10 +125,11 @@ def high_posterior_samples(
     """
     draws = _checked(count, draws)
     purpose = "high_posterior"
+    log_norm = _log_norm(model)
     with frozen(model):
         kept = _lowest(
             (
-                _columns(block.z, block.log_unnorm(), log_p=block.log_p(model), images=block.images)
+                _columns(block.z, block.log_unnorm(), log_p=block.log_p(log_norm), images=block.images)
                 for block in posterior_draws(model, x, draws, seed=seed, purpose=purpose)
             ),
             count,
@@ -138,6 +140,11 @@ def high_posterior_samples(
     ranked_by = "log p(z), the prior" if "log_p" in kept else "log p(z), the prior, up to a constant"
     protocol: _Protocol = {"ranked_by": ranked_by, "seed": seed}
     return _ranked(kept, decoded, draws, protocol, log_q=log_q, log_p=kept.get("log_p"))
+
+
+def _log_norm(model: AbstractModel) -> float | None:
+    known = model.known_log_norm()
+    return None if known is None else known.value
 
 
 def _checked(count: int, draws: int | None) -> int:

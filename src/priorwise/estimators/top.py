@@ -1,7 +1,7 @@
 """The latents of the top group: their aggregate posterior, and draws of it and of the prior, block by block.
 
 A block is drawn whole under an address of its own and then cut to what is wanted. So memory does not grow with the draws, and the
-first n draws are a prefix of n + m.
+first n draws are a prefix of n + m. A block is 500 draws, or as many as a tile of memory takes.
 
 Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the top group, flattened.
 """
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from priorwise.distributions import AggregatePosterior, Tilted, log_unnorm
+from priorwise.distributions import AggregatePosterior, is_normalised, log_unnorm
 from priorwise.estimators.base import device_of
-from priorwise.models import NCP, AbstractModel, Group, frozen
+from priorwise.estimators.blocks import tile_rows
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
 
@@ -38,7 +39,7 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
     if len(x) < 1:
         raise ValueError("expected at least one observation; got none.")
     with frozen(model), torch.no_grad(), seeded(0, "encode"):  # groups below the top are drawn on the way
-        parts = [_vectors(model.encode(part.to(device_of(model)))) for part in x.split(_BLOCK)]
+        parts = [_vectors(model.encode(part.to(device_of(model)))) for part in x.split(tile_rows(model, _BLOCK))]
     loc, scale = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     return AggregatePosterior(Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False))
 
@@ -74,20 +75,25 @@ class TopDraws:
         """The draws, ``(kept, *event)``."""
         return self.group.z[: self.kept]
 
+    @property
+    def vectors(self) -> Tensor:
+        """The draws as vectors, ``(kept, D)``."""
+        return self.z.flatten(1)
+
     def log_unnorm(self) -> Tensor:
         """The prior's log density at the draws, up to a constant where it is tilted, ``(kept,)``, in nats."""
         return log_unnorm(self.group.prior, self.group.z)[: self.kept]
 
-    def log_p(self, model: AbstractModel) -> Tensor | None:
+    def log_p(self, log_norm: float | None) -> Tensor | None:
         """The prior's normalised log density at the draws, ``(kept,)``, in nats; None while its normaliser is unknown.
 
-        The log Z that an NCP keeps is that of its whole hierarchy; it is the top group's own where there is no other.
+        Arguments:
+            log_norm: What the model says of its normaliser. It is that of all groups together, so it is the top group's
+                own only where there is no other.
         """
-        prior = self.group.prior
-        if isinstance(prior, Tilted) and prior.log_norm is None:
-            known = model.log_norm if isinstance(model, NCP) and self.alone else None
-            return None if known is None else self.log_unnorm() - known
-        return prior.log_prob(self.group.z)[: self.kept]
+        if is_normalised(self.group.prior):
+            return self.log_unnorm()
+        return self.log_unnorm() - log_norm if self.alone and log_norm is not None else None
 
     def log_own(self) -> Tensor:
         """Log q(z|x) of each draw under its own image, ``(kept,)``, in nats."""
@@ -101,8 +107,9 @@ def posterior_draws(model: AbstractModel, x: Tensor, draws: int, *, seed: int, p
         raise ValueError("expected at least one observation in `x`; got none.")
     with seeded(seed, purpose, "images"):  # some sets are sorted
         order = torch.randperm(len(x))
-    for block, kept in _blocks(draws):
-        images = order[torch.arange(block * _BLOCK, (block + 1) * _BLOCK) % len(x)]
+    size = tile_rows(model, _BLOCK)
+    for block, kept in _blocks(draws, size):
+        images = order[torch.arange(block * size, (block + 1) * size) % len(x)]
         with seeded(seed, purpose, "posterior", block):
             groups = model.infer(x[images.to(x.device)].to(device_of(model)))
         yield TopDraws(groups[0], len(groups) == 1, kept, images[:kept])
@@ -115,20 +122,19 @@ def prior_draws(
     chosen = model.default_sampler if sampler is None else sampler
 
     def draw(group: Group) -> Tensor:
-        if group.index == 1:
-            return chosen(group.prior)
-        return (group.prior.base if isinstance(group.prior, Tilted) else group.prior).sample()
+        return chosen(group.prior) if group.index == 1 else draw_untilted(group)
 
-    for block, kept in _blocks(draws):
+    size = tile_rows(model, _BLOCK)
+    for block, kept in _blocks(draws, size):
         with seeded(seed, purpose, "prior", block):
-            groups = model.top_down(draw, (_BLOCK,))
+            groups = model.top_down(draw, (size,))
         yield TopDraws(groups[0], len(groups) == 1, kept)
 
 
-def _blocks(draws: int) -> Iterator[tuple[int, int]]:
+def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
     """Number of each block, and how many of its draws are wanted."""
-    for block, start in enumerate(range(0, draws, _BLOCK)):
-        yield block, min(_BLOCK, draws - start)
+    for block, start in enumerate(range(0, draws, size)):
+        yield block, min(size, draws - start)
 
 
 def places(x: Tensor, reference: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Latent-variable models: two methods each, one implementation of everything else."""
 
-from priorwise.models.base import AbstractModel, Draw, Group, frozen
+from priorwise.models.base import AbstractModel, Draw, Group, draw_untilted, frozen, require_groups
 from priorwise.models.hierarchical import HVAE
+from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
 from priorwise.models.traversal import Traversal, along, between, encodings, flow_prior, in_space, latent_range
@@ -15,11 +16,13 @@ __all__ = [
     "AbstractModel",
     "Draw",
     "Group",
+    "JointPrior",
     "Traversal",
     "WrappedVAE",
     "along",
     "between",
     "conv_vae",
+    "draw_untilted",
     "encodings",
     "flow_prior",
     "frozen",
@@ -28,5 +31,6 @@ __all__ = [
     "in_space",
     "latent_range",
     "moons_vae",
+    "require_groups",
     "wrap",
 ]

@@ -3,23 +3,25 @@
 Letters: ``S`` samples, ``B`` batch, ``K`` latent groups. Group 1 is the top one.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from priorwise.distributions import log_unnorm
+from priorwise.distributions import is_normalised, log_unnorm, untilted
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
+from priorwise.tilts import AbstractTilt, LogNorm
 from priorwise.typing import Shape
 
-__all__ = ["AbstractModel", "Draw", "Group", "frozen"]
+__all__ = ["AbstractModel", "Draw", "Group", "draw_untilted", "frozen", "require_groups"]
 
 
 @dataclass
@@ -52,6 +54,30 @@ def _from_posterior(group: Group) -> Tensor:
     return group.posterior.rsample() if group.posterior.has_rsample else group.posterior.sample()
 
 
+def draw_untilted(group: Group) -> Tensor:
+    """A draw from the group's prior before its tilt."""
+    return untilted(group.prior).sample()
+
+
+def require_groups(groups: Sequence[Group], batch_shape: Shape) -> None:
+    """Refuse a pass whose distributions do not have the batch shape of the pass: their densities would broadcast.
+
+    Raises:
+        ValueError: naming the group, and what is wrong with it.
+    """
+    if not groups:
+        raise ValueError("expected `top_down` to return at least one Group; got none.")
+    size = torch.Size(batch_shape)
+    for group in groups:
+        for name, distribution in (("prior", group.prior), ("posterior", group.posterior)):
+            if distribution is not None and (distribution.batch_shape != size or not distribution.event_shape):
+                raise ValueError(
+                    f"expected the {name} of group {group.index} to have batch shape {tuple(size)} over events; got batch "
+                    f"shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}. Wrap it "
+                    "in torch.distributions.Independent over the dimensions of one latent, and expand it to the batch."
+                )
+
+
 class AbstractModel(nn.Module, ABC):
     """How to write a model; everything else in the library works on the two methods.
 
@@ -62,7 +88,12 @@ class AbstractModel(nn.Module, ABC):
     3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
        contexts have that batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
+    5. If the law is drawn as a whole and not group after group, inherit ``AbstractTilt`` as well, set ``drawn_jointly``,
+       and implement ``from_law``.
+    6. ``training_defaults`` are the options of a fit where they should differ from ``TrainingConfig``'s.
     """
+
+    drawn_jointly: ClassVar[bool] = False
 
     @abstractmethod
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
@@ -73,40 +104,97 @@ class AbstractModel(nn.Module, ABC):
         """p(x | z_1..z_K), of the batch shape of the pass."""
 
     @property
+    def tilts(self) -> tuple[AbstractTilt, ...]:
+        """The modules inside, the model itself among them, that own a normaliser."""
+        return tuple(module for module in self.modules() if isinstance(module, AbstractTilt))
+
+    @property
+    def untilted(self) -> "AbstractModel":
+        """The model underneath, for a model that tilts another one; else the model itself."""
+        return self
+
+    def known_log_norm(self) -> LogNorm | None:
+        """The log normaliser that ``log_joint`` leaves out, with its error: the sum over ``tilts``.
+
+        It is 0 if the priors of all groups are normalised, and None if one is not and its normaliser is unknown: not
+        estimated yet, estimated for other weights, or owned by nobody.
+        """
+        if self._is_normalised():
+            return LogNorm()
+        kept = [tilt.kept_log_norm for tilt in self.tilts]
+        known = [log_norm for log_norm in kept if log_norm is not None]
+        if not kept or len(known) < len(kept):
+            return None
+        return LogNorm(math.fsum(one.value for one in known), math.hypot(*(one.stderr for one in known)))
+
+    def _is_normalised(self) -> bool:
+        """Whether every group's prior and the likelihood are, seen in a pass of one example."""
+        with frozen(self), torch.no_grad(), seeded(0, "probe"):
+            groups = self.top_down(draw_untilted, (1,))
+            return all(map(is_normalised, [*(group.prior for group in groups), self.likelihood(groups)]))
+
+    @property
     def log_norm(self) -> Tensor | None:
-        """The log normaliser of the model's prior in nats: 0, unless a tilt makes it unknown (None) or estimated."""
-        return torch.zeros(())
+        """The log normaliser that ``log_joint`` leaves out, in nats: 0 where all is normalised, None where unknown."""
+        known = self.known_log_norm()
+        return None if known is None else torch.tensor(known.value)
 
     @property
     def log_norm_stderr(self) -> Tensor | None:
         """The standard error of ``log_norm`` in nats."""
-        return torch.zeros(())
+        known = self.known_log_norm()
+        return None if known is None else torch.tensor(known.stderr)
 
     @property
     def default_sampler(self) -> AbstractSampler:
-        """The sampler that ``generate`` uses if none is given."""
-        return Ancestral()
+        """The sampler that ``generate`` uses if none is given: that of the first tilt, else plain draws."""
+        return self.tilts[0].sampler if self.tilts else Ancestral()
 
     def infer(self, x: Tensor, sample_shape: Shape = ()) -> list[Group]:
         """A pass that draws every group from its posterior: ``z`` of shape ``(*sample_shape, B, *event)``."""
-        return self.top_down(_from_posterior, (*sample_shape, len(x)), x)
+        groups = self.top_down(_from_posterior, (*sample_shape, len(x)), x)
+        require_groups(groups, (*sample_shape, len(x)))
+        return groups
 
     def generate(self, n: int, sampler: AbstractSampler | None = None) -> list[Group]:
-        """A pass that draws every group from its prior with the sampler; ``group.info`` holds what it told."""
+        """A pass that draws every group from its prior with the sampler; ``group.info`` holds what it told.
+
+        A model whose law is drawn as a whole (``drawn_jointly``) has the sampler draw that law, and the pass is the one
+        that belongs to the draw.
+        """
         if n < 1:
             raise ValueError(f"expected `n` of at least 1; got {n}.")
         chosen = self.default_sampler if sampler is None else sampler
+        if self.drawn_jointly:
+            return self._generate_jointly(n, chosen)
 
         def draw(group: Group) -> Tensor:
             z, group.info = chosen.run(group.prior)
             return z
 
-        return self.top_down(draw, (n,))
+        groups = self.top_down(draw, (n,))
+        require_groups(groups, (n,))
+        return groups
+
+    def _generate_jointly(self, n: int, sampler: AbstractSampler) -> list[Group]:
+        if not isinstance(self, AbstractTilt):
+            raise TypeError(f"expected {type(self).__name__} to inherit AbstractTilt, as it is `drawn_jointly`.")
+        u, info = sampler.run(self.law(), (n,))
+        groups = self.from_law(u)
+        for group in groups:
+            group.info = info
+        return groups
+
+    def from_law(self, u: Tensor) -> list[Group]:
+        """The pass that belongs to draws ``(n, *event)`` of ``law``, for a model that is ``drawn_jointly``."""
+        raise ValueError(
+            f"expected a model that is drawn as a whole; {type(self).__name__} is drawn group after group: use `generate`."
+        )
 
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
-        """Log p(x | z) + sum_k log p(z_k | z_<k) before the normaliser, in nats, of the batch shape of the pass."""
+        """Log p(x | z) + sum_k log p(z_k | z_<k) without ``log_norm``, in nats, of the batch shape of the pass."""
         log_pz = sum(log_unnorm(group.prior, group.z) for group in groups)
-        return self.likelihood(groups).log_prob(x) + log_pz
+        return log_unnorm(self.likelihood(groups), x) + log_pz
 
     def sample(
         self, n: int, sampler: AbstractSampler | None = None, *, mean: bool = True, seed: int | None = None

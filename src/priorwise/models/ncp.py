@@ -4,20 +4,40 @@ Letters: ``S`` samples, ``B`` batch, ``K`` latent groups.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from copy import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from priorwise.backbones import LatentClassifier
+from priorwise.backbones import AbstractLatentClassifier, LatentClassifier
 from priorwise.distributions import Tilted
-from priorwise.models.base import AbstractModel, Draw, Group, frozen
+from priorwise.models.base import AbstractModel, Draw, Group, draw_untilted, frozen
+from priorwise.models.joint import JointPrior
 from priorwise.randomness import seeded
-from priorwise.samplers import SIR, AbstractSampler
+from priorwise.tilts import AbstractTilt
 from priorwise.typing import Shape
 
 __all__ = ["NCP"]
+
+
+class _GroupLogit:
+    """The logit of one group's classifier as a function of z; the context is encoded once."""
+
+    def __init__(self, classifier: nn.Module, group: Group) -> None:
+        self.classifier = classifier
+        self.prior = group.prior
+        self.context = group.context
+
+    @cached_property
+    def encoded(self) -> Tensor | None:
+        if self.context is None or not isinstance(self.classifier, AbstractLatentClassifier):
+            return self.context
+        return self.classifier.encode_context(self.context)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.classifier(_standardised(self.prior, z), self.encoded)
 
 
 def _standardised(prior: Distribution, z: Tensor) -> Tensor:
@@ -27,19 +47,7 @@ def _standardised(prior: Distribution, z: Tensor) -> Tensor:
     return z
 
 
-def _logit(classifier: nn.Module, prior: Distribution, context: Tensor | None, z: Tensor) -> Tensor:
-    flat = _standardised(prior, z).flatten(-len(prior.event_shape))
-    if context is not None:
-        context = context.flatten(len(prior.batch_shape))
-    if isinstance(classifier, LatentClassifier):  # broadcasts the context over samples by itself
-        return classifier(flat, context)
-    batch = flat.shape[:-1]
-    if context is not None:
-        context = context.expand(*batch, -1).reshape(-1, context.shape[-1])
-    return classifier(flat.reshape(-1, flat.shape[-1]), context).reshape(batch)
-
-
-class NCP(AbstractModel):
+class NCP(AbstractModel, AbstractTilt):
     r"""A trained model whose prior is reweighted by what tells the aggregate posterior from it.
 
     .. math:: p_\mathrm{NCP}(z) = \frac{1}{Z} \prod_{k=1}^{K} r_k(z_k, c(z_{<k}))\, p(z_k | z_{<k}),
@@ -56,15 +64,15 @@ class NCP(AbstractModel):
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equations 1-5.
 
     Arguments:
-        base: The model underneath.
-        classifiers: One module a group, ``(z, context) -> logits``, where ``z`` comes as rows of vectors (standardised by
-            its prior where that is Gaussian) and the context, or None, as as many rows; built to size if None.
+        base: The model underneath; its priors can be drawn from.
+        classifiers: One module a group: a ``priorwise.backbones.AbstractLatentClassifier``, or any module that maps ``z``
+            ``(*sample, *batch, *event)`` (standardised by its prior where that is Gaussian) and the context
+            ``(*batch, *context_event)``, or None, to logits ``(*sample, *batch)``. Built to size if None.
         hidden_features: Hidden layers of the classifiers that are built.
         max_logit: Bound of the logits of the classifiers that are built, in nats; with one, rejection sampling is exact.
     """
 
-    _log_norm: Tensor
-    _log_norm_stderr: Tensor
+    is_contrastive = True
 
     def __init__(
         self,
@@ -75,81 +83,96 @@ class NCP(AbstractModel):
         max_logit: float | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(base, NCP):
-            raise TypeError(
-                "expected a model that is not an NCP itself; tilt its `base` once, with better classifiers."
-            )
         if not isinstance(base, AbstractModel):
             raise TypeError(
                 f"expected a priorwise model with `top_down` and `likelihood`; got {type(base).__name__}. Inherit from "
                 "priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
             )
-        self.base = base
+        if isinstance(base, NCP):
+            raise TypeError(
+                "expected a model that is not an NCP itself; tilt its `base` once, with better classifiers."
+            )
         groups = _probe(base)
+        for group in groups:
+            if isinstance(group.prior, Tilted):
+                raise TypeError(
+                    f"expected a base whose priors can be drawn from; that of group {group.index} is tilted already."
+                )
+        self.base = base
         if classifiers is None:
             classifiers = [_classifier_for(group, hidden_features, max_logit) for group in groups]
         if len(classifiers) != len(groups):
             raise ValueError(f"expected {len(groups)} `classifiers`, one a latent group; got {len(classifiers)}.")
         self.classifiers = nn.ModuleList(classifiers)
-        self.register_buffer("_log_norm", torch.tensor(float("nan")))
-        self.register_buffer("_log_norm_stderr", torch.tensor(float("nan")))
 
     @property
-    def log_norm(self) -> Tensor | None:
-        """Log Z in nats, or None until ``priorwise.estimators.log_norm(model)`` has estimated it."""
-        return None if bool(self._log_norm.isnan()) else self._log_norm
+    def network(self) -> nn.Module:
+        """The classifiers."""
+        return self.classifiers
 
     @property
-    def log_norm_stderr(self) -> Tensor | None:
-        """The standard error of ``log_norm`` in nats, None while that is unknown."""
-        return None if bool(self._log_norm.isnan()) else self._log_norm_stderr
+    def untilted(self) -> AbstractModel:
+        """The model underneath."""
+        return self.base
 
-    def set_log_norm(self, value: float, stderr: float) -> None:
-        """Keep an estimate of log Z (nats) and its standard error with the model."""
-        self._log_norm.fill_(value)
-        self._log_norm_stderr.fill_(stderr)
-
-    def forget_log_norm(self) -> None:
-        """Mark log Z as unknown, as every change of the classifiers does."""
-        self.set_log_norm(float("nan"), float("nan"))
-
-    @property
-    def default_sampler(self) -> AbstractSampler:
-        """SIR with 1000 proposals."""
-        return SIR(1000)
-
-    def tilted(self, group: Group) -> Group:
-        """The group of the base with its prior tilted by the group's classifier."""
+    def tilted(self, group: Group) -> Tilted:
+        """The prior of a group of the base, tilted by the group's classifier."""
         classifier = self.classifiers[group.index - 1]
-        log_tilt = partial(_logit, classifier, group.prior, group.context)
-        bound = classifier.max_logit if isinstance(classifier, LatentClassifier) else None
-        return Group(group.index, Tilted(group.prior, log_tilt, log_bound=bound), group.posterior, group.context)
+        bound = classifier.max_logit if isinstance(classifier, AbstractLatentClassifier) else None
+        return Tilted(group.prior, _GroupLogit(classifier, group), log_bound=bound)
 
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
         """The base's pass, each prior tilted before ``draw`` sees it."""
-        tilted: list[Group] = []
+        seen: list[Group] = []
 
         def tilted_draw(group: Group) -> Tensor:
-            tilted.append(self.tilted(group))
-            tilted[-1].z = draw(tilted[-1])
-            return tilted[-1].z
+            shown = copy(group)  # so that a group class of the base's own survives
+            shown.prior = self.tilted(group)
+            shown.z = draw(shown)
+            seen.append(shown)
+            return shown.z
 
-        self.base.top_down(tilted_draw, batch_shape, x)
-        return tilted
+        groups = [copy(group) for group in self.base.top_down(tilted_draw, batch_shape, x)]
+        for group, shown in zip(groups, seen, strict=True):
+            group.prior, group.info = shown.prior, shown.info
+        return groups
 
     def likelihood(self, groups: list[Group]) -> Distribution:
         """The base's p(x | z)."""
         return self.base.likelihood(groups)
 
+    def law(self) -> Tilted:
+        """All groups' latents as one vector, and the sum of the logits as its tilt."""
+        probe = _probe(self.base)
+        joint = JointPrior(self.base, probe)
+        bounds = [self.tilted(group).log_bound for group in probe]
+        known = [bound for bound in bounds if bound is not None]
+        return Tilted(
+            joint.as_base,
+            joint.log_tilt(self._log_tilt),
+            log_bound=sum(known) if len(known) == len(bounds) else None,
+        )
+
+    def from_law(self, u: Tensor) -> list[Group]:
+        """The pass that belongs to draws ``(n, U)`` of ``law``."""
+        groups = JointPrior(self.base, _probe(self.base)).groups(u)
+        for group in groups:
+            group.prior = self.tilted(group)
+        return groups
+
+    def _log_tilt(self, groups: list[Group]) -> Tensor:
+        return torch.stack([self.tilted(group).log_tilt(group.z) for group in groups]).sum(0)
+
 
 def _probe(base: AbstractModel) -> list[Group]:
     """One generated example, for the shapes of latents and contexts; leaves the model and the random stream alone."""
     with frozen(base), torch.no_grad(), seeded(0, "probe"):
-        return base.generate(1)
+        return base.top_down(draw_untilted, (1,))
 
 
 def _classifier_for(group: Group, hidden_features: tuple[int, ...], max_logit: float | None) -> LatentClassifier:
-    latent = group.z[0].numel()
-    context = 0 if group.context is None else group.context[0].numel()
-    classifier = LatentClassifier(latent, context, hidden_features=hidden_features, max_logit=max_logit)
+    context = None if group.context is None else tuple(group.context.shape[1:])
+    classifier = LatentClassifier(
+        tuple(group.z.shape[1:]), context, hidden_features=hidden_features, max_logit=max_logit
+    )
     return classifier.to(group.z.device)

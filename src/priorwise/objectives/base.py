@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from priorwise.models import NCP, AbstractModel
+from priorwise.models import AbstractModel
 
 __all__ = ["AbstractObjective", "Explanation", "Player", "Terms", "Weight", "refuse_unnormalised", "weight_at"]
 
@@ -128,13 +128,15 @@ def weight_at(weight: Weight, step: int) -> float:
 
 
 def refuse_unnormalised(model: AbstractModel, name: str) -> None:
-    """Refuse a model whose prior has an unknown normaliser.
+    """Refuse a model whose prior has an unknown normaliser, which its own loss could lower without bound.
 
     Raises:
-        TypeError: for an NCP.
+        TypeError: for a model with a module that owns a tilt.
     """
-    if isinstance(model, NCP):
+    if model.tilts:
+        tilt = type(model.tilts[0]).__name__
         raise TypeError(
-            f"expected a model that is trained by its {name}; got an NCP, which is fitted after its base by "
-            "priorwise.objectives.NCE: priorwise.fit(ncp, data)."
+            f"expected a model that is trained by its {name}; got one whose prior is tilted by {tilt}, whose normaliser "
+            f"moves as it is trained. A {tilt} has an objective of its own: priorwise.fit(model, data), or priorwise.fit("
+            "model, data, objective)."
         )

@@ -8,10 +8,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorwise.distributions import Tilted
-from priorwise.models import NCP, frozen
+from priorwise.models import NCP, AbstractModel, draw_untilted, frozen
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms
+from priorwise.tilts import AbstractTilt
 
-__all__ = ["NCE"]
+__all__ = ["NCE", "contrast_logits"]
+
+
+def contrast_logits(model: AbstractModel, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For each group the logits of a draw from the posterior and of one from the untilted prior, ``(B,)`` each.
+
+    Raises:
+        TypeError: for a model one of whose priors is not tilted.
+    """
+    with torch.no_grad():
+        groups = model.infer(x)
+    pairs = []
+    for group in groups:
+        if not isinstance(group.prior, Tilted):
+            raise TypeError(
+                f"expected a model whose priors are tilted by classifiers, such as priorwise.NCP(model); that of group "
+                f"{group.index} is {type(group.prior).__name__}."
+            )
+        with torch.no_grad():
+            both = torch.stack([group.z, draw_untilted(group)])
+        positive, negative = group.prior.log_tilt(both)
+        pairs.append((positive, negative))
+    return pairs
 
 
 class NCE(AbstractObjective):
@@ -28,12 +51,13 @@ class NCE(AbstractObjective):
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equations 3-4.
 
     Arguments:
-        ncp: The model whose classifiers are trained.
+        ncp: The model whose classifiers are trained: an ``NCP``, or one of your own that is a contrastive
+            ``AbstractTilt`` over another model.
     """
 
     def __init__(self, ncp: NCP) -> None:
         super().__init__()
-        if not isinstance(ncp, NCP):
+        if not (isinstance(ncp, AbstractTilt) and ncp.is_contrastive):
             raise TypeError(
                 f"expected a priorwise.NCP; got {type(ncp).__name__}. Wrap the model: priorwise.NCP(model)."
             )
@@ -42,32 +66,17 @@ class NCE(AbstractObjective):
     @property
     def trained(self) -> nn.Module:
         """The classifiers."""
-        return self.ncp.classifiers
+        return self.ncp.network
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Keeps the base frozen, and forgets a log Z that the fit makes untrue."""
-        self.ncp.forget_log_norm()
-        with frozen(self.ncp.base):
+        """Keeps the base frozen."""
+        with frozen(self.ncp.untilted):
             yield
-
-    def logits(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each group the logits of positives and of negatives, ``(B,)`` each."""
-        with torch.no_grad():
-            groups = self.ncp.infer(x)
-        pairs = []
-        for group in groups:
-            tilted = group.prior
-            assert isinstance(tilted, Tilted)
-            with torch.no_grad():
-                both = torch.stack([group.z, tilted.base.sample()])
-            positive, negative = tilted.log_tilt(both)
-            pairs.append((positive, negative))
-        return pairs
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One positive and one negative a group and example."""
-        pairs = self.logits(x)
+        pairs = contrast_logits(self.ncp, x)
         return Terms(
             {
                 f"bce_{k}": F.softplus(-positive) + F.softplus(negative)

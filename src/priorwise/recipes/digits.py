@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from priorwise.data import load
-from priorwise.models import NCP
+from priorwise.models import AbstractModel
 from priorwise.reporting import report
 from priorwise.reporting.tables import print_table
 from priorwise.training.config import TrainingConfig
@@ -98,12 +98,12 @@ def demo(out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool =
         fits[name] = train_run(run, out / folder, progress=progress)
         _say(_fit_words(fits[name]), show=progress)
     _say("5 of 5: measuring", show=progress)
-    models = {name: fit.model for name, fit in fits.items()}
+    models = {name: _model(fit) for name, fit in fits.items()}
     page = report(
-        models["standard"],  # type: ignore[arg-type]
+        models["standard"],
         load("digits"),
         out / "report.html",
-        models=models,  # type: ignore[arg-type]
+        models=models,
         fits=fits,
         samples=_QUICK_SAMPLES if quick else _EVALUATION.samples,
         images=_QUICK_IMAGES if quick else None,
@@ -111,10 +111,13 @@ def demo(out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool =
         seed=seed,
         progress=progress,
     )
-    ncp = models["NCP"]
-    assert isinstance(ncp, NCP)
-    save_log_norm(out / "ncp", ncp)
+    save_log_norm(out / "ncp", models["NCP"])
     return _result(page, progress=progress)
+
+
+def _model(fit: FitResult) -> AbstractModel:
+    assert isinstance(fit.model, AbstractModel)
+    return fit.model
 
 
 def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:

@@ -12,7 +12,7 @@ from typing import Any
 from priorwise.recipes.catalogue import recipe
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
-from priorwise.training.run import NCPConfig, Run
+from priorwise.training.run import AbstractPosthocConfig, Run
 from priorwise.training.runner import read_run
 
 __all__ = ["result_record"]
@@ -23,7 +23,8 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 def _changes(run: Run) -> dict[str, str]:
     """Settings of model, training and objective that are not the recipe's; seeds are no departure."""
     found: dict[str, str] = {}
-    for part in ("training", "objective") if isinstance(run.model, NCPConfig) else ("model", "training", "objective"):
+    posthoc = isinstance(run.model, AbstractPosthocConfig)
+    for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
         paper, ours = getattr(recipe(run.name), part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
         found |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
@@ -43,6 +44,13 @@ def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
         "neighbours": {kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")},
         "protocol": found["random"]["protocol"],
     }
+
+
+def _title(run: Run) -> str:
+    if not isinstance(run.model, AbstractPosthocConfig):
+        return run.name
+    base = run.model.base
+    return f"{run.model.title} over the {base.kind} with the {base.prior.kind} prior"
 
 
 def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -65,12 +73,9 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
     wanted = recipe(run.name).evaluation.samples
     if nll["protocol"]["samples"] != wanted:
         departures.append(f"{nll['protocol']['samples']} importance samples for {wanted}")
-    base = run.model.base.prior.kind if isinstance(run.model, NCPConfig) else ""
     return {
         "recipe": run.name,
-        "title": f"NCP over the {run.model.base.kind} with the {base} prior"
-        if isinstance(run.model, NCPConfig)
-        else run.name,
+        "title": _title(run),
         "paper": paper,
         "dataset": run.data.name,
         "metric": "NLL nats",

@@ -14,7 +14,7 @@ from torch import Tensor
 from priorwise.data import as_splits
 from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
 from priorwise.estimators.base import device_of
-from priorwise.models import NCP, AbstractModel, flow_prior, frozen, in_space
+from priorwise.models import AbstractModel, flow_prior, frozen, in_space
 from priorwise.models.traversal import Space
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
@@ -115,8 +115,8 @@ def _plane_in(model: AbstractModel, clouds: list[Tensor], space: Space) -> Laten
 
 
 def _prior_words(model: AbstractModel) -> str:
-    if isinstance(model, NCP):
-        return f"NCP over {_prior_words(model.base)}"
+    if model.untilted is not model:
+        return f"{type(model).__name__} over {_prior_words(model.untilted)}"
     prior = next((module for module in model.modules() if isinstance(module, AbstractPrior)), None)
     return type(model if prior is None else prior).__name__
 

@@ -21,7 +21,7 @@ from priorwise.estimators import (
     nll,
     symmetric_kl,
 )
-from priorwise.models import NCP, AbstractModel
+from priorwise.models import AbstractModel
 from priorwise.reporting.quality import build_extractor, quality_measures
 from priorwise.reporting.subset import random_part
 from priorwise.training.checkpoint import write_atomically, write_checkpoint
@@ -69,10 +69,11 @@ def evaluate_run(
         "images": len(x),
         "data_fingerprint": identity["data_fingerprint"],
     }
-    if isinstance(model, NCP):
+    if model.tilts:
         record["log_norm"] = log_norm(model, samples=options.log_norm_samples, seed=options.seed).to_json()
-        record["contrast"] = [_plain(group) for group in contrast(model, x, seed=options.seed)]
         save_log_norm(folder, model)
+    if any(tilt.is_contrastive for tilt in model.tilts):
+        record["contrast"] = [_plain(group) for group in contrast(model, x, seed=options.seed)]
     journal = folder / f"nll-{len(x)}x{options.samples}-seed{options.seed}.jsonl"
     with progress_bar("likelihood", len(x), unit="images", show=progress) as advance:
         estimate = nll(model, x, samples=options.samples, seed=options.seed, resume=journal, report=advance)

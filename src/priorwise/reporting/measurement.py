@@ -100,7 +100,8 @@ class Measurement:
 
 def is_prior_of(model: AbstractModel, base: AbstractModel) -> bool:
     """Whether the model is the base with a tilted prior: the same object underneath, or one with the same weights."""
-    return isinstance(model, NCP) and (model.base is base or _same_weights(model.base, base))
+    below = model.untilted
+    return below is not model and (below is base or _same_weights(below, base))
 
 
 def _same_weights(one: AbstractModel, other: AbstractModel) -> bool:
@@ -112,8 +113,8 @@ def _same_weights(one: AbstractModel, other: AbstractModel) -> bool:
 
 def model_words(model: AbstractModel) -> str:
     """What a model is, in a few words."""
-    if isinstance(model, NCP):
-        return f"NCP over a {model_words(model.base)}"
+    if model.untilted is not model:
+        return f"{type(model).__name__} over a {model_words(model.untilted)}"
     prior = getattr(model, "prior", None)
     if not isinstance(prior, nn.Module):
         return type(model).__name__
@@ -165,7 +166,7 @@ def _measure(
         about=model_words(model),
         nll=score,
         gain=_gain(first[0].nll, score) if first else None,
-        tilted=isinstance(model, NCP),
+        tilted=bool(model.tilts),
         same_vae=is_prior_of(model, base),
         symmetric_kl=_or_refusal(lambda: symmetric_kl(model, x, seed=seed)),
         log_norm=norm,
@@ -192,9 +193,9 @@ def _gain(base: Estimate | Refusal, own: Estimate | Refusal) -> Estimate | Refus
 
 def _log_norm(model: AbstractModel, protocol: Protocol) -> Estimate:
     """The log normaliser that the model keeps, or a fresh estimate, which it keeps from then on."""
-    if isinstance(model, NCP) and model.log_norm is not None and model.log_norm_stderr is not None:
-        value, stderr = float(model.log_norm), float(model.log_norm_stderr)
-        return Estimate(value, stderr, 0, protocol={"estimator": "kept with the model"})
+    known = model.known_log_norm() if model.tilts else None
+    if known is not None:
+        return Estimate(known.value, known.stderr, 0, protocol={"estimator": "kept with the model"})
     return log_norm(model, samples=protocol.log_norm_samples, seed=protocol.seed)
 
 
@@ -209,17 +210,23 @@ def _verdict(
 ) -> Verdict | Refusal:
     """Judge the prior of one model; of an NCP, the prior that it tilts."""
     model = models[name]
-    if isinstance(model, NCP):
+    if _has_classifiers(model):
         return Verdict(contrast(model, x, seed=protocol.seed), "its own classifiers, on the prior of its base")
     for other_name, other in models.items():
-        if isinstance(other, NCP) and is_prior_of(other, model):
+        if _has_classifiers(other) and is_prior_of(other, model):
             return Verdict(contrast(other, x, seed=protocol.seed), f"the classifiers of {other_name}")
     if not protocol.classifier:
         return Refusal("no classifier was asked for.")
+    if model.tilts:
+        return Refusal("its prior is tilted, so that no classifier can be fitted over it.")
     return Verdict(
         contrast(_classifier(model, splits, protocol, progress=progress), x, seed=protocol.seed),
         "classifiers fitted for this report",
     )
+
+
+def _has_classifiers(model: AbstractModel) -> bool:
+    return any(tilt.is_contrastive for tilt in model.tilts)
 
 
 def _classifier(model: AbstractModel, splits: Splits, protocol: Protocol, *, progress: bool) -> NCP:

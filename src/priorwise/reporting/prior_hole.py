@@ -12,7 +12,7 @@ from torch import Tensor
 
 from priorwise.data import Splits, as_splits
 from priorwise.estimators import Estimate
-from priorwise.models import NCP, AbstractModel
+from priorwise.models import AbstractModel
 from priorwise.randomness import seeded
 from priorwise.reporting.figures import curves_figure, images_uri, latent_figure, pairs, points_figure
 from priorwise.reporting.latents import LatentMap, latent_map
@@ -116,8 +116,8 @@ def _named(model: AbstractModel, models: Mapping[str, AbstractModel]) -> dict[st
     own = next((name for name, other in models.items() if other is model), None)
     if own is not None:
         return {own: model, **models}
-    if not models and isinstance(model, NCP):
-        return {"base": model.base, "NCP": model}
+    if not models and model.untilted is not model:
+        return {"base": model.untilted, type(model).__name__: model}
     if "model" in models:
         raise ValueError(
             "expected `models` without the name 'model', which is the base's; got it. Choose another name."
@@ -280,7 +280,7 @@ def _latent_picture(name: str, found: LatentMap) -> Picture:
 
 
 def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
-    """Of every model with networks of its own; an NCP reconstructs as its base does."""
+    """Of every model with networks of its own; one that tilts another reconstructs as that one does."""
     if not _is_images(x):
         return []
     figures = [
@@ -290,7 +290,7 @@ def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) 
             pixels=True,
         )
         for name, model in models.items()
-        if not isinstance(model, NCP)
+        if model.untilted is model
     ]
     return [
         Section("Reconstructions", "Test images, and below each row what the decoder makes of it.", figures, tight=True)

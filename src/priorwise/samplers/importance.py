@@ -14,6 +14,8 @@ from priorwise.samplers.base import AbstractSampler, SampleInfo
 
 __all__ = ["SIR"]
 
+_BYTES = 64 * 2**20
+
 
 class SIR(AbstractSampler):
     r"""Each draw is one of M proposals from the base, chosen with probability proportional to its tilt.
@@ -29,11 +31,13 @@ class SIR(AbstractSampler):
 
     Arguments:
         proposals: Number of proposals M behind each draw.
-        rows: Proposals that are evaluated at once, over all draws. Part of the address of the random numbers: another
-            value gives other draws of the same law.
+        rows: Proposals that are evaluated at once, over all draws; fewer where one is so large that they would take more
+            than 64 MB. Part of the address of the random numbers: another value gives other draws of the same law.
+        temperature: Factor of the base's standard deviations; see ``AbstractSampler``.
     """
 
-    def __init__(self, proposals: int = 1000, *, rows: int = 2048) -> None:
+    def __init__(self, proposals: int = 1000, *, rows: int = 2048, temperature: float = 1.0) -> None:
+        super().__init__(temperature)
         if proposals < 1:
             raise ValueError(f"expected at least 1 of `proposals`; got {proposals}.")
         if rows < 1:
@@ -47,7 +51,8 @@ class SIR(AbstractSampler):
     @torch.no_grad()
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
         draws = math.prod(sample_shape + tilted.batch_shape)
-        chunk = max(1, self.rows // max(1, draws))
+        rows = min(self.rows, _BYTES // (4 * max(1, tilted.event_shape.numel())))
+        chunk = max(1, rows // max(1, draws))
         kept = _propose(tilted, sample_shape, min(chunk, self.proposals))
         for start in range(chunk, self.proposals, chunk):
             kept = _merge(kept, _propose(tilted, sample_shape, min(chunk, self.proposals - start)))

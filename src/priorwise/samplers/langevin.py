@@ -88,9 +88,19 @@ class Langevin(AbstractSampler):
         steps: Number of steps.
         step_size: The epsilon above.
         adjusted: Whether to accept or refuse each step (MALA).
+        temperature: Factor of the base's standard deviations; see ``AbstractSampler``. ``init`` and ``step`` take the
+            distribution as it is.
     """
 
-    def __init__(self, steps: int = 100, *, step_size: float = 0.01, adjusted: bool = False) -> None:
+    def __init__(
+        self,
+        steps: int = 100,
+        *,
+        step_size: float = 0.01,
+        adjusted: bool = False,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(temperature)
         if steps < 1:
             raise ValueError(f"expected at least 1 of `steps`; got {steps}.")
         if not step_size > 0:

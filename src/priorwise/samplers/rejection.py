@@ -18,9 +18,13 @@ class Rejection(AbstractSampler):
     Arguments:
         log_bound: The bound b in nats; the distribution's own ``log_bound`` if None.
         max_proposals: Proposals a draw may cost before the sampler gives up.
+        temperature: Factor of the base's standard deviations; see ``AbstractSampler``.
     """
 
-    def __init__(self, log_bound: float | None = None, *, max_proposals: int = 100_000) -> None:
+    def __init__(
+        self, log_bound: float | None = None, *, max_proposals: int = 100_000, temperature: float = 1.0
+    ) -> None:
+        super().__init__(temperature)
         if max_proposals < 1:
             raise ValueError(f"expected at least 1 of `max_proposals`; got {max_proposals}.")
         self.log_bound = log_bound

@@ -1,8 +1,9 @@
 """A run as one complete, validated configuration, and the objects that it describes."""
 
 import math
+from abc import abstractmethod
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from priorwise.training.objective import ELBOConfig, ObjectiveConfig
 from priorwise.training.prior import PriorConfig, StandardNormalConfig
 
 __all__ = [
+    "AbstractPosthocConfig",
     "ConvVAEConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -127,18 +129,36 @@ class MoonsVAEConfig(_VAEConfig):
 BaseConfig = Annotated[VAEConfig | HVAEConfig | ConvVAEConfig | MoonsVAEConfig, Field(discriminator="kind")]
 
 
-class NCPConfig(AbstractConfig):
-    """A noise contrastive prior over a trained model."""
+class AbstractPosthocConfig(AbstractConfig):
+    """What all models have that are fitted over a trained one."""
 
-    kind: Literal["ncp"] = "ncp"
+    title: ClassVar[str]
+    """What it is called in tables."""
+
     base: BaseConfig
     """The model underneath."""
     base_run: str
     """The run folder from which its weights come."""
+
+    @abstractmethod
+    def build_over(self, base: AbstractModel) -> AbstractModel:
+        """The model, over the one underneath."""
+
+
+class NCPConfig(AbstractPosthocConfig):
+    """A noise contrastive prior over a trained model."""
+
+    title: ClassVar[str] = "NCP"
+
+    kind: Literal["ncp"] = "ncp"
     hidden_features: tuple[int, ...] = (256, 256, 256)
     """Hidden layers of each classifier."""
     max_logit: float | None = Field(None, gt=0)
     """Bound of the logits in nats; with one, rejection sampling is exact."""
+
+    def build_over(self, base: AbstractModel) -> AbstractModel:
+        """The model."""
+        return NCP(base, hidden_features=self.hidden_features, max_logit=self.max_logit)
 
 
 ModelConfig = Annotated[
@@ -177,9 +197,9 @@ class Run(AbstractConfig):
 
     @model_validator(mode="after")
     def _check_objective(self) -> "Run":
-        if isinstance(self.model, NCPConfig) and self.objective != ELBOConfig():
+        if isinstance(self.model, AbstractPosthocConfig) and self.objective != ELBOConfig():
             raise ValueError(
-                "expected no `objective` for an NCP, which is fitted by noise contrastive estimation; got "
+                f"expected no `objective` for an {self.model.title}, whose own follows from it; got "
                 f"{self.objective.kind!r}."
             )
         return self
@@ -214,10 +234,10 @@ def build_model(config: Any, spec: DataSpec, *, seed: int, x: Tensor | None = No
         seed: Seed of the initial weights.
         x: Training data in the model's units, for a prior that starts from data.
     """
-    if isinstance(config, NCPConfig):
+    if isinstance(config, AbstractPosthocConfig):
         base = build_model(config.base, spec, seed=seed, x=x)
         with seeded(seed, "init", "classifiers"):
-            return NCP(base, hidden_features=config.hidden_features, max_logit=config.max_logit)
+            return config.build_over(base)
     with seeded(seed, "init"):
         prior = config.prior.build(config.latent, spec.shape, x)
         return config.build(spec.shape, prior, _likelihood(config.likelihood, config.scale, spec))

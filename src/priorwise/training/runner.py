@@ -6,14 +6,14 @@ from typing import Any
 
 from priorwise.data import DataSpec, Splits
 from priorwise.data import load as load_data
-from priorwise.models import NCP, AbstractModel
+from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
 from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
-from priorwise.training.run import NCPConfig, Run, build_model, pseudo_input_data
+from priorwise.training.run import AbstractPosthocConfig, Run, build_model, pseudo_input_data
 
 __all__ = ["load", "load_splits", "read_run", "resolve_base", "save_log_norm", "train_run"]
 
@@ -44,9 +44,9 @@ def resolve_base(run: Run, base: str | Path | None) -> Run:
     """A post-hoc run completed from the run that it builds on.
 
     Raises:
-        RunFolderError: if the base is missing, or an NCP itself.
+        RunFolderError: if the base is missing, or fitted over another run itself.
     """
-    if not isinstance(run.model, NCPConfig):
+    if not isinstance(run.model, AbstractPosthocConfig):
         if base is not None:
             raise RunFolderError(f"expected a recipe that builds on another run for `--base`; {run.name} does not.")
         return run
@@ -54,9 +54,9 @@ def resolve_base(run: Run, base: str | Path | None) -> Run:
     if not source:
         raise RunFolderError(f"expected the run that {run.name} builds on; give it with --base RUN.")
     below, _, _ = read_run(source)
-    if isinstance(below.model, NCPConfig):
+    if isinstance(below.model, AbstractPosthocConfig):
         raise RunFolderError(
-            f"expected a run without a tilted prior as the base; {source} is an NCP. Use its own base."
+            f"expected a run without a tilted prior as the base; {source} is an {below.model.title}. Use its own base."
         )
     model = run.model.model_copy(update={"base": below.model, "base_run": str(source)})
     return run.model_copy(update={"data": below.data, "model": model})
@@ -70,10 +70,9 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
     """
     splits = load_splits(run)
     model = build_model(run.model, splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
-    if isinstance(run.model, NCPConfig):
-        assert isinstance(model, NCP)
+    if isinstance(run.model, AbstractPosthocConfig):
         best = Path(run.model.base_run) / "best.safetensors"
-        load_model(model.base, read_checkpoint(best)[0], best)
+        load_model(model.untilted, read_checkpoint(best)[0], best)
     identity = {"run": run.model_dump(mode="json"), "spec": asdict(splits.spec)}
     objective = _objective(run, model, len(splits.train))
     return fit(model, splits, objective, out=out, progress=progress, identity=identity, **run.training.model_dump())
@@ -81,7 +80,7 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
 
 def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObjective | None:
     """What a run minimises; None for a tilted prior, whose objective follows from it."""
-    if isinstance(run.model, NCPConfig):
+    if isinstance(run.model, AbstractPosthocConfig):
         return None
     with seeded(run.training.seed, "init", "objective"):
         return run.objective.build(model, run.training, data_size=data_size, latent=run.model.latent)
@@ -101,7 +100,7 @@ def load(run: str | Path) -> AbstractModel:
     return model
 
 
-def save_log_norm(folder: str | Path, model: NCP) -> None:
+def save_log_norm(folder: str | Path, model: AbstractModel) -> None:
     """Keep an estimated log normaliser in the run's best checkpoint."""
     best = Path(folder) / "best.safetensors"
     _, state = read_checkpoint(best)

@@ -1,0 +1,105 @@
+"""What owns a tilt: the module with the tilting network, which keeps the log normaliser that it was estimated to have."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from priorwise.distributions import Tilted
+from priorwise.samplers import SIR, AbstractSampler
+
+__all__ = ["AbstractTilt", "LogNorm"]
+
+_DIGEST = 16
+
+
+@dataclass(frozen=True)
+class LogNorm:
+    """A log normaliser.
+
+    Attributes:
+        value: Log Z in nats.
+        stderr: Its standard error in nats.
+    """
+
+    value: float = 0.0
+    stderr: float = 0.0
+
+
+class AbstractTilt(nn.Module, ABC):
+    """How to write a module that tilts a law and whose normaliser is unknown: a prior, or a whole model.
+
+    1. Inherit, beside ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network as a submodule.
+    2. The distributions that you return are ``Tilted`` without a ``log_norm``. If you know it, give it to the ``Tilted``
+       and do not inherit from here: such a distribution is normalised, and everybody treats it so.
+    3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``, whose base can be drawn; and
+       ``network``: the module that is trained when the tilt is.
+    4. Say in ``sampler`` how its draws are made by default, and in ``is_contrastive`` whether the log tilt of each group is
+       the logit of a classifier that tells the aggregate posterior from the untilted prior.
+
+    ``priorwise.estimators.log_norm`` estimates log Z and leaves it here. It is kept in checkpoints, and it is given back
+    only while all parameters and buffers of this module are what they were: another optimiser step, another
+    ``load_state_dict``, more training of a model underneath, and it is unknown again.
+    """
+
+    is_contrastive: ClassVar[bool] = False
+
+    _log_norm: Tensor
+    _log_norm_stderr: Tensor
+    _log_norm_of: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_log_norm", torch.tensor(float("nan")))
+        self.register_buffer("_log_norm_stderr", torch.tensor(float("nan")))
+        self.register_buffer("_log_norm_of", torch.zeros(_DIGEST, dtype=torch.uint8))
+
+    @abstractmethod
+    def law(self) -> Tilted:
+        """The law that is tilted, as one ``Tilted`` of batch shape ``()`` whose base can be drawn."""
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The tilting network."""
+
+    @property
+    def sampler(self) -> AbstractSampler:
+        """How the tilted law is drawn if nobody says otherwise."""
+        return SIR(1000)
+
+    @property
+    def kept_log_norm(self) -> LogNorm | None:
+        """Log Z and its error in nats, or None until estimated for the tensors as they are now."""
+        if bool(self._log_norm.isnan()) or not torch.equal(self._log_norm_of.cpu(), self._content()):
+            return None
+        return LogNorm(float(self._log_norm), float(self._log_norm_stderr))
+
+    def set_log_norm(self, value: float, stderr: float) -> None:
+        """Keep an estimate of log Z (nats) and its standard error, for the tensors as they are now."""
+        self._log_norm.fill_(value)
+        self._log_norm_stderr.fill_(stderr)
+        self._log_norm_of.copy_(self._content())
+
+    def forget_log_norm(self) -> None:
+        """Mark log Z as unknown."""
+        self._log_norm.fill_(float("nan"))
+        self._log_norm_stderr.fill_(float("nan"))
+
+    def _content(self) -> Tensor:
+        """A hash of every tensor on which log Z depends."""
+        own = {id(self._log_norm), id(self._log_norm_stderr), id(self._log_norm_of)}
+        tensors = self.state_dict(keep_vars=True)
+        return _digest({name: tensor for name, tensor in tensors.items() if id(tensor) not in own})
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> Tensor:
+    digest = blake2b(digest_size=_DIGEST)
+    for name, tensor in tensors.items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
