@@ -29,8 +29,9 @@ def launched(tmp_path_factory) -> Path:
     """Fits of ``worker.py`` in two processes."""
     out = tmp_path_factory.mktemp("two")
     here = Path(__file__).parent
+    paths = [str(here), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [str(LAUNCHER), "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port())]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [*command, str(here / "worker.py"), str(out)], env=environment, capture_output=True, text=True, timeout=600
     )

@@ -4,10 +4,10 @@ Letters: ``S`` samples, ``B`` batch, ``K`` latent groups. Group 1 is the top one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,10 @@ class AbstractModel(nn.Module, ABC):
     3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
        contexts have that batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
+    5. Set ``training_defaults`` where a fit of this model should start from other options than ``TrainingConfig`` does.
     """
+
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:

@@ -3,8 +3,9 @@
 Letters: ``S`` samples, ``B`` batch, ``K`` latent groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,8 @@ class NCP(AbstractModel):
         hidden_features: Hidden layers of the classifiers that are built.
         max_logit: Bound of the logits of the classifiers that are built, in nats; with one, rejection sampling is exact.
     """
+
+    training_defaults: ClassVar[Mapping[str, Any]] = {"warmup_epochs": 0, "patience": 20}
 
     _log_norm: Tensor
     _log_norm_stderr: Tensor
