@@ -77,6 +77,13 @@ def test_two_players_in_two_processes(launched):
     assert first["played"][0]["train"].keys() == {"distortion", "rate_1", "total_correlation", "discriminator_bce"}
 
 
+def test_a_prior_without_a_gradient_in_two_processes(launched):
+    """Fault: a wrapper that waits for the gradient of a rate that nobody computes."""
+    first, second = (torch.load(launched / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["mixture_stays"]
+    assert all(torch.equal(tensor, second["without_rate"][name]) for name, tensor in first["without_rate"].items())
+
+
 def test_objects_are_not_left_wrapped(launched):
     """Fault: hooks of the data-parallel wrapper that stay in the model."""
     for rank in (0, 1):
