@@ -10,19 +10,21 @@ from torch import Tensor, nn
 from toys import Hooked, marks, splits, with_batch_norm, wrong
 
 from priorwise import NCP, fit
-from priorwise.estimators import elbo, held_out_bce, log_norm
+from priorwise.estimators import held_out_bce, log_norm
 from priorwise.objectives import ELBO, IWAE, NCE, Terms
 from priorwise.schedules import cosine, warmup
 from priorwise.testing import LinearGaussianVAE
 from priorwise.training import TrainingConfig, TrainingDivergedError
 from priorwise.training.optimizer import build_optimizer, normalize_gradients_
-from priorwise.training.stage import stage_for
+from priorwise.training.stage import judged, objective_for
 
 QUICK = {"epochs": 4, "batch_size": 20, "warmup_epochs": 0, "progress": False}
 
 
 def validation_loss(model: nn.Module) -> float:
-    return -elbo(model, splits().evaluation("validation"), seed=777).value
+    value = judged(ELBO(model), splits().evaluation("validation"), QUICK["batch_size"])
+    assert value is not None
+    return value
 
 
 def test_loss_falls_and_the_best_weights_come_back():
@@ -55,12 +57,11 @@ def test_best_weights_survive_a_bad_end():
 def test_warmup_is_a_staircase_of_epochs():
     """Fault: a ramp by steps, or one that starts at 0; the paper's beta is epoch / 4 here, from epoch 1."""
     model = wrong()
-    stage = stage_for(model, None, TrainingConfig(warmup_epochs=4), 3)
-    betas = [stage.objective(torch.zeros(2, 3), step).weights["rate_1"] for step in range(15)]
+    objective = objective_for(model, None, TrainingConfig(warmup_epochs=4), 3)
+    betas = [objective(torch.zeros(2, 3), step).weights["rate_1"] for step in range(15)]
     assert betas == [0.25] * 3 + [0.5] * 3 + [0.75] * 3 + [1.0] * 6
-    assert stage_for(model, None, TrainingConfig(warmup_epochs=0), 3).objective(torch.zeros(2, 3), 0).weights == {
-        "rate_1": 1.0
-    }
+    without = objective_for(model, None, TrainingConfig(warmup_epochs=0), 3)
+    assert without(torch.zeros(2, 3), 0).weights == {"rate_1": 1.0}
     assert warmup(1, 100) == 0.01
 
 

@@ -75,7 +75,7 @@ def test_kinds_come_first(order):
         ("model.latent=0", r"  model\.latent: .*greater than or equal to 1 \(got 0\)"),
         ("model.prior.kind=5", r"  model\.prior: .*'standard', 'mixture', 'vamp', 'vamp_data'"),
         ("training.epochs=many", r"training\.epochs: .*integer.*\(got 'many'\)"),
-        ("training.optimizer=sgd", r"training\.optimizer: .*'adam' or 'adam_normalized' \(got 'sgd'\)"),
+        ("training.optimizer=sgd", r"training\.optimizer: .*'adam', 'adam_normalized' or 'adamax' \(got 'sgd'\)"),
         ("model.kind=gan", r"model: .*'gan'.*'vae', 'hvae', .*'ncp'"),
     ],
 )

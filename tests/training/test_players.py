@@ -25,10 +25,10 @@ from priorwise.objectives import (
     InfoVAE,
 )
 from priorwise.randomness import seeded
-from priorwise.training import CheckpointError, TrainingConfig
+from priorwise.training import CheckpointError
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import RunFolderError
-from priorwise.training.stage import stage_for
+from priorwise.training.stage import judged
 
 PRIORS: dict[str, Callable[[], nn.Module]] = {
     "standard": lambda: priors.StandardNormal(2),
@@ -72,7 +72,7 @@ def test_every_objective_trains_every_prior(name, prior, moons):
     seen = watched(objective)
     result = fit(model, moons, objective, epochs=1, batch_size=100, warmup_epochs=0, progress=False)
     assert all(finite == [True] * 20 for finite in seen.values()), seen
-    assert result.metric == ("negative_elbo" if name in ("ELBO", "IWAE") else "loss")
+    assert result.metric == {"ELBO": "negative_elbo", "IWAE": "negative_iwae_bound"}.get(name, "loss")
     terms = {name for player in objective.players for name in _terms(objective, moons.train, player.name)}
     assert result.history[0]["train"].keys() == terms
     for key, parameter in objective.named_parameters():
@@ -196,12 +196,11 @@ def annealed(capacity_steps: int) -> AnnealedVAE:
     return AnnealedVAE(wrong(), gamma=10.0, capacity=4.0, capacity_steps=capacity_steps)
 
 
-def validated(objective: AbstractObjective) -> float:
-    config = TrainingConfig(batch_size=15)
-    stage = stage_for(objective.model, objective, config, steps_per_epoch=4)
-    assert stage.metric == "loss"
-    with torch.no_grad():
-        return stage.validate(splits().validation)
+def validated(objective: AbstractObjective, batch_size: int = 15) -> float:
+    assert objective.metric == "loss"
+    value = judged(objective, splits().validation, batch_size)
+    assert value is not None
+    return value
 
 
 def test_validation_sees_schedules_at_their_end():
@@ -220,10 +219,7 @@ def test_validation_sees_schedules_at_their_end():
 
 def test_validation_of_few_examples():
     """Fault: no batch at all where the validation set is smaller than one."""
-    objective = annealed(1)
-    stage = stage_for(objective.model, objective, TrainingConfig(batch_size=100), steps_per_epoch=4)
-    with torch.no_grad():
-        assert stage.validate(splits().validation) > 0
+    assert validated(annealed(1), batch_size=100) > 0
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -239,6 +235,4 @@ def test_which_weights_are_kept(keep, folder, tmp_path):
     chosen = values.index(min(values)) + 1 if keep == "best" else 8
     assert result.best_epoch == chosen
     assert result.best == values[chosen - 1]
-    stage = stage_for(objective.model, objective, TrainingConfig(batch_size=OPTIONS["batch_size"]), 3)
-    with torch.no_grad():
-        assert stage.validate(splits().validation) == pytest.approx(result.best, rel=1e-6)
+    assert validated(objective, OPTIONS["batch_size"]) == result.best

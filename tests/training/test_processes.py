@@ -29,8 +29,9 @@ def launched(tmp_path_factory) -> Path:
     """Fits of ``worker.py`` in two processes."""
     out = tmp_path_factory.mktemp("two")
     here = Path(__file__).parent
+    paths = [str(here), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [str(LAUNCHER), "--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port())]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [*command, str(here / "worker.py"), str(out)], env=environment, capture_output=True, text=True, timeout=600
     )
@@ -74,6 +75,13 @@ def test_two_players_in_two_processes(launched):
         assert not torch.equal(tensor, before.get(name.removeprefix("model."), torch.zeros(()))), name
     assert [line["validation"] for line in first["played"]] == [line["validation"] for line in second["played"]]
     assert first["played"][0]["train"].keys() == {"distortion", "rate_1", "total_correlation", "discriminator_bce"}
+
+
+def test_a_prior_without_a_gradient_in_two_processes(launched):
+    """Fault: a wrapper that waits for the gradient of a rate that nobody computes."""
+    first, second = (torch.load(launched / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["mixture_stays"]
+    assert all(torch.equal(tensor, second["without_rate"][name]) for name, tensor in first["without_rate"].items())
 
 
 def test_objects_are_not_left_wrapped(launched):

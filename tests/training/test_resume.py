@@ -19,7 +19,7 @@ from torch import nn
 from toys import splits, with_batch_norm, wrong
 
 from priorwise import NCP, fit
-from priorwise.training import CheckpointError, folder, loop
+from priorwise.training import CheckpointError, folder, store
 from priorwise.training.checkpoint import read_checkpoint
 
 COMMAND = Path(sys.executable).parent / "priorwise"
@@ -150,7 +150,7 @@ class Writes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int | None = None) -> None:
         self.count, self.at = 0, at
-        monkeypatch.setattr(loop, "write_checkpoint", self.wrapped(loop.write_checkpoint))
+        monkeypatch.setattr(store, "write_checkpoint", self.wrapped(store.write_checkpoint))
         append = folder.RunFolder.append_metrics
         monkeypatch.setattr(folder.RunFolder, "append_metrics", self.wrapped(append))
 

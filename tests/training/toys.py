@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from priorwise import VAE
 from priorwise.conditionals import Conditional, GaussianHead
@@ -49,8 +50,14 @@ class Hooked(AbstractObjective):
         return self.inner.players
 
     @property
-    def judged_by(self) -> str:
-        return self.inner.judged_by
+    def metric(self) -> str:
+        return self.inner.metric
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
+        return self.inner.judge(x, batch_size=batch_size, seed=seed)
+
+    def before_step(self, player: Player, optimizer: Optimizer, step: int) -> None:
+        self.inner.before_step(player, optimizer, step)
 
     def forward(self, x: Tensor, step: int = 0, **player: str) -> Terms:
         return self.change(self.inner(x, step, **player), step)

@@ -1,14 +1,20 @@
 """What each process of ``test_processes`` does: run it with torchrun and a folder."""
 
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
-from toys import marks, splits, wrong
+from toys import REAL, marks, splits, wrong
 
 from priorwise import fit
-from priorwise.objectives import AbstractObjective, Discriminator, Explanation, FactorVAE, Terms
+from priorwise.data import Splits
+from priorwise.likelihoods import Gaussian
+from priorwise.models import moons_vae
+from priorwise.objectives import ELBO, AbstractObjective, Discriminator, Explanation, FactorVAE, Terms
+from priorwise.priors import GaussianMixture
 from priorwise.testing import LinearGaussianVAE
 
 OPTIONS = {"epochs": 2, "batch_size": 25, "warmup_epochs": 0, "lr": 0.02, "progress": False}
@@ -49,7 +55,14 @@ def main(out: Path) -> None:
     torch.manual_seed(distributed.get_rank())  # the wrapper hands out the first process's weights
     players = FactorVAE(wrong(), 2, discriminator=Discriminator(2, (8,)))
     played = fit(players.model, splits(51), players, **OPTIONS)
+    torch.manual_seed(0)
+    without_rate = moons_vae(prior=GaussianMixture(2, 3), likelihood=partial(Gaussian, scale=1.0))
+    mixture = without_rate.prior.loc.detach().clone()
+    plane = Splits(*(torch.randn(n, 2) for n in (51, 20, 20)), replace(REAL, shape=(2,)))
+    fit(without_rate, plane, ELBO(without_rate, beta=0.0), **OPTIONS)
     record = {
+        "without_rate": without_rate.encoder.state_dict(),
+        "mixture_stays": torch.equal(mixture, without_rate.prior.loc),
         "world": distributed.get_world_size(),
         "fixed": fixed.state_dict(),
         "sampled": sampled.state_dict(),

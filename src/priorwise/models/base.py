@@ -5,10 +5,10 @@ Letters: ``S`` samples, ``B`` batch, ``K`` latent groups. Group 1 is the top one
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -88,11 +88,12 @@ class AbstractModel(nn.Module, ABC):
     3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
        contexts have that batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
-    5. If the law is drawn as a whole and not group after group, inherit ``AbstractTilt`` as well, set ``drawn_jointly``,
+    5. Set ``training_defaults`` where a fit of this model should start from other options than ``TrainingConfig`` does.
+    6. If the law is drawn as a whole and not group after group, inherit ``AbstractTilt`` as well, set ``drawn_jointly``,
        and implement ``from_law``.
-    6. ``training_defaults`` are the options of a fit where they should differ from ``TrainingConfig``'s.
     """
 
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
     drawn_jointly: ClassVar[bool] = False
 
     @abstractmethod

@@ -3,9 +3,10 @@
 Letters: ``S`` samples, ``B`` batch, ``K`` latent groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,7 @@ class NCP(AbstractModel, AbstractTilt):
     """
 
     is_contrastive = True
+    training_defaults: ClassVar[Mapping[str, Any]] = {"warmup_epochs": 0, "patience": 20}
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ Each takes the prior from the model, so every prior goes with every objective.
 
 from priorwise.objectives.base import AbstractObjective, Explanation, Player, Terms, Weight
 from priorwise.objectives.beta import AnnealedVAE, BetaVAE
+from priorwise.objectives.default import default_objective
 from priorwise.objectives.discrepancy import IMQ, RBF, mmd
 from priorwise.objectives.elbo import ELBO
 from priorwise.objectives.factor import Discriminator, FactorVAE
@@ -30,5 +31,6 @@ __all__ = [
     "Player",
     "Terms",
     "Weight",
+    "default_objective",
     "mmd",
 ]

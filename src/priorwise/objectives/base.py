@@ -1,17 +1,32 @@
 """What an objective is: a module that holds the model and gives the terms of the loss, in nats per example."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from priorwise.models import AbstractModel
+from priorwise.distributions import is_normalised
+from priorwise.models import AbstractModel, Group
+from priorwise.objectives.judging import FINAL_STEP, mean_over_whole_batches
 
-__all__ = ["AbstractObjective", "Explanation", "Player", "Terms", "Weight", "refuse_unnormalised", "weight_at"]
+__all__ = [
+    "AbstractObjective",
+    "Explanation",
+    "OptimizerName",
+    "Player",
+    "Terms",
+    "Weight",
+    "refuse_unnormalised",
+    "require_normalised",
+    "weight_at",
+]
+
+OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
 
 Weight: TypeAlias = float | Callable[[int], float]
 
@@ -38,19 +53,31 @@ class Terms:
 
 @dataclass(frozen=True)
 class Player:
-    """A set of parameters that is stepped in its turn.
+    """A set of parameters that is stepped in its turn; what is None here is as the fit says.
 
     Attributes:
         name: How the objective is asked for this player's terms.
-        module: Whose parameters are stepped.
-        lr: Learning rate at the start; that of the fit if None.
-        betas: Averaging of Adam.
+        module: What is in training mode while the fit runs.
+        parameters: Which of the module's parameters are stepped; all if None. No two players may share one.
+        lr: Learning rate at the start.
+        betas: Averaging of Adam or Adamax.
+        weight_decay: Weight of the squared norm, as in ``TrainingConfig``.
+        optimizer: Which optimiser steps them, as in ``TrainingConfig``.
     """
 
     name: str
     module: nn.Module
+    _: KW_ONLY
+    parameters: Sequence[nn.Parameter] | None = None
     lr: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float | None = None
+    optimizer: OptimizerName | None = None
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are stepped: those that require gradients."""
+        owned = self.module.parameters() if self.parameters is None else self.parameters
+        return [parameter for parameter in owned if parameter.requires_grad]
 
 
 @dataclass(frozen=True)
@@ -91,12 +118,11 @@ class AbstractObjective(nn.Module, ABC):
     4. If more than one set of parameters is stepped in turn (a discriminator, say), list them in ``players``, and give
        ``forward`` a keyword ``player`` for those after the first. A player's terms should send no gradient into another's
        parameters.
-    5. Set ``judged_by`` to "loss" if validation should be by the objective itself, its schedules at their end, and not by the
-       model's ELBO.
-    6. Say in ``explain`` what the number is, and whether it bounds the likelihood.
+    5. Clip gradients, or look at them, in ``before_step``.
+    6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number is called. Without
+       these it is the objective's own loss, its schedules at their end.
+    7. Say in ``explain`` what the number is, and whether it bounds the likelihood.
     """
-
-    judged_by: ClassVar[Literal["negative_elbo", "loss"]] = "negative_elbo"
 
     @property
     @abstractmethod
@@ -108,6 +134,11 @@ class AbstractObjective(nn.Module, ABC):
         """Who is stepped in turn, the model first; one player unless the objective says otherwise."""
         return (Player("model", self.trained),)
 
+    @property
+    def may_skip_parameters(self) -> bool:
+        """Whether a turn may leave trained parameters without a gradient; fits in several processes must know it."""
+        return len(self.players) > 1
+
     @abstractmethod
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """The terms of the loss on one batch."""
@@ -115,6 +146,35 @@ class AbstractObjective(nn.Module, ABC):
     @abstractmethod
     def explain(self) -> Explanation:
         """What the number is: terms, weights, reduction, and whether it is a bound on the likelihood."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the number that ``judge`` gives."""
+        return "loss"
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
+        """The number by which held-out data choose the weights, lower is better; None judges nothing.
+
+        It is called without gradients and with the whole objective ``frozen``, outside ``running`` too. Without another
+        implementation: the mean loss over whole batches, with every schedule at its end.
+
+        Arguments:
+            x: Prepared observations ``(N, *event)``.
+            batch_size: That of the fit, for what depends on it.
+            seed: Seed of the draws: the same one gives the same number for the same weights.
+        """
+        return mean_over_whole_batches(
+            lambda batch: self(batch, FINAL_STEP).loss(), x, batch_size=batch_size, seed=seed
+        )
+
+    def before_step(self, player: Player, optimizer: Optimizer, step: int) -> None:
+        """Called once the gradients of a turn are there, just before they are used; for clipping.
+
+        Arguments:
+            player: Whose turn it is; ``player.trained()`` hold the gradients.
+            optimizer: Its optimiser, whose ``state`` holds the running moments.
+            step: The step of the fit, from 0.
+        """
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -140,3 +200,17 @@ def refuse_unnormalised(model: AbstractModel, name: str) -> None:
             f"moves as it is trained. A {tilt} has an objective of its own: priorwise.fit(model, data), or priorwise.fit("
             "model, data, objective)."
         )
+
+
+def require_normalised(groups: Sequence[Group]) -> None:
+    """Refuse a pass with a prior whose normaliser is unknown: the loss could be lowered without bound.
+
+    Raises:
+        ValueError: naming the group.
+    """
+    for group in groups:
+        if not is_normalised(group.prior):
+            raise ValueError(
+                f"expected normalised priors; the normaliser of group {group.index} is unknown, so the loss could be "
+                "lowered without bound. Give the Tilted its `log_norm`, or train the tilt by an objective of its own."
+            )

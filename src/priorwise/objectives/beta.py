@@ -15,7 +15,7 @@ class BetaVAE(AbstractObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)]
 
-    Terms as ``ELBO``'s. With ``prior=FlowPrior(...)`` in the model this is the beta-dpVAE-H.
+    Terms as ``ELBO``'s; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in the model this is the beta-dpVAE-H.
 
     References:
         beta-VAE (Higgins et al., 2017), equation 4; dpVAE (Bhalodia et al., 2020), equations 25-26.
@@ -25,8 +25,6 @@ class BetaVAE(AbstractObjective):
         beta: The weight; the dpVAE configurations use 5.
         kl: How the rate is computed, as in ``ELBO``.
     """
-
-    judged_by = "loss"
 
     def __init__(self, model: AbstractModel, *, beta: float = 4.0, kl: KL = "sample") -> None:
         super().__init__()
@@ -42,9 +40,14 @@ class BetaVAE(AbstractObjective):
         """The whole model."""
         return self.model
 
+    @property
+    def may_skip_parameters(self) -> bool:
+        """Without a rate the prior gets no gradient."""
+        return self.beta == 0
+
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        return one_draw(self.model, x, self.kl).terms(self.beta)
+        return one_draw(self.model, x, self.kl, rates=self.beta != 0).terms(self.beta)
 
     def explain(self) -> Explanation:
         """What the number is."""
@@ -80,13 +83,11 @@ class AnnealedVAE(AbstractObjective):
 
     Arguments:
         model: The model, with any prior; a hierarchy is held at the sum of its rates.
-        gamma: Weight of the gap; the dpVAE configurations use 15.
+        gamma: Weight of the gap; the dpVAE configurations use 15. At 0 no rate is computed.
         capacity: The final capacity in nats an example.
         capacity_steps: Over how many steps it is reached.
         kl: How the rate is computed, as in ``ELBO``.
     """
-
-    judged_by = "loss"
 
     def __init__(
         self,
@@ -115,13 +116,20 @@ class AnnealedVAE(AbstractObjective):
         """The whole model."""
         return self.model
 
+    @property
+    def may_skip_parameters(self) -> bool:
+        """Without the gap the prior gets no gradient."""
+        return self.gamma == 0
+
     def capacity_at(self, step: int) -> float:
         """The capacity C of a step, in nats an example."""
         return self.capacity * min(1.0, step / self.capacity_steps)
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        found = one_draw(self.model, x, self.kl)
+        found = one_draw(self.model, x, self.kl, rates=self.gamma != 0)
+        if not found.rates:
+            return Terms({"distortion": found.distortion})
         rate = torch.stack([*found.rates.values()]).sum(0)
         gap = (rate.mean() - self.capacity_at(step)).abs()
         return Terms({"distortion": found.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma})

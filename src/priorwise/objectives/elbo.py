@@ -1,10 +1,12 @@
 """The evidence lower bound."""
 
+import torch
 from torch import Tensor, nn
 
 from priorwise.models import AbstractModel
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms, Weight, refuse_unnormalised, weight_at
 from priorwise.objectives.evidence import KL, check_kl, one_draw
+from priorwise.objectives.judging import ROWS, mean_over_blocks
 
 __all__ = ["ELBO"]
 
@@ -14,7 +16,9 @@ class ELBO(AbstractObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
 
-    A bound on the likelihood at beta = 1. Terms: ``distortion`` and one ``rate_k`` a group, in nats per example.
+    A bound on the likelihood at beta = 1, and judged there whatever beta is. Terms: ``distortion`` and one ``rate_k`` a
+    group, in nats per example. ``beta=0`` is an autoencoder: it computes no rate, so a deterministic encoder will do, and
+    is judged by its distortion.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), equations 2 and 4; beta is its warm-up. ``kl="entropy"``: dpVAE
@@ -40,9 +44,34 @@ class ELBO(AbstractObjective):
         """The whole model."""
         return self.model
 
+    @property
+    def _has_rates(self) -> bool:
+        """Whether a rate is ever weighed: a function of the step is taken for a warm-up."""
+        return callable(self.beta) or self.beta != 0
+
+    @property
+    def may_skip_parameters(self) -> bool:
+        """Without a rate the prior gets no gradient."""
+        return not self._has_rates
+
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        return one_draw(self.model, x, self.kl).terms(weight_at(self.beta, step))
+        evidence = one_draw(self.model, x, self.kl, rates=self._has_rates)
+        return evidence.terms(weight_at(self.beta, step))
+
+    @property
+    def metric(self) -> str:
+        """The negative ELBO; the distortion where no rate is weighed."""
+        return "negative_elbo" if self._has_rates else "distortion"
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
+        """The mean over all examples at beta = 1, one draw of each, in nats; the batch size has no influence."""
+
+        def negative_elbo(batch: Tensor) -> Tensor:
+            evidence = one_draw(self.model, batch, "sample", rates=self._has_rates)
+            return torch.stack([evidence.distortion, *evidence.rates.values()]).sum(0)
+
+        return mean_over_blocks(negative_elbo, x, block=ROWS, seed=seed, address="elbo")
 
     def explain(self) -> Explanation:
         """What the number is."""

@@ -8,7 +8,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from priorwise.distributions import log_unnorm
 from priorwise.models import AbstractModel, Group
-from priorwise.objectives.base import Terms
+from priorwise.objectives.base import Terms, require_normalised
 from priorwise.priors import AbstractPrior, StandardNormal
 
 __all__ = ["KL", "Evidence", "check_kl", "gaussian_posterior", "log_posterior", "one_draw", "prior_factorises"]
@@ -23,7 +23,7 @@ class Evidence:
     Attributes:
         groups: The latent groups of the pass.
         distortion: -log p(x|z), ``(B,)`` nats.
-        rates: ``rate_k`` to the KL of group k, ``(B,)`` nats.
+        rates: ``rate_k`` to the KL of group k, ``(B,)`` nats; empty if none was asked for.
     """
 
     groups: list[Group]
@@ -65,7 +65,7 @@ def _rate(group: Group, kl: KL) -> Tensor:
         ) from None
 
 
-def one_draw(model: AbstractModel, x: Tensor, kl: KL) -> Evidence:
+def one_draw(model: AbstractModel, x: Tensor, kl: KL, *, rates: bool = True) -> Evidence:
     """One pass of the model over a batch ``(B, *event)``.
 
     Arguments:
@@ -73,10 +73,14 @@ def one_draw(model: AbstractModel, x: Tensor, kl: KL) -> Evidence:
         x: Observations.
         kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"`` takes the posterior's entropy in
             closed form and the cross-entropy from the draw; ``"analytic"`` uses torch's closed form.
+        rates: Whether to compute the rates. Without them no density of the posterior or the prior is asked for, so a
+            deterministic encoder will do.
     """
     groups = model.infer(x)
-    rates = {f"rate_{group.index}": _rate(group, kl) for group in groups}
-    return Evidence(groups, -model.likelihood(groups).log_prob(x), rates)
+    if rates:
+        require_normalised(groups)
+    found = {f"rate_{group.index}": _rate(group, kl) for group in groups} if rates else {}
+    return Evidence(groups, -model.likelihood(groups).log_prob(x), found)
 
 
 def gaussian_posterior(group: Group, objective: str) -> tuple[Tensor, Tensor]:

@@ -68,8 +68,6 @@ class FactorVAE(AbstractObjective):
         kl: How the rate is computed, as in ``ELBO``.
     """
 
-    judged_by = "loss"
-
     def __init__(
         self,
         model: AbstractModel,
@@ -98,7 +96,7 @@ class FactorVAE(AbstractObjective):
     @property
     def players(self) -> tuple[Player, ...]:
         """The model, then the discriminator."""
-        second = Player("discriminator", self.discriminator, self.discriminator_lr, self.discriminator_betas)
+        second = Player("discriminator", self.discriminator, lr=self.discriminator_lr, betas=self.discriminator_betas)
         return (Player("model", self.model), second)
 
     def _log_ratio(self, z: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class InfoVAE(AbstractObjective):
     The discrepancy is between draws of both, so its gradient reaches the parameters of the prior: a flow, a mixture with fixed
     weights, pseudo-inputs. With ``prior=FlowPrior(...)`` this is the Info-dpVAE. Terms: ``distortion`` and ``rate_k`` in nats per
     example, and the batch's ``mmd``, without a unit and unbiased for every batch size; a batch of one leaves it out.
+    ``alpha=1`` computes no rate, so a deterministic encoder will do.
 
     References:
         InfoVAE (Zhao et al., 2019), equation 6; dpVAE (Bhalodia et al., 2020), equations 32-33.
@@ -30,8 +31,6 @@ class InfoVAE(AbstractObjective):
         kernel: ``IMQ()`` or ``RBF()``, with a scale of your choice.
         kl: How the rate is computed, as in ``ELBO``.
     """
-
-    judged_by = "loss"
 
     def __init__(
         self,
@@ -57,6 +56,11 @@ class InfoVAE(AbstractObjective):
         """The whole model."""
         return self.model
 
+    @property
+    def may_skip_parameters(self) -> bool:
+        """Without a rate a batch of one says nothing to the prior."""
+        return self.alpha == 1
+
     def _discrepancy(self, top: Group) -> Tensor:
         if not top.prior.has_rsample:
             raise TypeError(
@@ -68,7 +72,7 @@ class InfoVAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example, and as many from the prior."""
-        found = one_draw(self.model, x, self.kl)
+        found = one_draw(self.model, x, self.kl, rates=self.alpha != 1)
         weights = dict.fromkeys(found.rates, 1 - self.alpha) | {"mmd": self.alpha + self.lambda_ - 1}
         batch = {"mmd": self._discrepancy(found.groups[0])} if len(x) > 1 else {}
         return Terms({"distortion": found.distortion} | found.rates, batch, weights)

@@ -5,8 +5,9 @@ import math
 from torch import Tensor, nn
 
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised, require_normalised
 from priorwise.objectives.evidence import log_posterior
+from priorwise.objectives.judging import ROWS, mean_over_blocks
 
 __all__ = ["IWAE"]
 
@@ -42,8 +43,21 @@ class IWAE(AbstractObjective):
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """K draws from the posterior of each example."""
         groups = self.model.infer(x, (self.samples,))
+        require_normalised(groups)
         log_w = self.model.log_joint(groups, x) - sum(log_posterior(group) for group in groups)
         return Terms({"bound": math.log(self.samples) - log_w.logsumexp(0)})
+
+    @property
+    def metric(self) -> str:
+        """The bound itself, with the samples of the fit."""
+        return "negative_iwae_bound"
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
+        """The mean bound over all examples, in nats; the batch size has no influence."""
+        block = max(1, ROWS // self.samples)
+        return mean_over_blocks(
+            lambda batch: self(batch).per_example["bound"], x, block=block, seed=seed, address="iwae"
+        )
 
     def explain(self) -> Explanation:
         """What the number is."""

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 from priorwise.distributions import Tilted
 from priorwise.models import NCP, AbstractModel, draw_untilted, frozen
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms
+from priorwise.objectives.base import AbstractObjective, Explanation, Terms, Weight
+from priorwise.objectives.default import default_objective
+from priorwise.objectives.judging import mean_over_blocks
 from priorwise.tilts import AbstractTilt
 
 __all__ = ["NCE", "contrast_logits"]
@@ -35,6 +37,14 @@ def contrast_logits(model: AbstractModel, x: Tensor) -> list[tuple[Tensor, Tenso
         positive, negative = group.prior.log_tilt(both)
         pairs.append((positive, negative))
     return pairs
+
+
+_BLOCK = 500  # as in priorwise.estimators.held_out_bce: the same draws, so the same number
+
+
+def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
+    """The sum form, from the logits of both classes, in nats."""
+    return F.softplus(-positive) + F.softplus(negative)
 
 
 class NCE(AbstractObjective):
@@ -77,12 +87,21 @@ class NCE(AbstractObjective):
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One positive and one negative a group and example."""
         pairs = contrast_logits(self.ncp, x)
-        return Terms(
-            {
-                f"bce_{k}": F.softplus(-positive) + F.softplus(negative)
-                for k, (positive, negative) in enumerate(pairs, 1)
-            }
-        )
+        return Terms({f"bce_{k}": _cross_entropy(*pair) for k, pair in enumerate(pairs, 1)})
+
+    @property
+    def metric(self) -> str:
+        """The cross-entropy, all groups together."""
+        return "held_out_bce"
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
+        """``priorwise.estimators.held_out_bce``: the sum over groups, over all examples, in nats."""
+
+        def cross_entropy(batch: Tensor) -> Tensor:
+            pairs = [(positive.double(), negative.double()) for positive, negative in contrast_logits(self.ncp, batch)]
+            return torch.stack([_cross_entropy(*pair) for pair in pairs]).sum(0)
+
+        return mean_over_blocks(cross_entropy, x, block=_BLOCK, seed=seed, address="contrast")
 
     def explain(self) -> Explanation:
         """What the number is."""
@@ -95,3 +114,8 @@ class NCE(AbstractObjective):
             bound="it is a cross-entropy; log 2 - bce/2 bounds the Jensen-Shannon divergence of q and the prior from below",
             remarks=("2 log 2 = 1.386 nats a group where the two cannot be told apart",),
         )
+
+
+@default_objective.register
+def _(model: NCP, *, beta: Weight = 1.0) -> AbstractObjective:
+    return NCE(model)

@@ -42,8 +42,6 @@ class BetaTCVAE(AbstractObjective):
         weights: ``"stratified"``, ``"balanced"`` or ``"weighted"`` minibatch sampling.
     """
 
-    judged_by = "loss"
-
     def __init__(
         self,
         model: AbstractModel,

@@ -1,22 +1,57 @@
-"""Optimisers, and the paper's normalisation of gradients."""
+"""Optimisers, their learning rate at every step, and the VampPrior paper's normalisation of gradients."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, Adamax, Optimizer
 
-__all__ = ["build_optimizer", "normalize_gradients_", "set_lr"]
+from priorwise.objectives.base import OptimizerName
+from priorwise.schedules import cosine
+from priorwise.training.config import TrainingConfig
+
+__all__ = ["build_optimizer", "lr_factor", "normalize_gradients_", "set_lr"]
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.999)
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    *,
+    name: OptimizerName = "adam",
+    weight_decay: float = 0.0,
+    eps: float = 1e-8,
 ) -> Optimizer:
-    """Fused Adam with torch's defaults, on the parameters that require gradients."""
+    """Fused Adam, or Adamax, on the parameters that require gradients.
+
+    The weight decay is L2: it goes into the gradient and so through the averages, as in the papers' own code. With normalised
+    gradients it is added after the division.
+
+    References:
+        Adam (Kingma & Ba, 2015), algorithms 1 and 2. Adamax: NVAE (Vahdat & Kautz, 2020).
+
+    Raises:
+        ValueError: if there is nothing to train.
+    """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         raise ValueError("expected at least one parameter to train; all have `requires_grad=False` or there are none.")
-    return Adam(trained, lr=lr, betas=betas, fused=True)
+    if name == "adamax":
+        return Adamax(trained, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    return Adam(trained, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+def lr_factor(step: int, steps: int, config: TrainingConfig) -> float:
+    """The part of the learning rate that holds at ``step`` of ``steps``: a linear rise, then the schedule.
+
+    Of W warm-up steps the first has 1/W and the last the whole rate; a cosine covers the steps that are left.
+    """
+    rise = config.lr_warmup_steps
+    if step < rise:
+        return (step + 1) / rise
+    if config.schedule == "cosine":
+        return cosine(step - rise, steps - rise, final=config.lr_final)
+    return 1.0
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

@@ -1,56 +1,23 @@
-"""What is trained in a fit, and how it is judged.
-
-A bound is judged by the ELBO, an NCP by its held-out cross-entropy, any other objective by its own loss.
-"""
+"""What is trained in a fit, by what, and how it is judged: the model and the objective say so."""
 
 import difflib
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from priorwise.estimators import elbo, held_out_bce
-from priorwise.models import NCP, AbstractModel
-from priorwise.objectives import ELBO, NCE, AbstractObjective
-from priorwise.randomness import seeded
+from priorwise.models import AbstractModel, frozen
+from priorwise.objectives import AbstractObjective, default_objective
 from priorwise.schedules import warmup
 from priorwise.training.config import TrainingConfig
 
-__all__ = ["Stage", "as_model", "config_for", "stage_for"]
+__all__ = ["as_model", "config_for", "judged", "objective_for"]
 
 _VALIDATION_SEED = 777
-_FINAL_STEP = 2**62
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One fit.
-
-    Attributes:
-        model: What is saved: the model as a whole.
-        objective: What is minimised.
-        metric: Name of the validation number, lower is better.
-        validate: Computes it on prepared validation data, with the same random numbers every time.
-    """
-
-    model: nn.Module
-    objective: AbstractObjective
-    metric: str
-    validate: Callable[[Tensor], float]
-
-
-_NCP_DEFAULTS: dict[str, Any] = {
-    "epochs": 100,
-    "lr": 1e-3,
-    "schedule": "cosine",
-    "warmup_epochs": 0,
-    "patience": 20,
-}
-
-
-def config_for(what: nn.Module, options: Mapping[str, Any]) -> TrainingConfig:
+def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConfig:
     """The options over the defaults for this kind of model.
 
     Raises:
@@ -62,8 +29,7 @@ def config_for(what: nn.Module, options: Mapping[str, Any]) -> TrainingConfig:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}.")
-    defaults = _NCP_DEFAULTS if isinstance(what, NCP) else {}
-    return TrainingConfig(**{**defaults, **options})
+    return TrainingConfig(**{**model.training_defaults, **options})
 
 
 def as_model(what: object) -> AbstractModel:
@@ -80,10 +46,10 @@ def as_model(what: object) -> AbstractModel:
     return what
 
 
-def stage_for(
-    what: AbstractModel, objective: AbstractObjective | None, config: TrainingConfig, steps_per_epoch: int
-) -> Stage:
-    """The stage that follows from what is fitted.
+def objective_for(
+    model: AbstractModel, objective: AbstractObjective | None, config: TrainingConfig, steps_per_epoch: int
+) -> AbstractObjective:
+    """The objective that was given, or the model's default with the warm-up of the options.
 
     Raises:
         TypeError: if the objective holds another model.
@@ -92,25 +58,16 @@ def stage_for(
     def beta(step: int) -> float:
         return warmup(step // steps_per_epoch + 1, config.warmup_epochs)
 
-    chosen = objective
-    if chosen is None:
-        chosen = NCE(what) if isinstance(what, NCP) else ELBO(what, beta=beta)
-    if not any(module is what for module in chosen.modules()):
+    if objective is None:
+        return default_objective(model, beta=beta)
+    if not any(module is model for module in objective.modules()):
         raise TypeError(
-            f"expected an objective that holds the model to fit; {type(chosen).__name__} holds another one."
+            f"expected an objective that holds the model to fit; {type(objective).__name__} holds another one."
         )
-    if isinstance(what, NCP):
-        return Stage(what, chosen, "held_out_bce", lambda x: held_out_bce(what, x, seed=_VALIDATION_SEED).value)
-    if chosen.judged_by == "loss":
-        return Stage(what, chosen, "loss", lambda x: _final_loss(chosen, x, config.batch_size))
-    return Stage(what, chosen, "negative_elbo", lambda x: -elbo(what, x, seed=_VALIDATION_SEED).value)
+    return objective
 
 
-def _final_loss(objective: AbstractObjective, x: Tensor, batch_size: int) -> float:
-    """The mean loss over whole batches, with every schedule of the objective at its end."""
-    whole = max(1, len(x) // batch_size)
-    losses = []
-    for block, batch in enumerate(x.split(batch_size)[:whole]):
-        with seeded(_VALIDATION_SEED, "loss", block):
-            losses.append(float(objective(batch, _FINAL_STEP).loss()))
-    return math.fsum(losses) / whole
+def judged(objective: AbstractObjective, x: Tensor, batch_size: int) -> float | None:
+    """The objective's verdict on prepared data, with the same random numbers every time; it leaves no trace."""
+    with frozen(objective), torch.no_grad():
+        return objective.judge(x, batch_size=batch_size, seed=_VALIDATION_SEED)
