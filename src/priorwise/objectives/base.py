@@ -196,9 +196,9 @@ def refuse_unnormalised(model: AbstractModel, name: str) -> None:
     if model.tilts:
         tilt = type(model.tilts[0]).__name__
         raise TypeError(
-            f"expected a model that is trained by its {name}; got one whose prior is tilted by {tilt}, whose normaliser "
-            f"moves as it is trained. A {tilt} has an objective of its own: priorwise.fit(model, data), or priorwise.fit("
-            "model, data, objective)."
+            f"expected a model that is trained by its {name}; got one that is tilted by {tilt}, whose normaliser moves with "
+            "its parameters, so that the loss has no lower bound. Fit it by an objective of its own; an NCP has one: "
+            "priorwise.fit(ncp, data)."
         )
 
 
