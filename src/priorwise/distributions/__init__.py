@@ -8,6 +8,7 @@ from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLog
 from priorwise.distributions.mixture import DiagonalGaussianMixture
 from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow
 from priorwise.distributions.rows import UnflattenedRows
+from priorwise.distributions.support import is_binary, require_support
 from priorwise.distributions.tilted import Tilted, log_unnorm
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "UnflattenedRows",
     "from_noise",
     "has_noise_form",
+    "is_binary",
     "is_standard_normal",
     "is_zuko_flow",
     "log_unnorm",
+    "require_support",
 ]

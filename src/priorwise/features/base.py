@@ -4,9 +4,8 @@ Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``F`` featur
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import chain
 
 import torch
@@ -14,17 +13,9 @@ from torch import Tensor, nn
 
 from priorwise.models import frozen
 from priorwise.nn import no_autocast
+from priorwise.storage import content_hash
 
-__all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract", "tensors_fingerprint"]
-
-
-def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A short hash of named tensors: their names, shapes, types and every bit of their values."""
-    digest = blake2b(digest_size=8)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+__all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract"]
 
 
 class AbstractExtractor(nn.Module, ABC):
@@ -57,7 +48,7 @@ class AbstractExtractor(nn.Module, ABC):
     def fingerprint(self) -> str:
         """A short hash of the weights; "no weights" if there are none."""
         tensors = self.state_dict()
-        return tensors_fingerprint(tensors) if tensors else "no weights"
+        return content_hash(tensors) if tensors else "no weights"
 
 
 class AbstractImageExtractor(AbstractExtractor):
@@ -119,7 +110,7 @@ class Features:
             raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
         if not bool(self.values.isfinite().all()):
             raise ValueError("expected finite features; some are NaN or infinite. Look at the images or the extractor.")
-        object.__setattr__(self, "data", self.data or tensors_fingerprint({"values": self.values}))
+        object.__setattr__(self, "data", self.data or content_hash({"values": self.values}))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -164,6 +155,6 @@ def extract(
         extractor=extractor.name,
         weights=extractor.fingerprint,
         resize=extractor.resize,
-        data=tensors_fingerprint({"images": images}),
+        data=content_hash({"images": images}),
         split=split,
     )

@@ -3,6 +3,7 @@
 from priorwise.models.base import AbstractModel, Draw, Group, frozen
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.ncp import NCP
+from priorwise.models.observations import require_observations
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
 from priorwise.models.traversal import Traversal, along, between, encodings, flow_prior, in_space, latent_range
 from priorwise.models.vae import VAE
@@ -28,5 +29,6 @@ __all__ = [
     "in_space",
     "latent_range",
     "moons_vae",
+    "require_observations",
     "wrap",
 ]
