@@ -3,6 +3,7 @@
 from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
+from priorwise.distributions.display import has_mean, picture
 from priorwise.distributions.flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from priorwise.distributions.mixture import DiagonalGaussianMixture
@@ -23,10 +24,12 @@ __all__ = [
     "Tilted",
     "UnflattenedRows",
     "from_noise",
+    "has_mean",
     "has_noise_form",
     "is_binary",
     "is_standard_normal",
     "is_zuko_flow",
     "log_unnorm",
+    "picture",
     "require_support",
 ]

@@ -96,6 +96,8 @@ class Features:
         resize: What was done to the images before the network.
         data: Hash of the images; that of the features if it is left out.
         split: What the images are, for example ``"mnist test"``.
+        decoded: Of generated images whether they are ``"means"`` or ``"draws"`` of the decoder, whose distances are not to be
+            compared; None for others, or where it was not told.
     """
 
     values: Tensor
@@ -104,6 +106,7 @@ class Features:
     resize: str = "unknown"
     data: str = ""
     split: str = "unnamed"
+    decoded: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.dim() != 2:
@@ -124,6 +127,7 @@ def extract(
     images: Tensor,
     *,
     split: str = "unnamed",
+    decoded: str | None = None,
     block: int = 250,
     report: Callable[[int], None] | None = None,
 ) -> Features:
@@ -133,6 +137,7 @@ def extract(
         extractor: The extractor; it is used in eval mode and left as it was.
         images: What it takes, ``(N, *event)``.
         split: What the images are, for the protocol.
+        decoded: Of generated images ``"means"`` or ``"draws"`` of the decoder, for the protocol.
         block: How many go through the network at once; no influence on the numbers beyond rounding.
         report: Called with the number of images just finished, for a progress bar.
 
@@ -157,4 +162,5 @@ def extract(
         resize=extractor.resize,
         data=content_hash({"images": images}),
         split=split,
+        decoded=decoded,
     )

@@ -3,7 +3,7 @@
 from priorwise.models.base import AbstractModel, Draw, Group, frozen
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.ncp import NCP
-from priorwise.models.observations import require_observations
+from priorwise.models.observations import example_likelihood, require_observations
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
 from priorwise.models.traversal import Traversal, along, between, encodings, flow_prior, in_space, latent_range
 from priorwise.models.vae import VAE
@@ -22,6 +22,7 @@ __all__ = [
     "between",
     "conv_vae",
     "encodings",
+    "example_likelihood",
     "flow_prior",
     "frozen",
     "gated_hvae",

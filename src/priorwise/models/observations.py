@@ -2,12 +2,13 @@
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from priorwise.distributions import Tilted, require_support
 from priorwise.models.base import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
 
-__all__ = ["require_observations"]
+__all__ = ["example_likelihood", "require_observations"]
 
 
 def require_observations(model: AbstractModel, x: Tensor, what: str = "x") -> tuple[str, ...]:
@@ -27,8 +28,13 @@ def require_observations(model: AbstractModel, x: Tensor, what: str = "x") -> tu
     Raises:
         ValueError: for another shape, NaN or infinity, or values that the likelihood cannot have.
     """
+    return require_support(example_likelihood(model), x, what)
+
+
+def example_likelihood(model: AbstractModel) -> Distribution:
+    """The likelihood p(x|z) of one draw from the priors, of batch shape ``(1,)``: its kind, its shape and its support."""
     with frozen(model), torch.no_grad(), seeded(0, "observations"):
-        return require_support(model.likelihood(model.top_down(_from_prior, (1,))), x, what)
+        return model.likelihood(model.top_down(_from_prior, (1,)))
 
 
 def _from_prior(group: Group) -> Tensor:

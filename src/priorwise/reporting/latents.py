@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from priorwise.distributions import AggregatePosterior, log_unnorm
+from priorwise.distributions import AggregatePosterior, log_unnorm, picture
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 
@@ -133,7 +133,7 @@ def latent_map(
         at_prior = None if q is None else q.log_prob(groups[0].z)
         at_encodings, note = _prior_density(top.prior, top.z)
         pockets, leaks = _lowest(at_prior, marked), _lowest(at_encodings, marked)
-        decoded = model.likelihood(groups).mean
+        decoded = picture(model.likelihood(groups))
         z, p = top.z.flatten(1), groups[0].z.flatten(1)
         centre, axes, explained = _plane(z)
         return LatentMap(
