@@ -34,11 +34,33 @@ def test_difference_is_paired():
         (estimate([1.0, 2.0]), "same examples"),
         (estimate([1.0, 2.0, 3.0], unit="bits"), "in nats and 3 in bits"),
         (Estimate(1.0, 0.1, 3), "at least one has none"),
+        (estimate([1.0, 2.0, 3.0], data="b"), r"same data; got values of a and of b\. Compute both"),
+        (estimate([1.0, 2.0, 3.0], protocol={"estimator": "ELBO"}), "of one kind; got nll and ELBO"),
     ],
 )
 def test_what_does_not_fit_is_refused(other, words):
+    """Fault: other images of the same number, whose paired error means nothing; a bound of log p less an NLL."""
     with pytest.raises(ValueError, match=words):
-        estimate([1.0, 2.0, 3.0]).minus(other)
+        estimate([1.0, 2.0, 3.0], data="a", protocol={"estimator": "nll"}).minus(other)
+
+
+def test_difference_remembers_its_data():
+    """Fault: refused where one of the two does not know its data, as older ones do not."""
+    known, unknown = estimate([1.0, 2.0], data="a"), estimate([1.0, 3.0])
+    assert known.minus(known).data == "a"
+    assert known.minus(unknown).data is None
+    assert unknown.minus(known).data is None
+
+
+def test_other_protocols_are_a_doubt():
+    """Fault: one global Z less a Z a group, or thresholds that differ, without a word; a seed is no doubt."""
+    one = estimate([1.0, 2.0], protocol={"estimator": "nll", "density": "global Z", "samples": 50, "seed": 0})
+    other = estimate([1.0, 2.0], protocol={"estimator": "nll", "density": "Z per group", "samples": 50, "seed": 1})
+    assert one.minus(one).warnings == ()
+    (doubt,) = one.minus(other).warnings
+    assert doubt == "the two differ in density (global Z against Z per group), and so may their numbers."
+    (doubt,) = one.minus(estimate([1.0, 2.0])).warnings
+    assert "samples (50 against none)" in doubt
 
 
 def test_json_is_complete_and_valid():
@@ -54,7 +76,9 @@ def test_json_is_complete_and_valid():
         "diagnostics": {"ess": None},
         "protocol": {"seed": 3},
         "warnings": [],
+        "data": None,
     }
+    assert estimate([1.0], data="images").to_json()["data"] == "images"
 
 
 def test_text_shows_both_errors():

@@ -316,6 +316,34 @@ def test_models_are_compared_draw_by_draw():
     difference = wide.minus(narrow)
     assert difference.value == pytest.approx(wide.value - narrow.value)
     assert difference.stderr_data < 0.7 * narrow.stderr
+    assert difference.warnings == narrow.warnings + wide.warnings
+
+
+@pytest.mark.parametrize("other", ["images", "order", "reference", "seed", "draws"])
+def test_other_draws_are_not_compared(other):
+    """Fault: draw n of one number paired with draw n of another image, other encodings or another seed."""
+    x = two_modes(40, [2.0])
+    options = {"x": x, "reference": x, "draws": 50, "seed": 0}
+    first = leakage(modes_vae(0.7), **options).at(0.0)
+    options |= {
+        "images": {"x": x + 1},
+        "order": {"x": x.flip(0)},
+        "reference": {"reference": x[:30]},
+        "seed": {"seed": 1},
+        "draws": {"draws": 49},
+    }[other]
+    second = leakage(modes_vae(0.7), **options).at(0.0)
+    words = "same examples" if other == "draws" else "same data"
+    with pytest.raises(ValueError, match=words):
+        first.minus(second)
+    assert first.data != second.data
+    assert first.to_json()["data"].endswith("50 draws, seed 0")
+
+
+def test_what_leaks_of_one_set_are_computed_on():
+    """Fault: the reference left out, or another hash where it is ``x`` itself."""
+    x = two_modes(40, [2.0])
+    assert leakage(modes_vae(0.7), x, draws=50).data == leakage(modes_vae(0.6), x, reference=x.clone(), draws=50).data
 
 
 def test_same_seed_same_number_and_no_trace():

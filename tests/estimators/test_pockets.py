@@ -225,6 +225,18 @@ def test_latents_of_any_shape():
     torch.testing.assert_close(found.log_q.double(), truth, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("call", [low_posterior_samples, high_posterior_samples])
+def test_means_or_draws(call):
+    """Fault: the other of the two, or other latents for each; ``protocol`` says which."""
+    model, x = members.vae(), members.images(30)
+    means, draws = (call(model, x, count=20, mean=mean) for mean in (True, False))
+    assert torch.equal(means.z, draws.z)
+    assert torch.equal(means.x, model.decode(means.z).mean.detach())
+    assert bool(((draws.x == 0) | (draws.x == 1)).all())
+    assert (means.protocol["decoded"], draws.protocol["decoded"]) == ("means", "draws")
+    assert torch.equal(call(model, x, count=20, mean=False).x, draws.x)
+
+
 def test_deterministic_encoder_has_leaks_and_no_pockets():
     model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2)
     x = torch.randn(30, 2)

@@ -1,11 +1,15 @@
 """Distances of samples: which features, which images, and the same answer every time."""
 
+import members
 import pytest
 import torch
 
+from priorwise import likelihoods
 from priorwise.data import DataSpec, Splits, load
-from priorwise.features import Raw, TrainedClassifier
-from priorwise.models import gated_vae, moons_vae
+from priorwise.estimators import protocol_differences
+from priorwise.features import Features, Raw, TrainedClassifier, extract
+from priorwise.models import NCP, gated_vae, moons_vae
+from priorwise.reporting import quality
 from priorwise.reporting.quality import build_extractor, quality_measures
 
 
@@ -62,3 +66,75 @@ def test_pixels_stay_in_range(tmp_path):
     extractor = build_extractor("classifier", splits, cache=tmp_path, progress=False)
     found = quality_measures(model, splits, splits.evaluation("test"), extractor, images=20)
     assert found["random"]["protocol"]["extractor"] == extractor.name
+
+
+def bits(count: int = 400, *, grey_values: bool = False) -> Splits:
+    """Pixels that are 1 with probability 1/2, all independent; as grey values or as bits."""
+    pixels = torch.randint(0, 2, (3 * count, *members.SHAPE), dtype=torch.uint8)
+    spec = DataSpec("bits", members.SHAPE, 2, "bernoulli", "none", "unit")
+    if grey_values:
+        spec = DataSpec("grey", members.SHAPE, 256, "discretized_logistic", "none", "midpoint")
+    return Splits(*pixels.split(count), spec)
+
+
+def measured(monkeypatch, model, splits) -> tuple[dict[str, object], dict[str, torch.Tensor]]:
+    """The measures, and the images that they compared."""
+    images = {}
+
+    def spy(extractor, x: torch.Tensor, *, split: str, **options: object) -> Features:
+        images[split] = x
+        return extract(extractor, x, split=split, **options)
+
+    monkeypatch.setattr(quality, "extract", spy)
+    return quality_measures(model, splits, splits.evaluation("test"), Raw(), images=100), images
+
+
+def is_binary(x: torch.Tensor) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
+
+
+AS = {
+    "draws": (members.vae, bits),
+    "draws of an NCP": (lambda: NCP(members.vae(), hidden_features=(8,)), bits),
+    "means": (lambda: members.vae(likelihood=likelihoods.Gaussian), bits),
+    "means for grey values": (members.vae, lambda: bits(grey_values=True)),
+}
+
+
+@pytest.mark.parametrize("name", AS)
+def test_bits_are_compared_with_bits(monkeypatch, name):
+    """Fault: grey means of a Bernoulli decoder compared with binarised images; draws of a Gaussian, which are noise."""
+    model, splits = (make() for make in AS[name])
+    kind = name.split()[0]
+    found, images = measured(monkeypatch, model, splits)
+    for sample in ("random", "low_posterior"):
+        assert is_binary(images[f"{sample} samples"]) == (kind == "draws")
+        assert found[sample]["protocol"]["generated_as"] == kind
+        for measure in found[f"{sample}_neighbours"].values():
+            assert measure["protocol"]["generated_as"] == kind
+
+
+def test_a_perfect_model_of_bits_has_no_distance(monkeypatch):
+    """Fault: means in place of draws, which are at a distance from bits for every model, also for the true one."""
+    splits, model = bits(), members.vae()
+    torch.nn.init.zeros_(model.decoder.head.logits.weight)
+    torch.nn.init.zeros_(model.decoder.head.logits.bias)
+    found, _ = measured(monkeypatch, model, splits)
+    assert found["random"]["value"] < 5 * found["floor"]["value"] + 0.05
+    means = model.sample(100, seed=0)
+    away = quality.frechet_distance(extract(Raw(), splits.evaluation("test")), extract(Raw(), means))
+    assert away.value > 1
+
+
+def test_means_and_draws_are_not_compared(monkeypatch):
+    """Fault: a distance of draws set beside one of means; older numbers, which do not say, beside each other are."""
+    splits = bits()
+    (drawn, _), (means, _) = (
+        measured(monkeypatch, members.vae(likelihood=kind), splits)
+        for kind in (likelihoods.Bernoulli, likelihoods.Gaussian)
+    )
+    one, other = drawn["random"]["protocol"], means["random"]["protocol"]
+    assert protocol_differences(one, other) == ["generated_as (draws against means)"]
+    older = {key: value for key, value in one.items() if key != "generated_as"}
+    assert protocol_differences(older, one) == ["generated_as (none against draws)"]
+    assert protocol_differences(older, older) == []

@@ -3,11 +3,13 @@
 from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
+from priorwise.distributions.display import has_mean, picture
 from priorwise.distributions.flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from priorwise.distributions.mixture import DiagonalGaussianMixture
 from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow
 from priorwise.distributions.rows import UnflattenedRows
+from priorwise.distributions.support import is_binary, require_support
 from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, untilted
 
 __all__ = [
@@ -22,10 +24,14 @@ __all__ = [
     "Tilted",
     "UnflattenedRows",
     "from_noise",
+    "has_mean",
     "has_noise_form",
+    "is_binary",
     "is_normalised",
     "is_standard_normal",
     "is_zuko_flow",
     "log_unnorm",
+    "picture",
+    "require_support",
     "untilted",
 ]

@@ -1,6 +1,7 @@
 """A Monte-Carlo answer: a value that knows its errors, and what it was computed from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -23,6 +24,8 @@ class Estimate:
         diagnostics: What tells whether the number can be trusted, such as the smallest effective sample size.
         protocol: What was done: samples, seed, and whatever a second person needs to repeat it.
         warnings: Reasons for doubt, in words; empty when there are none.
+        data: What the values per example belong to, as a short hash (``storage.content_hash``) and, where examples are draws,
+            their number and seed; None where it was not told.
     """
 
     value: float
@@ -34,6 +37,7 @@ class Estimate:
     diagnostics: dict[str, float] = field(default_factory=dict)
     protocol: dict[str, str | int | float | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    data: str | None = None
 
     def __str__(self) -> str:
         text = f"{self.value:.3f} ± {self.stderr:.3f}"
@@ -44,10 +48,11 @@ class Estimate:
     def minus(self, other: "Estimate") -> "Estimate":
         """The paired difference ``self - other``, example by example; positive where ``self`` is larger.
 
-        Its ``stderr_data`` is the error of the mean difference over the data, far tighter than the two errors suggest.
+        Its ``stderr_data`` is the error of the mean difference over the data, far tighter than the two errors suggest. Where the
+        protocols differ in more than the seed (another density, other numbers of samples), ``warnings`` says in what.
 
         Raises:
-            ValueError: if the two were not computed on the same examples in the same unit.
+            ValueError: if the two were not computed on the same examples, in the same unit, or by the same kind of estimator.
         """
         if self.per_example is None or other.per_example is None:
             raise ValueError("expected two estimates with values per example; at least one has none.")
@@ -56,6 +61,14 @@ class Estimate:
                 f"expected two estimates in one unit on the same examples; got {len(self.per_example)} in {self.unit} and "
                 f"{len(other.per_example)} in {other.unit}."
             )
+        if None not in (self.data, other.data) and self.data != other.data:
+            raise ValueError(
+                f"expected two estimates on the same data; got values of {self.data} and of {other.data}. Compute both on the "
+                "same observations in the same order (and with as many draws and the same seed, where draws are compared)."
+            )
+        kinds = [estimate.protocol.get("estimator") for estimate in (self, other)]
+        if None not in kinds and kinds[0] != kinds[1]:
+            raise ValueError(f"expected two estimates of one kind; got {kinds[0]} and {kinds[1]}. Compute both alike.")
         difference = self.per_example - other.per_example
         return Estimate(
             value=self.value - other.value,
@@ -65,7 +78,8 @@ class Estimate:
             stderr_data=standard_error(difference),
             per_example=difference,
             protocol={"kind": "paired difference"},
-            warnings=self.warnings + other.warnings,
+            warnings=self.warnings + other.warnings + _protocol_doubts(self.protocol, other.protocol),
+            data=self.data if self.data == other.data else None,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -78,6 +92,15 @@ class Estimate:
     def with_warnings(self, *warnings: str) -> "Estimate":
         """A copy with more reasons for doubt."""
         return replace(self, warnings=self.warnings + warnings)
+
+
+def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) -> tuple[str, ...]:
+    """In words, what was done in another way; the seed may differ."""
+    names = [name for name in {**first, **second} if name != "seed" and first.get(name) != second.get(name)]
+    if not names:
+        return ()
+    found = ", ".join(f"{name} ({first.get(name, 'none')} against {second.get(name, 'none')})" for name in names)
+    return (f"the two differ in {found}, and so may their numbers.",)
 
 
 def _is_finite(value: object) -> bool:

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from priorwise.distributions import AggregatePosterior, Tilted
+from priorwise.distributions import Tilted
 from priorwise.estimators.base import Estimate, device_of, standard_error
+from priorwise.estimators.top import aggregate_posterior
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
@@ -129,7 +130,6 @@ def _density(model: AbstractModel, x: Tensor, top: Group, prior: Group, seed: in
     p = prior.prior
     if isinstance(p, Tilted) and p.log_norm is None:
         raise ValueError("expected a prior with a normalised density for method='density'; use method='knn'.")
-    posterior = model.encode(x)
     assert top.posterior is not None
     rate = float((top.posterior.log_prob(top.z) - p.log_prob(top.z)).mean())
     limit = math.log(len(x)) - _SOUND_MARGIN
@@ -138,9 +138,9 @@ def _density(model: AbstractModel, x: Tensor, top: Group, prior: Group, seed: in
             f"expected a mean KL(q(z|x) || p) of at most log N - 2 = {limit:.2f} nats for N = {len(x)}; got {rate:.2f}. Each "
             "encoding is so narrow that the mixture of them says nothing about the data between: use method='knn', or more x."
         )
-    q = AggregatePosterior(posterior)
-    at_q = q.log_prob(top.z) - p.log_prob(top.z)
-    at_p = p.log_prob(prior.z) - q.log_prob(prior.z)
+    q = aggregate_posterior(model, x)
+    at_q = q.log_prob(top.z.flatten(1)) - p.log_prob(top.z)
+    at_p = p.log_prob(prior.z) - q.log_prob(prior.z.flatten(1))
     protocol: dict[str, str | int | float | None] = {
         "estimator": "symmetric KL from densities",
         "encodings": len(x),

@@ -21,6 +21,7 @@ from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.top import TopDraws, aggregate_posterior, places, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.samplers import AbstractSampler
+from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
 
 __all__ = ["PAPER_THRESHOLDS", "Leakage", "leakage"]
@@ -51,6 +52,7 @@ class Leakage:
         log_norm_stderr: Standard error in nats of the prior's normaliser, where that was estimated.
         protocol: What was done.
         warnings: Reasons for doubt, in words.
+        data: What the draws are of: a hash of ``x`` and the reference, their number and seed.
     """
 
     thresholds: tuple[float, ...]
@@ -64,6 +66,7 @@ class Leakage:
     log_norm_stderr: float = 0.0
     protocol: dict[str, str | int | float | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    data: str | None = None
 
     @property
     def score(self) -> Tensor:
@@ -116,6 +119,7 @@ class Leakage:
             },
             protocol=self.protocol | {"threshold": threshold if math.isfinite(threshold) else str(threshold)},
             warnings=self.warnings,
+            data=self.data,
         )
 
     def _terms(self, threshold: float, log_q: Tensor) -> Tensor:
@@ -200,6 +204,7 @@ def leakage(
             "seed": seed,
         },
         warnings=_doubts(entropy, q.count),
+        data=f"{content_hash({'x': x, 'reference': reference})}, {draws} draws, seed {seed}",
     )
 
 

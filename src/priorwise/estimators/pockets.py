@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from priorwise.distributions import AggregatePosterior
+from priorwise.distributions import AggregatePosterior, has_mean
 from priorwise.estimators.top import aggregate_posterior, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
@@ -30,7 +30,7 @@ class RankedSamples:
 
     Attributes:
         z: Top latents, ``(K, *latent)``.
-        x: What the decoder makes of them (its means), ``(K, *event)``; groups below the top are drawn by the model.
+        x: What the decoder makes of them, ``(K, *event)``: its means, or draws; groups below the top are drawn by the model.
         log_q: Log density of the aggregate posterior at z, ``(K,)``, nats; None for an encoder without one.
         log_p: Log density of the prior at z, ``(K,)``, nats; None while its normaliser is unknown.
         indices: Which of the draws they are, ``(K,)``.
@@ -60,6 +60,7 @@ def low_posterior_samples(
     count: int,
     draws: int | None = None,
     sampler: AbstractSampler | None = None,
+    mean: bool = True,
     seed: int = 0,
 ) -> RankedSamples:
     r"""Pockets: of the draws from the prior, those of lowest aggregate posterior density.
@@ -79,6 +80,7 @@ def low_posterior_samples(
         count: Samples that are kept.
         draws: Draws from the prior; ten times ``count`` if None.
         sampler: Draws from the prior; the model's own if None.
+        mean: Whether ``x`` are the decoder's means (draws where it has none) or draws from it.
         seed: Seed of the draws.
 
     Raises:
@@ -96,14 +98,19 @@ def low_posterior_samples(
             ),
             count,
         )
-        x = _decoded(model, kept["z"], sampler, seed, purpose)
-    protocol: _Protocol = {"ranked_by": "log q(z), the aggregate posterior", "encodings": q.count, "seed": seed}
+        x, decoded = _decoded(model, kept["z"], sampler, seed, purpose, mean=mean)
+    protocol: _Protocol = {
+        "ranked_by": "log q(z), the aggregate posterior",
+        "encodings": q.count,
+        "decoded": decoded,
+        "seed": seed,
+    }
     return _ranked(kept, x, draws, protocol, log_q=kept["score"], log_p=kept.get("log_p"))
 
 
 @torch.no_grad()
 def high_posterior_samples(
-    model: AbstractModel, x: Tensor, *, count: int, draws: int | None = None, seed: int = 0
+    model: AbstractModel, x: Tensor, *, count: int, draws: int | None = None, mean: bool = True, seed: int = 0
 ) -> RankedSamples:
     r"""Leaks: of the draws from the aggregate posterior, those of lowest prior density.
 
@@ -121,6 +128,7 @@ def high_posterior_samples(
         x: Observations that are encoded, ``(N, *event)``.
         count: Samples that are kept.
         draws: Draws from q(z); ten times ``count`` if None.
+        mean: Whether ``x`` are the decoder's means (draws where it has none) or draws from it.
         seed: Seed of the draws.
     """
     draws = _checked(count, draws)
@@ -134,12 +142,12 @@ def high_posterior_samples(
             ),
             count,
         )
-        decoded = _decoded(model, kept["z"], None, seed, purpose)
+        observed, decoded = _decoded(model, kept["z"], None, seed, purpose, mean=mean)
         q = _aggregate_or_none(model, x)
         log_q = None if q is None else q.log_prob(kept["z"].flatten(1))
     ranked_by = "log p(z), the prior" if "log_p" in kept else "log p(z), the prior, up to a constant"
-    protocol: _Protocol = {"ranked_by": ranked_by, "seed": seed}
-    return _ranked(kept, decoded, draws, protocol, log_q=log_q, log_p=kept.get("log_p"))
+    protocol: _Protocol = {"ranked_by": ranked_by, "decoded": decoded, "seed": seed}
+    return _ranked(kept, observed, draws, protocol, log_q=log_q, log_p=kept.get("log_p"))
 
 
 def _log_norm(model: AbstractModel) -> float | None:
@@ -177,13 +185,17 @@ def _lowest(blocks: Iterable[dict[str, Tensor]], count: int) -> dict[str, Tensor
     return kept
 
 
-def _decoded(model: AbstractModel, z: Tensor, sampler: AbstractSampler | None, seed: int, purpose: str) -> Tensor:
-    """The decoder's means, ``(K, *event)``."""
+def _decoded(
+    model: AbstractModel, z: Tensor, sampler: AbstractSampler | None, seed: int, purpose: str, *, mean: bool
+) -> tuple[Tensor, str]:
+    """What the decoder makes of them, ``(K, *event)``, and whether these are means or draws."""
     parts = []
     for block, part in enumerate(z.split(_DECODED)):
         with seeded(seed, purpose, "decode", block):
-            parts.append(model.decode(part, sampler).mean.cpu())
-    return torch.cat(parts)
+            observed = model.decode(part, sampler)
+            mean = mean and has_mean(observed)
+            parts.append((observed.mean if mean else observed.sample()).cpu())
+    return torch.cat(parts), "means" if mean else "draws"
 
 
 def _aggregate_or_none(model: AbstractModel, x: Tensor) -> AggregatePosterior | None:

@@ -159,6 +159,7 @@ def protocol_of(estimator: str, real: Features, fake: Features, seed: int, **opt
         "generated": fake.split,
         "generated_data": fake.data,
         "generated_count": len(fake),
+        **({} if fake.decoded is None else {"generated_as": fake.decoded}),
         **options,
         "seed": seed,
         "priorwise": version("priorwise"),

@@ -4,9 +4,8 @@ Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``F`` featur
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import chain
 
 import torch
@@ -14,17 +13,9 @@ from torch import Tensor, nn
 
 from priorwise.models import frozen
 from priorwise.nn import no_autocast
+from priorwise.storage import content_hash
 
-__all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract", "tensors_fingerprint"]
-
-
-def tensors_fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A short hash of named tensors: their names, shapes, types and every bit of their values."""
-    digest = blake2b(digest_size=8)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+__all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract"]
 
 
 class AbstractExtractor(nn.Module, ABC):
@@ -57,7 +48,7 @@ class AbstractExtractor(nn.Module, ABC):
     def fingerprint(self) -> str:
         """A short hash of the weights; "no weights" if there are none."""
         tensors = self.state_dict()
-        return tensors_fingerprint(tensors) if tensors else "no weights"
+        return content_hash(tensors) if tensors else "no weights"
 
 
 class AbstractImageExtractor(AbstractExtractor):
@@ -105,6 +96,8 @@ class Features:
         resize: What was done to the images before the network.
         data: Hash of the images; that of the features if it is left out.
         split: What the images are, for example ``"mnist test"``.
+        decoded: Of generated images whether they are ``"means"`` or ``"draws"`` of the decoder, whose distances are not to be
+            compared; None for others, or where it was not told.
     """
 
     values: Tensor
@@ -113,13 +106,14 @@ class Features:
     resize: str = "unknown"
     data: str = ""
     split: str = "unnamed"
+    decoded: str | None = None
 
     def __post_init__(self) -> None:
         if self.values.dim() != 2:
             raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
         if not bool(self.values.isfinite().all()):
             raise ValueError("expected finite features; some are NaN or infinite. Look at the images or the extractor.")
-        object.__setattr__(self, "data", self.data or tensors_fingerprint({"values": self.values}))
+        object.__setattr__(self, "data", self.data or content_hash({"values": self.values}))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -133,6 +127,7 @@ def extract(
     images: Tensor,
     *,
     split: str = "unnamed",
+    decoded: str | None = None,
     block: int = 250,
     report: Callable[[int], None] | None = None,
 ) -> Features:
@@ -142,6 +137,7 @@ def extract(
         extractor: The extractor; it is used in eval mode and left as it was.
         images: What it takes, ``(N, *event)``.
         split: What the images are, for the protocol.
+        decoded: Of generated images ``"means"`` or ``"draws"`` of the decoder, for the protocol.
         block: How many go through the network at once; no influence on the numbers beyond rounding.
         report: Called with the number of images just finished, for a progress bar.
 
@@ -164,6 +160,7 @@ def extract(
         extractor=extractor.name,
         weights=extractor.fingerprint,
         resize=extractor.resize,
-        data=tensors_fingerprint({"images": images}),
+        data=content_hash({"images": images}),
         split=split,
+        decoded=decoded,
     )

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priorwise.features.base import AbstractImageExtractor, tensors_fingerprint
+from priorwise.features.base import AbstractImageExtractor
 from priorwise.features.shelf import fetched, shelved
 from priorwise.models import frozen
 from priorwise.randomness import seeded
+from priorwise.storage import content_hash
 from priorwise.typing import Shape
 
 __all__ = ["TrainedClassifier", "trained_classifier"]
@@ -105,7 +106,7 @@ class _Settings:
     version: int = _VERSION
 
     def key(self, x: Tensor, y: Tensor | None) -> str:
-        data = tensors_fingerprint({"x": x} if y is None else {"x": x, "y": y})
+        data = content_hash({"x": x} if y is None else {"x": x, "y": y})
         return blake2b(repr((sorted(asdict(self).items()), data)).encode(), digest_size=8).hexdigest()
 
 

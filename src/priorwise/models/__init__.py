@@ -4,6 +4,7 @@ from priorwise.models.base import AbstractModel, Draw, Group, draw_untilted, fro
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
+from priorwise.models.observations import example_likelihood, require_observations
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
 from priorwise.models.traversal import Traversal, along, between, encodings, flow_prior, in_space, latent_range
 from priorwise.models.vae import VAE
@@ -24,6 +25,7 @@ __all__ = [
     "conv_vae",
     "draw_untilted",
     "encodings",
+    "example_likelihood",
     "flow_prior",
     "frozen",
     "gated_hvae",
@@ -32,5 +34,6 @@ __all__ = [
     "latent_range",
     "moons_vae",
     "require_groups",
+    "require_observations",
     "wrap",
 ]

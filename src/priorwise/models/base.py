@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from priorwise.distributions import is_normalised, log_unnorm, untilted
+from priorwise.distributions import is_normalised, log_unnorm, picture, untilted
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
@@ -200,10 +200,10 @@ class AbstractModel(nn.Module, ABC):
     def sample(
         self, n: int, sampler: AbstractSampler | None = None, *, mean: bool = True, seed: int | None = None
     ) -> Tensor:
-        """New observations, ``(n, *event)``: the decoder's means, or draws from it with ``mean=False``."""
+        """New observations, ``(n, *event)``: the decoder's means, or draws where it has none or with ``mean=False``."""
         with frozen(self), torch.no_grad(), seeded(seed, "sample"):
             observed = self.likelihood(self.generate(n, sampler))
-            return observed.mean if mean else observed.sample()
+            return picture(observed) if mean else observed.sample()
 
     def encode(self, x: Tensor) -> Distribution:
         """q(z_1 | x), the posterior of the top group, of batch shape ``(B,)``."""
@@ -217,9 +217,9 @@ class AbstractModel(nn.Module, ABC):
         return self.likelihood(self.top_down(lambda group: z if group.index == 1 else chosen(group.prior), (len(z),)))
 
     def reconstruct(self, x: Tensor, *, seed: int | None = None) -> Tensor:
-        """The decoder's means at draws from the posterior of ``x``, ``(B, *event)``."""
+        """The decoder's means (draws where it has none) at draws from the posterior of ``x``, ``(B, *event)``."""
         with frozen(self), torch.no_grad(), seeded(seed, "reconstruct"):
-            return self.likelihood(self.infer(x)).mean
+            return picture(self.likelihood(self.infer(x)))
 
 
 @contextmanager

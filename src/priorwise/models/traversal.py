@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from priorwise.distributions import picture
 from priorwise.models.base import AbstractModel, frozen
 from priorwise.priors import FlowPrior
 from priorwise.randomness import seeded
@@ -27,7 +28,7 @@ class Traversal:
     Attributes:
         z: The latents on the way, ``(R, T, *latent)``.
         u: The same in the space where the walk is straight: z itself, or z0 of a flow prior, ``(R, T, *latent)``.
-        x: The decoder's means, ``(R, T, *event)``.
+        x: The decoder's means, or draws where it has none, ``(R, T, *event)``.
         at: Where a step stands: the share of the way, or the value of the dimension that varies, ``(R, T)``.
         space: ``"representation"`` if u is z, ``"generation"`` if it is z0.
     """
@@ -203,11 +204,11 @@ def latent_range(
 
 
 def _decoded(model: AbstractModel, z: Tensor, seed: int) -> Tensor:
-    """The decoder's means, ``(R, T, *event)``; all steps share their noise below the top, so that the walk alone is seen."""
+    """What the decoder makes of them, ``(R, T, *event)``; all steps share their noise, so that the walk alone is seen."""
     steps = []
     for step in z.unbind(1):
         with seeded(seed, "traversal"):
-            steps.append(model.decode(step).mean)
+            steps.append(picture(model.decode(step)))
     return torch.stack(steps, 1)
 
 

@@ -57,7 +57,7 @@ class Portrait:
 
     Attributes:
         about: The kind of its prior.
-        samples: The decoder's means at draws of the prior, ``(K, *event)``.
+        samples: What the decoder makes of draws of the prior, ``(K, *event)``.
         low: Pockets: of many draws of the prior, those of lowest aggregate posterior density.
         high: Leaks: of as many draws of the aggregate posterior, those of lowest prior density.
         z: The plane of the representation.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from priorwise.distributions import AggregatePosterior, log_unnorm
+from priorwise.distributions import AggregatePosterior, log_unnorm, picture
+from priorwise.estimators.top import aggregate_posterior
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 
@@ -130,10 +131,10 @@ def latent_map(
         top = model.infer(x)[0]
         groups = model.generate(draws)
         q, notes = _aggregate(model, reference)
-        at_prior = None if q is None else q.log_prob(groups[0].z)
+        at_prior = None if q is None else q.log_prob(groups[0].z.flatten(1))
         at_encodings, note = _prior_density(top.prior, top.z)
         pockets, leaks = _lowest(at_prior, marked), _lowest(at_encodings, marked)
-        decoded = model.likelihood(groups).mean
+        decoded = picture(model.likelihood(groups))
         z, p = top.z.flatten(1), groups[0].z.flatten(1)
         centre, axes, explained = _plane(z)
         return LatentMap(
@@ -152,8 +153,8 @@ def latent_map(
 def _aggregate(model: AbstractModel, reference: Tensor) -> tuple[AggregatePosterior | None, str]:
     """q(z) where it has a closed density."""
     try:
-        return AggregatePosterior(model.encode(reference)), ""
-    except (TypeError, ValueError) as refusal:
+        return aggregate_posterior(model, reference), ""
+    except TypeError as refusal:
         return None, f"Pockets are not marked: {refusal}"
 
 

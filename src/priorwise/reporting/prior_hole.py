@@ -245,14 +245,15 @@ def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
         return [
             Section(
                 "Samples",
-                "Means of the decoder at draws of each prior; real images for comparison.",
+                "Means of the decoder (draws where it has none) at draws of each prior; real images for comparison.",
                 figures,
                 tight=True,
             )
         ]
     if x[0].numel() == 2:
         figures = [Picture(name, points_figure(x.flatten(1), part.flatten(1))) for name, part in samples.items()]
-        return [Section("Samples", "Means of the decoder at draws of each prior, on the test data.", figures)]
+        text = "Means of the decoder (draws where it has none) at draws of each prior, on the test data."
+        return [Section("Samples", text, figures)]
     return []
 
 

@@ -1,0 +1,31 @@
+"""What is shown of a decoder's output."""
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+__all__ = ["has_mean", "picture"]
+
+
+def picture(distribution: Distribution) -> Tensor:
+    """The mean where the distribution has one, else a draw: ``(*batch, *event)``.
+
+    Example:
+        >>> import torch
+        >>> picture(torch.distributions.Normal(torch.tensor([1.0, 2.0]), 3.0))
+        tensor([1., 2.])
+    """
+    mean = _mean(distribution)
+    return distribution.sample() if mean is None else mean
+
+
+def has_mean(distribution: Distribution) -> bool:
+    """Whether the distribution has a mean; autoregressive decoders have none, nor have classes."""
+    return _mean(distribution) is not None
+
+
+def _mean(distribution: Distribution) -> Tensor | None:
+    try:
+        mean = distribution.mean
+    except NotImplementedError:  # torch's word for none; for its classes it is NaN
+        return None
+    return None if bool(mean.isnan().all()) else mean

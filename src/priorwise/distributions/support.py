@@ -1,0 +1,197 @@
+"""Whether observations are what a likelihood is a likelihood of.
+
+Our distributions check nothing in their densities, which run in hot loops: a value that no draw can take
+still gets a number. So observations are checked once, before the loop.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, constraints
+from torch.distributions.constraints import Constraint
+
+from priorwise.distributions.rows import UnflattenedRows
+
+__all__ = ["is_binary", "require_support"]
+
+_Check: TypeAlias = Callable[[Tensor], Tensor]
+
+_CHUNK = 1 << 20  # numbers of which single ones are looked at at once
+
+
+def is_binary(distribution: Distribution) -> bool:
+    """Whether all draws consist of zeros and ones."""
+    return _is_boolean(_support(distribution))
+
+
+def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> tuple[str, ...]:
+    r"""Refuse observations that a likelihood does not fit: another shape, no numbers, values that it cannot have.
+
+    One pass over ``x`` finds its lowest and its highest value, which settle every support that is an interval. Where
+    single values count (whole numbers, points of a simplex), a second pass looks at them part by part, so that no
+    temporary tensor grows with ``x``. A support whose bounds differ between the images or latents of the batch
+    is refused only where no bound allows the lowest or the highest value.
+
+    Bernoulli pixels take all values in [0, 1], since training on grey images is cross-entropy. On values between 0 and 1
+    :math:`x l - \log(1 + e^l)` is no log probability, which is returned as a doubt for ``Estimate.warnings``.
+
+    Arguments:
+        distribution: The likelihood p(x|z) of some latents, of any batch shape.
+        x: Observations ``(N, *event)``, on any device.
+        what: The name that they have in the message.
+
+    Returns:
+        tuple[str, ...]: Doubts in words, empty if there are none.
+
+    Raises:
+        ValueError: with the shape or range that came and what to do.
+
+    Example:
+        >>> from torch.distributions import Bernoulli
+        >>> pixels = Independent(Bernoulli(logits=torch.zeros(5, 4)), 1)
+        >>> require_support(pixels, torch.eye(4))
+        ()
+        >>> require_support(pixels, 255 * torch.eye(4))
+        Traceback (most recent call last):
+        ...
+        ValueError: expected `x` in [0, 1] for Bernoulli; got values from 0 to 255. Divide by the largest...
+    """
+    _check_shape(distribution, x, what)
+    if not x.numel():
+        return ()
+    low, high = _range(x, what)
+    support = _support(distribution)
+    if support is None:
+        return ()
+    name, words = _name(distribution), _range_words(low, high)
+    if _is_boolean(support):
+        return _check_binary(x, low, high, f"`{what}`", name)
+    if not support.event_dim:
+        message = f"expected `{what}` {_where(support)} for {name}; got {words}."
+        _check_bounds(support, low, high, f"{message} {_advice(support, low)}")
+        if support.is_discrete and not _all(x, _is_whole):
+            raise ValueError(
+                f"expected whole numbers in `{what}` for {name}; got fractions among {words}. Give the values as they were "
+                "counted, or take a likelihood of real values."
+            )
+    elif not _all(x, support.check):
+        raise ValueError(
+            f"expected observations in `{what}` inside the support of {name}; got {words}, of which some are not. Take a "
+            "likelihood of such values, or other data."
+        )
+    return ()
+
+
+def _check_shape(distribution: Distribution, x: Tensor, what: str) -> None:
+    event = tuple(distribution.event_shape)
+    if x.dim() and tuple(x.shape[1:]) == event:
+        return
+    missing = len(distribution.batch_shape) - 1
+    advice = f"Reshape `{what}`, or build the model for its shape."
+    if not event and x.dim() > 1 and missing:
+        advice = (
+            f"Its likelihood has batch shape {tuple(distribution.batch_shape)}: join the dimensions of one observation by "
+            "torch.distributions.Independent."
+        )
+    raise ValueError(
+        f"expected `{what}` as observations (N, *event) of event shape {event}, which the likelihood has; got shape "
+        f"{tuple(x.shape)}. {advice}"
+    )
+
+
+def _range(x: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest value, finite, as tensors without dimensions on the CPU."""
+    low, high = x.detach().aminmax()  # NaN if any value is
+    low, high = low.cpu(), high.cpu()
+    if bool(low.isnan()):
+        first = next(index for index, row in enumerate(x) if bool(row.isnan().any()))
+        raise ValueError(
+            f"expected numbers in `{what}`; got NaN, first in observation {first}. Leave such observations out, or fill the "
+            "gaps."
+        )
+    if not bool(low.isfinite() & high.isfinite()):
+        raise ValueError(
+            f"expected finite numbers in `{what}`; got {_range_words(low, high)}. Leave such observations out, or look at "
+            "what was divided by zero."
+        )
+    return low, high
+
+
+def _range_words(low: Tensor, high: Tensor) -> str:
+    return f"values from {float(low):.6g} to {float(high):.6g}"
+
+
+# -- supports -------------------------------------------------------------------------------------------------------------
+
+
+def _support(distribution: Distribution) -> Constraint | None:
+    """What holds for each value of an event, or for a whole event where values depend on each other; None if unknown."""
+    try:
+        support = distribution.support
+    except NotImplementedError:  # torch's word for a distribution that does not say
+        return None
+    while isinstance(support, type(constraints.independent(constraints.real, 0))):
+        support = support.base_constraint
+    return None if support is None or constraints.is_dependent(support) else support
+
+
+def _is_boolean(support: Constraint | None) -> bool:
+    return isinstance(support, type(constraints.boolean))
+
+
+def _name(distribution: Distribution) -> str:
+    """What a likelihood is called, without what only regroups its dimensions."""
+    while isinstance(distribution, (Independent, UnflattenedRows)):
+        distribution = distribution.base_dist if isinstance(distribution, Independent) else distribution.rows
+    return type(distribution).__name__.removeprefix("Independent")
+
+
+def _where(support: Constraint) -> str:
+    if isinstance(support, type(constraints.unit_interval)):
+        low, high = support.lower_bound, support.upper_bound
+        if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+            return f"in [{low:.6g}, {high:.6g}]"
+    return "inside the support"
+
+
+def _check_bounds(support: Constraint, low: Tensor, high: Tensor, message: str) -> None:
+    """Refuse where the lowest or the highest value lies outside of every bound of the batch."""
+    for value in (low, high):
+        if not bool(support.check(value).any()):
+            raise ValueError(message)
+
+
+def _advice(support: Constraint, low: Tensor) -> str:
+    if not isinstance(support, type(constraints.unit_interval)):
+        return "Take a likelihood of such values, or other data."
+    if float(low) < 0:
+        return "Shift and scale the data, by (x + 1) / 2 if they lie in [-1, 1], or take a Gaussian likelihood."
+    return "Divide by the largest value that there can be, 255 for bytes, or take a Gaussian likelihood."
+
+
+def _check_binary(x: Tensor, low: Tensor, high: Tensor, what: str, name: str) -> tuple[str, ...]:
+    message = f"expected {what} in [0, 1] for {name}; got {_range_words(low, high)}."
+    unit = constraints.unit_interval
+    _check_bounds(unit, low, high, f"{message} {_advice(unit, low)}")
+    if not x.is_floating_point() or _all(x, _is_whole):
+        return ()
+    return (
+        f"{what} has values between 0 and 1, on which Bernoulli pixels have a cross-entropy and no likelihood: the number must "
+        "not be compared with one of binarised images. Binarise them (`binarize` of the data), or take a likelihood of grey "
+        "values, such as DiscretizedLogistic.",
+    )
+
+
+# -- single values --------------------------------------------------------------------------------------------------------
+
+
+def _is_whole(x: Tensor) -> Tensor:
+    return x == x.round() if x.is_floating_point() else torch.ones((), dtype=torch.bool)
+
+
+def _all(x: Tensor, holds: _Check) -> bool:
+    """Whether something holds for every part of ``x``."""
+    rows = max(1, _CHUNK * len(x) // x.numel())
+    return all(bool(holds(part).all()) for part in x.detach().split(rows))
