@@ -9,7 +9,7 @@ from priorwise import data, distributions, estimators, features, likelihoods, mo
 from priorwise.models import HVAE, NCP, VAE, frozen, wrap
 from priorwise.randomness import seeded
 from priorwise.reporting import report
-from priorwise.training import FitResult, fit, load
+from priorwise.training import FitResult, fit, fit_prior, load
 
 __version__ = "0.1.0"
 
@@ -24,6 +24,7 @@ __all__ = [
     "estimators",
     "features",
     "fit",
+    "fit_prior",
     "frozen",
     "likelihoods",
     "load",
