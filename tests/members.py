@@ -202,6 +202,10 @@ OBJECTIVES: dict[str, Callable[[], objectives.AbstractObjective]] = {
     ),
     "InfoVAE": lambda: objectives.InfoVAE(vae(), kernel=objectives.RBF()),
     "InfoVAE, two groups, a flow": lambda: objectives.InfoVAE(hvae(flow())),
+    "ExPostPrior": lambda: objectives.ExPostPrior(vae(flow())),
+    "ExPostPrior, two groups, pseudo-inputs": lambda: objectives.ExPostPrior(
+        hvae(priors.VampPrior.random(4, SHAPE, mean=0.5, std=0.2))
+    ),
     "NCE": lambda: objectives.NCE(models.NCP(vae(), hidden_features=(8,))),
     "NCE, two groups": lambda: objectives.NCE(models.NCP(hvae(), hidden_features=(8,))),
 }

@@ -10,7 +10,7 @@ from priorwise.models import HVAE, NCP, VAE, frozen, wrap
 from priorwise.randomness import seeded
 from priorwise.reporting import report
 from priorwise.tilts import AbstractTilt
-from priorwise.training import FitResult, fit, load
+from priorwise.training import FitResult, fit, fit_prior, load
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ __all__ = [
     "estimators",
     "features",
     "fit",
+    "fit_prior",
     "frozen",
     "likelihoods",
     "load",

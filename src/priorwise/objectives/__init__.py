@@ -8,6 +8,7 @@ from priorwise.objectives.beta import AnnealedVAE, BetaVAE
 from priorwise.objectives.default import default_objective
 from priorwise.objectives.discrepancy import IMQ, RBF, mmd
 from priorwise.objectives.elbo import ELBO
+from priorwise.objectives.ex_post import ExPostPrior
 from priorwise.objectives.factor import Discriminator, FactorVAE
 from priorwise.objectives.info import InfoVAE
 from priorwise.objectives.iwae import IWAE
@@ -25,6 +26,7 @@ __all__ = [
     "BetaTCVAE",
     "BetaVAE",
     "Discriminator",
+    "ExPostPrior",
     "Explanation",
     "FactorVAE",
     "InfoVAE",

@@ -121,7 +121,9 @@ class AbstractObjective(nn.Module, ABC):
     5. Clip gradients, or look at them, in ``before_step``.
     6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number is called. Without
        these it is the objective's own loss, its schedules at their end.
-    7. Say in ``explain`` what the number is, and whether it bounds the likelihood.
+    7. Give in ``large_state`` what is too large for every checkpoint, such as a replay buffer, and keep it out of the
+       module's own state.
+    8. Say in ``explain`` what the number is, and whether it bounds the likelihood.
     """
 
     @property
@@ -175,6 +177,16 @@ class AbstractObjective(nn.Module, ABC):
             optimizer: Its optimiser, whose ``state`` holds the running moments.
             step: The step of the fit, from 0.
         """
+
+    def large_state(self) -> dict[str, Tensor]:
+        """What a fit needs in order to go on and would bloat each checkpoint; it is written only when it has changed.
+
+        Of several processes the first one's is kept, and given to all when the fit goes on.
+        """
+        return {}
+
+    def load_large_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what ``large_state`` gave, before ``running`` is opened; called only if that was something."""
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from priorwise.training.checkpoint import CheckpointError
 from priorwise.training.config import TrainingConfig
+from priorwise.training.ex_post import fit_prior
 from priorwise.training.folder import RunFolderError
 from priorwise.training.loop import FitResult, TrainingDivergedError, fit
 from priorwise.training.runner import load, train_run
@@ -13,6 +14,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingDivergedError",
     "fit",
+    "fit_prior",
     "load",
     "train_run",
 ]

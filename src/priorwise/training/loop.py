@@ -22,6 +22,7 @@ from priorwise.randomness import seeded
 from priorwise.training.config import TrainingConfig
 from priorwise.training.folder import RunFolder
 from priorwise.training.players import Stepper, steppers_for
+from priorwise.training.probe import Probe
 from priorwise.training.progress import Advance, progress_bar
 from priorwise.training.signals import catch_signals
 from priorwise.training.stage import as_model, config_for, judged, objective_for
@@ -96,7 +97,7 @@ def fit(
 
     Raises:
         TrainingDivergedError: if a loss is not finite; it names the step, the term and the last checkpoint.
-        RunFolderError: if ``out`` holds another run.
+        RunFolderError: if ``out`` holds another run, also one of a model with other settings that no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
         ValueError: if there is nothing to train, or two players of the objective share a parameter.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -157,7 +158,7 @@ class _Fit:
 
     def run(self, folder: RunFolder | None) -> FitResult:
         modes = [(module, module.training) for module in self.objective.modules()]
-        home = self.steppers[0].player.trained()[0].device
+        home = next(self.model.parameters(), self.steppers[0].player.trained()[0]).device
         try:
             self._move_in(folder)
             self.state = self.store.resume()
@@ -195,7 +196,8 @@ class _Fit:
         self.splits = self.splits.to(device)
         self.validation = self.splits.evaluation("validation")
         writes = self.accelerator.is_main_process
-        self.store = Store(folder, self.model, self.objective, self.steppers, device=device, writes=writes)
+        probe = Probe(self.objective, self.validation, self.config.batch_size)
+        self.store = Store(folder, self.model, self.objective, self.steppers, probe, device=device, writes=writes)
 
     def _train(self, stack: ExitStack) -> None:
         interrupted = stack.enter_context(catch_signals())

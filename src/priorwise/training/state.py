@@ -24,6 +24,8 @@ class FitState:
         examples: How many examples those are; 0 right after a line.
         metrics_bytes: Length of the metrics file at this point.
         stopped: Why the fit ended; empty while it goes on.
+        probe: By what a resumed run knows its model, see ``priorwise.training.probe``.
+        large: Which file of large state goes with the checkpoint; empty if there is none.
     """
 
     step: int = 0
@@ -35,6 +37,8 @@ class FitState:
     examples: int = 0
     metrics_bytes: int = 0
     stopped: str = ""
+    probe: dict[str, Any] | None = None
+    large: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain data."""

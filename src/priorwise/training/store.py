@@ -19,7 +19,9 @@ from priorwise.training.checkpoint import (
     write_checkpoint,
 )
 from priorwise.training.folder import RunFolder
+from priorwise.training.large import drop_others, identity_of, large_path, load_large
 from priorwise.training.players import Stepper
+from priorwise.training.probe import Probe
 from priorwise.training.state import FitState, state_from
 
 __all__ = ["Store"]
@@ -33,6 +35,7 @@ class Store:
         model: The model that is fitted.
         objective: What is minimised; what it holds beside the model is kept too.
         steppers: The players and their optimisers.
+        probe: By what a resumed run knows its model.
         device: Where tensors go when they are read.
         writes: Whether this process writes; of several, one does.
     """
@@ -43,6 +46,7 @@ class Store:
         model: AbstractModel,
         objective: AbstractObjective,
         steppers: list[Stepper],
+        probe: Probe,
         *,
         device: torch.device,
         writes: bool,
@@ -51,6 +55,7 @@ class Store:
         self.model = model
         self.objective = objective
         self.steppers = steppers
+        self.probe = probe
         self.device = device
         self.writes = writes
         self._lines: list[dict[str, Any]] = []
@@ -84,20 +89,37 @@ class Store:
             load_model(self.model, self._best, Path("memory"))
 
     def save_last(self, state: FitState) -> None:
-        """Keep where the fit stands; in memory there is no need."""
+        """Keep where the fit stands; in memory there is no need.
+
+        Large state is written first and under a name of its own, so that at any moment the last checkpoint has the file
+        that goes with it.
+        """
         if self.folder is None or not self.writes:
             return
         state.metrics_bytes = self.folder.metrics_bytes()
+        state.probe = self.probe.measured()
+        state.large = self._save_large(self.folder.path)
         tensors = model_tensors(self.model) | objective_tensors(self.objective, self.model)
         for stepper in self.steppers:
             tensors |= optimizer_tensors(stepper.optimizer, stepper.player.name)
         write_checkpoint(self.folder.last, tensors, state.as_json())
+        drop_others(self.folder.path, state.large)
+
+    def _save_large(self, folder: Path) -> str:
+        """The identity of the objective's large state, which is on the disk after this."""
+        large = self.objective.large_state()
+        identity = identity_of(large)
+        path = large_path(folder, identity)
+        if identity and not path.exists():
+            write_checkpoint(path, large, {})
+        return identity
 
     def resume(self) -> FitState:
         """Put everything back as the last checkpoint has it; a fresh state if there is none.
 
         Raises:
             CheckpointError: if it is damaged, or of another model or objective.
+            RunFolderError: if the model has other settings than the one that was stored.
         """
         if self.folder is None:
             return FitState()
@@ -105,10 +127,24 @@ class Store:
             self.folder.cut_metrics(0)
             return FitState()
         tensors, stored = read_checkpoint(self.folder.last, self.device)
-        load_model(self.model, tensors, self.folder.last)
-        load_objective(self.objective, self.model, tensors, self.folder.last)
+        state = state_from(stored, self.folder.last)
+        large = load_large(self.folder.path, state.large, self.device)
+        self._load_checked(tensors, state)
         for stepper in self.steppers:
             load_optimizer(stepper.optimizer, tensors, stepper.player.name)
-        state = state_from(stored, self.folder.last)
+        if large:
+            self.objective.load_large_state(large)
         self.folder.cut_metrics(state.metrics_bytes)
         return state
+
+    def _load_checked(self, tensors: dict[str, Tensor], state: FitState) -> None:
+        """Load model and objective; put them back if they turn out to be others than those that were stored."""
+        assert self.folder is not None
+        before = {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
+        try:
+            load_model(self.model, tensors, self.folder.last)
+            load_objective(self.objective, self.model, tensors, self.folder.last)
+            self.probe.refuse_other(state.probe, self.folder.path)
+        except ValueError:
+            self.objective.load_state_dict(before)
+            raise

@@ -1,0 +1,119 @@
+"""The prior alone, fitted to the codes of a frozen encoder."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor, nn
+
+from priorwise.models import AbstractModel, frozen
+from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.judging import ROWS, mean_over_blocks
+from priorwise.priors import AbstractPrior
+
+__all__ = ["ExPostPrior"]
+
+
+class ExPostPrior(AbstractObjective):
+    r"""Ex-post density estimation: the prior learns the codes, and nothing else moves.
+
+    .. math:: -\mathbb{E}_{q(z|x)}[\log p(z)]
+
+    The codes are drawn afresh at every step. All of the model but its prior is frozen: eval mode, no
+    gradients into parameters. Gradients pass through the frozen encoder to what the prior gives it, such
+    as a VampPrior's pseudo-inputs. A deterministic encoder will do: its codes are points. Of a
+    hierarchy the top prior is fitted, to draws of the top posterior.
+
+    One term, ``cross_entropy``, in nats per example. Its minimum over all priors is the entropy of the
+    aggregate posterior.
+
+    References:
+        From Variational to Deterministic Autoencoders (Ghosh et al., 2020), the section on ex-post
+        density estimation, there with mixtures of Gaussians and EM.
+
+    Arguments:
+        model: A model with a ``prior``: VAE, HVAE, WrappedVAE, or one of your own.
+
+    Raises:
+        TypeError: if the model has no such prior, or one without a normalised density.
+        ValueError: if the prior shares parameters with the rest of the model.
+    """
+
+    def __init__(self, model: AbstractModel) -> None:
+        super().__init__()
+        refuse_unnormalised(model, "cross-entropy")
+        prior = getattr(model, "prior", None)  # no contract of models, but of those that it can be fitted in
+        if not isinstance(prior, AbstractPrior):
+            raise TypeError(
+                f"expected a model with a `prior` of priorwise.priors; {type(model).__name__} has "
+                f"{'none' if prior is None else type(prior).__name__}."
+            )
+        self.model = model
+        inside = {id(parameter) for parameter in prior.parameters()}
+        if any(id(parameter) in inside for part in self._rest() for parameter in part.parameters()):
+            raise ValueError(
+                "expected a prior with parameters of its own; it shares some with the rest of the model, "
+                "which stays frozen."
+            )
+
+    @property
+    def trained(self) -> nn.Module:
+        """The prior."""
+        return self.model.get_submodule("prior")
+
+    def _rest(self) -> list[nn.Module]:
+        """The parts of the model beside the prior."""
+        return [part for part in self.model.children() if part is not self.trained]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Keeps all but the prior frozen."""
+        own = [(parameter, parameter.requires_grad) for parameter in self.model.parameters(recurse=False)]
+        mode = self.model.training
+        try:
+            with ExitStack() as stack:
+                for part in self._rest():
+                    stack.enter_context(frozen(part))
+                for parameter, _ in own:
+                    parameter.requires_grad = False
+                self.model.training = False
+                yield
+        finally:
+            self.model.training = mode
+            for parameter, flag in own:
+                parameter.requires_grad = flag
+
+    def forward(self, x: Tensor, step: int = 0) -> Terms:
+        """One code of each example.
+
+        Raises:
+            ValueError: if the prior is over latents of another shape, or its normaliser is unknown.
+        """
+        top = self.model.infer(x)[0]
+        if top.prior.event_shape != top.z.shape[1:]:
+            raise ValueError(
+                f"expected a prior over latents of shape {tuple(top.z.shape[1:])}; got one over "
+                f"{tuple(top.prior.event_shape)}."
+            )
+        return Terms({"cross_entropy": -top.prior.log_prob(top.z.detach())})
+
+    @property
+    def metric(self) -> str:
+        """The cross-entropy of the codes."""
+        return "cross_entropy"
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
+        """The mean over all examples, one code of each, in nats; the batch size has no influence."""
+        return mean_over_blocks(
+            lambda batch: self(batch).per_example["cross_entropy"], x, block=ROWS, seed=seed, address="codes"
+        )
+
+    def explain(self) -> Explanation:
+        """What the number is."""
+        return Explanation(
+            minimised="cross_entropy",
+            terms={"cross_entropy": "weight 1; -log p(z) at a draw of q(z|x) of the top group, nats"},
+            is_bound=False,
+            bound="it is the part of the negative ELBO on which the prior has an influence; distortion and the "
+            "entropy of q(z|x) are missing",
+            remarks=("its minimum over all priors is the entropy of the aggregate posterior",),
+        )

@@ -1,0 +1,64 @@
+"""Large state of an objective, such as a replay buffer: a file of its own beside the last checkpoint.
+
+The file is named by its content. A new one is written beside the old one, then the checkpoint that names it, then the
+old one goes: whenever a run is killed, the checkpoint's own file is there, and what did not change is not written again.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from priorwise.training.checkpoint import CheckpointError, read_checkpoint
+
+__all__ = ["drop_others", "identity_of", "large_path", "load_large"]
+
+_STEM = "buffer-"
+
+
+def identity_of(tensors: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits that stand for names, types, shapes and values; empty if there is nothing."""
+    if not tensors:
+        return ""
+    digest = blake2b(digest_size=8)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def large_path(folder: Path, identity: str) -> Path:
+    """Where the state of this identity lies."""
+    return folder / f"{_STEM}{identity}.safetensors"
+
+
+def load_large(folder: Path, identity: str, device: torch.device) -> dict[str, Tensor]:
+    """The state that goes with a checkpoint; nothing if the checkpoint names none.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or another one under this name.
+    """
+    if not identity:
+        return {}
+    path = large_path(folder, identity)
+    if not path.is_file():
+        raise CheckpointError(
+            f"expected {path.name} beside last.safetensors, which goes with it; there is none in {folder}. Restore it from a "
+            "copy, or remove last.safetensors to start this run again."
+        )
+    tensors, _ = read_checkpoint(path)
+    if identity_of(tensors) != identity:
+        raise CheckpointError(
+            f"{path} does not hold what its name says. Restore it from a copy, or remove last.safetensors to start this run "
+            "again."
+        )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def drop_others(folder: Path, identity: str) -> None:
+    """Remove the state of earlier checkpoints."""
+    for path in folder.glob(f"{_STEM}*.safetensors"):
+        if path != large_path(folder, identity):
+            path.unlink(missing_ok=True)
