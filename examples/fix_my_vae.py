@@ -68,7 +68,7 @@ def train(vae: MyVAE, data: pw.data.Splits, epochs: int) -> None:
 def wrapped(vae: MyVAE) -> pw.models.AbstractModel:
     """The same VAE, as a model to which everything in priorwise applies.
 
-    Functions do as well as modules; only modules are moved between devices and put into evaluation mode.
+    Functions do as well as modules: the networks that they use are found. ``modules=[...]`` names those that are not.
     """
 
     def likelihood(mean: Tensor) -> Distribution:

@@ -380,6 +380,6 @@ def test_unknown_space_is_refused():
 
 
 def test_deterministic_encoder_is_refused():
-    model = wrap(encode=lambda x: x, decode=lambda z: Independent(Normal(z, 1.0), 1), latent=2)
+    model = wrap(encode=lambda x: x, decode=lambda z: Independent(Normal(z, 1.0), 1), latent=2, modules=())
     with pytest.raises(TypeError, match=r"got Delta.*draws alone"):
         leakage(model, torch.randn(9, 2))

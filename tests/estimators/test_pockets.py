@@ -218,6 +218,7 @@ def test_latents_of_any_shape():
         encode=lambda x: Independent(Normal(x, 0.5, validate_args=False), 2, validate_args=False),
         decode=lambda z: z,
         latent=(2, 3),
+        modules=(),
     )
     x = torch.randn(5, 2, 3)
     found = low_posterior_samples(model, x, count=30)
@@ -238,7 +239,7 @@ def test_means_or_draws(call):
 
 
 def test_deterministic_encoder_has_leaks_and_no_pockets():
-    model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2)
+    model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())
     x = torch.randn(30, 2)
     found = high_posterior_samples(model, x, count=5, draws=30)
     assert found.log_q is None

@@ -194,7 +194,7 @@ def test_sampler_of_choice_is_used():
 
 def test_deterministic_encoder_is_judged():
     """Fault: a density that is not needed. Codes at +-3 against N(0, I)."""
-    model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2)
+    model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())
     x = 3.0 * torch.randn(400, 2).sign() + 0.01 * torch.randn(400, 2)
     assert classifier_two_sample(model, x).accuracy.value > 0.9
 

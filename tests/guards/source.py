@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2] / "src" / PACKAGE
 
 # A file imports from rows above it, or from its left on its own row.
 ROWS = [
-    ["typing", "randomness", "nn", "schedules", "storage"],
+    ["typing", "randomness", "callables", "nn", "schedules", "storage"],
     ["distributions", "samplers"],
     ["likelihoods", "backbones"],
     ["conditionals", "tilts"],

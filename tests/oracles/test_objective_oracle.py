@@ -157,7 +157,9 @@ def test_objectives_refuse_what_they_are_not_for():
     """Fault: an NCP trained by its unnormalised bound, which grows without limit."""
     ncp = NCP(vae(), hidden_features=(8,))
     for build, name in ((ELBO, "ELBO"), (IWAE, "IWAE bound")):
-        with pytest.raises(TypeError, match=f"expected a model that is trained by its {name}; got one that is tilted by NCP"):
+        with pytest.raises(
+            TypeError, match=f"expected a model that is trained by its {name}; got one that is tilted by NCP"
+        ):
             build(ncp)
     with pytest.raises(ValueError, match="expected at least 1 of `samples`; got 0"):
         IWAE(vae(), 0)

@@ -17,7 +17,7 @@ vae = models.gated_vae((1, 2, 2), latent=2, hidden=4)
 x = torch.zeros(3, 1, 2, 2)
 
 def wrapped(encode=nn.Flatten(), decode=nn.Linear(4, 4)):
-    return models.wrap(encode=encode, decode=decode, latent=4)
+    return models.wrap(encode=encode, decode=decode, latent=4, modules=())
 
 class Returns(nn.Module):
     def forward(self):
@@ -35,6 +35,8 @@ CASES = {
     "nce": lambda: objectives.NCE(vae),
     "kl": lambda: objectives.ELBO(vae, kl="exact"),
     "encode": lambda: models.wrap(encode=3, decode=nn.Linear(2, 2), latent=2),
+    "listed modules": lambda: models.wrap(encode=abs, decode=abs, latent=2, modules=[torch.zeros(2)]),
+    "a number of modules": lambda: models.wrap(encode=abs, decode=abs, latent=2, modules=2),
     "encoded dictionary": lambda: wrapped(encode=lambda x: {"mean": x}).infer(x),
     "encoded triple": lambda: wrapped(encode=lambda x: (x, x, x)).infer(x),
     "decoded list": lambda: wrapped(decode=lambda z: [z]).sample(2),
@@ -62,6 +64,8 @@ EXPECTED = {
     "nce": ("TypeError", "expected a priorwise.NCP; got VAE. Wrap the model: priorwise.NCP(model)"),
     "kl": ("ValueError", "expected `kl` as 'sample', 'entropy' or 'analytic'; got 'exact'"),
     "encode": ("TypeError", "expected `encode` to be callable; got int"),
+    "listed modules": ("TypeError", "expected `modules` as a list of torch modules; got Tensor"),
+    "a number of modules": ("TypeError", "expected `modules` as a list of torch modules; got int"),
     "encoded dictionary": ("TypeError", "expected `encode(x)` to return a Distribution, a pair"),
     "encoded triple": ("TypeError", "expected `encode(x)` to return a Distribution, a pair"),
     "decoded list": ("TypeError", "expected `decode(z)` to return a Distribution or a tensor of means; got list"),

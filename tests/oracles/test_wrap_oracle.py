@@ -1,6 +1,10 @@
 """A VAE from anywhere: every form that its encoder and decoder may take."""
 
+import copy
 import math
+import pickle
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,10 +13,12 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from priorwise.distributions import Delta
-from priorwise.models import wrap
-from priorwise.objectives import ELBO
+from priorwise.models import NCP, AbstractModel, wrap
+from priorwise.objectives import ELBO, NCE, AbstractObjective, Terms
 from priorwise.priors import GaussianMixture, VampPrior
+from priorwise.randomness import seeded
 from priorwise.testing import LinearGaussianVAE, check_mean, check_model
+from priorwise.training import fit
 
 ORACLE = LinearGaussianVAE(2, 4)
 
@@ -114,7 +120,9 @@ def test_the_default_prior_is_standard_normal():
     z = model.generate(8000)[0].z
     check_mean(z.flatten(), 0.0, "the mean", comparisons=2)
     check_mean(z.flatten().square(), 1.0, "the variance", comparisons=2)
-    assert isinstance(wrap(encode=abs, decode=abs, latent=2, prior=GaussianMixture(2, 3)).prior, GaussianMixture)
+    assert isinstance(
+        wrap(encode=abs, decode=abs, latent=2, prior=GaussianMixture(2, 3), modules=()).prior, GaussianMixture
+    )
 
 
 def test_a_vamp_prior_works_on_a_wrapped_encoder():
@@ -150,3 +158,262 @@ def test_an_encoder_of_another_size():
     model = wrap(encode=nn.Linear(4, 3), decode=nn.Linear(2, 4), latent=2)
     with pytest.raises(ValueError, match=r"to give latents of shape \(2,\), as `latent` says; got \(3,\)"):
         model.infer(torch.randn(3, 4))
+
+
+# -- functions that use networks ------------------------------------------------------------------------------------------
+
+
+def networks() -> tuple[nn.Sequential, nn.Sequential]:
+    """An encoder and a decoder of which every pass in training mode leaves a trace."""
+    encoder = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 4))
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+    encoder[2].eval()  # a mixture of modes, so that restoring them is seen
+    return encoder, decoder
+
+
+def halves(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    loc, log_var = encoder(x).chunk(2, -1)
+    return loc, log_var
+
+
+class Codec:
+    """Somebody's object that holds a pair of networks in a dictionary."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        self.parts = {"encoder": [encoder], "decoder": [decoder]}
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return halves(self.parts["encoder"][0], x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.parts["decoder"][0](z)
+
+
+class Inherited(nn.Module):
+    """Both networks in one module, used by two of its methods."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return halves(self.encoder, x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+
+def unit(mean: Tensor) -> Distribution:
+    return Independent(Normal(mean, 1.0, validate_args=False), mean.dim() - 1, validate_args=False)
+
+
+def as_lambdas(encoder: nn.Module, decoder: nn.Module, **options: object) -> AbstractModel:
+    return wrap(encode=lambda x: halves(encoder, x), decode=lambda z: decoder(z), latent=2, likelihood=unit, **options)
+
+
+def as_partials(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
+    return wrap(encode=partial(halves, encoder), decode=partial(decoder), latent=2, likelihood=unit)
+
+
+def as_object(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
+    codec = Codec(encoder, decoder)
+    return wrap(encode=codec.encode, decode=codec.decode, latent=2, likelihood=unit)
+
+
+def as_methods(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
+    both = Inherited(encoder, decoder)
+    return wrap(encode=both.encode, decode=both.decode, latent=2, likelihood=unit)
+
+
+def as_method_and_module(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
+    both = Inherited(encoder, decoder)
+    return wrap(encode=both.encode, decode=both.decoder, latent=2, likelihood=unit)
+
+
+def in_the_likelihood(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
+    return wrap(
+        encode=lambda x: halves(encoder, x), decode=nn.Identity(), latent=2, likelihood=lambda z: unit(decoder(z))
+    )
+
+
+FORMS = [as_lambdas, as_partials, as_object, as_methods, as_method_and_module, in_the_likelihood]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_networks_behind_functions_are_registered(form):
+    """Fault: networks behind a function that miss `.eval()`, `.to()`, `frozen` and the checkpoint, or are there twice."""
+    encoder, decoder = networks()
+    model = form(encoder, decoder)
+    wanted = {id(parameter) for parameter in [*encoder.parameters(), *decoder.parameters()]}
+    listed = [id(parameter) for parameter in model.parameters()]
+    assert set(listed) == wanted
+    assert len(listed) == len(wanted)
+    assert set(encoder.modules()) | set(decoder.modules()) <= set(model.modules())
+    state = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    model.load_state_dict(state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_evaluation_leaves_no_trace_in_networks_behind_functions(form):
+    """Fault: dropout and batch statistics that stay in training mode, since nobody knows of them: draws that differ."""
+    encoder, decoder = networks()
+    model = form(encoder, decoder).train()
+    encoder[2].eval()
+    before = {name: tensor.clone() for name, tensor in [*encoder.state_dict().items(), *decoder.state_dict().items()]}
+    x = torch.randn(5, 3)
+    assert torch.equal(model.reconstruct(x, seed=0), model.reconstruct(x, seed=0))
+    assert torch.equal(model.sample(4, seed=0), model.sample(4, seed=0))
+    after = dict([*encoder.state_dict().items(), *decoder.state_dict().items()])
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert [part.training for part in encoder] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fitting_an_ncp_leaves_networks_behind_functions_alone(form):
+    """Fault: `fit(NCP(wrap(encode=lambda ...)))` that moves `running_mean`, or returns networks in another mode."""
+    both = nn.ModuleList(networks())
+    before, modes = copy.deepcopy(both.state_dict()), [part.training for part in both.modules()]
+    model = form(*both)
+    ncp = NCP(model, hidden_features=(8,))
+    fit(ncp, torch.randn(40, 3), epochs=2, batch_size=10, progress=False)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in both.state_dict().items())
+    assert [part.training for part in both.modules()] == modes
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in both.parameters())
+
+
+class KilledError(BaseException):
+    """Stands for a kill: nothing in the library may catch it."""
+
+
+def stopping(kind: type[AbstractObjective], model: AbstractModel, at: int | None) -> AbstractObjective:
+    """An objective that kills the fit when it comes to a step."""
+
+    class Stopping(kind):
+        def forward(self, x: Tensor, step: int = 0) -> Terms:
+            if step == at:
+                raise KilledError
+            return super().forward(x, step)
+
+    return Stopping(model)
+
+
+@pytest.mark.parametrize("kind", [ELBO, NCE])
+@pytest.mark.parametrize("form", FORMS)
+def test_fits_of_networks_behind_functions_go_on(form, kind, tmp_path):
+    """Fault: checkpoints without the networks: a fit that was killed ends in other weights than one that ran through."""
+
+    def fitted(out: Path, at: int | None = None) -> AbstractModel:
+        with seeded(3, "networks"):
+            model = form(*networks())
+            what = NCP(model, hidden_features=(8,)) if kind is NCE else model
+            x = torch.randn(40, 3)
+        options = {"epochs": 3, "batch_size": 10, "warmup_epochs": 0, "checkpoint_seconds": 1e-9, "keep": "last"}
+        fit(what, x, stopping(kind, what, at), out=out, progress=False, **options)
+        return what
+
+    whole = fitted(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        fitted(tmp_path / "killed", at=5)
+    resumed = fitted(tmp_path / "killed").state_dict()
+    assert list(resumed) == list(whole.state_dict())
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor.nan_to_num(), resumed[name].nan_to_num()), name
+
+
+def test_fitting_trains_the_networks_behind_functions():
+    """Fault: an optimiser that never hears of them, so that only the prior is trained."""
+    encoder, decoder = networks()
+    before = [parameter.detach().clone() for parameter in [*encoder.parameters(), *decoder.parameters()]]
+    fit(as_lambdas(encoder, decoder), torch.randn(40, 3), epochs=2, batch_size=10, progress=False)
+    after = [*encoder.parameters(), *decoder.parameters()]
+    assert not any(torch.equal(first, second) for first, second in zip(before, after, strict=True))
+
+
+# -- what the search does not find ----------------------------------------------------------------------------------------
+
+
+class Dynamic:
+    """Builds the name under which its network lies at the very moment, out of reach of any search."""
+
+    def __init__(self, *nets: nn.Module) -> None:
+        self.find = iter([*nets] * 100).__next__
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.find()(x)
+
+
+def test_a_function_without_modules_is_warned_of_before_anything_runs():
+    """Fault: a network out of reach that stays in training mode without a word; a word that comes after the fact."""
+
+    def never(x: Tensor) -> Tensor:
+        raise AssertionError("the function was run")
+
+    net = nn.Linear(3, 2)
+    with pytest.warns(UserWarning, match=r"no module was found in `encode` and `decode`.* `modules=\[\.\.\.\]`"):
+        wrap(encode=never, decode=never, latent=2)
+    with pytest.warns(UserWarning, match=r"no module was found in `decode`, "):
+        wrap(encode=net, decode=never, latent=2)
+    wrap(encode=never, decode=never, latent=2, modules=())
+    wrap(encode=net, decode=never, latent=2, modules=())
+    assert set(wrap(encode=never, decode=never, latent=2, modules=net).parameters()) == set(net.parameters())
+
+
+def test_modules_are_added_to_those_that_are_found():
+    """Fault: modules by name in place of those that are found; one that is named and found, twice."""
+    encoder, decoder, hidden = nn.Linear(3, 2), nn.Linear(2, 3), nn.BatchNorm1d(3)
+    model = wrap(encode=lambda x: encoder(x), decode=Dynamic(decoder), latent=2, modules=[decoder, encoder, hidden])
+    assert {id(part) for part in model.modules()} >= {id(encoder), id(decoder), id(hidden)}
+    assert len(model.state_dict()) == 2 + 2 + 5
+    model.eval()
+    assert not hidden.training
+
+
+# -- copies ---------------------------------------------------------------------------------------------------------------
+
+
+def moved(model: AbstractModel) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5)
+
+
+def evaluated(model: AbstractModel, x: Tensor) -> Tensor:
+    return model.eval().encode(x).mean.detach()
+
+
+@pytest.mark.parametrize("form", [as_partials, as_object, as_methods, as_method_and_module])
+def test_copies_stand_alone(form):
+    """Fault: a copy whose registered networks are not those that its functions use, or that shares them."""
+    model, x = form(*networks()), torch.randn(5, 3)
+    before = evaluated(model, x)
+    for second in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert list(second.state_dict()) == list(model.state_dict())
+        assert torch.equal(evaluated(second, x), before)
+        moved(second)
+        assert not torch.allclose(evaluated(second, x), before)
+        assert torch.equal(evaluated(model, x), before)
+
+
+def test_copies_share_what_a_closure_holds():
+    """Fault: a copy that registers copies of the networks, while its closures go on using the first ones."""
+    model, x = as_lambdas(*networks(), modules=[nn.Linear(2, 2)]), torch.randn(5, 3)
+    second = copy.deepcopy(model)
+    assert [id(parameter) for parameter in second.parameters()] == [id(parameter) for parameter in model.parameters()]
+    before = evaluated(model, x)
+    moved(second)
+    assert not torch.allclose(evaluated(model, x), before)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(model)
+
+
+def test_a_check_does_not_write_into_networks_that_cannot_be_copied():
+    """Fault: `check_model` that puts its noise on the user's own weights."""
+    encoder, decoder = networks()
+    before = copy.deepcopy(encoder.state_dict())
+    with pytest.raises(AssertionError, match="expected a module whose copies stand alone"):
+        check_model(as_lambdas(encoder, decoder), torch.randn(4, 3))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())

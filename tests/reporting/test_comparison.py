@@ -25,6 +25,7 @@ def plain(prior=None, offset=0.0, latent=2):
         decode=lambda z: z - offset,
         latent=latent,
         prior=prior,
+        modules=(),
     )
 
 
@@ -111,6 +112,8 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
         save_comparison({"a": plain()}, torch.randn(60, 2), tmp_path / "a.gif", draws=20)
     with pytest.raises(TypeError, match="expected an encoder that returns an Independent Normal"):
         save_comparison(
-            {"a": wrap(encode=lambda x: x, decode=lambda z: z, latent=2)}, torch.randn(60, 2), tmp_path / "a.png"
+            {"a": wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())},
+            torch.randn(60, 2),
+            tmp_path / "a.png",
         )
     assert not list(tmp_path.iterdir())

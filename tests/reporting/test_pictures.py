@@ -35,6 +35,7 @@ def two_dimensional(offset: float = 0.0, scale: float = 0.1):
         encode=lambda x: Independent(Normal(x + shift, scale, validate_args=False), 1, validate_args=False),
         decode=lambda z: Independent(Normal(z - shift, 0.1, validate_args=False), 1, validate_args=False),
         latent=2,
+        modules=(),
     )
 
 
@@ -68,6 +69,7 @@ def test_plane_holds_the_directions_of_largest_variance():
         encode=lambda x: Independent(Normal(x, 1e-3, validate_args=False), 1, validate_args=False),
         decode=lambda z: z,
         latent=3,
+        modules=(),
     )
     found = latent_map(model, x, x[:10])
     assert found.explained == pytest.approx(106 / 107, abs=0.005)

@@ -46,6 +46,7 @@ def plain(prior=None, latent=2):
         decode=lambda z: z,
         latent=latent,
         prior=prior,
+        modules=(),
     )
 
 
@@ -130,7 +131,7 @@ def test_along_a_dimension_of_z0():
 def test_range_is_that_of_the_draws():
     """Codes 0, 0.01, .. 1 and their doubles; the central 98 % end at the second and the last but one."""
     x = torch.stack([torch.linspace(0, 1, 101), torch.linspace(0, 2, 101)], 1)
-    codes = wrap(encode=lambda x: x, decode=lambda z: z, latent=2)
+    codes = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())
     ends = latent_range(codes, x[torch.randperm(101)])
     assert ends.tolist() == [pytest.approx([0.01, 0.02]), pytest.approx([0.99, 1.98])]
 
@@ -138,7 +139,7 @@ def test_range_is_that_of_the_draws():
 def test_range_of_z0():
     """Fault: the range of z where that of z0 is asked for: z[1] runs from 0 to 1, and z0[1] is 0."""
     line = torch.linspace(0, 1, 101)
-    codes = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, prior=FlowPrior(Banana()))
+    codes = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, prior=FlowPrior(Banana()), modules=())
     ends = latent_range(codes, torch.stack([line, line**2], 1), space="generation")
     assert ends[:, 1].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 

@@ -70,6 +70,12 @@ def names_itself(part: object) -> None:
 def jittered(module: Module, amount: float = 0.02) -> Module:
     """A copy with a little noise on every parameter, so that nothing is zero by initialisation alone."""
     copy = deepcopy(module)
+    shared = {id(parameter) for parameter in module.parameters()} & {id(parameter) for parameter in copy.parameters()}
+    require(
+        not shared,
+        f"expected a module whose copies stand alone; a copy of this {type(module).__name__} shares {len(shared)} "
+        "parameters with it, as it does when a function holds them. Use modules or their methods in place of lambdas.",
+    )
     with torch.no_grad():
         for parameter in copy.parameters():
             parameter.add_(amount * torch.randn_like(parameter))
