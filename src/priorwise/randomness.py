@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 
 import torch
+from torch import Tensor
 
 from priorwise.typing import Address
 
@@ -22,16 +23,37 @@ def _mixed(seed: int, address: tuple[Address, ...]) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest()) >> 1
 
 
-def _generators() -> list[torch.Generator]:
-    generators = [torch.default_generator]
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+class _Metal:
+    """The generator of an Apple device, which torch offers as functions."""
+
+    def get_state(self) -> Tensor:
+        return torch.mps.get_rng_state()
+
+    def set_state(self, state: Tensor) -> None:
+        torch.mps.set_rng_state(state)
+
+    def manual_seed(self, seed: int) -> None:
+        torch.mps.manual_seed(seed)
+
+
+def _generators() -> list[torch.Generator | _Metal]:
+    """Those of the CPU and of every device that torch has initialised; no other device is touched."""
+    generators: list[torch.Generator | _Metal] = [torch.default_generator]
+    if torch.cuda.is_initialized():
+        generators += torch.cuda.default_generators
+    if torch.xpu.is_initialized():
+        generators += torch.xpu.default_generators
+    if torch.backends.mps.is_available():
+        generators.append(_Metal())
     return generators
 
 
 @contextmanager
 def seeded(seed: int | None, *address: Address) -> Iterator[None]:
     """Draws inside the block depend on ``seed`` and ``address`` only; the outer stream is restored after it.
+
+    So it is on the CPU, on every GPU once torch has initialised CUDA or XPU, and on Apple's. A GPU that is used for the first
+    time inside the block draws from a stream of its own: put a tensor there beforehand.
 
     Arguments:
         seed: Any integer; None leaves torch's generator as it is, so that draws continue the caller's stream.

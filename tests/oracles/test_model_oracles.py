@@ -1,6 +1,7 @@
 """Models: sizes of the papers, densities by hand, what is computed how often, and what `frozen` leaves behind."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,11 +9,14 @@ from members import LATENT, SHAPE, hvae, images, vae
 from torch import nn
 from torch.distributions import Distribution, Independent, Normal
 
-from priorwise.conditionals import Conditional
+from priorwise.conditionals import Conditional, GaussianHead
+from priorwise.estimators import nll
 from priorwise.likelihoods import Gaussian
 from priorwise.models import VAE, AbstractModel, frozen, gated_hvae, gated_vae
 from priorwise.nn import FlattenEvent
+from priorwise.objectives import ELBO
 from priorwise.priors import GaussianMixture, StandardNormal, VampPrior
+from priorwise.randomness import seeded
 from priorwise.samplers import SIR, Ancestral
 from priorwise.testing import LadderVAE, LinearGaussianVAE, check_mean
 
@@ -38,6 +42,60 @@ def test_sizes_of_the_papers_models():
     prior = VampPrior.random(500, (1, 28, 28))
     assert parameters(prior) == 392_000
     assert parameters(gated_vae((1, 28, 28), prior=prior)) == 1_116_864 + 392_000
+
+
+# --- priors of a wrong shape
+
+
+class Returning(nn.Module):
+    """Somebody else's prior, without parameters."""
+
+    def __init__(self, distribution):
+        super().__init__()
+        self.distribution = distribution
+
+    def forward(self):
+        return self.distribution
+
+
+SIZE = 3  # of the latents, of the batch and of the draws: what makes every shape broadcast
+
+
+def with_prior(prior):
+    with seeded(0, "model"):
+        encoder = Conditional(nn.Linear(4, 8), GaussianHead(8, SIZE))
+        return VAE(encoder, Conditional(nn.Linear(SIZE, 8), Gaussian(8, (4,))), prior)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "came", "wrapped"),
+    [
+        (Normal(torch.zeros(SIZE), 1.0), "Normal with batch shape (3,) and event shape ()", "Normal(...), 1)"),
+        (Normal(0.0, 1.0), "Normal with batch shape () and event shape ()", "Normal(...), 1)"),
+        (Normal(torch.zeros(SIZE, SIZE), 1.0), "Normal with batch shape (3, 3) and event shape ()", "Normal(...), 2)"),
+        (
+            Independent(Normal(torch.zeros(SIZE, SIZE), 1.0), 1),
+            "Independent with batch shape (3,) and event shape (3,)",
+            "Independent(...), 1)",
+        ),
+    ],
+)
+def test_prior_that_is_not_independent_is_refused(distribution, came, wrapped):
+    """Fault: a prior of batch shape (D,), whose density broadcasts where D = S: an NLL of -7.44 in place of 5.57."""
+    model = with_prior(Returning(distribution))
+    message = rf"expected a prior of batch shape \(\) .*; got {re.escape(came)}.*Independent\({re.escape(wrapped)}"
+    x = torch.randn(SIZE, 4)
+    for use in (lambda: nll(model, x, samples=SIZE), lambda: ELBO(model)(x), lambda: model.sample(SIZE)):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_prior_that_is_independent_gives_the_same_likelihood_as_ours():
+    """Fault: a refusal of what is right."""
+    x = torch.randn(SIZE, 4)
+    theirs = with_prior(Returning(Independent(Normal(torch.zeros(SIZE), 1.0), 1)))
+    ours = with_prior(StandardNormal(SIZE))
+    assert nll(theirs, x, samples=SIZE).value == pytest.approx(nll(ours, x, samples=SIZE).value, rel=1e-6)
 
 
 # --- densities

@@ -87,6 +87,87 @@ def test_nothing_is_seeded_on_the_way_in():
     assert torch.initial_seed() == before
 
 
+# --- devices, played by generators of the CPU, as the machine may have none
+
+
+class FakeMetal:
+    """What ``torch.mps`` offers, over a generator of the CPU."""
+
+    def __init__(self):
+        self.generator = torch.Generator()
+        self.get_rng_state = self.generator.get_state
+        self.set_rng_state = self.generator.set_state
+        self.manual_seed = self.generator.manual_seed
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """Two CUDA devices, of which the second is the current one, two of XPU and Apple's, all initialised."""
+    cuda, xpu = ((torch.Generator(), torch.Generator()) for _ in range(2))
+    metal = FakeMetal()
+    for module, generators in ((torch.cuda, cuda), (torch.xpu, xpu)):
+        monkeypatch.setattr(module, "is_initialized", lambda: True)
+        monkeypatch.setattr(module, "is_available", lambda: True)
+        monkeypatch.setattr(module, "default_generators", generators)
+        monkeypatch.setattr(module, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "mps", metal)
+    generators = [*cuda, *xpu, metal.generator]
+    for number, generator in enumerate(generators):
+        generator.manual_seed(number)
+    return generators
+
+
+def draws_of(generators):
+    return torch.stack([torch.randn(4, generator=generator) for generator in generators])
+
+
+def test_draws_on_every_device_depend_on_the_address_alone(devices):
+    """Fault: a stream of the current CUDA device only, so that draws on cuda:0 or Apple's go on as they please."""
+    with seeded(3, "device"):
+        first = draws_of(devices)
+    draws_of(devices[:3])
+    with seeded(3, "device"):
+        assert torch.equal(draws_of(devices), first)
+    with seeded(3, "another"):
+        assert (draws_of(devices) != first).any(1).all()
+
+
+def test_the_stream_of_every_device_goes_on(devices):
+    """Fault: a device whose stream the block leaves behind, after an error too."""
+    states = [generator.get_state() for generator in devices]
+    with seeded(3, "device"):
+        draws_of(devices)
+    for generator, state in zip(devices, states, strict=True):
+        assert torch.equal(generator.get_state(), state)
+    with pytest.raises(RuntimeError, match="broken"):
+        broken()
+    for generator, state in zip(devices, states, strict=True):
+        assert torch.equal(generator.get_state(), state)
+
+
+def test_no_seed_leaves_the_devices_alone(devices):
+    """Fault: a seed of its own for every device when none was asked for."""
+    states = [generator.get_state() for generator in devices]
+    draw(None, "anything")
+    assert all(torch.equal(generator.get_state(), state) for generator, state in zip(devices, states, strict=True))
+
+
+def test_no_device_is_initialised(monkeypatch):
+    """Fault: a block that starts CUDA, which takes seconds and memory and forbids a later fork."""
+
+    def started(*arguments):
+        raise AssertionError("a device was initialised")
+
+    for module in (torch.cuda, torch.xpu):
+        monkeypatch.setattr(module, "is_available", lambda: True)
+        monkeypatch.setattr(module, "_lazy_init", started)
+        monkeypatch.setattr(module, "_lazy_call", started)
+        monkeypatch.setattr(module, "current_device", started)
+    draw(0, "anything")
+    assert not torch.cuda.is_initialized()
+
+
 def test_warmup():
     """Fault: a count from zero, a weight above one, a division by zero."""
     assert [warmup(epoch, 4) for epoch in (1, 2, 4, 5, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]

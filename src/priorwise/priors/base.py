@@ -12,6 +12,19 @@ from priorwise.typing import Encode
 __all__ = ["AbstractPrior", "WrappedPrior", "as_prior"]
 
 
+def _check_shapes(distribution: Distribution) -> None:
+    """One density for all latents together, of whatever number of observations."""
+    batch_shape, event_shape = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+    if batch_shape == () and event_shape != ():
+        return
+    name, dims = type(distribution).__name__, max(1, len(batch_shape))
+    raise ValueError(
+        f"expected a prior of batch shape () and an event shape as that of the latents; got {name} with batch shape {batch_shape} "
+        f"and event shape {event_shape}, whose densities would be taken dimension by dimension. Wrap it in "
+        f"torch.distributions.Independent({name}(...), {dims})."
+    )
+
+
 class AbstractPrior(nn.Module, ABC):
     """How to write a prior.
 
@@ -33,10 +46,15 @@ class AbstractPrior(nn.Module, ABC):
         """Build the distribution from the parameters as they are."""
 
     def forward(self, encode_top: Encode | None = None) -> Distribution:
-        """The prior p(z_top), of batch shape ``()``."""
+        """The prior p(z_top), of batch shape ``()``.
+
+        Raises:
+            ValueError: for another batch shape, or an event shape of no dimension: its densities would broadcast.
+        """
         if self._kept is not None:
             return self._kept
         distribution = self._distribution(encode_top)
+        _check_shapes(distribution)
         if self._keeping:
             self._kept = distribution
         return distribution
