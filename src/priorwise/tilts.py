@@ -1,9 +1,7 @@
 """What owns a tilt: the module with the tilting network, which keeps the log normaliser that it was estimated to have."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import ClassVar
 
 import torch
@@ -11,10 +9,11 @@ from torch import Tensor, nn
 
 from priorwise.distributions import Tilted
 from priorwise.samplers import SIR, AbstractSampler
+from priorwise.storage import content_hash
 
 __all__ = ["AbstractTilt", "LogNorm"]
 
-_DIGEST = 16
+_DIGEST = 8  # bytes of a content hash
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,5 @@ class AbstractTilt(nn.Module, ABC):
         """A hash of every tensor on which log Z depends."""
         own = {id(self._log_norm), id(self._log_norm_stderr), id(self._log_norm_of)}
         tensors = self.state_dict(keep_vars=True)
-        return _digest({name: tensor for name, tensor in tensors.items() if id(tensor) not in own})
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> Tensor:
-    digest = blake2b(digest_size=_DIGEST)
-    for name, tensor in tensors.items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
+        others = {name: tensor for name, tensor in tensors.items() if id(tensor) not in own}
+        return torch.frombuffer(bytearray.fromhex(content_hash(others)), dtype=torch.uint8)

@@ -14,6 +14,7 @@ from priorwise.models import AbstractModel, frozen
 from priorwise.objectives.nce import contrast_logits
 from priorwise.randomness import seeded
 from priorwise.samplers import SIR
+from priorwise.storage import content_hash
 
 __all__ = ["GroupContrast", "contrast", "held_out_bce"]
 
@@ -81,6 +82,7 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
         stderr_data=standard_error(per_example),
         per_example=per_example,
         protocol={"estimator": "held-out cross-entropy, sum form", "seed": seed},
+        data=content_hash({"x": x}),
     )
 
 

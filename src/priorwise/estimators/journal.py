@@ -4,23 +4,19 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from priorwise.storage import content_hash
 
 __all__ = ["Journal", "fingerprint"]
 
 
 def fingerprint(model: nn.Module, x: Tensor) -> str:
     """A short hash of a model's tensors and of the data: what a number was computed from."""
-    digest = sha256()
-    for name, tensor in sorted({**model.state_dict(), "x": x}.items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return content_hash({**model.state_dict(), "x": x})
 
 
 class Journal:

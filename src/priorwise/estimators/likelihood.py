@@ -5,7 +5,7 @@ Letters: ``N`` images, ``S`` importance samples, ``B`` images of a chunk.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -18,8 +18,9 @@ from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_ch
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
-from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_groups
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_groups, require_observations
 from priorwise.randomness import seeded
+from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
 
 __all__ = ["elbo", "nll"]
@@ -100,11 +101,12 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
         ValueError: for a prior whose normaliser is unknown.
     """
     _check(model, x, samples, rows)
-    known = require_log_norm(model)
-    rows = tile_rows(model, _ROWS) if rows is None else rows
     sums: dict[str, list[Tensor]] = {}
     bound_squares: list[Tensor] = []
     with frozen(model), torch.no_grad():
+        doubts = require_observations(model, x)
+        known = require_log_norm(model)
+        rows = tile_rows(model, _ROWS) if rows is None else rows
         for images in image_chunks(len(x), samples, rows):
             totals: dict[str, Tensor] = {}
             squares = torch.zeros(len(images), dtype=torch.float64)
@@ -128,6 +130,8 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
         per_example=per_example,
         diagnostics={name: float(mean.mean()) for name, mean in means.items()},
         protocol={"estimator": "ELBO", "samples": samples, "seed": seed},
+        warnings=doubts,
+        data=content_hash({"x": x}),
     )
 
 
@@ -249,8 +253,9 @@ def nll(
     if density not in ("global", "groups"):
         raise ValueError(f"expected `density` as 'global' or 'groups'; got {density!r}.")
     _check(model, x, samples, rows)
-    rows = tile_rows(model, _ROWS) if rows is None else rows
     with frozen(model), torch.no_grad():
+        doubts = require_observations(model, x)
+        rows = tile_rows(model, _ROWS) if rows is None else rows
         norms = _normalisers(model, density, normalizer_samples, seed)
         journal = None
         if resume is not None:
@@ -271,7 +276,8 @@ def nll(
             _tell(report, len(images))
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
-    return _nll_estimate(table, samples, seed, norms)
+    estimate = _nll_estimate(table, samples, seed, norms)
+    return replace(estimate.with_warnings(*doubts), data=content_hash({"x": x}))
 
 
 def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) -> _Normalisers:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from priorwise.distributions import Tilted, require_support
-from priorwise.models.base import AbstractModel, Group, frozen
+from priorwise.distributions import require_support
+from priorwise.models.base import AbstractModel, draw_untilted, frozen
 from priorwise.randomness import seeded
 
 __all__ = ["example_likelihood", "require_observations"]
@@ -34,8 +34,4 @@ def require_observations(model: AbstractModel, x: Tensor, what: str = "x") -> tu
 def example_likelihood(model: AbstractModel) -> Distribution:
     """The likelihood p(x|z) of one draw from the priors, of batch shape ``(1,)``: its kind, its shape and its support."""
     with frozen(model), torch.no_grad(), seeded(0, "observations"):
-        return model.likelihood(model.top_down(_from_prior, (1,)))
-
-
-def _from_prior(group: Group) -> Tensor:
-    return (group.prior.base if isinstance(group.prior, Tilted) else group.prior).sample()
+        return model.likelihood(model.top_down(draw_untilted, (1,)))
