@@ -6,7 +6,7 @@ from priorwise.distributions.delta import Delta
 from priorwise.distributions.flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from priorwise.distributions.mixture import DiagonalGaussianMixture
-from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow
+from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow, to_noise
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.tilted import Tilted, log_unnorm
 
@@ -26,4 +26,5 @@ __all__ = [
     "is_standard_normal",
     "is_zuko_flow",
     "log_unnorm",
+    "to_noise",
 ]

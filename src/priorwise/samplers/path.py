@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from priorwise.distributions import Tilted
+from priorwise.distributions import Tilted, to_noise
 from priorwise.samplers.langevin import _space
 
 __all__ = ["AnnealingPath", "PathState"]
@@ -16,7 +16,7 @@ __all__ = ["AnnealingPath", "PathState"]
 
 @dataclass(frozen=True)
 class PathState:
-    """Where a set of chains stands. Base and tilt are kept apart, so that a new temperature costs no evaluation.
+    """Where a set of chains stands. Base and tilt are apart: a new temperature costs no evaluation.
 
     Attributes:
         u: Positions, ``(C, *event)``.
@@ -33,7 +33,7 @@ class PathState:
     tilt_gradient: Tensor
 
     def log_density(self, inverse_temperature: float) -> Tensor:
-        """log f_b, up to a constant, ``(C,)``."""
+        """Log f_b, up to a constant, ``(C,)``."""
         return self.log_base + inverse_temperature * self.log_tilt
 
     def gradient(self, inverse_temperature: float) -> Tensor:
@@ -61,12 +61,13 @@ class AnnealingPath:
 
     .. math:: f_b(z) = p_0(z) \, e^{b\, t(z)}, \qquad 0 \le b \le 1
 
-    Chains move in whitened noise where the base is a Gaussian or a flow, else in z divided by its standard deviation, as
-    those of ``Langevin`` do. One step costs one evaluation of the tilt and its gradient.
+    Chains move in whitened noise where the base is a Gaussian or a flow, else in z divided by its
+    standard deviation, as those of ``Langevin`` do. One step costs one evaluation of the tilt and its
+    gradient.
 
     References:
-        Annealed Importance Sampling (Neal, 2001), section 2; Exponential Convergence of Langevin Distributions (Roberts &
-        Tweedie, 1996), for the step.
+        Annealed Importance Sampling (Neal, 2001), section 2; for the step, Exponential Convergence of
+        Langevin Distributions (Roberts & Tweedie, 1996).
 
     Arguments:
         tilted: The end of the path, of batch shape ``()``.
@@ -75,6 +76,8 @@ class AnnealingPath:
     def __init__(self, tilted: Tilted) -> None:
         if tilted.batch_shape:
             raise ValueError(f"expected a Tilted of batch shape (); got {tuple(tilted.batch_shape)}.")
+        if not tilted.event_shape:
+            raise ValueError("expected a Tilted over vectors or arrays; got one over single numbers, event shape ().")
         self.tilted = tilted
         self._space = _space(tilted)
         self._example = tilted.base.sample()
@@ -94,6 +97,10 @@ class AnnealingPath:
             return torch.randn(chains, *self._example.shape, dtype=self._example.dtype, device=self._example.device)
         return self.tilted.base.sample(torch.Size((chains,))) / self.tilted.base.stddev
 
+    def positions(self, z: Tensor) -> Tensor:
+        """Points z, ``(C, *event)``, as positions."""
+        return to_noise(self.tilted.base, z) if self.space == "noise" else z / self.tilted.base.stddev
+
     def state(self, u: Tensor) -> PathState:
         """Densities and gradients at positions ``(C, *event)``."""
         with torch.enable_grad():
@@ -102,8 +109,23 @@ class AnnealingPath:
             gradients = [_gradient(value, u) for value in (log_base, log_tilt)]
         return PathState(u.detach(), log_base.detach(), log_tilt.detach(), *gradients)
 
+    def start(self, chains: int) -> PathState:
+        """Chains at exact draws of the base.
+
+        Raises:
+            ValueError: where the tilt is not finite there: b * tilt would not be 0 at b = 0.
+        """
+        state = self.state(self.base_draws(chains))
+        bad = ~state.log_tilt.isfinite()
+        if bool(bad.any()):
+            raise ValueError(
+                f"expected a tilt that is finite at draws of the base; got {float(state.log_tilt[bad][0])}. Bound it "
+                "from below to anneal it."
+            )
+        return state
+
     def step(self, state: PathState, inverse_temperature: float, step_size: float) -> tuple[PathState, Tensor]:
-        """One Metropolis-adjusted Langevin step at a temperature: the chains, and which of them moved, ``(C,)``."""
+        """One Metropolis-adjusted Langevin step: the chains, and which of them moved, ``(C,)``."""
         noise = torch.randn_like(state.u) * step_size**0.5
         threshold = torch.rand_like(state.log_base).log()
         drift = 0.5 * step_size
