@@ -7,7 +7,7 @@ from priorwise.distributions.display import has_mean, picture
 from priorwise.distributions.flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from priorwise.distributions.mixture import DiagonalGaussianMixture
-from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow
+from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow, to_noise
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.support import is_binary, require_support
 from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, untilted
@@ -33,5 +33,6 @@ __all__ = [
     "log_unnorm",
     "picture",
     "require_support",
+    "to_noise",
     "untilted",
 ]

@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Independent, Normal, TransformedDi
 
 from priorwise.distributions.flow import NormalizingFlow
 
-__all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow"]
+__all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow", "to_noise"]
 
 
 def is_zuko_flow(distribution: Distribution) -> bool:
@@ -56,6 +56,30 @@ def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
         return z
     if is_zuko_flow(distribution):
         return distribution.transform.inv(eps)  # type: ignore[attr-defined]
+    raise TypeError(
+        f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which is no smooth image of "
+        "normal noise."
+    )
+
+
+def to_noise(distribution: Distribution, z: Tensor) -> Tensor:
+    """The noise that belongs to a draw: eps = T^-1(z), the inverse of ``from_noise``.
+
+    Raises:
+        TypeError: if the distribution has no such form.
+    """
+    if isinstance(distribution, Independent):
+        return to_noise(distribution.base_dist, z)
+    if isinstance(distribution, Normal):
+        return (z - distribution.loc) / distribution.scale
+    if isinstance(distribution, NormalizingFlow):
+        return distribution.bijection(z)[0]
+    if isinstance(distribution, TransformedDistribution):
+        for transform in reversed(distribution.transforms):
+            z = transform.inv(z)
+        return to_noise(distribution.base_dist, z)
+    if is_zuko_flow(distribution):
+        return distribution.transform(z)  # type: ignore[attr-defined]
     raise TypeError(
         f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which is no smooth image of "
         "normal noise."

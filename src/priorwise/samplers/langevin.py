@@ -33,11 +33,12 @@ class LangevinState:
 
 @dataclass(frozen=True)
 class _Space:
-    """Where a chain moves: its name, the map to z, and the log density that it follows."""
+    """Where a chain moves: its name, the map to z, and the log densities of the target and of the base."""
 
     name: str
     to_z: Callable[[Tensor], Tensor]
     log_density: Callable[[Tensor], Tensor]
+    log_base: Callable[[Tensor], Tensor]
 
 
 def _noise_space(tilted: Tilted) -> _Space:
@@ -50,7 +51,7 @@ def _noise_space(tilted: Tilted) -> _Space:
     def log_density(eps: Tensor) -> Tensor:
         return tilted.log_tilt(to_z(eps)) - 0.5 * eps.square().sum(event)
 
-    return _Space("noise", to_z, log_density)
+    return _Space("noise", to_z, log_density, lambda eps: -0.5 * eps.square().sum(event))
 
 
 def _scaled_space(tilted: Tilted) -> _Space:
@@ -63,7 +64,7 @@ def _scaled_space(tilted: Tilted) -> _Space:
     def log_density(u: Tensor) -> Tensor:
         return tilted.log_unnorm(to_z(u))
 
-    return _Space("z / stddev", to_z, log_density)
+    return _Space("z / stddev", to_z, log_density, lambda u: tilted.base.log_prob(to_z(u)))
 
 
 def _space(tilted: Tilted) -> _Space:

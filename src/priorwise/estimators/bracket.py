@@ -1,0 +1,256 @@
+"""A log normaliser between two ends: what the log weights of forward and backward paths tell of it.
+
+Letters: ``N`` paths each way, ``w`` the log weight of a path, read forward.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from priorwise.estimators.base import Estimate
+
+__all__ = ["Bracket", "Paths", "bracket_of", "clustered_error", "log_mean"]
+
+_QUANTILE = NormalDist().inv_cdf(0.975)
+_TRUSTED_ESS = 20.0
+_TRUSTED_R_HAT = 1.2
+_TRUSTED_ACCEPTANCE = (0.3, 0.95)
+_NOTABLE_GAP = 3.0  # standard errors from which a gap between the ends is told
+_NOTABLE_MOVE = 4.0  # the same of a mean tilt that moves
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What the paths of a run tell.
+
+    Attributes:
+        forward: Log weights of the paths from the base, ``(N,)`` float64.
+        backward: Log weights of the paths from the tilted law, ``(N,)`` float64.
+        origin: The draw that each backward path descends from, ``(N,)`` integers: those under N are
+            forward paths. Paths of one origin are not independent.
+        starts: How the draws of the tilted law were made: ``"exact"``, or in words.
+        inherits: Whether the backward paths start at ends of forward paths, and so share their errors
+            unless chains in between have forgotten them.
+        diagnostics: What else tells whether the numbers can be trusted.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    origin: Tensor
+    starts: str
+    inherits: bool = False
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """A log normaliser between an end that is too low in expectation and one that is too high, in nats.
+
+    Attributes:
+        value: log Z by Bennett's acceptance ratio, which weighs forward and backward paths against each
+            other: less bias and less variance than either end.
+        stderr: Its standard error over the paths; half the gap between the ends where they lie further
+            apart than their errors explain, and that of ``forward`` where the other end inherits it.
+        lower: ``forward`` less 1.96 of its standard errors: above log Z in about 2.5 % of all runs.
+        upper: ``backward`` plus 1.96 of its standard errors: below log Z in about 2.5 %, where the
+            backward paths start at exact draws; a condition, where they do not. Starts that are ends of
+            forward paths and have not mixed inherit the forward error: then it is the higher of the ends
+            plus 1.96 of both errors.
+        forward: log mean exp w of paths from the base, too low in expectation.
+        backward: -log mean exp(-w) of paths from the tilted law, too high in expectation.
+        divergence: Mean backward less mean forward w: the Jeffreys divergence between the two kinds of
+            paths. It falls like 1 / temperatures, whatever N.
+        exact_starts: Whether the backward paths start at exact draws.
+        gradients: Evaluations of the tilt with its gradient, over all chains, pilot included.
+        proposals: Evaluations of the tilt alone, by rejection.
+        diagnostics: Acceptance along the path; where the starts are not exact, how well they mixed.
+        protocol: What a second person needs to repeat it.
+        warnings: Reasons for doubt, in words; empty when there are none.
+    """
+
+    value: float
+    stderr: float
+    lower: float
+    upper: float
+    forward: Estimate
+    backward: Estimate
+    divergence: float
+    exact_starts: bool
+    gradients: int
+    proposals: int
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    protocol: dict[str, str | int | float | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.value:.3f} ± {self.stderr:.3f} nats, "
+        if self.exact_starts:
+            return text + f"95 % in [{self.lower:.3f}, {self.upper:.3f}]"
+        return text + f"at least {self.lower:.3f}, and at most {self.upper:.3f} if the backward starts are right"
+
+    @property
+    def gap(self) -> float:
+        """``backward`` less ``forward``, in nats; negative by chance, or where the starts are wrong."""
+        return self.backward.value - self.forward.value
+
+    def estimate(self) -> Estimate:
+        """The value as an ``Estimate``, with the ends among its diagnostics."""
+        ends = {
+            "lower": self.lower,
+            "upper": self.upper,
+            "forward": self.forward.value,
+            "backward": self.backward.value,
+            "divergence": self.divergence,
+            "ess": min(self.forward.diagnostics["ess"], self.backward.diagnostics["ess"]),
+            "gradients": float(self.gradients),
+        }
+        return Estimate(
+            value=self.value,
+            stderr=self.stderr,
+            count=self.forward.count,
+            diagnostics=ends | self.diagnostics,
+            protocol=self.protocol,
+            warnings=self.warnings,
+        )
+
+
+def log_mean(log_w: Tensor) -> float:
+    """Log mean exp of ``(N,)`` log weights."""
+    return float(log_w.logsumexp(0)) - math.log(len(log_w))
+
+
+def clustered_error(influence: Tensor, cluster: Tensor) -> float:
+    """The standard error of a mean of centred terms ``(N,)`` that are independent only between clusters.
+
+    NaN for fewer than two clusters.
+    """
+    _, index = cluster.unique(return_inverse=True)
+    count = int(index.max()) + 1
+    if count < 2:
+        return math.nan
+    sums = torch.zeros(count, dtype=influence.dtype).index_add(0, index, influence)
+    return float(sums.square().sum().sqrt()) / len(influence) * math.sqrt(count / (count - 1))
+
+
+def _end(log_w: Tensor, cluster: Tensor, sign: int) -> Estimate:
+    """One end: sign * log mean exp(sign * w), with its error by the delta method."""
+    weights = (sign * log_w).softmax(0)
+    return Estimate(
+        value=sign * log_mean(sign * log_w),
+        stderr=clustered_error(len(log_w) * weights - 1, cluster),
+        count=len(log_w),
+        diagnostics={
+            "ess": float(weights.square().sum().reciprocal()),
+            "largest_weight": float(weights.max()),
+            "mean_log_weight": float(log_w.mean()),
+        },
+        protocol={"estimator": f"annealed importance sampling, {'forward' if sign > 0 else 'backward'}"},
+    )
+
+
+def _bennett(forward: Tensor, backward: Tensor, clusters: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """The c with mean sigmoid(w_forward - c) = mean sigmoid(c - w_backward), by bisection; its error."""
+    both = torch.cat([forward, backward])
+    low, high = float(both.min()) - 50, float(both.max()) + 50
+    for _ in range(100):
+        c = 0.5 * (low + high)
+        more_above = float(torch.sigmoid(forward - c).sum() - torch.sigmoid(c - backward).sum()) > 0
+        low, high = (c, high) if more_above else (low, c)
+    above, below = torch.sigmoid(forward - c), torch.sigmoid(c - backward)
+    slope = float((above * (1 - above)).mean() + (below * (1 - below)).mean())
+    influence = torch.cat([above - above.mean(), below.mean() - below])
+    error = 2 * clustered_error(influence, torch.cat(clusters))  # two means of N, where it divides by 2 N
+    return c, error / slope if slope > 0 else math.inf
+
+
+def bracket_of(
+    paths: Paths, *, gradients: int, proposals: int, protocol: dict[str, str | int | float | None]
+) -> Bracket:
+    """The two ends, the value between them, their errors, and the reasons for doubt.
+
+    Raises:
+        ValueError: for a log weight that is not finite.
+    """
+    if not bool(paths.forward.isfinite().all() and paths.backward.isfinite().all()):
+        raise ValueError("expected a tilt that is finite along the paths; got a log weight that is not.")
+    clusters = torch.arange(len(paths.forward)), paths.origin
+    forward, backward = _end(paths.forward, clusters[0], 1), _end(paths.backward, clusters[1], -1)
+    value, stderr = _bennett(paths.forward, paths.backward, clusters)
+    gap, error = backward.value - forward.value, math.hypot(forward.stderr, backward.stderr)
+    upper = backward.value + _QUANTILE * backward.stderr
+    if gap > _NOTABLE_GAP * error:
+        stderr = max(stderr, 0.5 * gap)
+    if paths.inherits and not paths.diagnostics.get("r_hat", math.inf) < _TRUSTED_R_HAT:
+        stderr = max(stderr, forward.stderr)
+        upper = max(forward.value, backward.value) + _QUANTILE * (forward.stderr + backward.stderr)
+    return Bracket(
+        value=value,
+        stderr=stderr,
+        lower=forward.value - _QUANTILE * forward.stderr,
+        upper=upper,
+        forward=forward,
+        backward=backward,
+        divergence=float(paths.backward.mean() - paths.forward.mean()),
+        exact_starts=paths.starts == "exact",
+        gradients=gradients,
+        proposals=proposals,
+        diagnostics=paths.diagnostics,
+        protocol=protocol,
+        warnings=(
+            *_doubts_of_weights(forward, backward),
+            *_doubts_of_chains(paths.diagnostics),
+            *([] if paths.starts == "exact" else _doubts_of_starts(paths)),
+        ),
+    )
+
+
+def _doubts_of_weights(forward: Estimate, backward: Estimate) -> Iterator[str]:
+    for name, end in (("forward", forward), ("backward", backward)):
+        if end.diagnostics["ess"] < _TRUSTED_ESS:
+            yield (
+                f"the effective sample size of the {name} paths is {end.diagnostics['ess']:.1f} of {end.count}: a few "
+                "of them decide that end. Use more temperatures or more chains."
+            )
+    gap, error = backward.value - forward.value, math.hypot(forward.stderr, backward.stderr)
+    if gap > _NOTABLE_GAP * error:
+        yield (
+            f"the ends lie {gap:.3f} nats apart, more than their errors of {error:.3f} explain: log Z is known to "
+            "that gap only. Use more temperatures."
+        )
+    if gap < -_NOTABLE_GAP * error:
+        yield (
+            f"the lower end lies {-gap:.3f} nats above the upper one, more than their errors of {error:.3f} explain: "
+            "the backward paths did not start at draws of the tilted law. Use a longer `burn_in`."
+        )
+
+
+def _doubts_of_chains(diagnostics: dict[str, float]) -> Iterator[str]:
+    low, high = _TRUSTED_ACCEPTANCE
+    if "acceptance" in diagnostics and not low < diagnostics["acceptance"] < high:
+        yield (
+            f"the chains accept {100 * diagnostics['acceptance']:.0f} % of their steps, where 57 % is best: they "
+            "hardly move. Change the `step_size`, or leave it to the pilot."
+        )
+
+
+def _doubts_of_starts(paths: Paths) -> Iterator[str]:
+    yield (
+        f"the backward paths start at {paths.starts}, not at exact draws: the upper end is only as good as their "
+        "mixing, and a mode that none of them found is missing from both ends."
+    )
+    found = paths.diagnostics
+    for name, what in (("drift", "over the last half of the burn-in"), ("shift", "from the start of the burn-in on")):
+        if name in found and abs(found[name]) > _NOTABLE_MOVE * found[f"{name}_stderr"]:
+            yield (
+                f"the mean tilt moves by {found[name]:+.3f} ± {found[f'{name}_stderr']:.3f} nats {what}: the chains "
+                "have not reached the tilted law. Use a longer `burn_in`."
+            )
+    if found.get("r_hat", 0.0) > _TRUSTED_R_HAT:
+        yield (
+            f"R-hat over the starts is {found['r_hat']:.2f}: each chain stays near where it began, so the modes have "
+            "the shares that they had at the start of the burn-in. Use a longer `burn_in`, or `starts` of another origin."
+        )
