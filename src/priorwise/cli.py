@@ -165,6 +165,10 @@ def evaluate(
         str | None,
         typer.Option(help="Features for distances of samples: none, auto, raw, classifier, efficientnet or inception."),
     ] = None,
+    log_norm: Annotated[
+        str | None,
+        typer.Option(help="How log Z of a tilted prior is estimated: importance, or annealed, which brackets it."),
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -172,7 +176,7 @@ def evaluate(
     from priorwise.reporting.evaluation import evaluate_run
 
     with _resumable():
-        record = evaluate_run(run, samples=samples, images=images, quality=quality, seed=seed)
+        record = evaluate_run(run, samples=samples, images=images, quality=quality, log_norm=log_norm, seed=seed)
     if as_json:
         _print_json(record)
         return
@@ -185,7 +189,7 @@ def evaluate(
         print(f"  warning: {warning}")
     print(f"ELBO {estimate['diagnostics']['elbo']:.3f} nats")
     if "log_norm" in record:
-        print(f"log Z {record['log_norm']['value']:.3f} {_error(record['log_norm']['stderr'])} nats")
+        _say_log_norm(record["log_norm"])
     distance = record["symmetric_kl"]
     if "value" in distance:
         print(f"symmetric KL {distance['value']:.2f} {_error(distance['stderr'])} nats (top group)")
@@ -194,6 +198,15 @@ def evaluate(
     _say_holes(record)
     for unit in record["active_units"]:
         print(f"active units in group {unit['group']}: {unit['active']} of {unit['dimensions']}")
+
+
+def _say_log_norm(found: dict[str, Any]) -> None:
+    """Log Z, between its two ends where it has them, and every doubt about it."""
+    ends = found["diagnostics"]
+    between = f", between {ends['lower']:.3f} and {ends['upper']:.3f}" if "lower" in ends else ""
+    print(f"log Z {found['value']:.3f} {_error(found['stderr'])} nats{between}")
+    for warning in found["warnings"]:
+        print(f"  warning: {warning}")
 
 
 def _say_holes(record: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Estimators: numbers with standard errors, for any model."""
 
+from priorwise.estimators.annealed import annealed_log_norm
 from priorwise.estimators.base import Estimate
+from priorwise.estimators.bracket import Bracket
 from priorwise.estimators.classifier import GroupContrast, contrast, held_out_bce
 from priorwise.estimators.disentanglement import (
     DCI,
@@ -25,6 +27,7 @@ __all__ = [
     "DCI",
     "PAPER_THRESHOLDS",
     "ActiveUnits",
+    "Bracket",
     "Disentanglement",
     "Estimate",
     "GroupContrast",
@@ -34,6 +37,7 @@ __all__ = [
     "RankedSamples",
     "TwoSample",
     "active_units",
+    "annealed_log_norm",
     "c2st",
     "classifier_two_sample",
     "contrast",

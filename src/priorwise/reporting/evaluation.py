@@ -9,15 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
+from priorwise import estimators
 from priorwise.data import Sprites
 from priorwise.estimators import (
+    Estimate,
     GroupContrast,
     active_units,
     classifier_two_sample,
     contrast,
     disentanglement_scores,
     leakage,
-    log_norm,
     nll,
     symmetric_kl,
 )
@@ -39,6 +40,7 @@ def evaluate_run(
     samples: int | None = None,
     images: int | None = None,
     quality: str | None = None,
+    log_norm: str | None = None,
     seed: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -52,12 +54,13 @@ def evaluate_run(
         samples: Importance samples of each image; the run's own setting if None.
         images: A random subset of the test images; the run's own setting if None.
         quality: Features for the distances of generated images, "none" for no distances; the run's own setting if None.
+        log_norm: How log Z of a tilted prior is estimated, "importance" or "annealed"; the run's own setting if None.
         seed: Seed of the draws; the run's own setting if None.
         progress: Whether to show a progress bar.
     """
     folder = Path(folder)
     run, _, identity = read_run(folder)
-    changes = {"samples": samples, "images": images, "quality": quality, "seed": seed}
+    changes = {"samples": samples, "images": images, "quality": quality, "log_norm": log_norm, "seed": seed}
     given = {name: value for name, value in changes.items() if value is not None}
     options = EvaluationConfig(**{**run.evaluation.model_dump(), **given})
     model = load(folder)
@@ -70,7 +73,7 @@ def evaluate_run(
         "data_fingerprint": identity["data_fingerprint"],
     }
     if model.tilts:
-        record["log_norm"] = log_norm(model, samples=options.log_norm_samples, seed=options.seed).to_json()
+        record["log_norm"] = _log_norm(model, options, progress=progress).to_json()
         save_log_norm(folder, model)
     if any(tilt.is_contrastive for tilt in model.tilts):
         record["contrast"] = [_plain(group) for group in contrast(model, x, seed=options.seed)]
@@ -94,6 +97,20 @@ def evaluate_run(
     record["versions"] = versions()
     write_atomically(folder / "evaluation.json", json.dumps(record, indent=2).encode())
     return record
+
+
+def _log_norm(model: AbstractModel, options: EvaluationConfig, *, progress: bool) -> Estimate:
+    total = options.log_norm_samples if options.log_norm == "importance" else 2 * options.log_norm_chains
+    with progress_bar("log Z", total, unit="draws", show=progress) as advance:
+        return estimators.log_norm(
+            model,
+            method=options.log_norm,
+            samples=options.log_norm_samples,
+            chains=options.log_norm_chains,
+            temperatures=options.log_norm_temperatures,
+            seed=options.seed,
+            report=advance,
+        )
 
 
 def _plain(group: GroupContrast) -> dict[str, Any]:

@@ -178,8 +178,14 @@ class EvaluationConfig(AbstractConfig):
     is trained on the training set on the spot."""
     quality_images: int = Field(5000, ge=50)
     """Generated images of each kind, at most; all test images stand against them."""
+    log_norm: Literal["importance", "annealed"] = "importance"
+    """How the log normaliser of a tilted prior is estimated; annealed brackets it."""
     log_norm_samples: int = Field(1_000_000, ge=1)
-    """Draws for the log normaliser of a tilted prior."""
+    """Draws for it, by importance sampling."""
+    log_norm_chains: int = Field(400, ge=2)
+    """Paths each way, by annealing."""
+    log_norm_temperatures: int = Field(1000, ge=1)
+    """Steps of each path."""
     seed: int = 0
     """Seed of the draws."""
 
