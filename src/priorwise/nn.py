@@ -4,13 +4,15 @@ Every layer here maps the last dimension and lets any number of leading dimensio
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.parameter import is_lazy
 
 from priorwise.typing import Shape
 
@@ -24,6 +26,8 @@ __all__ = [
     "event_rows",
     "he_normal_",
     "no_autocast",
+    "running_statistics",
+    "unmoved_statistics",
 ]
 
 
@@ -64,6 +68,63 @@ def he_normal_(module: nn.Module) -> nn.Module:
         if isinstance(layer, GatedMerge):  # its two parts share one fan-in
             layer.he_normal_()
     return module
+
+
+@contextmanager
+def running_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let batch and instance normalisation use their running statistics, as in evaluation, and not move them.
+
+    All else stays in its mode, dropout for one, and gradients flow. The layers are lent copies of their statistics: autograd
+    keeps what a pass has used, and a later pass over data would move it in place before the backward pass.
+
+    Arguments:
+        modules: Modules with the layers somewhere inside.
+
+    Raises:
+        ValueError: inside the block, when a batch normalisation that has no running statistics is used.
+    """
+    with ExitStack() as stack:
+        for layer in _normalisations(modules):
+            if layer.running_mean is not None:
+                stack.callback(setattr, layer, "training", layer.training)
+                layer.training = False
+                for name, statistic in list(layer.named_buffers(recurse=False)):
+                    if not is_lazy(statistic):
+                        stack.callback(setattr, layer, name, statistic)
+                        setattr(layer, name, statistic.clone())
+            elif isinstance(layer, _BatchNorm):
+                stack.callback(layer.register_forward_pre_hook(_refuse_statistics_of_the_batch).remove)
+        yield
+
+
+@contextmanager
+def unmoved_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let batch and instance normalisation work in their mode, by the batch's own statistics in training, and record nothing.
+
+    For a second pass over a batch that has been counted already. A lazy layer that has seen no input yet is left as it is.
+
+    Arguments:
+        modules: Modules with the layers somewhere inside.
+    """
+    with ExitStack() as stack:
+        for layer in _normalisations(modules):
+            if layer.training and layer.running_mean is not None and not is_lazy(layer.running_mean):
+                stack.callback(setattr, layer, "track_running_stats", layer.track_running_stats)
+                layer.track_running_stats = False
+        yield
+
+
+def _normalisations(modules: Iterable[nn.Module]) -> list[_NormBase]:
+    parts = dict.fromkeys(part for module in modules for part in module.modules())
+    return [part for part in parts if isinstance(part, _NormBase)]
+
+
+def _refuse_statistics_of_the_batch(layer: nn.Module, inputs: object) -> None:
+    raise ValueError(
+        f"expected layers that treat an input in the same way whatever else is in its batch; this {type(layer).__name__} has "
+        "no running statistics, so it normalises by the batch even in evaluation. Build it with `track_running_stats=True`, "
+        "or use a layer that looks at each example alone, such as GroupNorm."
+    )
 
 
 class Rows(nn.Module):

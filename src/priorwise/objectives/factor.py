@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from priorwise.models import AbstractModel
-from priorwise.nn import MLP
+from priorwise.nn import MLP, unmoved_statistics
 from priorwise.objectives.base import AbstractObjective, Explanation, Player, Terms, refuse_unnormalised
 from priorwise.objectives.evidence import KL, check_kl, one_draw
 
@@ -116,7 +116,7 @@ class FactorVAE(AbstractObjective):
 
     def _cross_entropy(self, x: Tensor) -> Tensor:
         """The mean of both classes' cross-entropies, ``(B,)`` nats."""
-        with torch.no_grad():
+        with torch.no_grad(), unmoved_statistics([self.model]):  # the model's turn has counted this batch
             z, other = self.model.infer(x, (2,))[0].z.flatten(2)
         joint, product = self.discriminator(torch.cat([z, _shuffled(other)])).chunk(2)
         is_joint, is_product = joint.diff(dim=-1).squeeze(-1), product.diff(dim=-1).squeeze(-1)

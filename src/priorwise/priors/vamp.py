@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from priorwise.callables import modules_of
 from priorwise.distributions import DiagonalGaussianMixture
+from priorwise.nn import running_statistics
 from priorwise.priors.base import AbstractPrior
 from priorwise.typing import Encode, Shape
 
@@ -21,6 +23,11 @@ class VampPrior(AbstractPrior):
     The pseudo-inputs :math:`u_k` are clamped to [0, 1]; they start strictly inside, so that every one receives a gradient.
     Normalised; exact sampling (a component is drawn uniformly, then a point from it); reparameterised. Each training
     step encodes all K pseudo-inputs; inside ``frozen`` they are encoded once.
+
+    Batch statistics are those of the data alone: pseudo-inputs are normalised by the running statistics, in training too, and
+    leave no trace in them. So the mixture is made of the encoder that evaluation uses. Dropout treats pseudo-inputs as it
+    treats data. An encoder with batch normalisation that has no running statistics is refused, since a component would
+    depend on the others.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), equations 9-10 and section 5.
@@ -74,7 +81,8 @@ class VampPrior(AbstractPrior):
                 "expected `prior(encode_top)` with the encoder of the top latents; got no encoder. A VampPrior is made of "
                 "encodings: call it through its model, or pass the encoder."
             )
-        posterior = encode_top(self.pseudo_inputs.clamp(0.0, 1.0))
+        with running_statistics(modules_of(encode_top)):
+            posterior = encode_top(self.pseudo_inputs.clamp(0.0, 1.0))
         if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
             raise TypeError(
                 f"expected the encoder to return an Independent Normal; got {type(posterior).__name__}. A VampPrior is a "
