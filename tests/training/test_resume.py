@@ -146,11 +146,12 @@ class KilledError(BaseException):
 
 
 class Writes:
-    """Counts the writes of a run, and kills it before one of them: just after the one before it, that is."""
+    """Counts the changes of a run's folder, and kills it before one of them: just after the one before it, that is."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int | None = None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int | None = None, *also: str) -> None:
         self.count, self.at = 0, at
-        monkeypatch.setattr(store, "write_checkpoint", self.wrapped(store.write_checkpoint))
+        for name in ("write_checkpoint", *also):
+            monkeypatch.setattr(store, name, self.wrapped(getattr(store, name)))
         append = folder.RunFolder.append_metrics
         monkeypatch.setattr(folder.RunFolder, "append_metrics", self.wrapped(append))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective
 from priorwise.training.checkpoint import (
+    CheckpointError,
     load_model,
     load_objective,
     load_optimizer,
@@ -18,7 +19,7 @@ from priorwise.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from priorwise.training.folder import RunFolder
+from priorwise.training.folder import RunFolder, RunFolderError
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
 from priorwise.training.players import Stepper
 from priorwise.training.probe import Probe
@@ -145,6 +146,6 @@ class Store:
             load_model(self.model, tensors, self.folder.last)
             load_objective(self.objective, self.model, tensors, self.folder.last)
             self.probe.refuse_other(state.probe, self.folder.path)
-        except ValueError:
+        except (CheckpointError, RunFolderError):
             self.objective.load_state_dict(before)
             raise
