@@ -83,8 +83,8 @@ def annealed_log_norm(
         ValueError: for settings that cannot be used, or a tilt that is not finite.
     """
     _check(tilted, temperatures, chains, transitions, step_size, burn_in, starts)
-    path = AnnealingPath(tilted)
     with seeded(seed, "annealed", "pilot"):
+        path = AnnealingPath(tilted)
         pilot = pilot_run(path, step_size)
     run = _Run(path, pilot, pilot.schedule(temperatures), transitions, burn_in, starts, seed)
     tiles = [run.tile(start // _TILE, min(_TILE, chains - start), report) for start in range(0, chains, _TILE)]

@@ -70,7 +70,7 @@ class AnnealingPath:
         Langevin Distributions (Roberts & Tweedie, 1996).
 
     Arguments:
-        tilted: The end of the path, of batch shape ``()``.
+        tilted: The end of the path, of batch shape ``()``; one draw of its base tells dtype and device.
     """
 
     def __init__(self, tilted: Tilted) -> None:
