@@ -139,10 +139,7 @@ def test_gap_closes_like_one_over_temperatures():
     """Fault: moves that do not move, or that forget the temperature. The slope of log J on log n is -1."""
     tilt = GaussianTilt(slope=0.8, features=10)
     counts, starts = (20, 40, 80, 160), tilt.target.sample((300,))
-    found = [
-        annealed_log_norm(tilt.tilted(), temperatures=n, chains=300, burn_in=0, starts=starts)
-        for n in counts
-    ]
+    found = [annealed_log_norm(tilt.tilted(), temperatures=n, chains=300, burn_in=0, starts=starts) for n in counts]
     logs = torch.tensor([[math.log(n), math.log(item.divergence)] for n, item in zip(counts, found, strict=True)])
     centred = logs - logs.mean(0)
     slope = float((centred[:, 0] * centred[:, 1]).sum() / centred[:, 0].square().sum())
