@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from priorwise.estimators.base import device_of
+from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 
@@ -57,9 +58,10 @@ def active_units(
     means: list[list[Tensor]] = []
     device = device_of(model)
     with frozen(model), torch.no_grad():
-        for block, start in enumerate(range(0, len(x), _BLOCK)):
+        rows = max(1, tile_rows(model, _BLOCK * samples) // samples)
+        for block, part in enumerate(x.split(rows)):
             with seeded(seed, "active_units", block):
-                groups = model.infer(x[start : start + _BLOCK].to(device), (samples,))
+                groups = model.infer(part.to(device), (samples,))
             means.append([_mean(group.posterior).mean(0).flatten(1).double().cpu() for group in groups])
     found = []
     for index in range(len(means[0])):
