@@ -49,6 +49,8 @@ class Leakage:
         images: Index of the image behind each draw, ``(S,)``.
         entropy: Mean entropy in nats of which encoding made a draw; near 0 each draw knows its own and q(z) says nothing
             about the data between.
+        encodings: How many encodings make q, where they are those of the images drawn from; None where they are others,
+            which ``stderr_data`` holds fixed.
         log_norm_stderr: Standard error in nats of the prior's normaliser, where that was estimated.
         protocol: What was done.
         warnings: Reasons for doubt, in words.
@@ -63,6 +65,7 @@ class Leakage:
     log_p_prior: Tensor
     images: Tensor
     entropy: float
+    encodings: int | None = None
     log_norm_stderr: float = 0.0
     protocol: dict[str, str | int | float | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -102,6 +105,9 @@ class Leakage:
         """The score at one threshold (nats), on the grid or not.
 
         ``per_example`` has a value for each draw: two models with the same ``x``, ``draws`` and seed are compared draw by draw.
+        ``stderr`` is the error over the draws, the encodings held fixed (a little wide, as draws are spread evenly over the
+        images); ``stderr_data`` that over images and draws. An image counts twice there, with its own draws and with its
+        encoding's share in the density of the others. ``docs/derivations/coverage.md`` has their measured coverage.
         """
         terms = self._terms(threshold, self.log_q)
         below = _share(self.log_p, threshold)
@@ -109,7 +115,7 @@ class Leakage:
             value=float(terms.mean()),
             stderr=math.hypot(standard_error(terms), below * self.log_norm_stderr),
             count=len(terms),
-            stderr_data=standard_error(_means(terms, self.images)),
+            stderr_data=self._data_error(threshold, terms),
             per_example=terms,
             diagnostics={
                 "upper": float(self._terms(threshold, self.log_q_with_own).mean()),
@@ -121,6 +127,15 @@ class Leakage:
             warnings=self.warnings,
             data=self.data,
         )
+
+    def _data_error(self, threshold: float, terms: Tensor) -> float:
+        """Standard error over the images; where their encodings make q, an image moves the score through them, too."""
+        means = _means(terms, self.images)
+        if self.encodings is None:
+            return standard_error(means)
+        masses = _means((self.log_p < threshold).double(), self.images)  # of each encoding below the threshold
+        part = len(means) / self.encodings  # of the encodings that were drawn from
+        return math.hypot(standard_error(means + part * masses), math.sqrt(part * (1 - part)) * standard_error(masses))
 
     def _terms(self, threshold: float, log_q: Tensor) -> Tensor:
         return torch.where(self.log_p < threshold, log_q - self.log_p, 0.0)
@@ -195,6 +210,7 @@ def leakage(
         log_p_prior=log_p_prior,
         images=images,
         entropy=entropy,
+        encodings=q.count if reference is x else None,
         log_norm_stderr=0.0 if known is None else known.stderr,
         protocol={
             "estimator": "leakage, own encoding left out",
