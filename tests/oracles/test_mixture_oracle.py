@@ -7,8 +7,10 @@ import torch
 from members import LATENT, SHAPE, encoder, gaussian
 from scipy import stats
 from torch.distributions import Bernoulli, Categorical, Independent, MixtureSameFamily, Normal
+from torch.nn import functional as F
 
-from priorwise.distributions import AggregatePosterior, DiagonalGaussianMixture
+from priorwise.distributions import AggregatePosterior, DiagonalGaussianMixture, exponents
+from priorwise.distributions.exponents import TOLERANCE, GaussianExponents
 from priorwise.models import frozen
 from priorwise.priors import GaussianMixture, StandardNormal, VampPrior
 from priorwise.testing import ALPHA, check_mean
@@ -263,3 +265,289 @@ def test_aggregate_posterior_refuses_in_words():
         AggregatePosterior(gaussian(4, 3))
     with pytest.raises(ValueError, match="expected `tile` of at least 1; got 0"):
         AggregatePosterior(gaussian(4), tile=0)
+
+
+# --- precision: see docs/derivations/mixture_precision.md
+
+
+def half_square_distances(loc, scale, z):
+    """Exact to the last digits: differences in float64, ``(B, M)``."""
+    loc, scale = loc.double(), scale.double()
+    parts = [((rows[:, None] - loc) / scale).square().sum(-1) for rows in z.double().split(16)]
+    return 0.5 * torch.cat(parts)
+
+
+def exact_components(loc, scale, z):
+    """The exponents of equal components, and how many nats each lies below its component's peak."""
+    below = half_square_distances(loc, scale, z)
+    features = loc.shape[1]
+    log_norm = scale.double().log().sum(1) + 0.5 * features * math.log(2 * math.pi) + math.log(len(loc))
+    return -below - log_norm, below
+
+
+def slope(features, dtype):
+    """By how much more an exponent may be off with every nat below the peak beyond the number of dimensions."""
+    return 5.5 * (3 * features + 8) * 0.5 * torch.finfo(dtype).eps
+
+
+def promised(exact, below, features):
+    """The bound of a log density: the tolerance, what grows with the distance, and the rounding of the result itself."""
+    beyond = ((exact.softmax(-1) * below).sum(-1) - features).clamp(min=0.0)
+    rounding = 8 * 2.0**-24 * exact.logsumexp(-1).abs()
+    return TOLERANCE + slope(features, torch.float32) * beyond + rounding
+
+
+def near_and_far(mixture, features):
+    """Draws, where a density is worth quoting; points between them; points outside."""
+    return torch.cat([mixture.sample((64,)), torch.randn(16, features), 10 * torch.randn(16, features)])
+
+
+@pytest.mark.parametrize("features", [2, 10, 40, 128])
+@pytest.mark.parametrize("width", [1e-4, 1e-3, 3e-3, 1e-2, 0.05, 0.2, 1.0, "mixed"])
+def test_error_of_an_aggregate_posterior_is_bounded(features, width):
+    """Fault: the float32 product at narrow posteriors, off by 13 nats at D = 40 and a scale of 0.001."""
+    loc = torch.randn(2500, features)
+    scale = torch.rand(2500, features).mul(-9).exp() if width == "mixed" else torch.full_like(loc, width)
+    ours = AggregatePosterior(Independent(Normal(loc, scale), 1), tile=1000)
+    z = near_and_far(ours, features)
+    exact, below = exact_components(loc, scale, z)
+    error = (ours.log_prob(z).double() - exact.logsumexp(1)).abs()
+    assert (error <= promised(exact, below, features)).all()
+    assert float(error[:64].max()) < 0.003  # less than is proved
+
+
+@pytest.mark.parametrize("features", [1, 3, 40, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bound_of_the_product(features, dtype):
+    """Fault: a bound without the number of additions, without the square, or of another precision.
+
+    Where all dimensions are alike their roundings add up, which is the worst that there is.
+    """
+    for spread in (1.0, 30.0, 1000.0):
+        some = torch.randn(100, features, dtype=dtype)
+        for offset in (some, some[:, :1].expand_as(some), torch.ones_like(some) / 3 + some[:1, :1]):
+            loc, scale = spread * offset.clone(), torch.full_like(offset, 0.7)
+            product = GaussianExponents(loc, scale, None)._product(dtype)
+            z = torch.cat([loc + scale * torch.randn_like(loc), loc.mean(0) + 3 * torch.randn_like(loc)])
+            exact, below = exact_components(loc, scale, z)
+            allowed = product.bound + slope(features, dtype) * (below - features).clamp(min=0.0)
+            error = (product(z).double() - exact).abs()
+            judge = 1e-13 if dtype == torch.float64 else 0.0  # the differences are rounded too
+            assert (error <= allowed + judge * exact.abs()).all()
+            if dtype == torch.float32:
+                assert float(error[:100].diagonal().max()) > 1e-4 * product.bound  # no empty promise
+
+
+def test_trained_mixtures_stay_in_single_precision():
+    """Fault: a bound so careful that the usual case pays for float64."""
+    usual = GaussianExponents(torch.randn(500, 40), torch.full((500, 40), 0.2), None)
+    narrow = GaussianExponents(torch.randn(500, 40), torch.full((500, 40), 0.002), None)
+    absurd = GaussianExponents(torch.randn(500, 40), torch.full((500, 40), 1e-7), None)
+    assert usual._exact_product(torch.float32).matrix.dtype == torch.float32
+    assert narrow._exact_product(torch.float32).matrix.dtype == torch.float64
+    assert absurd._exact_product(torch.float32) is None
+
+
+@pytest.mark.parametrize("width", [1e-6, 1e-12, 1e-21])
+def test_density_where_float64_is_too_coarse(width):
+    """Fault: a float64 product for any scale; a variance that underflows to zero in float32 and gives NaN."""
+    loc = torch.randn(50, 40)
+    scale = torch.full_like(loc, width)
+    z = loc + scale * torch.randn_like(loc)
+    exact, below = exact_components(loc, scale, z)
+    ours = DiagonalGaussianMixture(loc, scale).log_prob(z)
+    assert ((ours.double() - exact.logsumexp(1)).abs() <= promised(exact, below, 40)).all()
+
+
+def test_density_without_double_precision(monkeypatch):
+    """Fault: float64 on a device that has none (Apple's), where it is an error; points that are lost between blocks."""
+    inner = GaussianExponents._form
+
+    def form(self, dtype):
+        if dtype == torch.float64:
+            raise TypeError("the device has no float64")
+        return inner(self, dtype)
+
+    monkeypatch.setattr(GaussianExponents, "_form", form)
+    monkeypatch.setattr(exponents, "_has_float64", lambda device: False)
+    monkeypatch.setattr(exponents, "_ELEMENTS", 50 * 40 * 7)
+    loc, scale = torch.randn(50, 40), torch.full((50, 40), 0.001)
+    mixture = DiagonalGaussianMixture(loc, scale)
+    z = mixture.sample((4, 5))
+    assert mixture.log_components(z).shape == (4, 5, 50)
+    exact, _ = exact_components(loc, scale, z.flatten(0, 1))
+    torch.testing.assert_close(mixture.log_prob(z).double().flatten(), exact.logsumexp(1), rtol=1e-6, atol=1e-4)
+    assert mixture.log_prob(z[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("way", ["product", "differences"])
+@pytest.mark.parametrize("width", [0.5, 1e-3])
+def test_gradients_by_finite_differences(width, way, monkeypatch):
+    """Fault: a centre, a constant or a bound that carries a gradient or loses one."""
+    if way == "differences":
+        monkeypatch.setattr(exponents, "TOLERANCE", 0.0)
+    loc = torch.randn(3, 2, dtype=torch.float64)
+    scale = width * (1 + torch.rand(3, 2, dtype=torch.float64))
+    z = loc + scale * torch.randn_like(loc)
+    logits = torch.randn(3, dtype=torch.float64)
+
+    def density(loc, scale, logits, z):
+        return DiagonalGaussianMixture(loc, scale, logits.log_softmax(0)).log_prob(z)
+
+    inputs = [tensor.requires_grad_() for tensor in (loc, scale, logits, z)]
+    assert torch.autograd.gradcheck(density, inputs, eps=1e-4 * width, atol=1e-4 / width, rtol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1e-4, 1e-2, 0.3])
+def test_gradients_in_single_precision(width):
+    """Fault: gradients from exponents that cancelled, wrong in every digit at narrow scales."""
+    loc, scale = torch.randn(30, 40), width * (1 + torch.rand(30, 40))
+    z = loc + scale * torch.randn_like(loc)
+    gradients = []
+    for build, dtype in ((DiagonalGaussianMixture, torch.float32), (reference, torch.float64)):
+        inputs = [tensor.to(dtype).requires_grad_() for tensor in (loc, scale, z)]
+        density = build(*inputs[:2]).log_prob(inputs[2])
+        gradients.append([width * gradient for gradient in torch.autograd.grad(density.sum(), inputs)])
+    for ours, truth in zip(*gradients, strict=True):  # of order 1, as they were multiplied by the width
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), truth, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_after_an_evaluation_without_them():
+    """Fault: coefficients that were formed under `no_grad` and are used again, so that the parameters get no gradient."""
+    loc, scale = torch.randn(5, 3).requires_grad_(), torch.rand(5, 3).add(0.5).requires_grad_()
+    mixture, z = DiagonalGaussianMixture(loc, scale), torch.randn(7, 3)
+    with torch.no_grad():
+        before = mixture.log_prob(z)
+    after = mixture.log_prob(z)
+    torch.testing.assert_close(before, after.detach())
+    for ours, truth in zip(
+        torch.autograd.grad(after.sum(), [loc, scale]),
+        torch.autograd.grad(reference(loc, scale).log_prob(z.double()).sum(), [loc, scale]),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-4)
+
+
+def test_coefficients_are_formed_once(monkeypatch):
+    """Fault: an expanded copy that forms, and on a GPU waits for, its coefficients anew at every call of a kept prior."""
+    forms = []
+    inner = GaussianExponents._form
+    monkeypatch.setattr(GaussianExponents, "_form", lambda self, dtype: forms.append(dtype) or inner(self, dtype))
+    prior, z = GaussianMixture(3, 5), torch.randn(7, 3)
+    with torch.no_grad(), prior.kept():
+        for _ in range(3):
+            prior().expand(torch.Size([7])).log_prob(z)
+    assert forms == [torch.float32]
+
+
+def test_component_without_weight(monkeypatch):
+    """Fault: an infinite bound, and with it the slowest way, because one log weight is minus infinity."""
+    monkeypatch.setattr(GaussianExponents, "_differences", None)
+    loc, scale, z = torch.randn(3, 2), torch.rand(3, 2) + 0.5, torch.randn(9, 2)
+    ours = DiagonalGaussianMixture(loc, scale, torch.tensor([0.5, 0.5, 0.0]).log())
+    torch.testing.assert_close(ours.log_prob(z), DiagonalGaussianMixture(loc[:2], scale[:2]).log_prob(z))
+
+
+def test_points_in_double_precision_keep_it():
+    """Fault: points that are rounded to the components' float32, or an error about two dtypes."""
+    loc, scale = torch.randn(5, 3), torch.rand(5, 3) + 0.5
+    z = torch.randn(7, 3, dtype=torch.float64)
+    ours = DiagonalGaussianMixture(loc, scale).log_prob(z)
+    torch.testing.assert_close(ours, reference(loc, scale).log_prob(z), rtol=1e-12, atol=1e-12)
+
+
+# --- settings of the user that cut float32 products
+
+
+@pytest.fixture
+def precision_restored():
+    """Torch's precision of matrix products, back to what it is by default."""
+    yield
+    if hasattr(torch.backends, "fp32_precision"):
+        torch.backends.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+
+
+def cut(tensor, bits):
+    """A float32 tensor with so many explicit bits, rounded; other dtypes as they are."""
+    if tensor is None or tensor.dtype != torch.float32:
+        return tensor
+    low = 23 - bits
+    return ((tensor.view(torch.int32) + (1 << (low - 1))) & -(1 << low)).view(torch.float32)
+
+
+@pytest.mark.parametrize(("setting", "bits"), [("high", 10), ("medium", 7)])
+def test_products_are_not_cut(setting, bits, monkeypatch, precision_restored):
+    """Fault: a float32 product that torch takes in TF32 (10 bits) or bfloat16 (7), off by whole nats."""
+    inner = F.linear
+
+    def linear(x, weight, bias=None):
+        if torch.get_float32_matmul_precision() == "highest":
+            return inner(x, weight, bias)
+        return inner(cut(x, bits), cut(weight, bits), bias)
+
+    monkeypatch.setattr(F, "linear", linear)
+    loc, scale = torch.randn(200, 40), torch.full((200, 40), 0.25)
+    mixture, z = DiagonalGaussianMixture(loc, scale), torch.randn(100, 40)
+    plain, truth = mixture.log_prob(z), reference(loc, scale).log_prob(z.double())
+    torch.set_float32_matmul_precision(setting)
+    assert float((linear(z, loc) - inner(z, loc)).abs().max()) > 1e-3  # the emulation bites
+    for density in (
+        mixture,
+        DiagonalGaussianMixture(loc, scale),
+        AggregatePosterior(Independent(Normal(loc, scale), 1)),
+    ):
+        torch.testing.assert_close(density.log_prob(z).double(), truth, rtol=1e-5, atol=1e-3)
+    assert torch.get_float32_matmul_precision() == setting
+    torch.testing.assert_close(plain.double(), truth, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("setting", ["high", "medium"])
+def test_density_and_gradients_under_a_cut_setting(setting, precision_restored):
+    """Fault: the same, on processors that have such products; a gradient whose product is cut."""
+    loc, scale = torch.randn(200, 40).requires_grad_(), torch.full((200, 40), 0.25).requires_grad_()
+    z = torch.randn(100, 40).requires_grad_()
+    truth = reference(loc, scale).log_prob(z.double())
+    expected = torch.autograd.grad(truth.sum(), [loc, scale, z])
+    torch.set_float32_matmul_precision(setting)
+    ours = DiagonalGaussianMixture(loc, scale).log_prob(z)
+    torch.testing.assert_close(ours.double(), truth, rtol=1e-5, atol=1e-3)
+    for gradient, exact in zip(torch.autograd.grad(ours.sum(), [loc, scale, z]), expected, strict=True):
+        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-2)
+    assert ours.dtype == torch.float32
+
+
+def test_every_setting_that_cuts_is_seen(precision_restored):
+    """Fault: one way to allow TF32 that is looked for, and another that is not; an error where the old and new ways are mixed."""
+    cpu, cuda, mps = map(torch.device, ("cpu", "cuda", "mps"))
+    seen = exponents._float32_is_cut
+    assert not any(map(seen, (cpu, cuda, mps)))
+    torch.set_float32_matmul_precision("high")
+    assert seen(cuda)
+    assert not seen(mps)
+    torch.set_float32_matmul_precision("medium")
+    assert seen(cpu)
+    assert seen(cuda)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    assert seen(cuda)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    assert not any(map(seen, (cpu, cuda, mps)))
+    if not hasattr(torch.backends, "fp32_precision"):
+        return
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    assert seen(cuda)
+    assert not seen(cpu)
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    assert seen(cpu)
+    assert not seen(cuda)
+
+
+def test_setting_of_an_older_torch(monkeypatch, precision_restored):
+    """Fault: a setting that only newer versions of torch have."""
+    monkeypatch.setattr(torch.backends.mkldnn, "matmul", None)
+    assert not exponents._float32_is_cut(torch.device("cpu"))
+    torch.set_float32_matmul_precision("medium")
+    assert exponents._float32_is_cut(torch.device("cpu"))

@@ -1,15 +1,13 @@
-"""Mixtures of diagonal Gaussians, evaluated as one matrix product.
+"""Mixtures of diagonal Gaussians.
 
 Letters: ``M`` components, ``D`` dimensions, ``*`` any leading shape of points.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, constraints
-from torch.nn import functional as F
 
+from priorwise.distributions.exponents import GaussianExponents
 from priorwise.nn import at_least_float32, no_autocast
 from priorwise.typing import Shape, SizeLike
 
@@ -23,9 +21,9 @@ class DiagonalGaussianMixture(Distribution):
 
     Normalised; exact sampling; reparameterised while the weights are fixed (a component is drawn, the draw is pathwise
     in its mean and scale). One density costs 4 M D multiply-adds and no array of size points x M x D: the exponents of
-    all components are one product of ``(z^2, z)`` with ``(-1/2 sigma^-2, mu sigma^-2)``, centred on the mean of the
-    component means and never in half precision. Against float64, with D = 40, unit spread of the means and log-variance
-    -6, the error of a log density stays under 0.01 nats.
+    all components are one matrix product, in float32 where a bound says that this is exact enough, else in float64, and never
+    in half precision or TF32 (``exponents.py``). Errors of a log density that were found, against float64, in 2 to 128
+    dimensions at scales from 1e-4 to 1, stay under 0.003 nats.
 
     Arguments:
         loc: Means, ``(M, D)``.
@@ -48,7 +46,7 @@ class DiagonalGaussianMixture(Distribution):
         self.loc = at_least_float32(loc)
         self.scale = at_least_float32(scale)
         self.log_weights = log_weights
-        self._coefficients: tuple[Tensor, Tensor, Tensor] | None = None
+        self._exponents = GaussianExponents(self.loc, self.scale, log_weights)
         super().__init__(torch.Size(batch_shape), loc.shape[1:], validate_args=False)
 
     @property
@@ -83,31 +81,13 @@ class DiagonalGaussianMixture(Distribution):
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiagonalGaussianMixture":
         """The same mixture for every member of a larger batch; the components are shared, not copied."""
         new = DiagonalGaussianMixture(self.loc, self.scale, self.log_weights, batch_shape=tuple(batch_shape))
-        new._coefficients = self._coefficients
+        new._exponents = self._exponents
         return new
-
-    def _product_form(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The centre ``(D,)``, the matrix ``(M, 2D)`` and the constant ``(M,)`` of the exponents."""
-        if self._coefficients is None:
-            centre = self.loc.detach().mean(0)
-            offset = self.loc - centre
-            precision = self.scale.square().reciprocal()
-            weighted = offset * precision
-            constant = (
-                -0.5 * (offset * weighted).sum(1)
-                - self.scale.log().sum(1)
-                - 0.5 * self.loc.shape[1] * math.log(2 * math.pi)
-            )
-            constant = constant + (-math.log(self.components) if self.log_weights is None else self.log_weights)
-            self._coefficients = centre, torch.cat([-0.5 * precision, weighted], 1), constant
-        return self._coefficients
 
     def log_components(self, z: Tensor) -> Tensor:
         """``log w_m + log N(z; mu_m, sigma_m)`` for every component: ``(*, D) -> (*, M)``, in nats."""
         with no_autocast(z):
-            centre, matrix, constant = self._product_form()
-            centred = at_least_float32(z) - centre
-            return F.linear(torch.cat([centred.square(), centred], -1), matrix, constant)
+            return self._exponents(at_least_float32(z))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The log density: ``(*, D) -> (*)``, in nats."""
