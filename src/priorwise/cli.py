@@ -180,14 +180,7 @@ def evaluate(
     if as_json:
         _print_json(record)
         return
-    estimate = record["nll"]
-    print(
-        f"NLL {estimate['value']:.3f} nats (Monte-Carlo {_error(estimate['stderr'])}, data {_error(estimate['stderr_data'])}; "
-        f"{estimate['protocol']['samples']} samples, {record['images']} images)"
-    )
-    for warning in estimate["warnings"]:
-        print(f"  warning: {warning}")
-    print(f"ELBO {estimate['diagnostics']['elbo']:.3f} nats")
+    _say_likelihood(record)
     if "log_norm" in record:
         _say_log_norm(record["log_norm"])
     distance = record["symmetric_kl"]
@@ -209,6 +202,20 @@ def _say_log_norm(found: dict[str, Any]) -> None:
         print(f"  warning: {warning}")
 
 
+def _say_likelihood(record: dict[str, Any]) -> None:
+    estimate = record["nll"]
+    if "refused" in estimate:
+        print(f"NLL: {estimate['refused']}")
+        return
+    print(
+        f"NLL {estimate['value']:.3f} nats (Monte-Carlo {_error(estimate['stderr'])}, data {_error(estimate['stderr_data'])}; "
+        f"{estimate['protocol']['samples']} samples, {record['images']} images)"
+    )
+    for warning in estimate["warnings"]:
+        print(f"  warning: {warning}")
+    print(f"ELBO {estimate['diagnostics']['elbo']:.3f} nats")
+
+
 def _say_holes(record: dict[str, Any]) -> None:
     """The lines about pockets, leaks and samples."""
     tested, leaks = record["two_sample"], record["leakage"]
@@ -225,8 +232,10 @@ def _say_holes(record: dict[str, Any]) -> None:
     for name, score in record.get("disentanglement", {}).items():
         print(f"{name}: {score['value']:.3f} {_error(score['stderr'])}")
     for kind in ("random", "low_posterior"):
-        if kind in record.get("quality", {}):
-            found = record["quality"][kind]
+        found = record.get("quality", {}).get(kind, {})
+        if "refused" in found:
+            print(f"distance of {kind} samples: {found['refused']}")
+        elif found:
             print(f"{found['name']} of {kind} samples: {found['value']:.4g} {_error(found['stderr'])}")
 
 

@@ -11,7 +11,7 @@ from priorwise.distributions import Tilted
 from priorwise.samplers import SIR, AbstractSampler
 from priorwise.storage import content_hash
 
-__all__ = ["AbstractTilt", "LogNorm"]
+__all__ = ["AbstractTilt", "LogNorm", "tensors_without_log_norms"]
 
 _DIGEST = 8  # bytes of a content hash
 
@@ -91,7 +91,12 @@ class AbstractTilt(nn.Module, ABC):
 
     def _content(self) -> Tensor:
         """A hash of every tensor on which log Z depends."""
-        own = {id(self._log_norm), id(self._log_norm_stderr), id(self._log_norm_of)}
-        tensors = self.state_dict(keep_vars=True)
-        others = {name: tensor for name, tensor in tensors.items() if id(tensor) not in own}
-        return torch.frombuffer(bytearray.fromhex(content_hash(others)), dtype=torch.uint8)
+        return torch.frombuffer(bytearray.fromhex(content_hash(tensors_without_log_norms(self))), dtype=torch.uint8)
+
+
+def tensors_without_log_norms(module: nn.Module) -> dict[str, Tensor]:
+    """The ``state_dict`` of a module without the estimates that tilts inside it keep."""
+    tilts = [part for part in module.modules() if isinstance(part, AbstractTilt)]
+    kept = {id(buffer) for tilt in tilts for buffer in (tilt._log_norm, tilt._log_norm_stderr, tilt._log_norm_of)}
+    tensors = module.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in tensors.items() if id(tensor) not in kept}

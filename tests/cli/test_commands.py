@@ -2,12 +2,20 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
-from priorwise import load
+from priorwise import load, wrap
+from priorwise.distributions import IndependentBernoulli
+from priorwise.models import AbstractModel
+from priorwise.recipes.record import result_record
+from priorwise.recipes.view import print_table
+from priorwise.reporting import evaluation
 from priorwise.training.checkpoint import read_checkpoint
 
 
@@ -91,6 +99,63 @@ def test_evaluate_one_image_with_one_draw(inside, ncp, tmp_path):
     record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert record["nll"]["stderr"] is None
     assert record["contrast"][0]["bce_stderr"] is None
+
+
+def codes(deterministic: str) -> AbstractModel:
+    """A model of 8x8 images of which a part has no density."""
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 6 if deterministic == "decoder" else 3))
+    decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
+    return wrap(
+        encode=encoder if deterministic == "encoder" else lambda x: encoder(x).chunk(2, 1),
+        decode=decoder,
+        latent=3,
+        likelihood=None if deterministic == "decoder" else lambda logits: IndependentBernoulli(logits, 3),
+    )
+
+
+@pytest.mark.parametrize("deterministic", ["encoder", "decoder"])
+def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deterministic):
+    """Fault: a command that stops at the first number that there is not, and keeps none of the others."""
+    run = tmp_path / "run"
+    shutil.copytree(vae, run)
+    monkeypatch.setattr(evaluation, "load", lambda folder: codes(deterministic))
+    text = inside("evaluate", run, "--quality", "raw", "--samples", 50)
+    record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert "a Delta (deterministic encoder or decoder) has no density" in record["nll"]["refused"]
+    assert f"NLL: {record['nll']['refused']}" in text
+    assert not (run / "nll_per_image.safetensors").exists()
+    assert record["symmetric_kl"]["value"] > 0
+    assert record["quality"]["random"]["value"] > 0
+    assert f"{record['quality']['random']['name']} of random samples" in text
+    for kind in ("low_posterior", "low_posterior_neighbours"):
+        assert ("refused" in record["quality"][kind]) == (deterministic == "encoder")
+    assert ("refused" in record["leakage"]) == (deterministic == "encoder")
+    if deterministic == "encoder":
+        assert "expected an encoder that returns an Independent Normal; got Delta" in record["leakage"]["refused"]
+        assert f"distance of low_posterior samples: {record['quality']['low_posterior']['refused']}" in text
+        check_committed(run, record)
+
+
+def check_committed(run: Path, record: dict[str, Any]) -> None:
+    """A committed result holds a likelihood; distances that were refused keep their reason."""
+    with pytest.raises(ValueError, match="has none: a Delta"):
+        result_record(run, paper="own")
+    nll = {"value": 3.0, "stderr": 0.1, "stderr_data": 0.2, "warnings": [], "protocol": {"samples": 5}}
+    known = record | {"nll": nll | {"diagnostics": {"elbo": -4.0}}}
+    (run / "evaluation.json").write_text(json.dumps(known))
+    committed = result_record(run, paper="own")
+    assert committed["quality"]["low_posterior"] == record["quality"]["low_posterior"]
+    assert committed["quality"]["random"]["value"] == record["quality"]["random"]["value"]
+    print_table("own", [], [committed])
+
+
+def test_evaluate_does_not_hide_what_the_user_must_mend(vae, tmp_path, refused):
+    """Fault: a journal of another model taken for a number that there is not: no error, and no likelihood."""
+    run = tmp_path / "run"
+    shutil.copytree(vae, run)
+    (run / "nll-12x50-seed0.jsonl").write_text('{"another": 1}\n')
+    assert "another one's (another model, data" in refused("evaluate", run, "--samples", 50)
+    assert not (run / "evaluation.json").exists()
 
 
 SAMPLERS = {

@@ -243,7 +243,7 @@ def test_flow_of_any_shape_has_both(space):
 
 
 def test_other_priors_have_no_generation_space():
-    with pytest.raises(ValueError, match=r"FlowPrior or a standard normal.*space='latent'"):
+    with pytest.raises(ValueError, match=r"FlowPrior or a standard normal.*space='representation'"):
         leakage(modes_vae(0.5, 0.5, prior=GaussianMixture(2, 3)), torch.randn(9, 2), space="generation")
 
 

@@ -105,7 +105,7 @@ class Splits:
         if spec.levels is None and spec.binarize != "none" and not 0 <= float(raw.min()) <= float(raw.max()) <= 1:
             raise DataError(
                 f"expected values in [0, 1] for binarising; the {name} split has {float(raw.min()):.4g} to "
-                f"{float(raw.max()):.4g}. Rescale them, or set `binarize` to 'none'."
+                f"{float(raw.max()):.4g}. Rescale them, or take another likelihood and set `binarize` to 'none'."
             )
 
     def __repr__(self) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from priorwise.storage import content_hash
+from priorwise.tilts import tensors_without_log_norms
 
 __all__ = ["Journal", "fingerprint"]
 
 
 def fingerprint(model: nn.Module, x: Tensor) -> str:
-    """A short hash of a model's tensors and of the data: what a number was computed from."""
-    return content_hash({**model.state_dict(), "x": x})
+    """A short hash of a model's tensors and of the data: what log-weights were computed from, log Z apart."""
+    return content_hash({**tensors_without_log_norms(model), "x": x})
 
 
 class Journal:

@@ -288,7 +288,7 @@ def _log_p0(block: TopDraws) -> Tensor:
     else:
         raise ValueError(
             f"expected a FlowPrior or a standard normal prior for space='generation'; got {type(prior).__name__}, which has no "
-            "generation space. Use space='latent'."
+            "generation space. Use space='representation'."
         )
     return -0.5 * (z0.square().sum(1) + z0.shape[1] * math.log(2 * math.pi))
 

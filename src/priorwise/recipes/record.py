@@ -31,15 +31,21 @@ def _changes(run: Run) -> dict[str, str]:
     return found
 
 
-def _values(measures: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _values(measures: dict[str, Any]) -> dict[str, Any]:
+    if "refused" in measures:
+        return measures
     return {name: {key: measure[key] for key in ("value", "stderr")} for name, measure in measures.items()}
+
+
+def _short(measure: dict[str, Any]) -> dict[str, Any]:
+    return measure if "refused" in measure else {name: measure[name] for name in _QUALITY}
 
 
 def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
     """The distances without their full protocols, but for one: they differ in what was generated alone."""
     if found is None:
         return None
-    short = {kind: {name: found[kind][name] for name in _QUALITY} for kind in ("floor", "random", "low_posterior")}
+    short = {kind: _short(found[kind]) for kind in ("floor", "random", "low_posterior")}
     return short | {
         "neighbours": {kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")},
         "protocol": found["random"]["protocol"],
@@ -61,6 +67,9 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
         paper: The paper in whose table it belongs.
         commit: The commit of the code that trained it.
         notes: Further departures from the published protocol, in words.
+
+    Raises:
+        ValueError: for a model without a likelihood.
     """
     folder = Path(folder)
     run, _, identity = read_run(folder)
@@ -69,6 +78,8 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
     last = json.loads(lines[-1])
     changes = _changes(run)
     nll = evaluation["nll"]
+    if "refused" in nll:
+        raise ValueError(f"expected a run with a likelihood for a table of them; {folder} has none: {nll['refused']}")
     departures = [f"training: {', '.join(f'{name} {text}' for name, text in changes.items())}"] if changes else []
     wanted = recipe(run.name).evaluation.samples
     if nll["protocol"]["samples"] != wanted:

@@ -16,8 +16,8 @@ def _numbers(record: dict[str, Any]) -> list[float]:
     quality = record.get("quality")
     if not quality:
         return [record["nll"]]
-    divergence = record["symmetric_kl"].get("value", float("nan"))
-    return [quality["random"]["value"], quality["low_posterior"]["value"], divergence, record["nll"]]
+    parts = quality["random"], quality["low_posterior"], record["symmetric_kl"]
+    return [*(part.get("value", float("nan")) for part in parts), record["nll"]]  # NaN where it was refused
 
 
 def _ours(records: list[dict[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from priorwise.estimators import (
     classifier_two_sample,
     contrast,
     disentanglement_scores,
+    elbo,
     leakage,
     nll,
     symmetric_kl,
@@ -77,12 +78,14 @@ def evaluate_run(
         save_log_norm(folder, model)
     if any(tilt.is_contrastive for tilt in model.tilts):
         record["contrast"] = [_plain(group) for group in contrast(model, x, seed=options.seed)]
-    journal = folder / f"nll-{len(x)}x{options.samples}-seed{options.seed}.jsonl"
-    with progress_bar("likelihood", len(x), unit="images", show=progress) as advance:
-        estimate = nll(model, x, samples=options.samples, seed=options.seed, resume=journal, report=advance)
-    assert estimate.per_example is not None
-    write_checkpoint(folder / "nll_per_image.safetensors", {"nll": estimate.per_example}, record)
-    record["nll"] = estimate.to_json()
+    likelihood = _or_reason(lambda: elbo(model, x[:1], seed=options.seed).to_json())
+    if "refused" in likelihood:
+        record["nll"] = likelihood
+    else:
+        estimate = _likelihood(folder, model, x, options, progress=progress)
+        assert estimate.per_example is not None
+        write_checkpoint(folder / "nll_per_image.safetensors", {"nll": estimate.per_example}, record)
+        record["nll"] = estimate.to_json()
     record["symmetric_kl"] = _or_reason(lambda: symmetric_kl(model, test, seed=options.seed).to_json())
     record["two_sample"] = _or_reason(lambda: _two_sample(model, test, options.seed))
     record["leakage"] = _or_reason(lambda: _leakage(model, test, options.seed))
@@ -113,6 +116,15 @@ def _log_norm(model: AbstractModel, options: EvaluationConfig, *, progress: bool
         )
 
 
+def _likelihood(
+    folder: Path, model: AbstractModel, x: Tensor, options: EvaluationConfig, *, progress: bool
+) -> Estimate:
+    """The NLL of a model that has one; finished images are kept in the folder."""
+    journal = folder / f"nll-{len(x)}x{options.samples}-seed{options.seed}.jsonl"
+    with progress_bar("likelihood", len(x), unit="images", show=progress) as advance:
+        return nll(model, x, samples=options.samples, seed=options.seed, resume=journal, report=advance)
+
+
 def _plain(group: GroupContrast) -> dict[str, Any]:
     """Ready for JSON, which has no NaN: a single image leaves no error."""
     record = asdict(group)
@@ -134,6 +146,7 @@ def _leakage(model: AbstractModel, x: Tensor, seed: int) -> dict[str, object]:
         "prior_below": found.prior_below.tolist(),
         "entropy": found.entropy,
         "protocol": found.protocol,
+        "data": found.data,
         "warnings": list(found.warnings),
     }
 
@@ -161,8 +174,8 @@ def _units(model: AbstractModel, x: Tensor, seed: int) -> list[dict[str, int]]:
 
 
 def _or_reason(compute: Callable[[], dict[str, object]]) -> dict[str, object]:
-    """The number, or the words with which it was refused."""
+    """The number, or the words with which the model refused it."""
     try:
         return compute()
-    except ValueError as refusal:
+    except (ValueError, TypeError) as refusal:  # a posterior that is no Gaussian is refused as a TypeError
         return {"refused": str(refusal)}

@@ -123,7 +123,8 @@ def _bootstrapped(cells: Tensor, data: LabelledCodes, bins: int, count: int, see
 
 def _doubts(data: LabelledCodes, bins: int, floor: float) -> tuple[str, ...]:
     doubts = [
-        f"{name} has {count} values and there are {bins} bins, so its gap cannot reach 1; take more bins"
+        f"{name} has {count} values and there are {bins} bins, so its gap cannot reach 1; take more: "
+        f"mig(codes, factors, bins={max(data.values)})"
         for name, count in zip(data.names, data.values, strict=True)
         if count > bins
     ]
