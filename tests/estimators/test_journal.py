@@ -4,14 +4,19 @@ import copy
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from chains import LinearLogit, chain_hvae, tilted_linear
+from members import images, vae
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from priorwise import NCP, seeded
 from priorwise.estimators import nll
+from priorwise.likelihoods import Gaussian
 from priorwise.testing import LinearGaussianVAE
 
 SAMPLES = 150
@@ -112,6 +117,42 @@ def test_journal_of_another_computation_is_refused(tmp_path, change):
     with pytest.raises(ValueError, match=r"journal\.jsonl.*(another one's|something else|no parameter).*Remove it"):
         nll(model, x, resume=path, **options)
     assert path.read_bytes() == before
+
+
+def test_another_log_norm_is_no_other_computation(tmp_path):
+    """Fault: images computed again because log Z, which is added after them, was estimated in another way."""
+    ncp, x = tilted_linear(0.5), torch.randn(12, 3)
+    ncp.set_log_norm(0.25, 0.01)
+    path = tmp_path / "journal.jsonl"
+    first = nll(ncp, x, samples=50, resume=path)
+    ncp.set_log_norm(0.75, 0.02)
+    second = nll(ncp, x, samples=50, resume=path)
+    assert second.value == pytest.approx(first.value + 0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("change", ["normalizer_samples", "density"])
+def test_settings_of_a_hierarchy_belong_to_its_identity(tmp_path, change):
+    """Fault: a file of one density, or of few normaliser draws, that answers for another."""
+    ncp, x = NCP(chain_hvae(), [LinearLogit(0.4), LinearLogit(-0.6)]), torch.randn(5, 3)
+    ncp.set_log_norm(0.26, 0.01)
+    path = tmp_path / "journal.jsonl"
+    nll(ncp, x, samples=30, density="groups", normalizer_samples=5, resume=path)
+    other = {"density": "groups", "normalizer_samples": 6} if change == "normalizer_samples" else {}
+    with pytest.raises(ValueError, match="normalizer_samples was 5"):
+        nll(ncp, x, samples=30, resume=path, **other)
+
+
+def test_the_scale_of_a_likelihood_is_seen(tmp_path):
+    """Fault: `Gaussian(scale=.5)`, then `.2`, in one file: 9.10 nats for 36.75. A fixed scale is no tensor."""
+    pictures = images(6)
+    path = tmp_path / "journal.jsonl"
+    with seeded(0, "test"):
+        first = vae(likelihood=partial(Gaussian, scale=0.5))
+    with seeded(0, "test"):
+        second = vae(likelihood=partial(Gaussian, scale=0.2))
+    nll(first, pictures, samples=20, resume=path)
+    with pytest.raises(ValueError, match="a setting that is no parameter differs"):
+        nll(second, pictures, samples=20, resume=path)
 
 
 WORKER = """

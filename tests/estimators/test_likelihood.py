@@ -16,13 +16,14 @@ from chains import (
     tilted_linear,
     tilted_marginal,
 )
+from members import SHAPE, vae
 from scipy.stats import chi2
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import AffineTransform
 
-from priorwise import models
-from priorwise.estimators import Estimate, elbo, likelihood, log_norm, nll
+from priorwise import models, priors
+from priorwise.estimators import Estimate, blocks, elbo, likelihood, log_norm, nll
 from priorwise.models import Group
 from priorwise.testing import ALPHA, Z_LIMIT, LadderVAE, LinearGaussianVAE, standard_errors
 
@@ -432,3 +433,78 @@ def test_bad_input_is_refused(estimator, change, error, words):
 def test_unknown_density_is_refused():
     with pytest.raises((ValueError, TypeError)):
         nll(LinearGaussianVAE(2, 3), torch.zeros(2, 3), samples=5, density="local")
+
+
+# -- one Z a group, errors of normalisers ---------------------------------------------------------------------------------
+
+
+def test_one_group_has_one_normaliser():
+    """Fault: the Z of a single group drawn anew, with another value at every seed, while the model keeps one."""
+    ncp = tilted_linear(0.7)
+    x = torch.randn(9, 3)
+    with pytest.raises(ValueError, match=r"priorwise\.estimators\.log_norm"):
+        nll(ncp, x, samples=20, density="groups")
+    ncp.set_log_norm(0.49, 0.03)
+    one, other = (nll(ncp, x, samples=20, density=density) for density in ("global", "groups"))
+    assert torch.equal(one.per_example, other.per_example)
+    assert one.stderr == other.stderr > 0.03
+
+
+def test_errors_of_group_normalisers_are_counted():
+    """Fault: a stderr without the error that all images share. Chi-squared over 60 seeds, ``ALPHA`` / 2 a tail."""
+    slopes = (0.9, -0.8)
+    ncp = models.NCP(chain_hvae(), [LinearLogit(slope) for slope in slopes])
+    law = chain_marginal(*slopes)
+    x = law.sample((6,)).float()
+    truth = float(-law.log_prob(x.double()).mean())
+    total = 0.0
+    for seed in range(60):
+        found = nll(ncp, x, samples=300, seed=seed, density="groups", normalizer_samples=200)
+        assert found.diagnostics["log_norm_stderr"] > 0
+        total += ((found.value - truth) / found.stderr) ** 2
+    assert chi2.ppf(ALPHA / 2, 60) < total < 1.6 * chi2.ppf(1 - ALPHA / 2, 60)  # a jackknife of 10 has tails of its own
+
+
+# -- tiles ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10, 47, 230, 1000])
+def test_any_tile_gives_the_same_numbers(rows):
+    """Fault: parts of a block with noise of their own, or of their neighbour's."""
+    model = LinearGaussianVAE(2, 3, **WRONG)
+    x = observed(model, 13)
+    whole = nll(model, x, samples=130)
+    counter = Counter(model.decoder)
+    found = nll(model, x, samples=130, rows=rows)
+    torch.testing.assert_close(found.per_example, whole.per_example, rtol=1e-5, atol=1e-6)
+    assert max(counter.rows) <= max(rows, 1)
+
+
+def test_a_tile_follows_the_size_of_a_row(monkeypatch):
+    """Fault: a thousand rows of images whatever they weigh; pseudo-inputs that count as rows."""
+    model = vae()
+    assert blocks.tile_rows(model, 1000) == 1000
+    weight = blocks.TILE_BYTES // blocks.tile_rows(model, 10**9)
+    monkeypatch.setattr(blocks, "TILE_BYTES", 20 * weight)
+    assert 15 <= blocks.tile_rows(model, 1000) <= 25
+    many = vae(priors.VampPrior.random(50, SHAPE, mean=0.5))
+    assert blocks.tile_rows(many, 1000) == blocks.tile_rows(model, 1000)
+
+
+# -- shapes -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_distribution_without_events_is_refused():
+    """Fault: a posterior over (S, B, D) whose density broadcasts with the others'."""
+
+    model = LinearGaussianVAE(2, 3)
+    model.top_down = lambda draw, shape, x=None: bare_pass(model, draw, shape, x)
+    with pytest.raises(ValueError, match=r"posterior of group 1 to have batch shape .*Independent"):
+        nll(model, torch.randn(4, 3), samples=4)
+
+
+def bare_pass(model, draw, shape, x):
+    posterior = None if x is None else Normal(x[:, :2].expand(*shape, 2), 1.0)
+    group = models.Group(1, model.prior().expand(torch.Size(shape)), posterior)
+    group.z = draw(group)
+    return [group]

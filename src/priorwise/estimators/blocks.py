@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from priorwise.distributions import from_noise, has_noise_form
-from priorwise.models import AbstractModel, Group, draw_untilted, frozen
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_groups
 from priorwise.randomness import seeded
 
 __all__ = ["DRAWS", "IMAGES", "TILE_BYTES", "BlockDraws", "Chunk", "draw_chunks", "image_chunks", "tile_rows"]
@@ -114,6 +114,7 @@ class BlockDraws:
 
     def __call__(self, group: Group) -> Tensor:
         """Latents of shape ``(S, B, *event)``."""
+        require_groups([group], (len(self.draws), len(self.images)))
         posterior = group.posterior
         assert posterior is not None
         if has_noise_form(posterior):

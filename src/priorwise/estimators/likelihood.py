@@ -18,7 +18,7 @@ from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_ch
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
-from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_groups, require_observations
+from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_observations
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
@@ -56,9 +56,7 @@ def _passes(
     like = part if part.is_floating_point() else part[:0].float()
     for draws in draw_chunks(samples, rows):
         draw = BlockDraws(seed, "posterior", images, draws, like)
-        groups = model.top_down(draw, (len(draws), len(images)), part)
-        require_groups(groups, (len(draws), len(images)))
-        yield groups, part
+        yield model.top_down(draw, (len(draws), len(images)), part), part
 
 
 def _log_qz(groups: list[Group]) -> Tensor:
