@@ -81,7 +81,7 @@ def with_prior(prior):
     ],
 )
 def test_prior_that_is_not_independent_is_refused(distribution, came, wrapped):
-    """Fault: a prior of batch shape (D,), whose density broadcasts where D = S: an NLL of -7.44 in place of 5.57."""
+    """Fault: a prior of batch shape (D,), whose density broadcasts where D = S, and gives another NLL without a word."""
     model = with_prior(Returning(distribution))
     message = rf"expected a prior of batch shape \(\) .*; got {re.escape(came)}.*Independent\({re.escape(wrapped)}"
     x = torch.randn(SIZE, 4)
