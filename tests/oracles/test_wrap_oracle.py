@@ -138,6 +138,7 @@ def test_modules_are_registered():
     """Fault: networks that miss `.to(device)`, `.eval()` and the checkpoint."""
     model = wrap(encode=nn.Linear(4, 2), decode=nn.Linear(2, 4), latent=2)
     assert len(list(model.parameters())) == 4
+    assert len(model.state_dict()) == 4  # each once
 
 
 def distribution_of_pixels(z: Tensor) -> Distribution:
@@ -408,6 +409,20 @@ def test_copies_share_what_a_closure_holds():
     assert not torch.allclose(evaluated(model, x), before)
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(model)
+
+
+class Unique(nn.Linear):
+    """A network that cannot be copied."""
+
+    def __deepcopy__(self, memo: dict) -> nn.Module:
+        raise AssertionError("a network was copied that nobody would use")
+
+
+def test_copies_do_not_copy_what_they_share():
+    """Fault: networks of a closure that are copied and thrown away, or that make the copy fail."""
+    net = Unique(2, 3)
+    model = wrap(encode=nn.Linear(3, 2), decode=lambda z: net(z), latent=2)
+    assert set(net.parameters()) <= set(copy.deepcopy(model).parameters())
 
 
 def test_a_check_does_not_write_into_networks_that_cannot_be_copied():
