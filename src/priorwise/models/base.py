@@ -62,7 +62,8 @@ class AbstractModel(nn.Module, ABC):
     3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
        contexts have that batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
-    5. Set ``training_defaults`` where a fit of this model should start from other options than ``TrainingConfig`` does.
+    5. Set ``training_defaults`` where a fit of this model should start from other options than
+       ``TrainingConfig`` does.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]] = {}
