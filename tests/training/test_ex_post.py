@@ -184,12 +184,14 @@ def test_an_encoder_that_the_model_cannot_see_is_used_as_it_is():
 
 
 def test_gradients_pass_through_the_frozen_encoder():
-    """Fault: codes and components both without gradients; an encoder that takes some."""
+    """Fault: codes and components both without gradients; an encoder that takes some; a model that is told it trains."""
     torch.manual_seed(0)
     model = with_batch_norm()
     model.prior = VampPrior.random(4, (3,), mean=0.5, std=0.2)
     objective = ExPostPrior(model)
+    model.prior.train()
     with objective.running():
+        assert [name for name, module in model.named_modules() if module.training] == ["prior"]
         objective(splits().train[:20]).loss().backward()
     assert model.prior.pseudo_inputs.grad.abs().sum() > 0
     assert all(p.grad is None for part in (model.encoder, model.decoder) for p in part.parameters())

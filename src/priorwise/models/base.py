@@ -88,9 +88,10 @@ class AbstractModel(nn.Module, ABC):
     3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
        contexts have that batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
-    5. Set ``training_defaults`` where a fit of this model should start from other options than ``TrainingConfig`` does.
-    6. If the law is drawn as a whole and not group after group, inherit ``AbstractTilt`` as well, set ``drawn_jointly``,
-       and implement ``from_law``.
+    5. Set ``training_defaults`` where a fit of this model should start from other options than
+       ``TrainingConfig`` does.
+    6. If the law is drawn as a whole and not group after group, inherit ``AbstractTilt`` as well, set
+       ``drawn_jointly``, and implement ``from_law``.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]] = {}

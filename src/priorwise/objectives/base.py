@@ -58,7 +58,8 @@ class Player:
     Attributes:
         name: How the objective is asked for this player's terms.
         module: What is in training mode while the fit runs.
-        parameters: Which of the module's parameters are stepped; all if None. No two players may share one.
+        parameters: Which of the module's parameters are stepped; all if None. No two players may
+            share one.
         lr: Learning rate at the start.
         betas: Averaging of Adam or Adamax.
         weight_decay: Weight of the squared norm, as in ``TrainingConfig``.
@@ -119,10 +120,10 @@ class AbstractObjective(nn.Module, ABC):
        ``forward`` a keyword ``player`` for those after the first. A player's terms should send no gradient into another's
        parameters.
     5. Clip gradients, or look at them, in ``before_step``.
-    6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number is called. Without
-       these it is the objective's own loss, its schedules at their end.
-    7. Give in ``large_state`` what is too large for every checkpoint, such as a replay buffer, and keep it out of the
-       module's own state.
+    6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number is
+       called. Without these it is the objective's own loss, its schedules at their end.
+    7. Give in ``large_state`` what is too large for every checkpoint, such as a replay buffer, and keep
+       it out of the module's own state.
     8. Say in ``explain`` what the number is, and whether it bounds the likelihood.
     """
 
@@ -138,7 +139,10 @@ class AbstractObjective(nn.Module, ABC):
 
     @property
     def may_skip_parameters(self) -> bool:
-        """Whether a turn may leave trained parameters without a gradient; fits in several processes must know it."""
+        """Whether a turn may leave trained parameters without a gradient.
+
+        Fits in several processes must know it.
+        """
         return len(self.players) > 1
 
     @abstractmethod
@@ -157,8 +161,8 @@ class AbstractObjective(nn.Module, ABC):
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
         """The number by which held-out data choose the weights, lower is better; None judges nothing.
 
-        It is called without gradients and with the whole objective ``frozen``, outside ``running`` too. Without another
-        implementation: the mean loss over whole batches, with every schedule at its end.
+        It is called without gradients and with the whole objective ``frozen``, outside ``running`` too.
+        Without another implementation: the mean loss over whole batches, with every schedule at its end.
 
         Arguments:
             x: Prepared observations ``(N, *event)``.
@@ -179,14 +183,15 @@ class AbstractObjective(nn.Module, ABC):
         """
 
     def large_state(self) -> dict[str, Tensor]:
-        """What a fit needs in order to go on and would bloat each checkpoint; it is written only when it has changed.
+        """What a fit needs in order to go on and would bloat each checkpoint.
 
-        Of several processes the first one's is kept, and given to all when the fit goes on.
+        It is written only when it has changed. Of several processes the first one's is kept, and given to
+        all when the fit goes on.
         """
         return {}
 
     def load_large_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what ``large_state`` gave, before ``running`` is opened; called only if that was something."""
+        """Take back what ``large_state`` gave, if that was something; before ``running`` is opened."""
 
     @contextmanager
     def running(self) -> Iterator[None]:

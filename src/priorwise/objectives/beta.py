@@ -15,7 +15,8 @@ class BetaVAE(AbstractObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)]
 
-    Terms as ``ELBO``'s; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in the model this is the beta-dpVAE-H.
+    Terms as ``ELBO``'s; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in the model this is
+    the beta-dpVAE-H.
 
     References:
         beta-VAE (Higgins et al., 2017), equation 4; dpVAE (Bhalodia et al., 2020), equations 25-26.

@@ -16,9 +16,9 @@ class ELBO(AbstractObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
 
-    A bound on the likelihood at beta = 1, and judged there whatever beta is. Terms: ``distortion`` and one ``rate_k`` a
-    group, in nats per example. ``beta=0`` is an autoencoder: it computes no rate, so a deterministic encoder will do, and
-    is judged by its distortion.
+    A bound on the likelihood at beta = 1, and judged there whatever beta is. Terms: ``distortion`` and
+    one ``rate_k`` a group, in nats per example. ``beta=0`` is an autoencoder: it computes no rate, so a
+    deterministic encoder will do, and is judged by its distortion.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), equations 2 and 4; beta is its warm-up. ``kl="entropy"``: dpVAE
@@ -65,7 +65,10 @@ class ELBO(AbstractObjective):
         return "negative_elbo" if self._has_rates else "distortion"
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
-        """The mean over all examples at beta = 1, one draw of each, in nats; the batch size has no influence."""
+        """The mean over all examples at beta = 1, one draw of each, in nats.
+
+        The batch size has no influence.
+        """
 
         def negative_elbo(batch: Tensor) -> Tensor:
             evidence = one_draw(self.model, batch, "sample", rates=self._has_rates)

@@ -73,8 +73,8 @@ def one_draw(model: AbstractModel, x: Tensor, kl: KL, *, rates: bool = True) -> 
         x: Observations.
         kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"`` takes the posterior's entropy in
             closed form and the cross-entropy from the draw; ``"analytic"`` uses torch's closed form.
-        rates: Whether to compute the rates. Without them no density of the posterior or the prior is asked for, so a
-            deterministic encoder will do.
+        rates: Whether to compute the rates. Without them no density of the posterior or the prior is
+            asked for, so a deterministic encoder will do.
     """
     groups = model.infer(x)
     if rates:

@@ -41,7 +41,9 @@ def mean_over_blocks(per_example: PerExample, x: Tensor, *, block: int, seed: in
 
 
 def mean_over_whole_batches(loss: Callable[[Tensor], Tensor], x: Tensor, *, batch_size: int, seed: int) -> float:
-    """The mean loss over whole batches; a torn last one is left out, since batch statistics depend on its size.
+    """The mean loss over whole batches.
+
+    A torn last one is left out, since batch statistics depend on its size.
 
     Arguments:
         loss: Maps a batch ``(B, *event)`` to a scalar.

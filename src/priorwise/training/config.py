@@ -31,16 +31,18 @@ class TrainingConfig(AbstractConfig):
     lr_final: float = Field(0.0, ge=0, le=1)
     """Learning rate at the end of the cosine, as a part of ``lr``."""
     optimizer: OptimizerName = "adam"
-    """Adam, Adamax, or Adam on gradients divided by their norm, parameter tensor by parameter tensor (the VampPrior paper)."""
+    """Adam, Adamax, or Adam on gradients divided by their norm, parameter tensor by parameter tensor (the
+    VampPrior paper)."""
     weight_decay: float = Field(0.0, ge=0)
-    """Added to each gradient times the parameter, before any averaging (an L2 penalty of half this weight, as NVAE and VAEBM
-    have it); not the decoupled decay of AdamW."""
+    """This part of each parameter is added to its gradient, before any averaging: an L2 penalty of half
+    the weight, as NVAE and VAEBM have it, and not the decoupled decay of AdamW."""
     eps: float = Field(1e-8, gt=0)
     """What keeps the optimiser from dividing by 0; NVAE takes 1e-3."""
     warmup_epochs: int = Field(10, ge=0)
     """Epochs over which the ELBO's weight of the KL rises from 0 to 1, in one step an epoch; other objectives have none."""
     validate_every: int | None = Field(None, ge=1)
-    """Steps between validations, and between lines of metrics; None takes an epoch. The last step is always followed by one."""
+    """Steps between validations, and between lines of metrics; None takes an epoch. The last step is
+    always followed by one."""
     patience: int | None = Field(50, ge=1)
     """Validations without improvement after the warm-up before the fit stops; None never stops early."""
     keep: Literal["best", "last"] = "best"

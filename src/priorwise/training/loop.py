@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from priorwise.data import Splits, as_splits
-from priorwise.models import AbstractModel
+from priorwise.models import AbstractModel, require_observations
 from priorwise.objectives import AbstractObjective, Terms
 from priorwise.randomness import seeded
 from priorwise.training.config import TrainingConfig
@@ -44,7 +44,8 @@ class FitResult:
     Attributes:
         model: The model that was given, with the weights of the best validation, or the last ones with ``keep="last"``.
         metric: Name of the validation number, lower is better.
-        best: Its value for these weights; None if the objective judged nothing, and then the weights are the last ones.
+        best: Its value for these weights; None if the objective judged nothing, and then the weights are
+            the last ones.
         best_epoch: The epoch in which they were found, counted from 1.
         best_step: The number of steps after which they were found.
         epochs: Epochs that were run to their end.
@@ -78,10 +79,11 @@ def fit(
 ) -> FitResult:
     """Train a model, or fit an NCP on the model underneath it.
 
-    A model is trained by its ELBO with a warm-up of the KL, an NCP by noise contrastive estimation with its base frozen
-    (``priorwise.objectives.default_objective``). After every epoch, or every ``validate_every`` steps, the objective judges it
-    on validation data with common random numbers; the best weights are in the model when the fit returns, and the model is
-    otherwise as it was given (device, modes, hooks). An objective that judges nothing leaves the last weights.
+    A model is trained by its ELBO with a warm-up of the KL, an NCP by noise contrastive estimation with
+    its base frozen (``priorwise.objectives.default_objective``). After every epoch, or every
+    ``validate_every`` steps, the objective judges it on validation data with common random numbers. The
+    best weights are in the model when the fit returns, and the model is otherwise as it was given (device,
+    modes, hooks). An objective that judges nothing leaves the last weights.
 
     Arguments:
         what: A model of ``priorwise.models``; an ``NCP`` has its classifiers fitted.
@@ -90,16 +92,19 @@ def fit(
         out: Folder for checkpoints and metrics. A fit that was killed goes on from there when it is called again.
         progress: Whether to show a progress bar.
         identity: What defines the run in the folder, beside the options; recipes give their whole configuration.
-        **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``, ``lr_warmup_steps``, ``schedule``,
-            ``lr_final``, ``optimizer``, ``weight_decay``, ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``,
-            ``precision``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch 100, Adam at 1e-3 with cosine decay,
-            warm-up 10 epochs, patience 50; for an NCP no warm-up and patience 20.
+        **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``, ``lr_warmup_steps``,
+            ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``, ``eps``, ``warmup_epochs``,
+            ``validate_every``, ``patience``, ``keep``, ``precision``, ``seed``, ``checkpoint_seconds``.
+            Defaults: 100 epochs, batch 100, Adam at 1e-3 with cosine decay, warm-up 10 epochs, patience 50;
+            for an NCP no warm-up and patience 20.
 
     Raises:
         TrainingDivergedError: if a loss is not finite; it names the step, the term and the last checkpoint.
-        RunFolderError: if ``out`` holds another run, also one of a model with other settings that no tensor tells.
+        RunFolderError: if ``out`` holds another run, also one of a model with other settings that no
+            tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
-        ValueError: if there is nothing to train, or two players of the objective share a parameter.
+        ValueError: if there is nothing to train, two players of the objective share a parameter, or the data
+            do not fit the model's likelihood.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -107,6 +112,8 @@ def fit(
     model = as_model(what)
     config = config_for(model, options)
     splits = as_splits(data)
+    if len(splits.validation):
+        require_observations(model, splits.evaluation("validation"), "data")
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else torchrun's processes would not meet
     running = _Fit(model, splits, objective, config, accelerator, show=progress)
     folder = None
@@ -306,7 +313,7 @@ class _Fit:
     # -- once an epoch, or every n steps --------------------------------------------------------------------------
 
     def _line_is_due(self) -> bool:
-        """Whether a validation and a line of metrics come next; also where a run was stopped just before them."""
+        """Whether a validation and a line of metrics come next, also if a run was stopped just before."""
         every = self.config.validate_every or self.steps_per_epoch
         return self.state.examples > 0 and (self.state.step % every == 0 or self.state.step == self.steps)
 

@@ -24,8 +24,8 @@ def build_optimizer(
 ) -> Optimizer:
     """Fused Adam, or Adamax, on the parameters that require gradients.
 
-    The weight decay is L2: it goes into the gradient and so through the averages, as in the papers' own code. With normalised
-    gradients it is added after the division.
+    The weight decay is L2: it goes into the gradient and so through the averages, as in the code of the
+    NVAE and VAEBM papers. With normalised gradients it is added after the division.
 
     References:
         Adam (Kingma & Ba, 2015), algorithms 1 and 2. Adamax: NVAE (Vahdat & Kautz, 2020).
@@ -44,7 +44,8 @@ def build_optimizer(
 def lr_factor(step: int, steps: int, config: TrainingConfig) -> float:
     """The part of the learning rate that holds at ``step`` of ``steps``: a linear rise, then the schedule.
 
-    Of W warm-up steps the first has 1/W and the last the whole rate; a cosine covers the steps that are left.
+    Of W warm-up steps the first has 1/W and the last the whole rate; a cosine covers the steps that are
+    left.
     """
     rise = config.lr_warmup_steps
     if step < rise:

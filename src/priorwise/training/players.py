@@ -1,4 +1,4 @@
-"""The players of an objective with their optimisers: who owns which parameters, and what a turn does with gradients."""
+"""The players of an objective with their optimisers: who owns what, and how a turn uses gradients."""
 
 from torch import nn
 
@@ -46,8 +46,8 @@ def steppers_for(objective: AbstractObjective, config: TrainingConfig, steps: in
     """One stepper a player, in the order of their turns.
 
     Raises:
-        ValueError: if two players have one name or share a parameter, if a player's parameter is not the objective's, or if
-            a player has nothing to train.
+        ValueError: if two players have one name or share a parameter, if a player's parameter is not the
+            objective's, or if a player has nothing to train.
     """
     players = objective.players
     names = [player.name for player in players]
@@ -64,12 +64,14 @@ def _refuse_shared(objective: AbstractObjective, players: tuple[Player, ...]) ->
         for parameter in player.trained():
             if id(parameter) not in paths:
                 raise ValueError(
-                    f"expected the parameters of player {player.name!r} among those of {type(objective).__name__}; one of "
-                    f"shape {tuple(parameter.shape)} is not. Keep its module as a submodule of the objective."
+                    f"expected the parameters of player {player.name!r} among those of "
+                    f"{type(objective).__name__}; one of shape {tuple(parameter.shape)} is not. Keep its module "
+                    "as a submodule of the objective."
                 )
             if parameter in owners:
                 raise ValueError(
-                    f"expected players with parameters of their own; {owners[parameter]!r} and {player.name!r} both step "
-                    f"`{paths[id(parameter)]}`. Give one of them its `parameters` without it."
+                    f"expected players with parameters of their own; {owners[parameter]!r} and "
+                    f"{player.name!r} both step `{paths[id(parameter)]}`. Give one of them its `parameters` "
+                    "without it."
                 )
             owners[parameter] = player.name

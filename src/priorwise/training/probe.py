@@ -1,7 +1,7 @@
 """By what a resumed run knows its model: a number that settings change which no tensor tells.
 
-The scale of a likelihood may be a plain number of the model. Its tensors then fit a run with another scale, which
-would go on as if nothing had happened.
+The scale of a likelihood may be a plain number of the model. Its tensors then fit a run with another
+scale, which would go on as if nothing had happened.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a fit keeps while it runs: where it stands, its best weights, its lines of metrics; in a folder or in memory."""
+"""What a fit keeps while it runs: where it stands, its best weights, its lines of metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,8 @@ class Store:
     def save_last(self, state: FitState) -> None:
         """Keep where the fit stands; in memory there is no need.
 
-        Large state is written first and under a name of its own, so that at any moment the last checkpoint has the file
-        that goes with it.
+        Large state is written first and under a name of its own, so that at any moment the last
+        checkpoint has the file that goes with it.
         """
         if self.folder is None or not self.writes:
             return
@@ -139,7 +139,7 @@ class Store:
         return state
 
     def _load_checked(self, tensors: dict[str, Tensor], state: FitState) -> None:
-        """Load model and objective; put them back if they turn out to be others than those that were stored."""
+        """Load model and objective; put them back if others were stored."""
         assert self.folder is not None
         before = {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
         try:
