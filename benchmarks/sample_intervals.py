@@ -45,7 +45,9 @@ def _frechet() -> Iterator[Setting]:
                 corrected, truth = distance.diagnostics["corrected"], _FEATURES * shift**2
                 return {
                     "interval and stderr": _of(distance),
-                    "corrected, stderr": Reading(corrected, distance.stderr, "law", truth),
+                    "corrected, stderr": Reading(
+                        corrected, distance.stderr, "law", truth, warned=bool(distance.warnings)
+                    ),
                 }
 
             yield Setting("frechet_distance", f"{words}, 2 x {count} images, 8 features", run, 0.15)

@@ -26,7 +26,7 @@ ROWS = [
     ("leakage.at", "threshold -4, 3000 draws of 200 new", 250, "an image counts by its draws, not by its encoding"),
     ("c2st", "2 x 300 points in 2 dimensions, shifted", 300, "the error of one kind of points"),
     ("contrast", "mild classifier", 100, "the cross-entropy in the sum form with the error of the mean form"),
-    ("frechet_distance", "shifted, 2 x 100", 60, "the percentiles of resampled sets, which are biased once more"),
+    ("frechet_distance", "one law, 2 x 100", 60, "the percentiles of resampled sets, which are biased once more"),
     ("precision_recall", "shifted", 60, "the spread of a jackknife's values as if it were their error"),
 ]
 

@@ -108,12 +108,14 @@ def test_without_a_group_the_neighbours_are_found_anew(neighbours):
         assert float(value) == pytest.approx(knn_kl(p[rows], q[others], neighbours=neighbours).value, rel=1e-9)
 
 
-def test_too_few_points_have_a_value_and_no_error():
-    """Fault: a crash, or an error of 0, where no group can be spared."""
-    estimate = knn_kl(torch.randn(5, 2), torch.randn(5, 2), neighbours=4)
+@pytest.mark.parametrize(("count", "others", "neighbours"), [(5, 5, 4), (9, 5, 5)])
+def test_too_few_points_have_a_value_and_no_error(count, others, neighbours):
+    """Fault: a search without end, or an error of 0, where no group can be spared."""
+    estimate = knn_kl(torch.randn(count, 2), torch.randn(others, 2), neighbours=neighbours)
     assert math.isfinite(estimate.value)
     assert math.isnan(estimate.stderr)
     assert "too few points to tell the error" in estimate.warnings[-1]
+    assert estimate.protocol["error"] == "unknown, too few points"
 
 
 def test_the_reader_is_told_that_many_dimensions_make_it_too_low():
