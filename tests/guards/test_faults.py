@@ -68,9 +68,7 @@ CAUGHT_BY: dict[str, list[str]] = {
     ],
     "IWAE judged by the ELBO": ["oracles/test_judging_oracle.py::test_iwae_is_judged_by_its_own_bound"],
     "grey means beside binarised images": ["reporting/test_quality.py::test_bits_are_compared_with_bits"],
-    "evaluate aborts on a deterministic encoder": [
-        "cli/test_commands.py::test_evaluate_a_deterministic_part"
-    ],
+    "evaluate aborts on a deterministic encoder": ["cli/test_commands.py::test_evaluate_a_deterministic_part"],
     "advice that is refused": ["contracts/test_advice.py::test_advice_is_taken"],
     "seeded covers one device": [
         "oracles/test_randomness_oracle.py::test_draws_on_every_device_depend_on_the_address_alone"
