@@ -254,13 +254,13 @@ def test_a_missed_mode_comes_to_light():
 
 def test_exact_draws_where_the_tilt_is_bounded():
     """Fault: draws that are not from the tilted law. No chain finds the narrow mode, rejection does."""
-    tilted, _ = two_modes(1, [-2.0, 3.2], [0.5, 0.02], [0.7, 0.3], bounded=True)
+    tilted, _ = two_modes(1, [-2.0, 2.8], [0.5, 0.04], [0.7, 0.3], bounded=True)
     path = AnnealingPath(tilted)
     run = annealed._Run(path, pilot_run(path), [0.0, 1.0], 1, 0, None, 0)
     with seeded(0, "draws"):
-        z = torch.cat([path.to_z(run._rejection()[0].u) for _ in range(20)])
-    share = float((z > 3).double().mean())
-    assert abs(share - 0.3) < Z_LIMIT * math.sqrt(0.21 / 2000)
+        z = torch.cat([path.to_z(run._rejection()[0].u) for _ in range(5)])
+    share = float((z > 2.5).double().mean())
+    assert abs(share - 0.3) < Z_LIMIT * math.sqrt(0.21 / 500)
     found = annealed_log_norm(tilted, temperatures=20, chains=100)
     assert found.exact_starts
     assert found.proposals >= 100 * math.exp(tilted.log_bound) / 2
@@ -276,6 +276,7 @@ def test_starts_that_are_not_from_the_tilted_law(name):
     found = annealed_log_norm(
         tilt.tilted(), temperatures=40, chains=200, burn_in=steps, starts=torch.randn(200, 5), step_size=0.02
     )
+    assert not any("from the ends of the forward paths on" in warning for warning in found.warnings)
     words = {"wrong law": "above the upper one, more than", "too short": "have not reached the tilted law"}[name]
     assert any(words in warning for warning in found.warnings)
 

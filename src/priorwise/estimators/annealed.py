@@ -29,7 +29,7 @@ def annealed_log_norm(
     tilted: Tilted,
     *,
     temperatures: int = 1000,
-    chains: int = 400,
+    chains: int = 1000,
     transitions: int = 1,
     step_size: float | None = None,
     burn_in: int = 500,

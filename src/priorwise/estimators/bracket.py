@@ -243,7 +243,10 @@ def _doubts_of_starts(paths: Paths) -> Iterator[str]:
         "mixing, and a mode that none of them found is missing from both ends."
     )
     found = paths.diagnostics
-    for name, what in (("drift", "over the last half of the burn-in"), ("shift", "from the start of the burn-in on")):
+    moves = {"drift": "over the last half of the burn-in"}
+    if paths.inherits:  # given points need not follow the tilted law
+        moves["shift"] = "from the ends of the forward paths on"
+    for name, what in moves.items():
         if name in found and abs(found[name]) > _NOTABLE_MOVE * found[f"{name}_stderr"]:
             yield (
                 f"the mean tilt moves by {found[name]:+.3f} ± {found[f'{name}_stderr']:.3f} nats {what}: the chains "
