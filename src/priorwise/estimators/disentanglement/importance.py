@@ -17,6 +17,9 @@ from priorwise.randomness import seeded
 __all__ = ["DCI", "dci"]
 
 _LEAF = 5
+# 97.5 % points of Student's law with 1, 2, ... degrees of freedom, and of the normal law
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_NORMAL = 1.96
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,10 @@ def dci(
         seed: Seed of halves and forests.
 
     Returns:
-        Means over the repeats. ``stderr_data`` is the standard deviation between repeats (the delete-half jackknife), and
-        ``stderr`` that of their mean: what is left of the randomness of halves and forests.
+        Means over the repeats. ``stderr_data`` is the standard deviation between repeats (the delete-half
+        jackknife), and ``stderr`` that of their mean: what is left of the randomness of halves and forests.
+        So few repeats tell a standard deviation roughly, so both are widened until 1.96 of them contain what
+        they should in 95 % (Student's law; 1.42 times for 5 repeats).
 
     Raises:
         ValueError: if codes and factors cannot be used, see the message.
@@ -154,7 +159,7 @@ def _estimate(
     protocol: dict[str, str | int | float | None],
     diagnostics: dict[str, float] | None = None,
 ) -> Estimate:
-    spread = float(repeats.std())
+    spread = float(repeats.std()) * _widened(len(repeats))
     return Estimate(
         value=float(repeats.mean()),
         stderr=spread / math.sqrt(len(repeats)),
@@ -164,3 +169,10 @@ def _estimate(
         diagnostics=diagnostics or {},
         protocol=protocol,
     )
+
+
+def _widened(repeats: int) -> float:
+    """By how much a standard deviation from so few values is widened."""
+    freedom = repeats - 1
+    point = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _NORMAL + 2.4 / freedom
+    return point / _NORMAL
