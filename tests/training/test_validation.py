@@ -31,6 +31,8 @@ class Judged(Hooked):
         self.weights: list[Tensor] = []
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
+        if len(x) < 40:  # a few examples by which a checkpoint knows the model
+            return 0.0
         self.weights.append(self.inner.model.encoder.weight.detach().clone())
         return self.verdicts[len(self.weights) - 1]
 

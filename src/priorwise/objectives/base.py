@@ -161,8 +161,9 @@ class AbstractObjective(nn.Module, ABC):
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
         """The number by which held-out data choose the weights, lower is better; None judges nothing.
 
-        It is called without gradients and with the whole objective ``frozen``, outside ``running`` too.
-        Without another implementation: the mean loss over whole batches, with every schedule at its end.
+        It is called without gradients and with the whole objective ``frozen``, outside ``running`` too, and
+        for each checkpoint on a few examples, by which a resumed run knows its model. Without another
+        implementation: the mean loss over whole batches, with every schedule at its end.
 
         Arguments:
             x: Prepared observations ``(N, *event)``.
