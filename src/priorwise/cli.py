@@ -150,10 +150,13 @@ def train(
     if as_json:
         _print_json(record)
     else:
-        print(
-            f"{result.metric} {result.best:.3f} at epoch {result.best_epoch} of {result.epochs} ({result.seconds:.0f} s). "
-            f"Next: priorwise evaluate {out}"
-        )
+        print(f"{_verdict(result)} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate {out}")
+
+
+def _verdict(result: Any) -> str:  # noqa: ANN401 - a FitResult, which would import torch
+    if result.best is None:
+        return f"{result.metric} not judged, epoch {result.epochs}"
+    return f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
 
 
 @app.command()
@@ -186,6 +189,8 @@ def evaluate(
     distance = record["symmetric_kl"]
     if "value" in distance:
         print(f"symmetric KL {distance['value']:.2f} {_error(distance['stderr'])} nats (top group)")
+        for warning in distance["warnings"]:
+            print(f"  warning: {warning}")
     else:
         print(f"symmetric KL: {distance['refused']}")
     _say_holes(record)

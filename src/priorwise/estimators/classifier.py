@@ -32,7 +32,8 @@ class GroupContrast:
         bce_stderr: Standard error of ``bce``.
         jsd: Jensen-Shannon divergence that the classifier proves, log 2 - bce / 2, nats; a lower bound in expectation.
         calibration: Mean of r over prior draws, 1 for the true ratio.
-        calibration_stderr: Its standard error.
+        calibration_stderr: Its standard error, too small where ``calibration_ess`` is small.
+        calibration_ess: Effective sample size of r over these draws: under some hundred, few draws carry the mean.
         ess: Effective sample size of SIR for each number of proposals, averaged over contexts.
     """
 
@@ -43,6 +44,7 @@ class GroupContrast:
     jsd: float
     calibration: float
     calibration_stderr: float
+    calibration_ess: float
     ess: dict[int, float]
 
 
@@ -118,6 +120,7 @@ def _group(index: int, positive: Tensor, negative: Tensor, ess: dict[int, float]
         jsd=math.log(2) - float(bce.mean()) / 2,
         calibration=float(ratio.mean()),
         calibration_stderr=standard_error(ratio),
+        calibration_ess=float((2 * negative.logsumexp(0) - (2 * negative).logsumexp(0)).exp()),
         ess=ess,
     )
 

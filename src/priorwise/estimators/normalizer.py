@@ -20,7 +20,7 @@ from priorwise.tilts import AbstractTilt, LogNorm
 __all__ = ["GroupNorms", "log_norm", "require_log_norm"]
 
 _BLOCK = 1000
-_TRUSTED_ESS = 100.0
+_TRUSTED_ESS = 200.0
 _TRUSTED_SHARE = 0.01
 _FOLDS = 10
 

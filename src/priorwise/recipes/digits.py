@@ -139,9 +139,8 @@ def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
 
 
 def _fit_words(fit: FitResult) -> str:
-    words = (
-        f"{fit.metric.replace('_', ' ')} {fit.best:.2f} at epoch {fit.best_epoch} of {fit.epochs}, {fit.seconds:.0f} s"
-    )
+    best = "not judged" if fit.best is None else f"{fit.best:.2f} at epoch {fit.best_epoch}"
+    words = f"{fit.metric.replace('_', ' ')} {best} of {fit.epochs}, {fit.seconds:.0f} s"
     return f"       {words}; the run is at {fit.folder}"
 
 

@@ -78,10 +78,11 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: 
     figure, axes = _figure(5.8, 3.4)
     ends = []
     for index, (name, history) in enumerate(histories.items()):
-        values = [line["validation"][metric] for line in history]
-        axes.plot([line["epoch"] for line in history], values, label=name, color=f"C{index}", linewidth=1.5)
+        judged = [line for line in history if "validation" in line]
+        values = [line["validation"][metric] for line in judged]
+        axes.plot([line["epoch"] for line in judged], values, label=name, color=f"C{index}", linewidth=1.5)
         best = min(range(len(values)), key=values.__getitem__)
-        axes.plot(history[best]["epoch"], values[best], "o", color=f"C{index}", markersize=4)
+        axes.plot(judged[best]["epoch"], values[best], "o", color=f"C{index}", markersize=4)
         ends.append((values[best], values[len(values) // 4]))
     low, high = min(best for best, _ in ends), max(early for _, early in ends)
     margin = max(0.05 * (high - low), 1e-6)

@@ -301,7 +301,11 @@ def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) 
 def _curves(fits: Mapping[str, FitResult]) -> Section:
     figures = []
     for metric in dict.fromkeys(fit.metric for fit in fits.values()):
-        chosen = {name: fit.history for name, fit in fits.items() if fit.metric == metric and fit.history}
+        chosen = {
+            name: fit.history
+            for name, fit in fits.items()
+            if fit.metric == metric and any("validation" in line for line in fit.history)
+        }
         if chosen:
             figures.append(Picture(metric.replace("_", " "), curves_figure(chosen, metric)))
     return Section("Training", "Validation after each epoch; dots mark the weights that were kept.", figures)

@@ -15,10 +15,12 @@ GLOSSARY: dict[str, str] = {
     "gain": "How many nats lower the NLL is than that of the first model, compared image by image, with the error of that "
     "difference; positive is better. It is far surer than the two NLLs seen apart.",
     "sKL": "KL(q || p) + KL(p || q) between encodings and prior of the top group, by nearest neighbours on one encoding an "
-    "image and as many draws of the prior; 0 if they agree. Its bias grows with the dimension, so it may fall below 0.",
+    "image and as many draws of the prior; 0 if they agree. In many dimensions and for large divergences it is far too low, and it "
+    "may fall below 0: no verdict rests on it.",
     "hole": "Jensen-Shannon divergence between encodings and prior that a classifier proves on images that it was not fitted "
     "on; a lower bound, 0 to 0.69 nats. The verdict rests on it, and calls a hole deep from 0.17, a quarter of log 2. "
-    "An NCP is judged by the symmetric KL, as its own classifiers judge the prior underneath.",
+    "The classifiers of an NCP judge the prior underneath; whether a hole is left in its own, the two-sample test of "
+    "`priorwise evaluate` says.",
     "ESS": "Effective sample size of the importance weights behind the NLL: median over the images, and the smallest. Small "
     "ones mean an NLL that is too high.",
     "log Z": "Log normaliser of the prior in nats; 0 for a prior that is normalised as it stands. Its error is part of MC.",
@@ -74,7 +76,7 @@ def _hole(measurement: Measurement) -> dict[str, Any]:
     if isinstance(verdict, Refusal):
         return _refused(verdict)
     if measurement.tilted:
-        return _cell("see sKL")
+        return _cell("not judged")
     text = " / ".join(f"{group.jsd:.3f}" for group in verdict.groups)
     return _cell(text, "± " + " / ".join(f"{group.bce_stderr / 2:.3f}" for group in verdict.groups))
 

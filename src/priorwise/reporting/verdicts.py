@@ -12,6 +12,7 @@ SURE = 2.0  # standard errors from which a difference is called one
 _DEEP = 0.25 * math.log(2)
 _CHANCE = math.log(2)
 _ROUGH = 0.1
+_FEW = 100.0  # effective draws under which the error of a calibration is not believed
 
 
 def gain_error(gain: Estimate) -> float:
@@ -150,10 +151,16 @@ def _calibration(measurement: Measurement) -> list[str]:
     """The classifiers whose ratio is surely, and by more than a tenth, not one on average over the prior."""
     if isinstance(measurement.verdict, Refusal):
         return []
-    return [
+    few = [
+        f"{measurement.name}, group {group.group}: the mean of the classifier's ratio over the prior, {group.calibration:.2f} ± "
+        f"{group.calibration_stderr:.2f}, rests on an effective {group.calibration_ess:.0f} draws, so its error is too small."
+        for group in measurement.verdict.groups
+        if group.calibration_ess < _FEW
+    ]
+    return few + [
         f"{measurement.name}, group {group.group}: the classifier's ratio averages {group.calibration:.2f} ± "
         f"{group.calibration_stderr:.2f} over the prior, where the true one averages 1. The ratio is rough where it is large; "
         "log Z makes up for its mean, nothing for its shape."
         for group in measurement.verdict.groups
-        if abs(group.calibration - 1) > max(_ROUGH, SURE * group.calibration_stderr)
+        if group.calibration_ess >= _FEW and abs(group.calibration - 1) > max(_ROUGH, SURE * group.calibration_stderr)
     ]
