@@ -249,5 +249,5 @@ def test_a_model_refuses_before_a_network_fails():
 
 def test_a_decoder_without_likelihood_takes_real_values():
     """Fault: Delta, whose density refuses in its own words, refused here in others."""
-    model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2)
+    model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())
     assert require_observations(model, 100 * torch.randn(4, 2)) == ()

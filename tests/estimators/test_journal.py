@@ -157,6 +157,7 @@ def test_the_scale_of_a_likelihood_is_seen(tmp_path):
 
 WORKER = """
 import json, sys, torch
+sys.path.append("..")  # where the members are
 from torch import distributed
 from priorwise.estimators import nll
 from priorwise.testing import LinearGaussianVAE

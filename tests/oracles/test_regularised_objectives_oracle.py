@@ -90,7 +90,9 @@ def test_objectives_refuse_an_ncp():
         (lambda model: FactorVAE(model, 2), "FactorVAE objective"),
         (InfoVAE, "InfoVAE objective"),
     ]:
-        with pytest.raises(TypeError, match=f"expected a model that is trained by its {name}; got an NCP"):
+        with pytest.raises(
+            TypeError, match=f"expected a model that is trained by its {name}; got one that is tilted by NCP"
+        ):
             build(ncp)
 
 

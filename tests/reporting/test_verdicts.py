@@ -23,6 +23,7 @@ def group(jsd: float, error: float, *, calibration: float = 1.0) -> GroupContras
         jsd=jsd,
         calibration=calibration,
         calibration_stderr=0.1,
+        calibration_ess=500.0,
         ess={50: 20.0},
     )
 

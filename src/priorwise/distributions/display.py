@@ -3,17 +3,20 @@
 from torch import Tensor
 from torch.distributions import Distribution
 
+from priorwise.distributions.tilted import untilted
+
 __all__ = ["has_mean", "picture"]
 
 
 def picture(distribution: Distribution) -> Tensor:
-    """The mean where the distribution has one, else a draw: ``(*batch, *event)``.
+    """The mean where the distribution has one, else a draw: ``(*batch, *event)``; of a tilted one, that of what is tilted.
 
     Example:
         >>> import torch
         >>> picture(torch.distributions.Normal(torch.tensor([1.0, 2.0]), 3.0))
         tensor([1., 2.])
     """
+    distribution = untilted(distribution)
     mean = _mean(distribution)
     return distribution.sample() if mean is None else mean
 

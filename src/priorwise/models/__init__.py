@@ -1,6 +1,6 @@
 """Latent-variable models: two methods each, one implementation of everything else."""
 
-from priorwise.models.base import AbstractModel, Draw, Group, draw_untilted, frozen, require_groups
+from priorwise.models.base import AbstractModel, Draw, Group, draw_posterior, draw_untilted, frozen, require_groups
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
@@ -23,6 +23,7 @@ __all__ = [
     "along",
     "between",
     "conv_vae",
+    "draw_posterior",
     "draw_untilted",
     "encodings",
     "example_likelihood",

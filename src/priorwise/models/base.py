@@ -21,7 +21,7 @@ from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
 from priorwise.tilts import AbstractTilt, LogNorm
 from priorwise.typing import Shape
 
-__all__ = ["AbstractModel", "Draw", "Group", "draw_untilted", "frozen", "require_groups"]
+__all__ = ["AbstractModel", "Draw", "Group", "draw_posterior", "draw_untilted", "frozen", "require_groups"]
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Group:
 Draw: TypeAlias = Callable[[Group], Tensor]
 
 
-def _from_posterior(group: Group) -> Tensor:
+def draw_posterior(group: Group) -> Tensor:
+    """A draw from the group's posterior, with gradients where it has them."""
     if group.posterior is None:
         raise ValueError("expected a posterior; got None. Pass `x` to `top_down` in order to infer.")
     return group.posterior.rsample() if group.posterior.has_rsample else group.posterior.sample()
@@ -154,7 +155,7 @@ class AbstractModel(nn.Module, ABC):
 
     def infer(self, x: Tensor, sample_shape: Shape = ()) -> list[Group]:
         """A pass that draws every group from its posterior: ``z`` of shape ``(*sample_shape, B, *event)``."""
-        groups = self.top_down(_from_posterior, (*sample_shape, len(x)), x)
+        groups = self.top_down(draw_posterior, (*sample_shape, len(x)), x)
         require_groups(groups, (*sample_shape, len(x)))
         return groups
 

@@ -61,6 +61,8 @@ class AbstractSampler(ABC):
         temperature: Factor of the standard deviations, positive.
     """
 
+    temperature: float = 1.0  # for a sampler that knows none
+
     def __init__(self, temperature: float = 1.0) -> None:
         if not temperature > 0:
             raise ValueError(f"expected a positive `temperature`; got {temperature}.")

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from priorwise.backbones import LatentClassifier
 from priorwise.distributions import Delta, Tilted, log_unnorm
-from priorwise.models import AbstractModel, Draw, Group
+from priorwise.models import AbstractModel, Draw, Group, draw_posterior
 from priorwise.priors import StandardNormal, as_prior
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
@@ -191,7 +191,7 @@ def check_model(model: AbstractModel, x: Tensor, *, seed: int = 0) -> None:
         laws.names_itself(model)
         model = laws.jittered(model).eval()
         for shape in [(len(x),), (3, len(x))]:
-            groups = model.infer(x, shape[:-1])
+            groups = model.top_down(draw_posterior, shape, x)
             _check_groups(groups, shape, inferred=True)
             observed = model.likelihood(groups)
             require(
