@@ -62,7 +62,7 @@ def annealed_log_norm(
     tile's evaluation of the tilt with its gradient.
 
     References:
-        Annealed Importance Sampling (Neal, 2001), equations 10-13; Sandwiching the marginal likelihood
+        Annealed Importance Sampling (Neal, 2001), section 2; Sandwiching the marginal likelihood
         using bidirectional Monte Carlo (Grosse et al., 2015); for the value, Efficient Estimation of Free
         Energy Differences from Monte Carlo Data (Bennett, 1976).
 
