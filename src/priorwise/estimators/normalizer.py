@@ -54,7 +54,7 @@ def log_norm(
     *,
     method: Method = "importance",
     samples: int = 100_000,
-    chains: int = 400,
+    chains: int = 1000,
     temperatures: int = 1000,
     seed: int = 0,
     report: Callable[[int], None] | None = None,

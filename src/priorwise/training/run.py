@@ -182,7 +182,7 @@ class EvaluationConfig(AbstractConfig):
     """How the log normaliser of a tilted prior is estimated; annealed brackets it."""
     log_norm_samples: int = Field(1_000_000, ge=1)
     """Draws for it, by importance sampling."""
-    log_norm_chains: int = Field(400, ge=2)
+    log_norm_chains: int = Field(1000, ge=2)
     """Paths each way, by annealing."""
     log_norm_temperatures: int = Field(1000, ge=1)
     """Steps of each path."""
