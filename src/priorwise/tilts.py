@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from priorwise.distributions import Tilted
 from priorwise.samplers import SIR, AbstractSampler
 from priorwise.storage import content_hash
 
-__all__ = ["AbstractTilt", "LogNorm", "tensors_without_log_norms"]
+__all__ = ["AbstractContrastiveTilt", "AbstractTilt", "LogNorm", "tensors_without_log_norms"]
 
 _DIGEST = 8  # bytes of a content hash
 
@@ -35,17 +34,15 @@ class AbstractTilt(nn.Module, ABC):
     1. Inherit, beside ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network as a submodule.
     2. The distributions that you return are ``Tilted`` without a ``log_norm``. If you know it, give it to the ``Tilted``
        and do not inherit from here: such a distribution is normalised, and everybody treats it so.
-    3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``, whose base can be drawn; and
-       ``network``: the module that is trained when the tilt is.
-    4. Say in ``sampler`` how its draws are made by default, and in ``is_contrastive`` whether the log tilt of each group is
-       the logit of a classifier that tells the aggregate posterior from the untilted prior.
+    3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``, whose base can be drawn.
+    4. Set ``sampler`` if draws are not made by ``SIR(1000)`` unless somebody says otherwise.
 
     ``priorwise.estimators.log_norm`` estimates log Z and leaves it here. It is kept in checkpoints, and it is given back
     only while all parameters and buffers of this module are what they were: another optimiser step, another
     ``load_state_dict``, more training of a model underneath, and it is unknown again.
     """
 
-    is_contrastive: ClassVar[bool] = False
+    sampler: AbstractSampler = SIR(1000)
 
     _log_norm: Tensor
     _log_norm_stderr: Tensor
@@ -60,16 +57,6 @@ class AbstractTilt(nn.Module, ABC):
     @abstractmethod
     def law(self) -> Tilted:
         """The law that is tilted, as one ``Tilted`` of batch shape ``()`` whose base can be drawn."""
-
-    @property
-    @abstractmethod
-    def network(self) -> nn.Module:
-        """The tilting network."""
-
-    @property
-    def sampler(self) -> AbstractSampler:
-        """How the tilted law is drawn if nobody says otherwise."""
-        return SIR(1000)
 
     @property
     def kept_log_norm(self) -> LogNorm | None:
@@ -92,6 +79,19 @@ class AbstractTilt(nn.Module, ABC):
     def _content(self) -> Tensor:
         """A hash of every tensor on which log Z depends."""
         return torch.frombuffer(bytearray.fromhex(content_hash(tensors_without_log_norms(self))), dtype=torch.uint8)
+
+
+class AbstractContrastiveTilt(AbstractTilt):
+    """A tilt over another model that is learnt by contrast.
+
+    The log tilt of each group is the logit of a classifier that tells the aggregate posterior from the untilted prior.
+    ``priorwise.objectives.NCE`` trains it, and ``priorwise.estimators.contrast`` judges it.
+    """
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The classifiers: what is trained."""
 
 
 def tensors_without_log_norms(module: nn.Module) -> dict[str, Tensor]:

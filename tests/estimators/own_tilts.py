@@ -7,7 +7,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from priorwise import HVAE, VAE, AbstractTilt
 from priorwise.distributions import Tilted
-from priorwise.models import AbstractModel, Group
+from priorwise.models import AbstractJointModel, AbstractModel, Group
 from priorwise.priors import AbstractPrior
 from priorwise.testing import LinearGaussianVAE
 
@@ -37,26 +37,16 @@ class LinearEnergy(AbstractTilt, AbstractPrior):
     def law(self) -> Tilted:
         return self._distribution(None)
 
-    @property
-    def network(self) -> nn.Module:
-        return self
 
-
-class TiltedImages(AbstractModel, AbstractTilt):
+class TiltedImages(AbstractJointModel):
     """A linear-Gaussian model whose observations are tilted by a.x: N(b, C) becomes N(b + C a, C), log Z = a.b + a'Ca / 2.
 
     Drawn as a whole, in the noise of latents and observations.
     """
 
-    drawn_jointly = True
-
     def __init__(self, base: LinearGaussianVAE, slope: Tensor) -> None:
         super().__init__()
         self.base, self.slope = base, nn.Parameter(slope)
-
-    @property
-    def network(self) -> nn.Module:
-        return self
 
     @property
     def untilted(self) -> AbstractModel:
@@ -83,9 +73,8 @@ class TiltedImages(AbstractModel, AbstractTilt):
 
         return Tilted(gaussian(torch.zeros(features), 1.0), log_tilt)
 
-    def from_law(self, u: Tensor) -> list[Group]:
-        groups, self.drawn = self._observation(u)
-        return groups
+    def from_law(self, u: Tensor) -> tuple[list[Group], Tensor]:
+        return self._observation(u)
 
     def tilted_marginal(self) -> MultivariateNormal:
         plain, slope = self.base.marginal(), self.slope.detach().double()

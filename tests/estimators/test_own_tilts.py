@@ -18,10 +18,10 @@ from own_tilts import (
 )
 from torch import nn
 
-from priorwise import HVAE, VAE, fit, report
+from priorwise import HVAE, NCP, VAE, fit, report
 from priorwise.distributions import Tilted, is_normalised
-from priorwise.estimators import elbo, leakage, log_norm, nll
-from priorwise.objectives import ELBO, IWAE, BetaTCVAE, BetaVAE, InfoVAE
+from priorwise.estimators import elbo, leakage, log_norm, low_posterior_samples, nll
+from priorwise.objectives import ELBO, IWAE, NCE, BetaTCVAE, BetaVAE, InfoVAE, default_objective
 from priorwise.samplers import SIR, Langevin
 from priorwise.testing import LinearGaussianVAE, check_mean, standard_errors
 from priorwise.testing.significance import Z_LIMIT
@@ -197,19 +197,46 @@ def test_a_tilted_model_has_a_likelihood():
 
 
 def test_a_model_may_say_that_it_is_drawn_as_a_whole():
-    """Fault: draws group after group, which know nothing of a tilt on the observation."""
+    """Fault: draws group after group, which know nothing of a tilt on the observation; an observation drawn anew."""
     model = images_model()
-    groups = model.generate(4000, Langevin(300, step_size=0.2, adjusted=True))
-    assert groups[0].info.method == "Metropolis-adjusted Langevin"
+    chain = Langevin(300, step_size=0.2, adjusted=True)
+    assert model.generate(2, chain)[0].info.method == "Metropolis-adjusted Langevin"
+    x = model.sample(4000, chain, mean=False, seed=0)
     law = model.tilted_marginal()
-    for column, mean in zip(model.drawn.detach().T, law.loc, strict=True):
-        check_mean(column, float(mean), "the mean of the observations", comparisons=3)
-    assert model.sample(3, seed=0).shape == (3, 3)
+    for column, mean, variance in zip(x.T, law.loc, law.covariance_matrix.diag(), strict=True):
+        check_mean(column, float(mean), "the mean of the observations", comparisons=6)
+        check_mean((column - mean).square(), float(variance), "their variance", comparisons=6)
 
 
-def test_only_models_that_say_so_are_drawn_as_a_whole():
-    with pytest.raises(ValueError, match="drawn group after group"):
-        LinearGaussianVAE(2, 3).from_law(torch.zeros(3, 2))
+def test_a_model_that_is_drawn_as_a_whole_is_shown():
+    """Fault: means that ask a tilted likelihood for its own; pockets and reconstructions that abort."""
+    model = images_model()
+    x = torch.randn(6, 3)
+    assert model.sample(3, seed=0).shape == model.reconstruct(x[:3]).shape == (3, 3)
+    assert low_posterior_samples(model, x, count=2, sampler=SIR(5)).x.shape == (2, 3)
+
+
+def test_an_owner_answers_for_all_that_is_inside():
+    """Fault: log Z summed over a law and a part of it: 1.96 for 0.59 in a tilt over a tilt."""
+    with pytest.raises(TypeError, match="expected a base without a tilt of its own; TiltedImages owns one"):
+        NCP(images_model())
+
+    class Outer(TiltedImages):
+        """Holds another owner, whose normaliser is part of its own."""
+
+    inner = images_model()
+    outer = Outer(inner.base, torch.zeros(3))
+    outer.other = inner
+    assert outer.tilts == (outer,)
+
+
+def test_a_contrastive_tilt_of_ones_own_is_fitted():
+    """Fault: an objective that is known to one class by name."""
+
+    class Own(NCP):
+        pass
+
+    assert isinstance(default_objective(Own(LinearGaussianVAE(2, 3), hidden_features=(4,))), NCE)
 
 
 def test_the_report_takes_any_tilt(tmp_path):

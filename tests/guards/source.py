@@ -15,7 +15,7 @@ ROWS = [
     ["conditionals", "tilts"],
     ["priors"],
     ["models"],
-    ["objectives", "regularizers", "features", "estimators", "testing"],
+    ["objectives", "features", "estimators", "testing"],
     ["data", "training", "reporting"],
     ["recipes"],
     ["cli"],

@@ -23,7 +23,7 @@ def picture(distribution: Distribution) -> Tensor:
 
 def has_mean(distribution: Distribution) -> bool:
     """Whether the distribution has a mean; autoregressive decoders have none, nor have classes."""
-    return _mean(distribution) is not None
+    return _mean(untilted(distribution)) is not None
 
 
 def _mean(distribution: Distribution) -> Tensor | None:

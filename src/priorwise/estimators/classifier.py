@@ -5,20 +5,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from priorwise.distributions import Tilted
 from priorwise.estimators.base import Estimate, device_of, standard_error
-from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, frozen
-from priorwise.objectives.nce import contrast_logits
+from priorwise.objectives.nce import CONTRAST_BLOCK, contrast_logits, cross_entropy
 from priorwise.randomness import seeded
 from priorwise.samplers import SIR
 from priorwise.storage import content_hash
 
 __all__ = ["GroupContrast", "contrast", "held_out_bce"]
-
-_BLOCK = 500
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Te
         raise ValueError("expected at least one observation in `x`; got none.")
     parts: list[list[tuple[Tensor, Tensor]]] = []
     with frozen(model), torch.no_grad():
-        for block, part in enumerate(x.split(tile_rows(model, _BLOCK))):
+        for block, part in enumerate(x.split(CONTRAST_BLOCK)):
             with seeded(seed, "contrast", block):
                 pairs = contrast_logits(model, part.to(device_of(model)))
             parts.append([(positive.double().cpu(), negative.double().cpu()) for positive, negative in pairs])
@@ -62,10 +58,6 @@ def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Te
         (torch.cat([part[k][0] for part in parts]), torch.cat([part[k][1] for part in parts]))
         for k in range(len(parts[0]))
     ]
-
-
-def _bce(positive: Tensor, negative: Tensor) -> Tensor:
-    return F.softplus(-positive) + F.softplus(negative)
 
 
 def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
@@ -76,7 +68,7 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
         x: Observations ``(N, *event)`` that the classifiers were not fitted on.
         seed: Seed of the draws.
     """
-    per_example = torch.stack([_bce(*pair) for pair in _logits(model, x, seed)]).sum(0)
+    per_example = torch.stack([cross_entropy(*pair) for pair in _logits(model, x, seed)]).sum(0)
     return Estimate(
         value=float(per_example.mean()),
         stderr=standard_error(per_example),
@@ -110,7 +102,7 @@ def contrast(
 
 
 def _group(index: int, positive: Tensor, negative: Tensor, ess: dict[int, float]) -> GroupContrast:
-    bce = _bce(positive, negative)
+    bce = cross_entropy(positive, negative)
     ratio = negative.exp()
     return GroupContrast(
         group=index,

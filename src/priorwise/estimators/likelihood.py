@@ -18,7 +18,7 @@ from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_ch
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
-from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_observations
+from priorwise.models import AbstractModel, Group, example_pass, frozen, require_observations
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
@@ -280,8 +280,7 @@ def nll(
 
 def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) -> _Normalisers:
     if density == "groups":
-        with seeded(seed, "probe"):
-            groups = model.top_down(draw_untilted, (1,))
+        groups = example_pass(model)
         if len(groups) > 1 and is_normalised(model.likelihood(groups)):
             return _Normalisers(LogNorm(), GroupNorms(model, samples, seed))
     return _Normalisers(require_log_norm(model), None)

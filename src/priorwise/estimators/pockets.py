@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from priorwise.distributions import AggregatePosterior, has_mean
+from priorwise.distributions import AggregatePosterior, has_mean, picture
 from priorwise.estimators.top import aggregate_posterior, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
@@ -194,7 +194,7 @@ def _decoded(
         with seeded(seed, purpose, "decode", block):
             observed = model.decode(part, sampler)
             mean = mean and has_mean(observed)
-            parts.append((observed.mean if mean else observed.sample()).cpu())
+            parts.append((picture(observed) if mean else observed.sample()).cpu())
     return torch.cat(parts), "means" if mean else "draws"
 
 

@@ -1,6 +1,16 @@
 """Latent-variable models: two methods each, one implementation of everything else."""
 
-from priorwise.models.base import AbstractModel, Draw, Group, draw_posterior, draw_untilted, frozen, require_groups
+from priorwise.models.base import (
+    AbstractJointModel,
+    AbstractModel,
+    Draw,
+    Group,
+    draw_posterior,
+    draw_untilted,
+    example_pass,
+    frozen,
+    require_groups,
+)
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
@@ -14,6 +24,7 @@ __all__ = [
     "HVAE",
     "NCP",
     "VAE",
+    "AbstractJointModel",
     "AbstractModel",
     "Draw",
     "Group",
@@ -27,6 +38,7 @@ __all__ = [
     "draw_untilted",
     "encodings",
     "example_likelihood",
+    "example_pass",
     "flow_prior",
     "frozen",
     "gated_hvae",

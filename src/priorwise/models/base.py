@@ -21,7 +21,17 @@ from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
 from priorwise.tilts import AbstractTilt, LogNorm
 from priorwise.typing import Shape
 
-__all__ = ["AbstractModel", "Draw", "Group", "draw_posterior", "draw_untilted", "frozen", "require_groups"]
+__all__ = [
+    "AbstractJointModel",
+    "AbstractModel",
+    "Draw",
+    "Group",
+    "draw_posterior",
+    "draw_untilted",
+    "example_pass",
+    "frozen",
+    "require_groups",
+]
 
 
 @dataclass
@@ -91,12 +101,10 @@ class AbstractModel(nn.Module, ABC):
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
     5. Set ``training_defaults`` where a fit of this model should start from other options than
        ``TrainingConfig`` does.
-    6. If the law is drawn as a whole and not group after group, inherit ``AbstractTilt`` as well, set
-       ``drawn_jointly``, and implement ``from_law``.
+    6. If the law is drawn as a whole and not group after group, inherit ``AbstractJointModel``.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]] = {}
-    drawn_jointly: ClassVar[bool] = False
 
     @abstractmethod
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
@@ -108,7 +116,9 @@ class AbstractModel(nn.Module, ABC):
 
     @property
     def tilts(self) -> tuple[AbstractTilt, ...]:
-        """The modules inside, the model itself among them, that own a normaliser."""
+        """The modules that own a normaliser: the model itself if it does, whose law is all of it; else those inside."""
+        if isinstance(self, AbstractTilt):
+            return (self,)
         return tuple(module for module in self.modules() if isinstance(module, AbstractTilt))
 
     @property
@@ -132,8 +142,8 @@ class AbstractModel(nn.Module, ABC):
 
     def _is_normalised(self) -> bool:
         """Whether every group's prior and the likelihood are, seen in a pass of one example."""
-        with frozen(self), torch.no_grad(), seeded(0, "probe"):
-            groups = self.top_down(draw_untilted, (1,))
+        with frozen(self), torch.no_grad():
+            groups = example_pass(self)
             return all(map(is_normalised, [*(group.prior for group in groups), self.likelihood(groups)]))
 
     @property
@@ -162,14 +172,21 @@ class AbstractModel(nn.Module, ABC):
     def generate(self, n: int, sampler: AbstractSampler | None = None) -> list[Group]:
         """A pass that draws every group from its prior with the sampler; ``group.info`` holds what it told.
 
-        A model whose law is drawn as a whole (``drawn_jointly``) has the sampler draw that law, and the pass is the one
-        that belongs to the draw.
+        An ``AbstractJointModel`` has the sampler draw its law as a whole, and the pass is the one that belongs to the draw.
         """
+        return self._generated(n, sampler)[0]
+
+    def _generated(self, n: int, sampler: AbstractSampler | None) -> tuple[list[Group], Tensor | None]:
+        """The pass, and the observations where they are drawn together with the latents."""
         if n < 1:
             raise ValueError(f"expected `n` of at least 1; got {n}.")
         chosen = self.default_sampler if sampler is None else sampler
-        if self.drawn_jointly:
-            return self._generate_jointly(n, chosen)
+        if isinstance(self, AbstractJointModel):
+            u, info = chosen.run(self.law(), (n,))
+            groups, x = self.from_law(u)
+            for group in groups:
+                group.info = info
+            return groups, x
 
         def draw(group: Group) -> Tensor:
             z, group.info = chosen.run(group.prior)
@@ -177,22 +194,7 @@ class AbstractModel(nn.Module, ABC):
 
         groups = self.top_down(draw, (n,))
         require_groups(groups, (n,))
-        return groups
-
-    def _generate_jointly(self, n: int, sampler: AbstractSampler) -> list[Group]:
-        if not isinstance(self, AbstractTilt):
-            raise TypeError(f"expected {type(self).__name__} to inherit AbstractTilt, as it is `drawn_jointly`.")
-        u, info = sampler.run(self.law(), (n,))
-        groups = self.from_law(u)
-        for group in groups:
-            group.info = info
-        return groups
-
-    def from_law(self, u: Tensor) -> list[Group]:
-        """The pass that belongs to draws ``(n, *event)`` of ``law``, for a model that is ``drawn_jointly``."""
-        raise ValueError(
-            f"expected a model that is drawn as a whole; {type(self).__name__} is drawn group after group: use `generate`."
-        )
+        return groups, None
 
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
         """Log p(x | z) + sum_k log p(z_k | z_<k) without ``log_norm``, in nats, of the batch shape of the pass."""
@@ -204,8 +206,11 @@ class AbstractModel(nn.Module, ABC):
     ) -> Tensor:
         """New observations, ``(n, *event)``: the decoder's means, or draws where it has none or with ``mean=False``."""
         with frozen(self), torch.no_grad(), seeded(seed, "sample"):
-            observed = self.likelihood(self.generate(n, sampler))
-            return picture(observed) if mean else observed.sample()
+            groups, x = self._generated(n, sampler)
+            if mean or x is None:
+                observed = self.likelihood(groups)
+                return picture(observed) if mean else observed.sample()
+            return x
 
     def encode(self, x: Tensor) -> Distribution:
         """q(z_1 | x), the posterior of the top group, of batch shape ``(B,)``."""
@@ -222,6 +227,29 @@ class AbstractModel(nn.Module, ABC):
         """The decoder's means (draws where it has none) at draws from the posterior of ``x``, ``(B, *event)``."""
         with frozen(self), torch.no_grad(), seeded(seed, "reconstruct"):
             return picture(self.likelihood(self.infer(x)))
+
+
+class AbstractJointModel(AbstractModel, AbstractTilt):
+    """How to write a model whose law is drawn as a whole, such as one with an energy on observations.
+
+    1. Inherit, implement what ``AbstractModel`` and ``AbstractTilt`` ask for. A tilt on observations stands in
+       ``likelihood``, as a ``Tilted`` over p(x|z) without a ``log_norm``.
+    2. ``law`` is over whatever a chain should move in, such as the noise of latents and observations.
+    3. Implement ``from_law(u)``: the pass and the observations that belong to draws of it.
+    """
+
+    @abstractmethod
+    def from_law(self, u: Tensor) -> tuple[list[Group], Tensor]:
+        """Draws ``(n, *event)`` of ``law`` to the groups of a pass and observations ``(n, *observed)``."""
+
+
+def example_pass(model: AbstractModel) -> list[Group]:
+    """A pass of one example, drawn from the priors before their tilts: for the shapes and kinds of what a model returns.
+
+    Call it inside ``frozen``; the random stream stays as it was.
+    """
+    with seeded(0, "example"):
+        return model.top_down(draw_untilted, (1,))
 
 
 @contextmanager

@@ -14,10 +14,9 @@ from torch.distributions import Distribution, Independent, Normal
 
 from priorwise.backbones import AbstractLatentClassifier, LatentClassifier
 from priorwise.distributions import Tilted
-from priorwise.models.base import AbstractModel, Draw, Group, draw_untilted, frozen
+from priorwise.models.base import AbstractModel, Draw, Group, example_pass, frozen
 from priorwise.models.joint import JointPrior
-from priorwise.randomness import seeded
-from priorwise.tilts import AbstractTilt
+from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.typing import Shape
 
 __all__ = ["NCP"]
@@ -48,7 +47,7 @@ def _standardised(prior: Distribution, z: Tensor) -> Tensor:
     return z
 
 
-class NCP(AbstractModel, AbstractTilt):
+class NCP(AbstractModel, AbstractContrastiveTilt):
     r"""A trained model whose prior is reweighted by what tells the aggregate posterior from it.
 
     .. math:: p_\mathrm{NCP}(z) = \frac{1}{Z} \prod_{k=1}^{K} r_k(z_k, c(z_{<k}))\, p(z_k | z_{<k}),
@@ -73,7 +72,6 @@ class NCP(AbstractModel, AbstractTilt):
         max_logit: Bound of the logits of the classifiers that are built, in nats; with one, rejection sampling is exact.
     """
 
-    is_contrastive = True
     training_defaults: ClassVar[Mapping[str, Any]] = {"warmup_epochs": 0, "patience": 20}
 
     def __init__(
@@ -100,6 +98,8 @@ class NCP(AbstractModel, AbstractTilt):
                 raise TypeError(
                     f"expected a base whose priors can be drawn from; that of group {group.index} is tilted already."
                 )
+        if base.tilts:
+            raise TypeError(f"expected a base without a tilt of its own; {type(base.tilts[0]).__name__} owns one.")
         self.base = base
         if classifiers is None:
             classifiers = [_classifier_for(group, hidden_features, max_logit) for group in groups]
@@ -155,21 +155,14 @@ class NCP(AbstractModel, AbstractTilt):
             log_bound=sum(known) if len(known) == len(bounds) else None,
         )
 
-    def from_law(self, u: Tensor) -> list[Group]:
-        """The pass that belongs to draws ``(n, U)`` of ``law``."""
-        groups = JointPrior(self.base, _probe(self.base)).groups(u)
-        for group in groups:
-            group.prior = self.tilted(group)
-        return groups
-
     def _log_tilt(self, groups: list[Group]) -> Tensor:
         return torch.stack([self.tilted(group).log_tilt(group.z) for group in groups]).sum(0)
 
 
 def _probe(base: AbstractModel) -> list[Group]:
-    """One generated example, for the shapes of latents and contexts; leaves the model and the random stream alone."""
-    with frozen(base), torch.no_grad(), seeded(0, "probe"):
-        return base.top_down(draw_untilted, (1,))
+    """One example, for the shapes of latents and contexts; leaves the model and the random stream alone."""
+    with frozen(base), torch.no_grad():
+        return example_pass(base)
 
 
 def _classifier_for(group: Group, hidden_features: tuple[int, ...], max_logit: float | None) -> LatentClassifier:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from priorwise.distributions import require_support
-from priorwise.models.base import AbstractModel, draw_untilted, frozen
+from priorwise.models.base import AbstractModel, example_pass, frozen
 from priorwise.randomness import seeded
 
 __all__ = ["example_likelihood", "require_observations"]
@@ -34,4 +34,4 @@ def require_observations(model: AbstractModel, x: Tensor, what: str = "x") -> tu
 def example_likelihood(model: AbstractModel) -> Distribution:
     """The likelihood p(x|z) of one draw from the priors, of batch shape ``(1,)``: its kind, its shape and its support."""
     with frozen(model), torch.no_grad(), seeded(0, "observations"):
-        return model.likelihood(model.top_down(draw_untilted, (1,)))
+        return model.likelihood(example_pass(model))

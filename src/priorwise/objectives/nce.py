@@ -12,9 +12,9 @@ from priorwise.models import NCP, AbstractModel, draw_untilted, frozen
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms, Weight
 from priorwise.objectives.default import default_objective
 from priorwise.objectives.judging import mean_over_blocks
-from priorwise.tilts import AbstractTilt
+from priorwise.tilts import AbstractContrastiveTilt
 
-__all__ = ["NCE", "contrast_logits"]
+__all__ = ["CONTRAST_BLOCK", "NCE", "contrast_logits", "cross_entropy"]
 
 
 def contrast_logits(model: AbstractModel, x: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -39,10 +39,11 @@ def contrast_logits(model: AbstractModel, x: Tensor) -> list[tuple[Tensor, Tenso
     return pairs
 
 
-_BLOCK = 500  # as in priorwise.estimators.held_out_bce: the same draws, so the same number
+CONTRAST_BLOCK = 500
+"""Examples that are judged at once, under one address."""
 
 
-def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
+def cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
     """The sum form, from the logits of both classes, in nats."""
     return F.softplus(-positive) + F.softplus(negative)
 
@@ -61,13 +62,13 @@ class NCE(AbstractObjective):
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equations 3-4.
 
     Arguments:
-        ncp: The model whose classifiers are trained: an ``NCP``, or one of your own that is a contrastive
-            ``AbstractTilt`` over another model.
+        ncp: The model whose classifiers are trained: an ``NCP``, or one of your own that inherits
+            ``AbstractContrastiveTilt`` as well.
     """
 
     def __init__(self, ncp: NCP) -> None:
         super().__init__()
-        if not (isinstance(ncp, AbstractTilt) and ncp.is_contrastive):
+        if not (isinstance(ncp, AbstractModel) and isinstance(ncp, AbstractContrastiveTilt)):
             raise TypeError(
                 f"expected a priorwise.NCP; got {type(ncp).__name__}. Wrap the model: priorwise.NCP(model)."
             )
@@ -87,7 +88,7 @@ class NCE(AbstractObjective):
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One positive and one negative a group and example."""
         pairs = contrast_logits(self.ncp, x)
-        return Terms({f"bce_{k}": _cross_entropy(*pair) for k, pair in enumerate(pairs, 1)})
+        return Terms({f"bce_{k}": cross_entropy(*pair) for k, pair in enumerate(pairs, 1)})
 
     @property
     def metric(self) -> str:
@@ -97,11 +98,11 @@ class NCE(AbstractObjective):
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
         """``priorwise.estimators.held_out_bce``: the sum over groups, over all examples, in nats."""
 
-        def cross_entropy(batch: Tensor) -> Tensor:
+        def of_batch(batch: Tensor) -> Tensor:
             pairs = [(positive.double(), negative.double()) for positive, negative in contrast_logits(self.ncp, batch)]
-            return torch.stack([_cross_entropy(*pair) for pair in pairs]).sum(0)
+            return torch.stack([cross_entropy(*pair) for pair in pairs]).sum(0)
 
-        return mean_over_blocks(cross_entropy, x, block=_BLOCK, seed=seed, address="contrast")
+        return mean_over_blocks(of_batch, x, block=CONTRAST_BLOCK, seed=seed, address="contrast")
 
     def explain(self) -> Explanation:
         """What the number is."""
@@ -116,6 +117,6 @@ class NCE(AbstractObjective):
         )
 
 
-@default_objective.register
-def _(model: NCP, *, beta: Weight = 1.0) -> AbstractObjective:
+@default_objective.register(AbstractContrastiveTilt)
+def _(model: NCP, *, beta: Weight = 1.0) -> AbstractObjective:  # type: ignore[misc]  # those are models, too
     return NCE(model)

@@ -26,6 +26,7 @@ from priorwise.estimators import (
 from priorwise.models import AbstractModel
 from priorwise.reporting.quality import build_extractor, quality_measures
 from priorwise.reporting.subset import random_part
+from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.checkpoint import write_atomically, write_checkpoint
 from priorwise.training.progress import progress_bar
 from priorwise.training.run import EvaluationConfig
@@ -76,7 +77,7 @@ def evaluate_run(
     if model.tilts:
         record["log_norm"] = _log_norm(model, options, progress=progress).to_json()
         save_log_norm(folder, model)
-    if any(tilt.is_contrastive for tilt in model.tilts):
+    if any(isinstance(tilt, AbstractContrastiveTilt) for tilt in model.tilts):
         record["contrast"] = [_plain(group) for group in contrast(model, x, seed=options.seed)]
     likelihood = _or_reason(lambda: elbo(model, x[:1], seed=options.seed).to_json())
     if "refused" in likelihood:

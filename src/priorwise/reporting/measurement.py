@@ -21,6 +21,7 @@ from priorwise.estimators import (
 )
 from priorwise.models import NCP, AbstractModel
 from priorwise.randomness import seeded
+from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.loop import fit
 from priorwise.training.progress import Advance, progress_bar
 
@@ -226,7 +227,7 @@ def _verdict(
 
 
 def _has_classifiers(model: AbstractModel) -> bool:
-    return any(tilt.is_contrastive for tilt in model.tilts)
+    return any(isinstance(tilt, AbstractContrastiveTilt) for tilt in model.tilts)
 
 
 def _classifier(model: AbstractModel, splits: Splits, protocol: Protocol, *, progress: bool) -> NCP:

@@ -2,9 +2,9 @@
 
 from priorwise.training.checkpoint import CheckpointError
 from priorwise.training.config import TrainingConfig
-from priorwise.training.ex_post import fit_prior
 from priorwise.training.folder import RunFolderError
 from priorwise.training.loop import FitResult, TrainingDivergedError, fit
+from priorwise.training.prior_fit import fit_prior
 from priorwise.training.runner import load, train_run
 
 __all__ = [

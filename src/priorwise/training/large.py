@@ -6,12 +6,12 @@ not change is not written again.
 """
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from priorwise.storage import content_hash
 from priorwise.training.checkpoint import CheckpointError, read_checkpoint
 
 __all__ = ["drop_others", "identity_of", "large_path", "load_large"]
@@ -21,13 +21,7 @@ _STEM = "buffer-"
 
 def identity_of(tensors: Mapping[str, Tensor]) -> str:
     """16 hexadecimal digits for names, types, shapes and values; empty if there is nothing."""
-    if not tensors:
-        return ""
-    digest = blake2b(digest_size=8)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return content_hash(tensors) if tensors else ""
 
 
 def large_path(folder: Path, identity: str) -> Path:
