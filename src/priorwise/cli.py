@@ -253,13 +253,13 @@ def _sampler(name: SamplerName, proposals: int, steps: int, step_size: float, te
         case SamplerName.ancestral:
             return samplers.Ancestral(temperature)
         case SamplerName.sir:
-            return samplers.SIR(proposals)
+            return samplers.SIR(proposals, temperature=temperature)
         case SamplerName.rejection:
-            return samplers.Rejection()
+            return samplers.Rejection(temperature=temperature)
         case SamplerName.langevin:
-            return samplers.Langevin(steps, step_size=step_size)
+            return samplers.Langevin(steps, step_size=step_size, temperature=temperature)
         case SamplerName.mala:
-            return samplers.Langevin(steps, step_size=step_size, adjusted=True)
+            return samplers.Langevin(steps, step_size=step_size, adjusted=True, temperature=temperature)
 
 
 @app.command()
@@ -272,7 +272,7 @@ def sample(
     proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
-    temperature: Annotated[float, typer.Option(help="Factor of standard deviations, for ancestral only.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Factor of the prior's standard deviations.")] = 1.0,
     draw: Annotated[bool, typer.Option("--draw", help="Draw from the decoder instead of showing its means.")] = False,
     out: Annotated[
         Path | None,
@@ -287,6 +287,10 @@ def sample(
 
     model = load(run)
     chosen = _sampler(sampler, proposals, steps, step_size, temperature)
+    if chosen is None and temperature != 1.0:
+        raise ValueError(
+            f"expected a sampler beside --temperature; got none. The model's own is {model.default_sampler}: name it by --sampler."
+        )
     x = model.sample(count, chosen, mean=not draw, seed=seed if seed is not None else 0)
     path = save_samples(x, out if out is not None else run / "samples.png")
     if as_json:

@@ -32,7 +32,7 @@ class LinearEnergy(AbstractTilt, AbstractPrior):
         self.slope = nn.Parameter(torch.tensor(slope))
 
     def _distribution(self, encode_top: object) -> Tilted:
-        return Tilted(gaussian(torch.zeros_like(self.slope), 1.0), lambda z: z @ self.slope)
+        return Tilted(gaussian(torch.zeros_like(self.slope), 1.0), lambda z: z @ self.slope, owner=self)
 
     def law(self) -> Tilted:
         return self._distribution(None)
@@ -56,7 +56,7 @@ class TiltedImages(AbstractJointModel):
         return self.base.top_down(draw, batch_shape, x)
 
     def likelihood(self, groups: list[Group]) -> Tilted:
-        return Tilted(self.base.likelihood(groups), lambda x: x @ self.slope)
+        return Tilted(self.base.likelihood(groups), lambda x: x @ self.slope, owner=self)
 
     def _observation(self, u: Tensor) -> tuple[list[Group], Tensor]:
         latent = self.base.decoder.weight.shape[1]

@@ -39,7 +39,7 @@ def test_planted_faults_are_caught():
     tilt = TILTS["curvature"]
     base = tilt.tilted().base
     for fault in (lambda z: -tilt.log_tilt(z), lambda z: 2 * tilt.log_tilt(z), lambda z: tilt.log_tilt(z) + 0.05):
-        estimate = log_norm(Tilted(base, fault), samples=50_000)
+        estimate = log_norm(Tilted(base, fault), samples=400_000)
         assert abs(standard_errors(estimate.value, tilt.log_norm, estimate.stderr)) > Z_LIMIT
 
 
@@ -93,7 +93,8 @@ def test_first_draws_are_a_prefix(samples):
     """Fault: draws that depend on how many are asked for, or a count rounded up to whole blocks."""
     recorder = Recorder(LinearLogit(0.7))
     log_norm(NCP(LinearGaussianVAE(2, 3), [recorder]), samples=3000)
-    first = torch.cat(recorder.kept).double()[:samples]
+    drawn = [part for part in recorder.kept if len(part) > 1]  # without the looks at one row
+    first = torch.cat(drawn).double()[:samples]
     estimate = log_norm(tilted_linear(0.7), samples=samples)
     assert estimate.count == samples
     assert estimate.value == pytest.approx(float(first.logsumexp(0)) - math.log(samples), abs=1e-6)
@@ -108,11 +109,11 @@ def test_groups_multiply():
     assert abs(standard_errors(estimate.value, truth, estimate.stderr)) < Z_LIMIT
 
 
-@pytest.mark.parametrize(("slope", "samples", "warned"), [(0.1, 150, False), (0.1, 99, True), (3.0, 20_000, True)])
+@pytest.mark.parametrize(("slope", "samples", "warned"), [(0.1, 300, False), (0.1, 199, True), (3.0, 20_000, True)])
 def test_warns_when_the_sample_is_too_small(slope, samples, warned):
     """Fault: silence where a few draws decide."""
     estimate = log_norm(tilted_linear(slope), samples=samples)
-    assert bool(estimate.warnings) == warned == (estimate.diagnostics["ess"] < 100)
+    assert bool(estimate.warnings) == warned == (estimate.diagnostics["ess"] < 200)
     assert all("log Z is likely too low" in warning for warning in estimate.warnings)
 
 

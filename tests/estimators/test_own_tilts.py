@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from chains import gaussian
+from chains import chain_hvae, gaussian
 from own_tilts import (
     Known,
     LinearEnergy,
@@ -16,15 +16,17 @@ from own_tilts import (
     marginal_under,
     with_prior,
 )
+from scipy.stats import chi2
 from torch import nn
 
-from priorwise import HVAE, NCP, VAE, fit, report
+from priorwise import HVAE, NCP, VAE, AbstractTilt, fit, report
 from priorwise.distributions import Tilted, is_normalised
 from priorwise.estimators import elbo, leakage, log_norm, low_posterior_samples, nll
 from priorwise.objectives import ELBO, IWAE, NCE, BetaTCVAE, BetaVAE, InfoVAE, default_objective
+from priorwise.priors import AbstractPrior
 from priorwise.samplers import SIR, Langevin
 from priorwise.testing import LinearGaussianVAE, check_mean, standard_errors
-from priorwise.testing.significance import Z_LIMIT
+from priorwise.testing.significance import ALPHA, Z_LIMIT
 from priorwise.training.checkpoint import load_model, model_tensors, read_checkpoint, write_checkpoint
 
 SLOPE = (0.6, -0.4)
@@ -274,3 +276,116 @@ def test_what_is_normalised_is_seen_through_wrappers():
 def test_both_classes_are_models():
     assert isinstance(with_prior(LinearEnergy(SLOPE)), VAE)
     assert isinstance(lower_tilted(0.1, known=True), HVAE)
+
+
+# -- several tilts in one model -------------------------------------------------------------------------------------------
+
+
+class Lower(AbstractTilt):
+    """An energy for the lower group of the chain, N(SLOPE top, 1) tilted by a.(z - SLOPE top): the same log Z everywhere."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor([slope]))
+
+    def forward(self, top):
+        return Tilted(gaussian(0.8 * top, 1.0), lambda z: (z - 0.8 * top) @ self.slope, owner=self)
+
+    def law(self):
+        return Tilted(gaussian(torch.zeros(1), 1.0), lambda z: z @ self.slope)
+
+
+def with_energies(top, lower):
+    model = chain_hvae()
+    model.prior, model.prior_bottom = top, lower
+    return model
+
+
+def test_every_unknown_normaliser_needs_an_owner():
+    """Fault: one owner's estimate that answers for a tilt that nobody owns."""
+    model = with_energies(LinearEnergy((0.5,)), lower_tilted(2.0, known=False).prior_bottom)
+    model.prior.set_log_norm(0.125, 0.0)
+    for call in (nll, elbo):
+        with pytest.raises(ValueError, match="no module keeps it"):
+            call(model, torch.randn(4, 3), samples=5)
+    with pytest.raises(ValueError, match="no module keeps it"):
+        log_norm(model, samples=100)
+
+
+def test_what_is_not_used_is_not_counted():
+    """Fault: log Z summed over all modules, used or not: 4.04 for 0.26."""
+
+    class Choice(AbstractPrior):
+        def __init__(self) -> None:
+            super().__init__()
+            self.energies = nn.ModuleList([LinearEnergy(SLOPE), LinearEnergy((2.0, 2.0))])
+
+        def _distribution(self, encode_top):
+            return self.energies[0]()
+
+    found = log_norm(with_prior(Choice()), samples=20_000)
+    assert abs(standard_errors(found.value, LOG_Z, found.stderr)) < Z_LIMIT
+
+
+def test_an_owner_that_tilts_two_groups_counts_twice():
+    """Fault: one normaliser for two tilts; independent errors where both err alike."""
+
+    class Shared(LinearEnergy):
+        def forward(self, given=None):
+            return (
+                super().forward(None)
+                if given is None or callable(given)
+                else self._distribution(None).expand(given.shape[:-1])
+            )
+
+    energy = Shared((0.6,))
+    model = with_energies(energy, energy)
+    found = log_norm(model, samples=20_000)
+    assert abs(standard_errors(found.value, 2 * 0.18, found.stderr)) < Z_LIMIT
+    assert float(model.log_norm) == pytest.approx(found.value)
+    assert found.stderr == pytest.approx(2 * log_norm(energy, samples=20_000).stderr)
+
+
+def test_owners_err_independently():
+    """Fault: two owners that are estimated from the same draws. Chi-squared over 100 seeds, ``ALPHA`` / 2 a tail."""
+    model = with_energies(LinearEnergy((0.7,)), Lower(0.7))
+    total = 0.0
+    for seed in range(100):
+        found = log_norm(model, samples=1000, seed=seed)
+        total += ((found.value - 0.49) / found.stderr) ** 2
+    assert chi2.ppf(ALPHA / 2, 100) < total < chi2.ppf(1 - ALPHA / 2, 100)
+
+
+# -- doubts and shapes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_doubt_about_log_norm_reaches_the_likelihood():
+    """Fault: an estimate that warned, kept as a bare number: an NLL that is nats too good, without a word."""
+    model = with_prior(LinearEnergy((3.0, -2.0)))
+    assert log_norm(model, samples=500).warnings
+    x = torch.randn(5, 3)
+    for found in (nll(model, x, samples=50), elbo(model, x, samples=50), nll(copy.deepcopy(model), x, samples=50)):
+        assert any("was doubtful when it was estimated" in warning for warning in found.warnings)
+        assert str(found).endswith("(!)")
+    sure = with_prior(LinearEnergy((0.1, 0.1)))
+    log_norm(sure, samples=5000)
+    assert not any("doubtful when" in warning for warning in nll(sure, x, samples=50).warnings)
+
+
+def test_a_tilt_of_another_shape_is_refused():
+    """Fault: a network that ends in one output, whose (S, B, 1) broadcasts into S x B x B weights: 15.4 nats for 16.2."""
+    base = gaussian(torch.zeros(2), 1.0)
+    with pytest.raises(ValueError, match=r"got \(5, 1\)\. A network that ends in one output needs `\.squeeze"):
+        Tilted(base, nn.Linear(2, 1)).log_unnorm(torch.zeros(5, 2))
+    with pytest.raises(ValueError, match=r"broadcast with the batch shape \(4,\); got shape \(4, 1\)"):
+        Tilted(base.expand((4,)), lambda z: z[..., 0], torch.zeros(4, 1))
+
+
+def test_buffers_that_are_not_saved_belong_to_the_estimate():
+    """Fault: log Z of another temperature, which a state_dict does not hold."""
+    model = with_prior(LinearEnergy(SLOPE))
+    model.prior.register_buffer("temperature", torch.ones(()), persistent=False)
+    log_norm(model, samples=100)
+    assert model.log_norm is not None
+    model.prior.temperature.fill_(3.0)
+    assert model.log_norm is None

@@ -10,7 +10,7 @@ from priorwise.distributions.mixture import DiagonalGaussianMixture
 from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow, to_noise
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.support import is_binary, require_support
-from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, untilted
+from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, tilts_within, untilted
 
 __all__ = [
     "AbstractBijection",
@@ -33,6 +33,7 @@ __all__ = [
     "log_unnorm",
     "picture",
     "require_support",
+    "tilts_within",
     "to_noise",
     "untilted",
 ]

@@ -6,7 +6,7 @@ from torch.distributions import Distribution, constraints
 
 from priorwise.typing import LogTilt, SizeLike
 
-__all__ = ["Tilted", "is_normalised", "log_unnorm", "untilted"]
+__all__ = ["Tilted", "is_normalised", "log_unnorm", "tilts_within", "untilted"]
 
 
 class Tilted(Distribution):
@@ -27,6 +27,11 @@ class Tilted(Distribution):
         log_tilt: Maps ``(*sample, *batch, *event)`` to ``(*sample, *batch)``, in nats.
         log_norm: log Z in nats where it is known, a number or a tensor that broadcasts with the batch shape.
         log_bound: An upper bound of ``log_tilt`` where there is one; rejection sampling needs it.
+        owner: The module that keeps an unknown log Z, a ``priorwise.AbstractTilt``; None where nobody does.
+
+    Raises:
+        ValueError: for a ``log_norm`` that is larger than the batch, or, when it is evaluated, a tilt of another shape
+            than the batch of points.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -38,11 +43,20 @@ class Tilted(Distribution):
         log_norm: float | Tensor | None = None,
         *,
         log_bound: float | None = None,
+        owner: object | None = None,
     ) -> None:
+        if isinstance(log_norm, Tensor):
+            wide = torch.broadcast_shapes(log_norm.shape, base.batch_shape)
+            if wide != base.batch_shape:
+                raise ValueError(
+                    f"expected `log_norm` to broadcast with the batch shape {tuple(base.batch_shape)}; got shape "
+                    f"{tuple(log_norm.shape)}."
+                )
         self.base = base
-        self.log_tilt = log_tilt
         self.log_norm = log_norm
         self.log_bound = log_bound
+        self.owner = owner
+        self._tilt = log_tilt
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property
@@ -52,7 +66,19 @@ class Tilted(Distribution):
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "Tilted":
         """The same distribution with a larger batch shape; the tilt is expected to broadcast."""
-        return Tilted(self.base.expand(torch.Size(batch_shape)), self.log_tilt, self.log_norm, log_bound=self.log_bound)
+        wide = self.base.expand(torch.Size(batch_shape))
+        return Tilted(wide, self._tilt, self.log_norm, log_bound=self.log_bound, owner=self.owner)
+
+    def log_tilt(self, z: Tensor) -> Tensor:
+        """``t(z)``: ``(*sample, *batch, *event)`` to ``(*sample, *batch)``, in nats."""
+        tilt = self._tilt(z)
+        expected = z.shape[: z.dim() - len(self.event_shape)]
+        if tilt.shape != expected:
+            raise ValueError(
+                f"expected `log_tilt` to map {tuple(z.shape)} to {tuple(expected)}, a number for each point; got "
+                f"{tuple(tilt.shape)}. A network that ends in one output needs `.squeeze(-1)`."
+            )
+        return tilt
 
     def log_unnorm(self, z: Tensor) -> Tensor:
         """``log p_0(z) + t(z)``, less ``log_norm`` where that is known, in nats."""
@@ -86,10 +112,16 @@ class Tilted(Distribution):
 
 def is_normalised(distribution: Distribution) -> bool:
     """Whether nothing is missing from the density: no tilt inside has an unknown normaliser."""
+    return not tilts_within(distribution)
+
+
+def tilts_within(distribution: Distribution) -> list[Tilted]:
+    """The tilts inside whose normaliser is unknown, outermost first."""
     if isinstance(distribution, Tilted):
-        return distribution.log_norm is not None and is_normalised(distribution.base)
+        own = [distribution] if distribution.log_norm is None else []
+        return own + tilts_within(distribution.base)
     inner = getattr(distribution, "base_dist", None)  # Independent and TransformedDistribution
-    return not isinstance(inner, Distribution) or is_normalised(inner)
+    return tilts_within(inner) if isinstance(inner, Distribution) else []
 
 
 def log_unnorm(distribution: Distribution, z: Tensor) -> Tensor:

@@ -273,12 +273,13 @@ class _Run:
             return state, None
         tilts, means, variances = [], [], []
         for _ in range(2):
-            tilt, mean = torch.zeros_like(first), torch.zeros_like(state.u, dtype=torch.float64)
+            tilt = torch.zeros_like(first)
+            mean = torch.zeros(len(first), state.u[0].numel() + 1, dtype=torch.float64, device=first.device)
             square = torch.zeros_like(mean)
             for _ in range(quarter):
                 state, _ = self._move(state, 1.0, 1)
-                u = state.u.double()
-                tilt, mean, square = tilt + state.log_tilt.double(), mean + u, square + u.square()
+                seen = torch.cat([state.u.flatten(1), state.log_tilt[:, None]], 1).double()  # modes may share a centre
+                tilt, mean, square = tilt + state.log_tilt.double(), mean + seen, square + seen.square()
             tilts.append(tilt / quarter)
             means.append(mean / quarter)
             variances.append((square / quarter - means[-1].square()) * quarter / (quarter - 1))

@@ -43,7 +43,7 @@ class Estimate:
         text = f"{self.value:.3f} ± {self.stderr:.3f}"
         if self.stderr_data is not None:
             text += f" (data ± {self.stderr_data:.3f})"
-        return f"{text} {self.unit}".rstrip()
+        return f"{text} {self.unit}".rstrip() + (" (!)" if self.warnings else "")
 
     def minus(self, other: "Estimate") -> "Estimate":
         """The paired difference ``self - other``, example by example; positive where ``self`` is larger.

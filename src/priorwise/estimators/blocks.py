@@ -7,18 +7,27 @@ size, for any partition over processes and after a resume, and the first n draws
 Letters: ``S`` draws and ``B`` images of one chunk.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from priorwise.distributions import from_noise, has_noise_form
-from priorwise.models import AbstractModel, Group, draw_untilted, frozen, require_groups
+from priorwise.models import AbstractModel, Group, example_pass, frozen, require_groups
 from priorwise.randomness import seeded
 
-__all__ = ["DRAWS", "IMAGES", "TILE_BYTES", "BlockDraws", "Chunk", "draw_chunks", "image_chunks", "tile_rows"]
+__all__ = [
+    "DRAWS",
+    "IMAGES",
+    "TILE_BYTES",
+    "BlockDraws",
+    "Chunk",
+    "draw_chunks",
+    "image_chunks",
+    "rows_within",
+    "tile_rows",
+]
 
 IMAGES = 10
 DRAWS = 100
@@ -67,9 +76,28 @@ def image_chunks(count: int, samples: int, rows: int) -> Iterator[Chunk]:
 def tile_rows(model: AbstractModel, at_most: int) -> int:
     """How many rows a model takes at once, so that a pass stays near ``TILE_BYTES``: at most ``at_most``, at least 1.
 
-    A pass of one row tells its bytes: its latents, contexts and observation, and three times the largest output of a
-    module, as without gradients not many are alive at once. It depends on the model alone, so the cut is the same in
-    every run.
+    It depends on the model alone, so the cut is the same in every run.
+    """
+
+    def one_row() -> list[Tensor]:
+        groups = example_pass(model)
+        observed = groups[0].z.new_empty(model.likelihood(groups).event_shape)
+        return [observed, *(part for group in groups for part in (group.z, group.context) if part is not None)]
+
+    with frozen(model), torch.no_grad():
+        example_pass(model)  # encodes pseudo-inputs, which are no rows of a pass
+        return rows_within(model, at_most, one_row)
+
+
+def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[Tensor]]) -> int:
+    """How many rows take ``TILE_BYTES`` together: at most ``at_most``, at least 1.
+
+    A row takes what it holds, and three times the largest output of a module: without gradients not many are alive at once.
+
+    Arguments:
+        module: Whose parts compute a row.
+        at_most: The most rows.
+        one_row: Computes one row and returns the tensors that it holds.
     """
     largest = 0
 
@@ -78,17 +106,13 @@ def tile_rows(model: AbstractModel, at_most: int) -> int:
         if isinstance(output, Tensor):
             largest = max(largest, output.nbytes)
 
-    with frozen(model), torch.no_grad(), seeded(0, "tile"):
-        model.top_down(draw_untilted, (1,))  # encodes pseudo-inputs, which are no rows of a pass
-        hooks = [module.register_forward_hook(measure) for module in model.modules()]
-        try:
-            groups = model.top_down(draw_untilted, (1,))
-            observed = math.prod(model.likelihood(groups).event_shape)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    latents = sum(part.nbytes for group in groups for part in (group.z, group.context) if part is not None)
-    return max(1, min(at_most, TILE_BYTES // max(1, 3 * largest + latents + 4 * observed)))
+    hooks = [part.register_forward_hook(measure) for part in module.modules()]
+    try:
+        held = sum(tensor.nbytes for tensor in one_row())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, min(at_most, TILE_BYTES // max(1, 3 * largest + held)))
 
 
 class BlockDraws:

@@ -128,7 +128,7 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
         per_example=per_example,
         diagnostics={name: float(mean.mean()) for name, mean in means.items()},
         protocol={"estimator": "ELBO", "samples": samples, "seed": seed},
-        warnings=doubts,
+        warnings=(*doubts, *known.doubts),
         data=content_hash({"x": x}),
     )
 
@@ -275,7 +275,7 @@ def nll(
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
     estimate = _nll_estimate(table, samples, seed, norms)
-    return replace(estimate.with_warnings(*doubts), data=content_hash({"x": x}))
+    return replace(estimate.with_warnings(*doubts, *norms.known.doubts), data=content_hash({"x": x}))
 
 
 def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) -> _Normalisers:
@@ -313,9 +313,12 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
     spread = samples / (samples - 1) if samples > 1 else math.nan  # one weight does not tell its own error
     variance = (1 / ess - 1 / samples).clamp(min=0) * spread
     per_example = math.log(samples) - log_sum + norms.known.value
+    without = -table[4:].mean(1)
+    bias = (len(without) - 1) * float(without.mean() + log_sum.mean()) if len(without) > 1 else 0.0
+    stderr = math.hypot(float(variance.sum().sqrt()) / count, norms.stderr, _jackknife(without))
     return Estimate(
         value=float(per_example.mean()),
-        stderr=math.hypot(float(variance.sum().sqrt()) / count, norms.stderr, _jackknife(-table[4:].mean(1))),
+        stderr=stderr,
         count=count,
         stderr_data=standard_error(per_example),
         per_example=per_example,
@@ -327,14 +330,15 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
             "elbo": float((total / samples).mean()) - norms.known.value,
             "log_norm": norms.known.value,
             "log_norm_stderr": norms.stderr,
-        },
+        }
+        | ({"normalizer_bias": bias} if len(without) else {}),
         protocol={
             "estimator": "importance sampling from q(z|x)",
             "samples": samples,
             "seed": seed,
             "density": "global Z" if norms.by_group is None else f"Z per group, {norms.by_group.samples} draws each",
         },
-        warnings=_doubts(ess, largest),
+        warnings=(*_doubts(ess, largest), *_bias_doubts(bias, stderr)),
     )
 
 
@@ -348,7 +352,22 @@ def _jackknife(values: Tensor) -> float:
     return float(((values - values.mean()).square().sum() * (folds - 1) / folds).sqrt())
 
 
+def _bias_doubts(bias: float, stderr: float) -> tuple[str, ...]:
+    if not abs(bias) > 0.5 * stderr:
+        return ()
+    return (
+        f"the normalisers of the groups make the number wrong by about {bias:+.3f} nats (jackknife), beside an error of "
+        f"{stderr:.3f}: their logs are too low. Use more `normalizer_samples`.",
+    )
+
+
 def _doubts(ess: Tensor, largest: Tensor) -> tuple[str, ...]:
+    missing = (~ess.isfinite()).nonzero().flatten().tolist()
+    if missing:
+        return (
+            f"{len(missing)} of {len(ess)} images have no finite likelihood, the first is image {missing[0]}: encoder or decoder "
+            "overflow there. Look at its values, and at the range that the model was trained on.",
+        )
     doubtful = int(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum())
     if not doubtful:
         return ()

@@ -13,19 +13,21 @@ from torch import Tensor
 from priorwise.distributions import Tilted, from_noise, has_noise_form, is_normalised
 from priorwise.estimators.annealed import annealed_log_norm
 from priorwise.estimators.base import Estimate
+from priorwise.estimators.blocks import rows_within
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
 from priorwise.tilts import AbstractTilt, LogNorm
 
 __all__ = ["GroupNorms", "log_norm", "require_log_norm"]
 
-_BLOCK = 1000
+_BLOCK = 100  # draws under one address
+_ROWS = 1000
 _TRUSTED_ESS = 200.0
 _TRUSTED_SHARE = 0.01
 _FOLDS = 10
 
 Method: TypeAlias = Literal["importance", "annealed"]
-_OfLaw: TypeAlias = Callable[[Tilted], Estimate]
+_OfLaw: TypeAlias = Callable[[Tilted, int, int], Estimate]
 
 
 def require_log_norm(model: AbstractModel) -> LogNorm:
@@ -37,14 +39,15 @@ def require_log_norm(model: AbstractModel) -> LogNorm:
     known = model.known_log_norm()
     if known is not None:
         return known
-    if model.tilts:
+    if None not in model.owners():
         raise ValueError(
             "expected a normalised prior; the log normaliser of this model is not known, or was estimated for other "
             "weights. Estimate it first with priorwise.estimators.log_norm(model, samples=...)."
         )
     raise ValueError(
         "expected a normalised prior; a Tilted one of this model has no `log_norm`, and no module keeps it. Give the "
-        "Tilted its `log_norm` if you know it, or let the module that holds the tilt inherit priorwise.AbstractTilt."
+        "Tilted its `log_norm` if you know it, or let the module that holds the tilt inherit priorwise.AbstractTilt and be the "
+        "`owner` of the Tilted."
     )
 
 
@@ -95,16 +98,16 @@ def log_norm(
     if method not in get_args(Method):
         raise ValueError(f"expected `method` as 'importance' or 'annealed'; got {method!r}.")
 
-    def estimate(law: Tilted) -> Estimate:
+    def estimate(law: Tilted, rows: int, place: int) -> Estimate:
         if method == "importance":
-            return _estimate(_log_weights(law, samples, seed, report), seed)
-        bracket = annealed_log_norm(law, chains=chains, temperatures=temperatures, seed=seed, report=report)
+            return _estimate(_log_weights(law, samples, seed, report, rows, place), seed)
+        bracket = annealed_log_norm(law, chains=chains, temperatures=temperatures, seed=seed + place, report=report)
         return bracket.estimate()
 
     if isinstance(what, Tilted):
         if what.batch_shape:
             raise ValueError(f"expected a Tilted of batch shape (); got {tuple(what.batch_shape)}.")
-        return estimate(what)
+        return estimate(what, _ROWS, 0)
     if isinstance(what, AbstractModel):
         return _of_model(what, estimate)
     if isinstance(what, AbstractTilt):
@@ -113,40 +116,74 @@ def log_norm(
 
 
 def _of_model(model: AbstractModel, estimate: _OfLaw) -> Estimate:
-    """The sum over the owners; they are independent of each other, so the errors add in quadrature."""
-    if not model.tilts:
-        require_log_norm(model)
+    """The sum over the owners, each drawn under numbers of its own, so that their errors add in quadrature."""
+    owners = model.owners()
+    if not owners:
         return Estimate(0.0, 0.0, 0, protocol={"estimator": "exact: the prior is normalised"})
+    if None in owners:
+        require_log_norm(model)
+    different = [owner for owner in dict.fromkeys(owners) if owner is not None]
     with frozen(model):
-        estimates = [_of_tilt(tilt, estimate) for tilt in model.tilts]
-    first, *others = estimates
-    if not others:
-        return first
+        found = {owner: _of_tilt(owner, estimate, place) for place, owner in enumerate(different)}
+    if len(owners) == 1:
+        return found[different[0]]
+    times = {owner: owners.count(owner) for owner in different}
+    parts = [(times[owner], found[owner]) for owner in different]
+    sums = {name: math.fsum(n * one.diagnostics.get(name, math.nan) for n, one in parts) for name in ("lower", "upper")}
     return Estimate(
-        value=math.fsum(one.value for one in estimates),
-        stderr=math.hypot(*(one.stderr for one in estimates)),
-        count=first.count,
-        diagnostics={"ess": min(one.diagnostics["ess"] for one in estimates)},
-        protocol=first.protocol | {"tilts": len(estimates)},
-        warnings=tuple(warning for one in estimates for warning in one.warnings),
+        value=math.fsum(n * one.value for n, one in parts),
+        stderr=math.hypot(*(n * one.stderr for n, one in parts)),
+        count=parts[0][1].count,
+        diagnostics={"ess": min(one.diagnostics["ess"] for _, one in parts)}
+        | {name: value for name, value in sums.items() if not math.isnan(value)},
+        protocol=parts[0][1].protocol | {"tilts": len(owners)},
+        warnings=tuple(warning for _, one in parts for warning in one.warnings),
     )
 
 
-def _of_tilt(tilt: AbstractTilt, estimate: _OfLaw) -> Estimate:
+def _of_tilt(tilt: AbstractTilt, estimate: _OfLaw, place: int = 0) -> Estimate:
     with frozen(tilt):
-        found = estimate(tilt.law())
-    tilt.set_log_norm(found.value, found.stderr)
+        law = tilt.law()
+        found = estimate(law, _rows(tilt, law), place)
+    ends = found.diagnostics
+    tilt.set_log_norm(
+        found.value,
+        found.stderr,
+        ess=ends["ess"],
+        ends=(ends["lower"], ends["upper"]) if "lower" in ends else None,
+        is_doubtful=bool(found.warnings),
+    )
     return found
 
 
-def _log_weights(law: Tilted, samples: int, seed: int, report: Callable[[int], None] | None) -> Tensor:
-    """The log tilt at draws from the base, ``(S,)`` float64 on the CPU."""
-    parts = []
-    for block in range(math.ceil(samples / _BLOCK)):
-        with seeded(seed, "log_norm", block):
-            parts.append(law.log_tilt(law.base.sample(torch.Size((_BLOCK,)))).double().cpu())
+def _rows(tilt: AbstractTilt, law: Tilted) -> int:
+    """How many draws of the law are judged at once."""
+
+    def one_row() -> list[Tensor]:
+        with seeded(0, "tile"):
+            u = law.base.sample(torch.Size((1,)))
+        law.log_tilt(u)
+        return [u]
+
+    one_row()  # encodes pseudo-inputs, which are no rows
+    return rows_within(tilt, _ROWS, one_row)
+
+
+def _log_weights(
+    law: Tilted, samples: int, seed: int, report: Callable[[int], None] | None, rows: int, place: int
+) -> Tensor:
+    """The log tilt at draws from the base, ``(S,)`` float64 on the CPU; ``rows`` of them at once, whatever the numbers."""
+    parts: list[Tensor] = []
+    blocks = math.ceil(samples / _BLOCK)
+    together = max(1, rows // _BLOCK)
+    for start in range(0, blocks, together):
+        draws = []
+        for block in range(start, min(start + together, blocks)):
+            with seeded(seed, "log_norm", *([place] if place else []), block):
+                draws.append(law.base.sample(torch.Size((_BLOCK,))))
+        parts += [law.log_tilt(tile).double().cpu() for tile in torch.cat(draws).split(rows)]
         if report is not None:
-            report(min(_BLOCK, samples - block * _BLOCK))
+            report(min(len(draws) * _BLOCK, samples - start * _BLOCK))
     return torch.cat(parts)[:samples]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from priorwise.distributions import is_normalised, log_unnorm, picture, untilted
+from priorwise.distributions import log_unnorm, picture, tilts_within, untilted
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
@@ -126,25 +126,41 @@ class AbstractModel(nn.Module, ABC):
         """The model underneath, for a model that tilts another one; else the model itself."""
         return self
 
-    def known_log_norm(self) -> LogNorm | None:
-        """The log normaliser that ``log_joint`` leaves out, with its error: the sum over ``tilts``.
+    def owners(self) -> list[AbstractTilt | None]:
+        """Who keeps each unknown normaliser of a pass, group after group; None for one that nobody keeps.
 
-        It is 0 if the priors of all groups are normalised, and None if one is not and its normaliser is unknown: not
-        estimated yet, estimated for other weights, or owned by nobody.
+        A model that owns a tilt keeps one for all of it. Empty if every density is normalised.
         """
-        if self._is_normalised():
-            return LogNorm()
-        kept = [tilt.kept_log_norm for tilt in self.tilts]
-        known = [log_norm for log_norm in kept if log_norm is not None]
-        if not kept or len(known) < len(kept):
-            return None
-        return LogNorm(math.fsum(one.value for one in known), math.hypot(*(one.stderr for one in known)))
-
-    def _is_normalised(self) -> bool:
-        """Whether every group's prior and the likelihood are, seen in a pass of one example."""
         with frozen(self), torch.no_grad():
             groups = example_pass(self)
-            return all(map(is_normalised, [*(group.prior for group in groups), self.likelihood(groups)]))
+            densities = [*(group.prior for group in groups), self.likelihood(groups)]
+        unknown = [tilt.owner for density in densities for tilt in tilts_within(density)]
+        if isinstance(self, AbstractTilt) and unknown:
+            return [self]
+        return [owner if isinstance(owner, AbstractTilt) else None for owner in unknown]
+
+    def known_log_norm(self) -> LogNorm | None:
+        """The log normaliser that ``log_joint`` leaves out, with its error: the sum over ``owners``.
+
+        It is 0 if the densities of a pass are normalised, and None if one is not and its normaliser is unknown: not
+        estimated yet, estimated for other weights, or owned by nobody.
+        """
+        owners = self.owners()
+        kept = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
+        known = {owner: log_norm for owner, log_norm in kept.items() if log_norm is not None}
+        if not owners:
+            return LogNorm()
+        if len(known) < len(kept):
+            return None
+        if len(owners) == 1:
+            return next(iter(known.values()))
+        times = {owner: owners.count(owner) for owner in known}  # one that tilts two groups errs in both alike
+        return LogNorm(
+            value=math.fsum(times[owner] * one.value for owner, one in known.items()),
+            stderr=math.hypot(*(times[owner] * one.stderr for owner, one in known.items())),
+            ess=min(one.ess for one in known.values()),
+            is_doubtful=any(one.is_doubtful for one in known.values()),
+        )
 
     @property
     def log_norm(self) -> Tensor | None:

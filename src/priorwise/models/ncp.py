@@ -121,7 +121,7 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
         """The prior of a group of the base, tilted by the group's classifier."""
         classifier = self.classifiers[group.index - 1]
         bound = classifier.max_logit if isinstance(classifier, AbstractLatentClassifier) else None
-        return Tilted(group.prior, _GroupLogit(classifier, group), log_bound=bound)
+        return Tilted(group.prior, _GroupLogit(classifier, group), log_bound=bound, owner=self)
 
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
         """The base's pass, each prior tilted before ``draw`` sees it."""

@@ -196,7 +196,15 @@ def _log_norm(model: AbstractModel, protocol: Protocol) -> Estimate:
     """The log normaliser that the model keeps, or a fresh estimate, which it keeps from then on."""
     known = model.known_log_norm() if model.tilts else None
     if known is not None:
-        return Estimate(known.value, known.stderr, 0, protocol={"estimator": "kept with the model"})
+        ends = {} if known.ends is None else {"lower": known.ends[0], "upper": known.ends[1]}
+        return Estimate(
+            known.value,
+            known.stderr,
+            0,
+            diagnostics={"ess": known.ess} | ends,
+            protocol={"estimator": "kept with the model"},
+            warnings=known.doubts,
+        )
     return log_norm(model, samples=protocol.log_norm_samples, seed=protocol.seed)
 
 

@@ -39,7 +39,7 @@ def headline(base: Measurement) -> str:
     proved = [group for group in base.verdict.groups if _proved(group)]
     if not proved:
         return f"No hole was found in the prior of “{base.name}”."
-    deep = any(group.jsd > _DEEP for group in proved)
+    deep = any(group.jsd - SURE * _jsd_error(group) > _DEEP for group in proved)
     return f"The prior of “{base.name}” has a {'deep' if deep else 'shallow'} hole."
 
 
