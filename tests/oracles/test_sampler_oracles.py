@@ -6,7 +6,7 @@ import pytest
 import torch
 from members import gaussian
 from scipy import stats
-from torch.distributions import Normal
+from torch.distributions import Exponential, Independent, Normal
 
 from priorwise.distributions import DiagonalGaussianMixture, Tilted
 from priorwise.randomness import seeded
@@ -354,3 +354,12 @@ def test_the_tilt_oracle_itself():
             assert float(truth.log_tilt(grid[:, None]).max()) == pytest.approx(truth.log_bound, abs=1e-6)
     assert GaussianTilt(features=3).log_norm == 1.5
     assert GaussianTilt().log_bound is None
+
+
+def test_chains_stay_on_their_support():
+    """Fault: a chain that leaves the support of its base: log Z of an exponential base came out as 59 for -2."""
+    base = Independent(Exponential(torch.ones(2), validate_args=False), 1, validate_args=False)
+    tilted = Tilted(base, lambda z: -z.sum(-1))
+    with pytest.raises(ValueError, match="expected a base over all real numbers for a chain"):
+        Langevin(3)(tilted)
+    assert SIR(20)(tilted, (5,)).shape == (5, 2)

@@ -16,7 +16,7 @@ from priorwise import fit
 from priorwise.objectives import ELBO, AbstractObjective, Terms
 from priorwise.training import CheckpointError
 from priorwise.training.checkpoint import read_checkpoint
-from priorwise.training.large import identity_of, large_path, load_large
+from priorwise.training.large import drop_others, identity_of, large_path, load_large
 
 OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 25, "warmup_epochs": 0, "lr": 0.05, "progress": False}
 
@@ -182,3 +182,12 @@ def test_identity_is_that_of_the_content():
 def test_nothing_is_loaded_for_nothing(tmp_path):
     assert load_large(tmp_path, "", torch.device("cpu")) == {}
     assert large_path(tmp_path, "ab").name == "buffer-ab.safetensors"
+
+
+def test_copies_of_a_buffer_stay(tmp_path):
+    """Fault: files of the user's that begin with the same word are removed with the earlier buffers."""
+    mine = [tmp_path / name for name in ("buffer-mine.safetensors", "buffer-0123456789abcdef-copy.safetensors")]
+    for path in mine:
+        path.write_bytes(b"mine")
+    drop_others(tmp_path, "")
+    assert all(path.exists() for path in mine)

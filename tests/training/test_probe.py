@@ -17,6 +17,7 @@ from priorwise.likelihoods import Gaussian
 from priorwise.models import AbstractModel
 from priorwise.objectives import ELBO, IWAE, AbstractObjective, BetaVAE, default_objective
 from priorwise.priors import GaussianMixture
+from priorwise.testing import LinearGaussianVAE
 from priorwise.training import RunFolderError
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.probe import Probe
@@ -128,3 +129,15 @@ def test_the_probe_is_the_verdict_on_the_first_examples():
     assert found["value"] == judged(objective, x[:8], 8) == Probe(objective, x[:8], 25).measured()["value"]
     ncp = NCP(wrong())
     assert Probe(default_objective(ncp), x, 25).measured() is not None
+
+
+def test_another_base_is_not_overwritten(tmp_path):
+    """Fault: a second fit over another frozen base in the same folder puts the first base's weights into it."""
+    first, second = LinearGaussianVAE(2, 3, seed=0), LinearGaussianVAE(2, 3, seed=1)
+    x = torch.randn(80, 3)
+    fit(NCP(first, hidden_features=(4,)), x, epochs=1, progress=False, out=tmp_path)
+    before = {name: value.clone() for name, value in second.state_dict().items()}
+    with pytest.raises(RunFolderError, match=r"holds a fit over another model.*does not train"):
+        fit(NCP(second, hidden_features=(4,)), x, epochs=1, progress=False, out=tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in second.state_dict().items())
+    fit(NCP(first, hidden_features=(4,)), x, epochs=1, progress=False, out=tmp_path)

@@ -7,11 +7,12 @@ size, for any partition over processes and after a resume, and the first n draws
 Letters: ``S`` draws and ``B`` images of one chunk.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from priorwise.distributions import from_noise, has_noise_form
 from priorwise.models import AbstractModel, Group, example_pass, frozen, require_groups
@@ -73,14 +74,22 @@ def image_chunks(count: int, samples: int, rows: int) -> Iterator[Chunk]:
     return _chunks(count, IMAGES * blocks if blocks else _images_at_once(rows))
 
 
-def tile_rows(model: AbstractModel, at_most: int) -> int:
+def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> int:
     """How many rows a model takes at once, so that a pass stays near ``TILE_BYTES``: at most ``at_most``, at least 1.
 
-    It depends on the model alone, so the cut is the same in every run.
+    It depends on the model and the shape of its observations alone, so the cut is the same in every run.
+
+    Arguments:
+        model: The model.
+        at_most: The most rows.
+        x: Observations ``(N, *event)``, of which one is encoded too, for passes that draw from posteriors.
     """
 
     def one_row() -> list[Tensor]:
         groups = example_pass(model)
+        if x is not None:
+            with seeded(0, "tile"):
+                groups = model.infer(x[:1].to(groups[0].z.device))
         observed = groups[0].z.new_empty(model.likelihood(groups).event_shape)
         return [observed, *(part for group in groups for part in (group.z, group.context) if part is not None)]
 
@@ -103,8 +112,7 @@ def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[
 
     def measure(module: nn.Module, inputs: object, output: object) -> None:
         nonlocal largest
-        if isinstance(output, Tensor):
-            largest = max(largest, output.nbytes)
+        largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in _tensors(output)))
 
     hooks = [part.register_forward_hook(measure) for part in module.modules()]
     try:
@@ -113,6 +121,16 @@ def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[
         for hook in hooks:
             hook.remove()
     return max(1, min(at_most, TILE_BYTES // max(1, 3 * largest + held)))
+
+
+def _tensors(output: object) -> list[Tensor]:
+    """The tensors of a module's output, in whatever it holds them."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Distribution):
+        return [part for part in vars(output).values() if isinstance(part, Tensor)]
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 class BlockDraws:

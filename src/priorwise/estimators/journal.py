@@ -27,7 +27,7 @@ class Journal:
         path: The file.
         identity: What the entries belong to: every setting on which they depend.
         probe: A few of the numbers themselves, computed again at every start: they see what no setting names, such as a
-            scale that is no parameter. They are compared to a thousandth, so that another processor may go on.
+            scale that is no parameter. They are compared up to rounding, so that another processor may go on.
 
     Raises:
         ValueError: if the file belongs to another computation.
@@ -36,7 +36,7 @@ class Journal:
     def __init__(self, path: Path, identity: Mapping[str, str | int], probe: Sequence[float] = ()) -> None:
         self.path = path
         self.identity = dict(identity)
-        self.probe = [value if math.isfinite(value) else None for value in probe]
+        self.probe = [value if math.isfinite(value) else str(value) for value in probe]
         if path.exists() and path.stat().st_size:
             self._check()
         else:
@@ -108,13 +108,13 @@ class Journal:
             os.fsync(file.fileno())
 
 
-def _close(stored: object, now: Sequence[float | None]) -> bool:
+def _close(stored: object, now: Sequence[float | str]) -> bool:
     """Whether two probes are the same numbers up to rounding."""
     if not isinstance(stored, list) or len(stored) != len(now):
         return False
     return all(
         one == other
-        if one is None or other is None
-        else isinstance(one, (int, float)) and math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3)
+        if isinstance(one, str) or isinstance(other, str)
+        else isinstance(one, (int, float)) and math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-3)
         for one, other in zip(stored, now, strict=True)
     )

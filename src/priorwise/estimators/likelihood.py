@@ -104,7 +104,7 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
     with frozen(model), torch.no_grad():
         doubts = require_observations(model, x)
         known = require_log_norm(model)
-        rows = tile_rows(model, _ROWS) if rows is None else rows
+        rows = tile_rows(model, _ROWS, x) if rows is None else rows
         for images in image_chunks(len(x), samples, rows):
             totals: dict[str, Tensor] = {}
             squares = torch.zeros(len(images), dtype=torch.float64)
@@ -253,7 +253,7 @@ def nll(
     _check(model, x, samples, rows)
     with frozen(model), torch.no_grad():
         doubts = require_observations(model, x)
-        rows = tile_rows(model, _ROWS) if rows is None else rows
+        rows = tile_rows(model, _ROWS, x) if rows is None else rows
         norms = _normalisers(model, density, normalizer_samples, seed)
         journal = None
         if resume is not None:

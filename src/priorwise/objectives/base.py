@@ -192,7 +192,15 @@ class AbstractObjective(nn.Module, ABC):
         return {}
 
     def load_large_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what ``large_state`` gave, if that was something; before ``running`` is opened."""
+        """Take back what ``large_state`` gave, if that was something; before ``running`` is opened.
+
+        Raises:
+            ValueError: from this base class, which has none.
+        """
+        raise ValueError(
+            f"expected an objective that takes back its large state ({', '.join(tensors)}); {type(self).__name__} implements "
+            "no `load_large_state`. Go on with the objective of this run, or take another folder."
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -57,6 +57,22 @@ def _features(records: Iterable[dict[str, Any]]) -> list[str]:
     return [f"Features of our distances: {', '.join(found)}."] if found else []
 
 
+def _log_norms(records: Iterable[dict[str, Any]]) -> list[str]:
+    """On which log Z the results of tilted priors rest, between which ends, and whether it was doubted."""
+    notes = []
+    for record in records:
+        norm = record.get("log_norm")
+        if norm:
+            ends = norm["diagnostics"]
+            between = f", between {ends['lower']:.3f} and {ends['upper']:.3f}" if "lower" in ends else ""
+            stderr = "unknown" if norm["stderr"] is None else f"{norm['stderr']:.3f}"
+            doubts = "".join(f" ({warning})" for warning in norm["warnings"])
+            notes.append(
+                f"{record['title']}: log Z {norm['value']:.3f} ± {stderr}{between}, part of its error.{doubts}"
+            )
+    return notes
+
+
 def _departures(records: Iterable[dict[str, Any]]) -> list[str]:
     """Each departure once, with the results that it holds for."""
     found: dict[str, dict[str, None]] = {}
@@ -92,7 +108,7 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
         seeds = f", {len(records)} seeds" if len(records) > 1 else ""
         table.add_row(f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe)
     ours = [*(record for row in rows for record in row.ours), *extra]
-    notes |= dict.fromkeys(_features(ours) + _departures(ours))
+    notes |= dict.fromkeys(_features(ours) + _log_norms(ours) + _departures(ours))
     console = Console()
     console.print(table)
     for note in notes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from priorwise.distributions import Tilted, from_noise, has_noise_form
 from priorwise.samplers.base import AbstractSampler, SampleInfo
@@ -55,7 +55,19 @@ def _noise_space(tilted: Tilted) -> _Space:
 
 
 def _scaled_space(tilted: Tilted) -> _Space:
-    """Z divided by the standard deviation of the base, which has no noise form."""
+    """Z divided by the standard deviation of the base, which has no noise form.
+
+    Raises:
+        ValueError: for a base that does not live on all real numbers, where a chain would leave its support.
+    """
+    support = tilted.base.support
+    while isinstance(support, type(constraints.independent(constraints.real, 1))):
+        support = support.base_constraint
+    if support is not None and not constraints.is_dependent(support) and support is not constraints.real:
+        raise ValueError(
+            f"expected a base over all real numbers for a chain; got {type(tilted.base).__name__}, whose support is {support}. "
+            "Use priorwise.samplers.SIR or Rejection, and log_norm(method='importance')."
+        )
     scale = tilted.base.stddev
 
     def to_z(u: Tensor) -> Tensor:

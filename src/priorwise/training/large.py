@@ -17,6 +17,7 @@ from priorwise.training.checkpoint import CheckpointError, read_checkpoint
 __all__ = ["drop_others", "identity_of", "large_path", "load_large"]
 
 _STEM = "buffer-"
+_HEX = "[0-9a-f]"
 
 
 def identity_of(tensors: Mapping[str, Tensor]) -> str:
@@ -53,7 +54,7 @@ def load_large(folder: Path, identity: str, device: torch.device) -> dict[str, T
 
 
 def drop_others(folder: Path, identity: str) -> None:
-    """Remove the state of earlier checkpoints."""
-    for path in folder.glob(f"{_STEM}*.safetensors"):
+    """Remove the state of earlier checkpoints; copies under other names stay."""
+    for path in folder.glob(f"{_STEM}{_HEX * 16}.safetensors"):
         if path != large_path(folder, identity):
             path.unlink(missing_ok=True)

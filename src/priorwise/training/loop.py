@@ -130,7 +130,11 @@ def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> di
     if objective is None:
         return training
     explained = objective.explain()
-    return {**training, "objective": {"minimised": explained.minimised, **explained.terms}}
+    players = {
+        player.name: [player.lr, list(player.betas), player.weight_decay, player.optimizer]
+        for player in objective.players
+    }
+    return {**training, "objective": {"minimised": explained.minimised, **explained.terms}, "players": players}
 
 
 class _Fit:

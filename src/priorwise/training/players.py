@@ -51,6 +51,11 @@ def steppers_for(objective: AbstractObjective, config: TrainingConfig, steps: in
     """
     players = objective.players
     names = [player.name for player in players]
+    if not players or any("/" in name or not name for name in names):
+        raise ValueError(
+            f"expected `players` with at least one, each with a name without a slash; got {names} from "
+            f"{type(objective).__name__}."
+        )
     if len(set(names)) < len(names):
         raise ValueError(f"expected players of different names; got {', '.join(names)}.")
     _refuse_shared(objective, players)
