@@ -62,7 +62,8 @@ def gain(value: float, stderr: float, stderr_data: float) -> Estimate:
         (0.021, 0.01, "has a shallow hole"),
         (0.019, 0.01, "No hole was found"),
         (-0.2, 0.01, "No hole was found"),
-        (0.18, 0.01, "has a deep hole"),
+        (0.20, 0.01, "has a deep hole"),
+        (0.18, 0.01, "has a shallow hole"),  # not surely beyond 0.173
         (0.18, 0.10, "No hole was found"),
     ],
 )
