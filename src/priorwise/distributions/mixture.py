@@ -23,7 +23,7 @@ class DiagonalGaussianMixture(Distribution):
     in its mean and scale). One density costs 4 M D multiply-adds and no array of size points x M x D: the exponents of
     all components are one matrix product, in float32 where a bound says that this is exact enough, else in float64, and never
     in half precision or TF32 (``exponents.py``). Errors of a log density that were found, against float64, in 2 to 128
-    dimensions at scales from 1e-4 to 1, stay under 0.003 nats.
+    dimensions at scales from 1e-4 to 1, stay under 0.003 nats at draws of the mixture.
 
     Arguments:
         loc: Means, ``(M, D)``.

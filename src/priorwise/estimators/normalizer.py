@@ -219,8 +219,9 @@ class GroupNorms:
     .. math:: Z_k(z_{<k}) = \mathbb{E}_{p(z_k | z_{<k})}[r_k(z_k, z_{<k})]
 
     Drawing group after group (SIR, Langevin, rejection) targets :math:`\prod_k r_k p_k / Z_k(z_{<k})`; this makes that density
-    computable. Every context is judged with the same noise, so the numbers do not depend on how the work is cut, and the
-    error that this noise leaves is common to all images: it is told by leaving out a tenth of the draws in turn.
+    computable. Every context is judged with the same noise where the prior is an image of noise, so the numbers do not depend on
+    how the work is cut (another prior is drawn anew for every chunk). The error that this noise leaves is common to all images:
+    it is told by leaving out a tenth of the draws in turn.
 
     Arguments:
         model: A model whose groups have tilted priors.
