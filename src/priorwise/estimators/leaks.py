@@ -248,7 +248,7 @@ def _log_q(q: AggregatePosterior, block: TopDraws, places_of_images: Tensor) -> 
     """Log q without and with each draw's own encoding, and minus the log of that encoding's share in q, ``(B,)`` each."""
     own = places_of_images[_images(block)]
     log_own = block.log_own().double().cpu()
-    log_sum = _log_sum(q, block.z.flatten(1), own.to(q.loc.device)).double().cpu()
+    log_sum = _log_sum(q, block.vectors, own.to(q.loc.device)).double().cpu()
     others = (q.count - (own >= 0).long()).double()
     log_sum_with_own = torch.logaddexp(log_sum, log_own)
     return log_sum - others.log(), log_sum_with_own - (others + 1).log(), log_sum_with_own - log_own
@@ -284,7 +284,7 @@ def _log_p0(block: TopDraws) -> Tensor:
     if isinstance(prior, NormalizingFlow):
         z0 = prior.bijection(block.z)[0]
     elif not isinstance(prior, Tilted) and is_standard_normal(prior):
-        z0 = block.z.flatten(1)
+        z0 = block.vectors
     else:
         raise ValueError(
             f"expected a FlowPrior or a standard normal prior for space='generation'; got {type(prior).__name__}, which has no "

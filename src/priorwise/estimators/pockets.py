@@ -93,7 +93,7 @@ def low_posterior_samples(
         q = aggregate_posterior(model, reference)
         kept = _lowest(
             (
-                _columns(block.z, q.log_prob(block.z.flatten(1)), log_p=block.log_p(log_norm))
+                _columns(block.z, q.log_prob(block.vectors), log_p=block.log_p(log_norm))
                 for block in prior_draws(model, draws, sampler, seed=seed, purpose=purpose)
             ),
             count,

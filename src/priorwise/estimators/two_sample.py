@@ -83,10 +83,10 @@ def classifier_two_sample(
     count = min(draws, len(x))
     with frozen(model), torch.no_grad():
         encoded = list(posterior_draws(model, x, count, seed=seed, purpose=purpose))
-        points = torch.cat([block.z.flatten(1) for block in encoded])
+        points = torch.cat([block.vectors for block in encoded])
         images = torch.cat([block.images for block in encoded if block.images is not None])
         drawn = prior_draws(model, count, sampler, seed=seed, purpose=purpose)
-        others = torch.cat([block.z.flatten(1) for block in drawn])
+        others = torch.cat([block.vectors for block in drawn])
     chosen = x[images.to(x.device)]
     return c2st(points, others, sources=places(chosen, chosen), classifier=classifier, seed=seed)
 
