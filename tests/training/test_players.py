@@ -162,7 +162,7 @@ def test_factor_vae_without_its_term_trains_as_the_elbo():
 
 
 def wide() -> FactorVAE:
-    return FactorVAE(wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (9,)))
+    return FactorVAE(wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (9,)), discriminator_lr=0.01)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from priorwise.distributions import from_noise, has_noise_form
 from priorwise.models import AbstractModel, Group, example_pass, frozen, require_groups
@@ -127,8 +126,6 @@ def _tensors(output: object) -> list[Tensor]:
     """The tensors of a module's output, in whatever it holds them."""
     if isinstance(output, Tensor):
         return [output]
-    if isinstance(output, Distribution):
-        return [part for part in vars(output).values() if isinstance(part, Tensor)]
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (list, tuple)) else ()
     return [tensor for part in parts for tensor in _tensors(part)]
 
