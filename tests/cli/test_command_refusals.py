@@ -104,3 +104,9 @@ def test_sampler_that_does_not_fit_is_refused(refused, vae, ncp, tmp_path):
     assert "positive `temperature`; got 0" in refused("sample", vae, "--sampler", "ancestral", "--temperature", 0)
     assert "positive `step_size`; got 0" in refused("sample", ncp, "--sampler", "mala", "--step-size", 0)
     assert "ends in .png or .npz" in refused("sample", vae, "--out", tmp_path / "x.gif")
+
+
+def test_a_temperature_needs_a_sampler(vae, refused, tmp_path):
+    """Fault: a temperature that is taken and ignored."""
+    out = tmp_path / "x.npz"
+    assert "expected a sampler beside --temperature" in refused("sample", vae, "--temperature", 0.3, "--out", out)

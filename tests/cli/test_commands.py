@@ -213,3 +213,15 @@ def test_table(priorwise, inside):
     assert "88.56" in text
     every = json.loads(inside("table", "vampprior", "--all", "--json"))
     assert len(every["rows"]) > len(record["rows"])
+
+
+def test_every_sampler_takes_the_temperature(inside, ncp, tmp_path):
+    """Fault: a temperature that ancestral sampling alone knows."""
+    drawn = []
+    for temperature in (1.0, 0.3):
+        out = tmp_path / f"{temperature}.npz"
+        inside(
+            "sample", ncp, "-n", 8, "--sampler", "sir", "--proposals", 20, "--temperature", temperature, "--out", out
+        )
+        drawn.append(np.load(out)["x"])
+    assert not np.array_equal(*drawn)

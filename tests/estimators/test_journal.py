@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import subprocess
 import sys
 from functools import partial
@@ -16,6 +17,7 @@ from torch.distributions import Independent, Normal
 
 from priorwise import NCP, seeded
 from priorwise.estimators import nll
+from priorwise.estimators.journal import Journal
 from priorwise.likelihoods import Gaussian
 from priorwise.testing import LinearGaussianVAE
 
@@ -198,3 +200,14 @@ def test_two_processes_share_the_work(tmp_path):
     assert sum(part["rows"] for part in found) == 33 * SAMPLES + 2 * PROBE
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert sorted(int(index) for line in lines[1:] for index in line) == list(range(43))
+
+
+@pytest.mark.parametrize(
+    ("stored", "now"), [(math.nan, math.inf), (math.inf, -math.inf), (-803.64, -803.14), (math.nan, 1.0)]
+)
+def test_a_probe_tells_close_models_and_kinds_of_nothing_apart(tmp_path, stored, now):
+    """Fault: a tolerance of a thousandth, half a nat of 800; NaN and infinity as one."""
+    Journal(tmp_path / "journal", {"of": "x"}, [stored])
+    Journal(tmp_path / "journal", {"of": "x"}, [stored])
+    with pytest.raises(ValueError, match="a setting that is no parameter differs"):
+        Journal(tmp_path / "journal", {"of": "x"}, [now])

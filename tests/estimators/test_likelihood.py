@@ -524,3 +524,57 @@ def test_grey_values_under_bernoulli_are_a_doubt(estimator):
     """Fault: a cross-entropy that passes for a likelihood without a word."""
     found = estimator(vae(), 0.5 * images(5), samples=5)
     assert any("cross-entropy" in doubt for doubt in found.warnings)
+
+
+def test_what_a_module_returns_is_found():
+    """Fault: tiles that see tensors alone, or passes from the prior alone: a decoder's pair, a wide lower posterior."""
+
+    class Pair(nn.Module):
+        def forward(self, z):
+            return z, z.new_zeros(*z.shape[:-1], 100_000)
+
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Pair()
+
+        def forward(self, z):
+            return Independent(Normal(self.body(z)[0], 1.0), 1)
+
+    base = LinearGaussianVAE(3, 3)
+    assert blocks.tile_rows(models.VAE(base.encoder, Decoder(), base.prior), 1000) < 300
+    hvae = chain_hvae()
+    hvae.encoder_bottom = Wide(hvae.encoder_bottom, Pair())
+    assert blocks.tile_rows(hvae, 1000) == 1000
+    assert blocks.tile_rows(hvae, 1000, torch.randn(2, 3)) < 300
+
+
+class Wide(nn.Module):
+    """A posterior whose network has a wide layer."""
+
+    def __init__(self, inner: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.layer = inner, layer
+
+    def forward(self, x, top):
+        self.layer(top)
+        return self.inner(x, top)
+
+
+def test_images_without_a_likelihood_are_named():
+    """Fault: NaN, which is not under any bound of an effective sample size."""
+    log_w = torch.zeros(100, 4)
+    log_w[:, 2] = math.nan
+    found = nll(WeightModel(log_w), torch.zeros(4, 1), samples=100)
+    assert any("1 of 4 images have no finite likelihood, the first is image 2" in warning for warning in found.warnings)
+
+
+def test_doubts_of_group_normalisers_reach_the_number():
+    """Fault: a top group's log Z from a handful of draws, and normalisers whose logs are far too low, without a word."""
+    ncp = models.NCP(chain_hvae(), [LinearLogit(4.0), LinearLogit(2.0)])
+    found = nll(ncp, torch.randn(4, 3), samples=100, density="groups", normalizer_samples=20)
+    assert any("was doubtful when it was estimated" in warning for warning in found.warnings)
+    assert found.diagnostics["normalizer_bias"] < 0
+    mild = models.NCP(chain_hvae(), [LinearLogit(0.1), LinearLogit(0.1)])
+    quiet = nll(mild, torch.randn(4, 3), samples=100, density="groups", normalizer_samples=200)
+    assert not any("normalis" in warning or "log Z" in warning for warning in quiet.warnings)

@@ -18,7 +18,9 @@ from priorwise.objectives.evidence import one_draw
 from priorwise.randomness import seeded
 from priorwise.schedules import cosine
 from priorwise.testing import LinearGaussianVAE
+from priorwise.training import TrainingConfig
 from priorwise.training.optimizer import build_optimizer
+from priorwise.training.players import steppers_for
 
 QUICK: dict[str, Any] = {"epochs": 4, "batch_size": 20, "warmup_epochs": 0, "progress": False}
 CLIP = 0.3
@@ -266,3 +268,16 @@ def test_learning_rate_rises_and_falls(options, factors):
     fit(model, splits(), objective, **QUICK | {"lr": 0.01} | options)
     moves = [after - before for before, after in pairwise([*seen, float(model.decoder.log_scale.detach())])]
     assert moves == pytest.approx([0.01 * factor for factor in factors], rel=1e-3)
+
+
+@pytest.mark.parametrize("names", [[], ["gan/enc"], [""]])
+def test_names_of_players_are_checked(names):
+    """Fault: a slash in a name, which parts the names of a checkpoint: the optimiser's state was lost on resume."""
+
+    class Named(ELBO):
+        @property
+        def players(self):
+            return tuple(Player(name, self.model) for name in names)
+
+    with pytest.raises(ValueError, match="at least one, each with a name without a slash"):
+        steppers_for(Named(wrong()), TrainingConfig(), 1)

@@ -15,11 +15,12 @@ from priorwise.distributions import (
     AggregatePosterior,
     NormalizingFlow,
     Tilted,
+    is_normalised,
     is_standard_normal,
 )
 from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.top import TopDraws, aggregate_posterior, places, posterior_draws, prior_draws
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.samplers import AbstractSampler
 from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
@@ -192,7 +193,7 @@ def leakage(
     """
     reference = _check(x, reference, draws, space)
     own = places(x, reference)
-    known = model.known_log_norm()
+    known = _needed_log_norm(model)
     with frozen(model):
         q = aggregate_posterior(model, reference)
         encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
@@ -219,9 +220,16 @@ def leakage(
             "encodings": q.count,
             "seed": seed,
         },
-        warnings=_doubts(entropy, q.count),
+        warnings=(*_doubts(entropy, q.count), *(() if known is None else known.doubts)),
         data=f"{content_hash({'x': x, 'reference': reference})}, {draws} draws, seed {seed}",
     )
+
+
+def _needed_log_norm(model: AbstractModel) -> LogNorm | None:
+    """What is known of log Z where the top prior's density needs it; None where it does not, or nothing is known."""
+    with frozen(model):
+        top = example_pass(model)[0]
+    return None if is_normalised(top.prior) else model.known_log_norm()
 
 
 def _check(x: Tensor, reference: Tensor | None, draws: int, space: str) -> Tensor:

@@ -144,14 +144,9 @@ class _Normalisers:
     by_group: GroupNorms | None
 
     @property
-    def folds(self) -> int:
-        """Parts of the normaliser draws that are left out in turn."""
-        return 0 if self.by_group is None else self.by_group.folds
-
-    @property
-    def stderr(self) -> float:
-        """The error of what all images share."""
-        return self.known.stderr if self.by_group is None else self.by_group.top.stderr
+    def shared(self) -> LogNorm:
+        """What all images share: the one log Z, or that of the top group."""
+        return self.known if self.by_group is None else self.by_group.top
 
 
 def _streamed(
@@ -275,7 +270,7 @@ def nll(
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
     estimate = _nll_estimate(table, samples, seed, norms)
-    return replace(estimate.with_warnings(*doubts, *norms.known.doubts), data=content_hash({"x": x}))
+    return replace(estimate.with_warnings(*doubts, *norms.shared.doubts), data=content_hash({"x": x}))
 
 
 def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) -> _Normalisers:
@@ -315,7 +310,7 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
     per_example = math.log(samples) - log_sum + norms.known.value
     without = -table[4:].mean(1)
     bias = (len(without) - 1) * float(without.mean() + log_sum.mean()) if len(without) > 1 else 0.0
-    stderr = math.hypot(float(variance.sum().sqrt()) / count, norms.stderr, _jackknife(without))
+    stderr = math.hypot(float(variance.sum().sqrt()) / count, norms.shared.stderr, _jackknife(without))
     return Estimate(
         value=float(per_example.mean()),
         stderr=stderr,
@@ -329,7 +324,7 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
             "doubtful_images": float(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum()),
             "elbo": float((total / samples).mean()) - norms.known.value,
             "log_norm": norms.known.value,
-            "log_norm_stderr": norms.stderr,
+            "log_norm_stderr": norms.shared.stderr,
         }
         | ({"normalizer_bias": bias} if len(without) else {}),
         protocol={

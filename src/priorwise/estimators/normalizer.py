@@ -70,17 +70,18 @@ def log_norm(
     For a hierarchy this is the single global Z over ancestral draws from the base. The estimate of ``"importance"`` is too low
     in expectation, by about half its squared error, and where few draws carry the sum nobody knows what a heavier tail would
     add. ``"annealed"`` runs annealed importance sampling from the base and back, so that log Z lies between two ends, one too
-    low and one too high in expectation: ``diagnostics`` has them as ``lower`` and ``upper`` (95 % each); see
-    ``annealed_log_norm``.
+    low and one too high in expectation: ``diagnostics`` has them as ``lower`` and ``upper``. The lower one holds without a
+    condition; the upper one only if the backward paths start at draws of the tilted law, which ``warnings`` says where it is not
+    sure. See ``annealed_log_norm``.
 
-    It is kept by the module that owns the tilt, and in its checkpoints, until one of that
-    module's tensors changes; a model whose priors are all normalised has log Z = 0.
+    The estimate is kept by the module that owns the tilt, and in its checkpoints, until one of that module's tensors changes. A
+    model whose priors are all normalised has log Z = 0.
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), section 5.1.
 
     Arguments:
-        what: A model, whose ``tilts`` are estimated each and keep their estimates; a module that tilts; or a ``Tilted`` of
+        what: A model, whose ``owners`` are estimated each and keep their estimates; a module that tilts; or a ``Tilted`` of
             batch shape ``()``.
         method: ``"importance"``, or ``"annealed"``.
         samples: Draws from the base, for ``"importance"``; the paper uses 1000, which leaves an error of up to 0.23 nats.
@@ -252,7 +253,8 @@ class GroupNorms:
                 return LogNorm()
             parts.append(group.prior.log_tilt(group.z).double().cpu())
         estimate = _estimate(torch.cat(parts)[:samples], self.seed)
-        return LogNorm(estimate.value, estimate.stderr)
+        ess, is_doubtful = estimate.diagnostics["ess"], bool(estimate.warnings)
+        return LogNorm(estimate.value, estimate.stderr, ess, is_doubtful=is_doubtful)
 
     def __call__(self, groups: list[Group]) -> Tensor:
         """For the groups of a pass: with all draws, then without each fold, ``(1 + G, *batch)``."""

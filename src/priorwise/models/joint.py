@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
 from priorwise.distributions import from_noise, has_noise_form
-from priorwise.models.base import AbstractModel, Draw, Group
+from priorwise.models.base import AbstractModel, Group
 from priorwise.nn import event_rows
 from priorwise.typing import Shape, SizeLike
 
@@ -83,7 +83,7 @@ class JointPrior(Distribution):
             value = u[:, part.columns].unflatten(1, part.event)
             return from_noise(group.prior, value) if part.is_noise else value
 
-        return self._pass(draw, len(u))
+        return self.model.top_down(draw, (len(u),))
 
     def log_prob(self, u: Tensor) -> Tensor:
         """``(*, U) -> (*)``, in nats."""
@@ -101,6 +101,7 @@ class JointPrior(Distribution):
         """Exact draws, ``(*sample, U)``."""
         with torch.no_grad():
             shape = torch.Size(sample_shape)
+            count = shape.numel()
             columns: list[Tensor] = []
 
             def draw(group: Group) -> Tensor:
@@ -109,12 +110,11 @@ class JointPrior(Distribution):
                     z = group.prior.sample()
                     columns.append(z.flatten(1))
                     return z
-                eps = torch.randn(len_, *part.event, dtype=self.like.dtype, device=self.like.device)
+                eps = torch.randn(count, *part.event, dtype=self.like.dtype, device=self.like.device)
                 columns.append(eps.flatten(1))
                 return from_noise(group.prior, eps)
 
-            len_ = shape.numel()
-            self._pass(draw, len_)
+            self.model.top_down(draw, (count,))
             return torch.cat(columns, 1).reshape(*shape, -1)
 
     def log_tilt(self, tilt: Callable[[list[Group]], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -125,9 +125,6 @@ class JointPrior(Distribution):
             return tilt(self.groups(rows)).reshape(batch_shape)
 
         return of_coordinates
-
-    def _pass(self, draw: Draw, count: int) -> list[Group]:
-        return self.model.top_down(draw, (count,))
 
 
 def _part(group: Group, columns: slice) -> _Part:
