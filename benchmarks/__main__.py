@@ -19,19 +19,37 @@ from benchmarks.scale import FULL, QUICK, Scale
 
 __all__ = ["main", "run"]
 
-SUBJECTS = ("training", "objectives", "flow", "pipeline", "likelihood", "density", "sir", "precision")
+SUBJECTS = (
+    "training",
+    "objectives",
+    "flow",
+    "pipeline",
+    "likelihood",
+    "density",
+    "sir",
+    "precision",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Speed and memory of priorwise beside pythae and beside the floor of the matrix products.",
+        description="Speed and memory of priorwise beside pythae and beside the floor of the "
+        "matrix products.",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="a look in a minute or two; figures are rough")
     parser.add_argument(
-        "--only", action="append", choices=SUBJECTS, metavar="NAME", help=f"one of {', '.join(SUBJECTS)}; repeatable"
+        "--json", action="store_true", help="print one JSON object instead of the table"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a look in a minute or two; figures are rough"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=SUBJECTS,
+        metavar="NAME",
+        help=f"one of {', '.join(SUBJECTS)}; repeatable",
     )
     return parser
 

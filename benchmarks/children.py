@@ -1,8 +1,8 @@
 """Peak memory and time of one function in a process of its own.
 
-Run as ``python -m benchmarks.children MODULE FUNCTION ARGUMENTS THREADS``, it calls the function with the keyword arguments of a
-JSON object and prints what it took. The function returns what is to be measured, ready to run, so that building it is not counted
-in the time.
+Run as ``python -m benchmarks.children MODULE FUNCTION ARGUMENTS THREADS``, it calls the function
+with the keyword arguments of a JSON object and prints what it took. The function returns what is to
+be measured, ready to run, so that building it is not counted in the time.
 """
 
 import importlib
@@ -52,7 +52,8 @@ class Cost:
 def peak_megabytes() -> float:
     """The largest resident memory of this process so far.
 
-    Linux hands the parent's ``ru_maxrss`` to a child, so the process's own high-water mark is read where there is one.
+    Linux hands the parent's ``ru_maxrss`` to a child, so the process's own high-water mark is read
+    where there is one.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -69,12 +70,26 @@ def in_child(module: str, function: str, threads: int, **arguments: object) -> C
         RuntimeError: if the process fails; its errors are in the message.
     """
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "benchmarks.children", module, function, json.dumps(arguments), str(threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.children",
+        module,
+        function,
+        json.dumps(arguments),
+        str(threads),
+    ]
     done = subprocess.run(
-        command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True
+        command,
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"expected {module}.{function} to run in a child process; it failed:\n{done.stderr}")
+        raise RuntimeError(
+            f"expected {module}.{function} to run in a child process; it failed:\n{done.stderr}"
+        )
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -87,7 +102,11 @@ def _main(module: str, function: str, arguments: str, threads: str) -> None:
     before = peak_megabytes()
     share, wall, cpu = others_share(), time.perf_counter(), time.process_time()
     run()
-    times = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "others": share()}
+    times = {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "others": share(),
+    }
     print(json.dumps({**times, "before": before, "peak": peak_megabytes()}))
 
 

@@ -17,7 +17,16 @@ from priorwise.objectives import ELBO, AbstractObjective
 from priorwise.priors import VampPrior
 from priorwise.training.optimizer import build_optimizer
 
-__all__ = ["TITLES", "Architecture", "bf16", "build", "even", "fitted", "objective_step", "training_step"]
+__all__ = [
+    "TITLES",
+    "Architecture",
+    "bf16",
+    "build",
+    "even",
+    "fitted",
+    "objective_step",
+    "training_step",
+]
 
 Architecture: TypeAlias = Literal["vae_standard", "vae_vamp", "hvae_vamp"]
 TITLES: dict[Architecture, str] = {
@@ -31,7 +40,9 @@ def build(architecture: Architecture, scale: Scale) -> AbstractModel:
     """A model with the initial weights of seed 0."""
     preset = gated_hvae if architecture == "hvae_vamp" else gated_vae
     with pw.seeded(0, "bench", architecture):
-        prior = None if architecture == "vae_standard" else VampPrior.random(scale.components, SHAPE)
+        prior = (
+            None if architecture == "vae_standard" else VampPrior.random(scale.components, SHAPE)
+        )
         return preset(SHAPE, prior=prior, latent=scale.latent, hidden=scale.hidden)
 
 
@@ -39,8 +50,9 @@ def build(architecture: Architecture, scale: Scale) -> AbstractModel:
 def even(architecture: Architecture, scale: Scale, shrinkage: float = 0.1) -> VAE:
     """A model whose importance weights are even: initial weights, with the two output layers made smaller.
 
-    The weights of a trained model have such heavy tails that two correct estimates differ by whole nats; these differ by
-    hundredths, and a dropped constant shows. A product costs the same whatever the numbers.
+    The weights of a trained model have such heavy tails that two correct estimates differ by whole
+    nats; these differ by hundredths, and a dropped constant shows. A product costs the same
+    whatever the numbers.
     """
     model = build(architecture, scale)
     assert isinstance(model, VAE)
@@ -55,15 +67,21 @@ def bf16(*, enabled: bool = True) -> AbstractContextManager[object]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else nullcontext()
 
 
-def training_step(model: AbstractModel, batches: list[Tensor], *, half: bool = False) -> Callable[[], None]:
+def training_step(
+    model: AbstractModel, batches: list[Tensor], *, half: bool = False
+) -> Callable[[], None]:
     """One step of training at a call: the bound, its gradient, the optimiser; batch after batch."""
     return objective_step(ELBO(model), batches, half=half)
 
 
-def objective_step(objective: AbstractObjective, batches: list[Tensor], *, half: bool = False) -> Callable[[], None]:
+def objective_step(
+    objective: AbstractObjective, batches: list[Tensor], *, half: bool = False
+) -> Callable[[], None]:
     """One step of any objective at a call, every player in its turn."""
     turns = [partial(objective, player=player.name) for player in objective.players[1:]]
-    optimizers = [build_optimizer(player.module.parameters(), lr=1e-4) for player in objective.players]
+    optimizers = [
+        build_optimizer(player.module.parameters(), lr=1e-4) for player in objective.players
+    ]
     endless = cycle(batches)
 
     def step() -> None:
@@ -80,7 +98,9 @@ def objective_step(objective: AbstractObjective, batches: list[Tensor], *, half:
 
 
 @cache
-def fitted(architecture: Architecture, scale: Scale, precision: Literal["no", "bf16"] = "no") -> AbstractModel:
+def fitted(
+    architecture: Architecture, scale: Scale, precision: Literal["no", "bf16"] = "no"
+) -> AbstractModel:
     """A model after a short fit, so that it is a trained one that is judged; made once a process."""
     splits = training_part(scale.batch * scale.fit_steps)
     model = build(architecture, scale)

@@ -1,7 +1,8 @@
 """How often the library's intervals contain what they should: ``python -m benchmarks.coverage``.
 
-Every setting of ``model_intervals`` and ``sample_intervals`` runs over many seeds. An interval of one standard error
-should contain its target in 68.3 % of them, one of 1.96 in 95 %. The result that is committed is ``docs/derivations/coverage.md``.
+Every setting of ``model_intervals`` and ``sample_intervals`` runs over many seeds. An interval of
+one standard error should contain its target in 68.3 % of them, one of 1.96 in 95 %. The result that
+is committed is ``docs/derivations/coverage.md``.
 """
 
 import argparse
@@ -37,7 +38,8 @@ class Coverage:
         seeds: How many runs there were.
         mean: Mean reading.
         truth: What the mean reading should be, None where that is not known.
-        ratio: The stated error (its root mean square) divided by the actual one, which is the spread of reading - target.
+        ratio: The stated error (its root mean square) divided by the actual one, which is the
+            spread of reading - target.
         one: Share of the runs whose interval of one standard error contained the target.
         two: The same of 1.96 standard errors.
         stated: The same of the estimator's own 95% interval, where it has one.
@@ -62,7 +64,10 @@ class Coverage:
         """Whether it covers, as far as so many seeds can tell."""
         pairs = [(self.one, _NOMINAL[1.0]), (self.two, _NOMINAL[1.96])]
         pairs += [] if self.stated is None else [(self.stated, 0.95)]
-        sigmas = [(share - nominal) / (nominal * (1 - nominal) / self.seeds) ** 0.5 for share, nominal in pairs]
+        sigmas = [
+            (share - nominal) / (nominal * (1 - nominal) / self.seeds) ** 0.5
+            for share, nominal in pairs
+        ]
         if min(sigmas) < -_SURE:
             return "**too narrow**"
         return "wide" if max(sigmas) > _SURE else "covers"
@@ -85,12 +90,16 @@ def _coverage(setting: Setting, interval: str, readings: Sequence[Reading]) -> C
     values = torch.tensor([reading.value for reading in readings], dtype=torch.float64)
     errors = torch.tensor([reading.error for reading in readings], dtype=torch.float64)
     mean = float(values.mean())
-    targets = torch.tensor([mean if r.truth is None else r.truth for r in readings], dtype=torch.float64)
+    targets = torch.tensor(
+        [mean if r.truth is None else r.truth for r in readings], dtype=torch.float64
+    )
     misses = values - targets
     known = readings[0].bias_of if readings[0].truth is None else float(targets.mean())
     shares = [float((misses.abs() <= width * errors).double().mean()) for width in _NOMINAL]
     pairs = zip(readings, targets.tolist(), strict=True)
-    inside = [r.interval[0] <= target <= r.interval[1] for r, target in pairs if r.interval is not None]
+    inside = [
+        r.interval[0] <= target <= r.interval[1] for r, target in pairs if r.interval is not None
+    ]
     return Coverage(
         estimator=setting.estimator,
         about=setting.about,
@@ -109,7 +118,16 @@ def _coverage(setting: Setting, interval: str, readings: Sequence[Reading]) -> C
 
 def table(rows: Iterable[Coverage]) -> str:
     """The rows in Markdown."""
-    heads = ["estimator", "setting", "interval", "target", "seeds", "true", "mean reading", "stated / actual error"]
+    heads = [
+        "estimator",
+        "setting",
+        "interval",
+        "target",
+        "seeds",
+        "true",
+        "mean reading",
+        "stated / actual error",
+    ]
     heads += ["68 %", "95 %", "own 95 %", "warned, %", ""]
     rule = ["---"] * 4 + ["---:"] * 8 + ["---"]
     lines = [f"| {' | '.join(cells)} |" for cells in (heads, rule)]
@@ -138,8 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.coverage", description="Coverage of every stated interval."
     )
     names = sorted({setting.estimator for setting in settings()})
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
-    parser.add_argument("--seeds", type=int, default=400, help="runs a setting; dear ones have half (default: 400)")
+    parser.add_argument(
+        "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=400, help="runs a setting; dear ones have half (default: 400)"
+    )
     parser.add_argument("--out", type=Path, help="file for the table, instead of standard output")
     return parser
 

@@ -1,10 +1,12 @@
 """The density of an aggregate posterior: points a second, memory, and how exact it is.
 
-As many points from the aggregate posterior as from a standard normal, under synthetic encodings: means from a standard normal,
-standard deviations from 0.05 to 0.35. Contenders: ``AggregatePosterior``; the broadcast form that one writes first, an array of
-points x encodings x dimensions, a few points at once, which is kind to it; and the floor: the float32 matrix product of
-points and encodings, in the blocks of ours. The floor lacks the exponentials, of which every pair of a point and an encoding
-needs one. The judge of exactness is the broadcast form in float64. Memory is the peak of a child process.
+As many points from the aggregate posterior as from a standard normal, under synthetic encodings:
+means from a standard normal, standard deviations from 0.05 to 0.35. Contenders:
+``AggregatePosterior``; the broadcast form that one writes first, an array of points x encodings x
+dimensions, a few points at once, which is kind to it; and the floor: the float32 matrix product of
+points and encodings, in the blocks of ours. The floor lacks the exponentials, of which every pair
+of a point and an encoding needs one. The judge of exactness is the broadcast form in float64.
+Memory is the peak of a child process.
 """
 
 import math
@@ -65,7 +67,9 @@ def _speed_rows(scale: Scale) -> list[Row]:
     posterior, z = _posterior(*sizes), _points(scale.density_points, *sizes)
     q, few = AggregatePosterior(posterior), z[: 4 * _CHUNK]
     products, blocks = _products(scale), max(1, len(z) // _BLOCK)
-    torch.empty(7_500_000)  # 30 MB, given back: glibc then keeps what is freed, which doubles the peer's speed
+    torch.empty(
+        7_500_000
+    )  # 30 MB, given back: glibc then keeps what is freed, which doubles the peer's speed
     result = race(
         {
             "ours": Contender(lambda: q.log_prob(z), len(z)),
@@ -78,10 +82,30 @@ def _speed_rows(scale: Scale) -> list[Row]:
     megaflops = sum(product.once for product in products) / products[0].rows / 1e6
     title = f"q(z) of {sizes[0]:,} encodings"
     return [
-        row_of("density", f"{title}, priorwise", result.speed("ours"), "points/s", note=f"{len(z):,} points"),
-        row_of("density", f"{title}, broadcast", result.speed("broadcast"), "points/s", note=f"{_CHUNK} at once"),
-        row_of("density", f"{title}, floor", result.speed("floor"), "points/s", note=f"{megaflops:.2g} MFLOP a point"),
-        row_of("density", f"{title}, priorwise / broadcast", result.ratio("ours", "broadcast"), "x"),
+        row_of(
+            "density",
+            f"{title}, priorwise",
+            result.speed("ours"),
+            "points/s",
+            note=f"{len(z):,} points",
+        ),
+        row_of(
+            "density",
+            f"{title}, broadcast",
+            result.speed("broadcast"),
+            "points/s",
+            note=f"{_CHUNK} at once",
+        ),
+        row_of(
+            "density",
+            f"{title}, floor",
+            result.speed("floor"),
+            "points/s",
+            note=f"{megaflops:.2g} MFLOP a point",
+        ),
+        row_of(
+            "density", f"{title}, priorwise / broadcast", result.ratio("ours", "broadcast"), "x"
+        ),
         row_of("density", f"{title}, priorwise / floor", result.ratio("ours", "floor"), "x"),
     ]
 
@@ -93,7 +117,10 @@ def _exactness_row(scale: Scale) -> Row:
     exact = broadcast(posterior, z[some].double())
     error, plain = (
         float((values.double() - exact).abs().max())
-        for values in (AggregatePosterior(posterior).log_prob(z)[some], broadcast(posterior, z[some]))
+        for values in (
+            AggregatePosterior(posterior).log_prob(z)[some],
+            broadcast(posterior, z[some]),
+        )
     )
     return plain_row(
         "density",
@@ -121,7 +148,10 @@ def peer_run(points: int, encodings: int, features: int, chunk: int) -> Callable
 def _memory_rows(scale: Scale) -> list[Row]:
     threads = torch.get_num_threads()
     sizes = {"encodings": scale.density_encodings, "features": scale.density_features}
-    costs = {n: in_child(__name__, "our_run", threads, points=n, **sizes) for n in scale.density_memory_points}
+    costs = {
+        n: in_child(__name__, "our_run", threads, points=n, **sizes)
+        for n in scale.density_memory_points
+    }
     rows = memory_rows("density", "q(z) memory", "points", costs)
     if not costs:
         return rows
@@ -143,7 +173,8 @@ def _memory_rows(scale: Scale) -> list[Row]:
             f"q(z) memory, broadcast, {few} points at once",
             whole.peak,
             "MB",
-            note=f"{whole.own:.0f} MB above torch and the encodings: {all_at_once:.0f} GB for {scale.density_points:,} points",
+            note=f"{whole.own:.0f} MB above torch and the encodings: {all_at_once:.0f} GB for "
+            f"{scale.density_points:,} points",
         ),
     ]
 

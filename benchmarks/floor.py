@@ -1,9 +1,10 @@
 """The floor: the matrix products that no implementation can avoid, and nothing else.
 
-A training step multiplies forwards once and backwards twice, for the gradients of the weights and of the inputs. The gradient of
-the data is not counted, nor the product with an identity matrix by which some implementations form pseudo-inputs; that of
-trainable pseudo-inputs is. Weights lie as ``nn.Linear`` keeps them, outputs are allocated beforehand, and the two halves of a
-gated layer are one product.
+A training step multiplies forwards once and backwards twice, for the gradients of the weights and
+of the inputs. The gradient of the data is not counted, nor the product with an identity matrix by
+which some implementations form pseudo-inputs; that of trainable pseudo-inputs is. Weights lie as
+``nn.Linear`` keeps them, outputs are allocated beforehand, and the two halves of a gated layer are
+one product.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +18,15 @@ from benchmarks.contenders import Architecture
 from benchmarks.images import SHAPE
 from benchmarks.scale import Scale
 
-__all__ = ["Product", "decoder_pass", "factor_flops", "flops", "forward_pass", "products", "training_pass"]
+__all__ = [
+    "Product",
+    "decoder_pass",
+    "factor_flops",
+    "flops",
+    "forward_pass",
+    "products",
+    "training_pass",
+]
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,9 @@ def products(architecture: Architecture, scale: Scale) -> list[Product]:
     needed = _encoder(scale.batch, scale, input_gradient=False)
     if architecture != "vae_standard":
         needed += _encoder(scale.components, scale, input_gradient=True)
-        needed.append(Product(scale.batch, 2 * scale.latent, scale.components))  # the mixture density
+        needed.append(
+            Product(scale.batch, 2 * scale.latent, scale.components)
+        )  # the mixture density
     lower = architecture == "hvae_vamp"
     return needed + (_lower_group(scale.batch, scale) if lower else _decoder(scale.batch, scale))
 
@@ -102,12 +113,20 @@ def flops(needed: Iterable[Product]) -> int:
 def factor_flops(scale: Scale, hidden: tuple[int, ...] = (1000,) * 5) -> int:
     """Operations that a step of FactorVAE adds to the plain one: the discriminator in both turns, and encoding once more.
 
-    The model's turn needs no gradient of the discriminator's weights; the discriminator's turn has two rows for each image.
+    The model's turn needs no gradient of the discriminator's weights; the discriminator's turn has
+    two rows for each image.
     """
     sizes = list(pairwise((scale.latent, *hidden, 2)))
     passed = sum(2 * Product(scale.batch, before, after).once for before, after in sizes)
-    trained = flops(Product(2 * scale.batch, *size, input_gradient=place > 0) for place, size in enumerate(sizes))
-    return passed + trained + sum(product.once for product in _encoder(scale.batch, scale, input_gradient=False))
+    trained = flops(
+        Product(2 * scale.batch, *size, input_gradient=place > 0)
+        for place, size in enumerate(sizes)
+    )
+    return (
+        passed
+        + trained
+        + sum(product.once for product in _encoder(scale.batch, scale, input_gradient=False))
+    )
 
 
 class _Buffers:

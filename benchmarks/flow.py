@@ -1,8 +1,9 @@
 """The flow prior: a training pass and draws, ours and zuko's RealNVP of like size.
 
-A training pass is the log density of a batch and its gradient to the points and the parameters. Ours has two networks a
-coupling, as the dpVAE paper has it; zuko's has one, made wide enough for as many parameters. zuko switches torch's argument
-validation off when it is imported; here it is off for the races alone.
+A training pass is the log density of a batch and its gradient to the points and the parameters.
+Ours has two networks a coupling, as the dpVAE paper has it; zuko's has one, made wide enough for as
+many parameters. zuko switches torch's argument validation off when it is imported; here it is off
+for the races alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,7 +50,9 @@ def _build_flows(scale: Scale) -> dict[str, nn.Module]:
         if available():
             from zuko.flows import RealNVP
 
-            flows["zuko"] = RealNVP(scale.latent, transforms=_BLOCKS, hidden_features=(_WIDTH, _WIDTH))
+            flows["zuko"] = RealNVP(
+                scale.latent, transforms=_BLOCKS, hidden_features=(_WIDTH, _WIDTH)
+            )
     return flows
 
 
@@ -80,16 +83,31 @@ def measure(scale: Scale) -> list[Row]:
     """All rows of this subject."""
     with _validation_off():
         flows = _build_flows(scale)
-        sizes = {name: sum(parameter.numel() for parameter in flow.parameters()) for name, flow in flows.items()}
+        sizes = {
+            name: sum(parameter.numel() for parameter in flow.parameters())
+            for name, flow in flows.items()
+        }
         note = " and ".join(f"{size:,}" for size in sizes.values()) + " parameters"
         with pw.seeded(0, "bench", "flow points"):
             z = torch.randn(scale.batch, scale.latent)
         rows: list[Row] = []
         for title, build, amount, unit in (
-            ("log density and gradient", lambda flow: _training_pass(flow, z), scale.batch, "points/s"),
-            (f"{scale.batch} draws", lambda flow: _drawing(flow, scale.batch), scale.batch, "draws/s"),
+            (
+                "log density and gradient",
+                lambda flow: _training_pass(flow, z),
+                scale.batch,
+                "points/s",
+            ),
+            (
+                f"{scale.batch} draws",
+                lambda flow: _drawing(flow, scale.batch),
+                scale.batch,
+                "draws/s",
+            ),
             (f"{_DRAWS:,} draws", lambda flow: _drawing(flow, _DRAWS), _DRAWS, "draws/s"),
         ):
             contenders = {name: Contender(build(flow), amount) for name, flow in flows.items()}
-            rows += _rows(title, race(contenders, rounds=scale.rounds, turns=scale.turns), unit, note)
+            rows += _rows(
+                title, race(contenders, rounds=scale.rounds, turns=scale.turns), unit, note
+            )
     return rows

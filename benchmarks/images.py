@@ -62,7 +62,9 @@ def binary_test(images: int) -> Tensor:
     """Binarised test images ``(images, 1, 28, 28)``, the same every time."""
     whole = grey_splits()
     if images > len(whole.test):
-        raise ValueError(f"expected at most the {len(whole.test)} test images; got {images}. Ask for fewer.")
+        raise ValueError(
+            f"expected at most the {len(whole.test)} test images; got {images}. Ask for fewer."
+        )
     with pw.seeded(0, "bench", "test"):
         order = torch.randperm(len(whole.test))[:images]
     return whole.evaluation("test")[order]

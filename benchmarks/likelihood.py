@@ -1,9 +1,10 @@
 """The negative log-likelihood by importance sampling: images a second, agreement with the peer, memory.
 
-Contenders: ``priorwise.estimators.nll``, pythae's ``get_nll`` on the same weights (spared its graph, which it would keep), and the
-floor: the decoder's float32 matrix products for so many draws, a thousand at once. The two estimates must agree within three
-Monte-Carlo errors, on weights for which that error is small and true (``contenders.even``). Memory is the peak of a
-child process for each number of samples.
+Contenders: ``priorwise.estimators.nll``, pythae's ``get_nll`` on the same weights (spared its
+graph, which it would keep), and the floor: the decoder's float32 matrix products for so many draws,
+a thousand at once. The two estimates must agree within three Monte-Carlo errors, on weights for
+which that error is small and true (``contenders.even``). Memory is the peak of a child process for
+each number of samples.
 """
 
 import math
@@ -66,7 +67,9 @@ class _Evaluations:
         def run() -> None:
             index = self.scale.likelihood_images * next(turns)
             with pw.seeded(0, "bench", "peer", index):
-                self.peer_values[index] = -peer.log_likelihood(self.peer, self.x[index : index + 1], self.scale.samples)
+                self.peer_values[index] = -peer.log_likelihood(
+                    self.peer, self.x[index : index + 1], self.scale.samples
+                )
 
         return run
 
@@ -83,8 +86,9 @@ class _Evaluations:
             "nats",
             target=f"within {_ERRORS:g} errors",
             met=agree,
-            note=f"agree: {'yes' if agree else 'no'}; {ours.value:.3f} and {theirs:.3f}, error {error:.3f}, "
-            f"{ours.count} images, smallest ESS {ours.diagnostics['ess_min']:.0f}",
+            note=f"agree: {'yes' if agree else 'no'}; {ours.value:.3f} and {theirs:.3f}, error "
+            f"{error:.3f}, {ours.count} images, smallest ESS "
+            f"{ours.diagnostics['ess_min']:.0f}",
         )
 
 
@@ -94,11 +98,20 @@ def _speed_rows(architecture: Architecture, scale: Scale) -> list[Row]:
     title = f"{TITLES[architecture]} NLL, {scale.samples:,} samples"
     rows = [
         row_of("likelihood", f"{title}, priorwise", result.speed("ours"), "images/s"),
-        row_of("likelihood", f"{title}, floor", result.speed("floor"), "images/s", note="decoder products only"),
+        row_of(
+            "likelihood",
+            f"{title}, floor",
+            result.speed("floor"),
+            "images/s",
+            note="decoder products only",
+        ),
         row_of("likelihood", f"{title}, priorwise / floor", result.ratio("ours", "floor"), "x"),
     ]
     if evaluations.peer is None:
-        return [*rows, plain_row("likelihood", f"{title}, pythae", None, "images/s", note=peer.HOW_TO_INSTALL)]
+        return [
+            *rows,
+            plain_row("likelihood", f"{title}, pythae", None, "images/s", note=peer.HOW_TO_INSTALL),
+        ]
     ratio, target = result.ratio("ours", "pythae"), _TARGETS[architecture]
     return [
         *rows,
@@ -123,7 +136,9 @@ def peer_run(samples: int, **sizes: Any) -> Callable[[], object]:  # noqa: ANN40
 def _memory_rows(scale: Scale) -> list[Row]:
     threads = torch.get_num_threads()
     sizes = {"hidden": scale.hidden, "latent": scale.latent, "components": scale.components}
-    costs = {n: in_child(__name__, "our_run", threads, samples=n, **sizes) for n in scale.memory_samples}
+    costs = {
+        n: in_child(__name__, "our_run", threads, samples=n, **sizes) for n in scale.memory_samples
+    }
     rows = memory_rows("likelihood", "VAE VampPrior NLL memory", "samples", costs)
     if costs and peer.available():
         cost = in_child(__name__, "peer_run", threads, samples=scale.samples, **sizes)

@@ -40,7 +40,7 @@ def _entropy(law: MultivariateNormal) -> float:
     return float(law.entropy().detach())
 
 
-# -- likelihood -----------------------------------------------------------------------------------------------------------
+# -- likelihood ------------------------------------------------------------------------------------
 
 _IMAGES = 50
 _KNOWN = -1  # the seed of observations that stay the same
@@ -59,10 +59,14 @@ def _elbo() -> Iterator[Setting]:
 
     def given(seed: int) -> dict[str, Reading]:
         estimate = estimators.elbo(model, known, samples=10, seed=seed)
-        return {"stderr": Reading.of(estimate, "data", float(model.exact_elbo(known).mean().detach()))}
+        return {
+            "stderr": Reading.of(estimate, "data", float(model.exact_elbo(known).mean().detach()))
+        }
 
     def anew(seed: int) -> dict[str, Reading]:
-        estimate = estimators.elbo(model, _observations(model, _IMAGES, seed), samples=10, seed=seed)
+        estimate = estimators.elbo(
+            model, _observations(model, _IMAGES, seed), samples=10, seed=seed
+        )
         return {"stderr_data": Reading.over_data(estimate, "law", law)}
 
     yield Setting("elbo", "50 images, 10 draws", given)
@@ -77,9 +81,13 @@ def _nll() -> Iterator[Setting]:
     for words, model in models.items():
         known = _observations(model, _IMAGES, _KNOWN)
 
-        def given(seed: int, model: LinearGaussianVAE = model, known: Tensor = known) -> dict[str, Reading]:
+        def given(
+            seed: int, model: LinearGaussianVAE = model, known: Tensor = known
+        ) -> dict[str, Reading]:
             estimate = estimators.nll(model, known, samples=200, seed=seed)
-            return {"stderr": Reading.of(estimate, "data", -float(model.log_px(known).mean().detach()))}
+            return {
+                "stderr": Reading.of(estimate, "data", -float(model.log_px(known).mean().detach()))
+            }
 
         yield Setting("nll", f"50 images, 200 samples, {words}", given, 0.1)
     yield from _nll_over_data(models["light weights (q 1.3 times too wide)"])
@@ -88,7 +96,9 @@ def _nll() -> Iterator[Setting]:
 
 def _nll_over_data(model: LinearGaussianVAE) -> Iterator[Setting]:
     def anew(seed: int) -> dict[str, Reading]:
-        estimate = estimators.nll(model, _observations(model, _IMAGES, seed), samples=200, seed=seed)
+        estimate = estimators.nll(
+            model, _observations(model, _IMAGES, seed), samples=200, seed=seed
+        )
         return {"stderr_data": Reading.over_data(estimate, "law", _entropy(model.marginal()))}
 
     yield Setting("nll", "50 images, 200 samples, light weights", anew, 0.1)
@@ -101,7 +111,9 @@ def _nll_of_ncp() -> Setting:
     known = _observations(ncp.base, _IMAGES, _KNOWN)
     plain = ncp.base.marginal()
     loc = plain.loc + slope * ncp.base.decoder.weight.double().sum(1)
-    truth = -float(MultivariateNormal(loc, plain.covariance_matrix).log_prob(known.double()).mean().detach())
+    truth = -float(
+        MultivariateNormal(loc, plain.covariance_matrix).log_prob(known.double()).mean().detach()
+    )
 
     def run(seed: int) -> dict[str, Reading]:
         estimators.log_norm(ncp, samples=1000, seed=seed)
@@ -112,13 +124,18 @@ def _nll_of_ncp() -> Setting:
 
 
 def _minus() -> Iterator[Setting]:
-    first, second = LinearGaussianVAE(shift=0.6, stretch=1.4), LinearGaussianVAE(scale=0.7, stretch=1.4)
+    first, second = (
+        LinearGaussianVAE(shift=0.6, stretch=1.4),
+        LinearGaussianVAE(scale=0.7, stretch=1.4),
+    )
     known = _observations(second, _IMAGES, _KNOWN)
     law = _entropy(second.marginal())
     cross = _cross_entropy(second.marginal(), first.marginal())
 
     def pair(x: Tensor, seed: int) -> Estimate:
-        return estimators.nll(first, x, samples=50, seed=seed).minus(estimators.nll(second, x, samples=50, seed=seed))
+        return estimators.nll(first, x, samples=50, seed=seed).minus(
+            estimators.nll(second, x, samples=50, seed=seed)
+        )
 
     exact = first.log_px(known).mean() - second.log_px(known).mean()
 
@@ -130,7 +147,9 @@ def _minus() -> Iterator[Setting]:
         difference = pair(_observations(second, _IMAGES, seed), seed)
         return {"stderr_data": Reading.over_data(difference, "law", cross - law)}
 
-    yield Setting("Estimate.minus", "nll of two models, common noise, 50 images, 50 samples", given, 0.1)
+    yield Setting(
+        "Estimate.minus", "nll of two models, common noise, 50 images, 50 samples", given, 0.1
+    )
     yield Setting("Estimate.minus", "nll of two models, 50 images, 50 samples", anew, 0.1)
 
 
@@ -159,7 +178,7 @@ def _log_norm() -> Iterator[Setting]:
     yield Setting("log_norm", "an NCP of 2 dimensions, 1000 draws", of_ncp)
 
 
-# -- divergence -----------------------------------------------------------------------------------------------------------
+# -- divergence ------------------------------------------------------------------------------------
 
 _LAWS = {"one law": (0.0, 1.0), "shifted": (0.7, 1.0), "narrower": (0.0, 0.6)}
 _FAR_LAW = {"far away": (1.5, 1.0)}
@@ -189,7 +208,8 @@ def _neighbours(words: str, dimensions: int, count: int, loc: float, scale: floa
     return Setting("knn_kl", f"D = {dimensions}, {words}, {count} points", run, 0.02 * count / 200)
 
 
-# Aggregate posteriors N(shift std, 1 + (stretch^2 - 1) std^2), with std near 1. Densities are refused far from the prior.
+# Aggregate posteriors N(shift std, 1 + (stretch^2 - 1) std^2), with std near 1. Densities are
+# refused far from the prior.
 _BY_KNN = {"one law": (0.0, 1.0), "shifted": (0.7, 1.0), "narrower": (0.0, 0.6)}
 _FAR_BY_KNN = {"far away": (2.1, 1.0), "much narrower": (0.0, 0.05)}
 _BY_DENSITY = {"one law": (0.0, 1.0), "shifted": (0.2, 1.0), "wider": (0.0, 1.1)}
@@ -206,22 +226,36 @@ def _symmetric_kl() -> Iterator[Setting]:
 
 
 def _symmetric(
-    method: Literal["knn", "density"], words: str, dimensions: int, count: int, shift: float, stretch: float
+    method: Literal["knn", "density"],
+    words: str,
+    dimensions: int,
+    count: int,
+    shift: float,
+    stretch: float,
 ) -> Setting:
     model = LinearGaussianVAE(dimensions, dimensions, scale=3.0, shift=shift, stretch=stretch)
     truth = _symmetric_truth(model, shift, stretch)
 
     def run(seed: int) -> dict[str, Reading]:
-        estimate = estimators.symmetric_kl(model, _observations(model, count, seed), method=method, seed=seed)
+        estimate = estimators.symmetric_kl(
+            model, _observations(model, count, seed), method=method, seed=seed
+        )
         return {"stderr": Reading.of(estimate, "mean", bias_of=truth)}
 
     cost = 0.2 if method == "density" else 0.03 * count / 200
-    return Setting(f"symmetric_kl, {method}", f"D = {dimensions}, {words}, {count} images", run, cost)
+    return Setting(
+        f"symmetric_kl, {method}", f"D = {dimensions}, {words}, {count} images", run, cost
+    )
 
 
 def _symmetric_truth(model: LinearGaussianVAE, shift: float, stretch: float) -> float:
     """Of the aggregate posterior N(shift std, 1 + (stretch^2 - 1) std^2)."""
-    std = model.exact_posterior(torch.zeros(1, model.decoder.weight.shape[0])).base_dist.scale[0].detach().double()
+    std = (
+        model.exact_posterior(torch.zeros(1, model.decoder.weight.shape[0]))
+        .base_dist.scale[0]
+        .detach()
+        .double()
+    )
     variance, loc = 1 + (stretch**2 - 1) * std.square(), shift * std
     terms = 0.5 * (variance + loc.square() - 1) + 0.5 * ((1 + loc.square()) / variance - 1)
     return float(terms.sum())
@@ -233,19 +267,23 @@ def _leakage() -> Iterator[Setting]:
     for threshold, draws in ((math.inf, 300), (-4.0, 300), (-4.0, 3000)):
         words = "every draw" if math.isinf(threshold) else f"threshold {threshold:.0f}"
 
-        def given(seed: int, threshold: float = threshold, draws: int = draws) -> dict[str, Reading]:
+        def given(
+            seed: int, threshold: float = threshold, draws: int = draws
+        ) -> dict[str, Reading]:
             estimate = estimators.leakage(model, known, draws=draws, seed=seed).at(threshold)
             return {"stderr": Reading.of(estimate, "mean")}
 
         def anew(seed: int, threshold: float = threshold, draws: int = draws) -> dict[str, Reading]:
-            estimate = estimators.leakage(model, _observations(model, 200, seed), draws=draws, seed=seed).at(threshold)
+            estimate = estimators.leakage(
+                model, _observations(model, 200, seed), draws=draws, seed=seed
+            ).at(threshold)
             return {"stderr_data": Reading.over_data(estimate, "mean")}
 
         yield Setting("leakage.at", f"{words}, {draws} draws of 200 given images", given)
         yield Setting("leakage.at", f"{words}, {draws} draws of 200 new images", anew)
 
 
-# -- classifiers ----------------------------------------------------------------------------------------------------------
+# -- classifiers -----------------------------------------------------------------------------------
 
 
 def _c2st() -> Iterator[Setting]:
@@ -257,8 +295,14 @@ def _c2st() -> Iterator[Setting]:
                 many_q, many_p = torch.randn(20_000, 2), loc + torch.randn(20_000, 2)
             judge = LogisticRegression()
             verdict = estimators.c2st(q, p, classifier=judge, seed=seed)
-            of_q, of_p = (torch.as_tensor(judge.predict_proba(many.double().numpy())) for many in (many_q, many_p))
-            right = (float((of_q[:, 1] <= 0.5).double().mean()) + float((of_p[:, 1] > 0.5).double().mean())) / 2
+            of_q, of_p = (
+                torch.as_tensor(judge.predict_proba(many.double().numpy()))
+                for many in (many_q, many_p)
+            )
+            right = (
+                float((of_q[:, 1] <= 0.5).double().mean())
+                + float((of_p[:, 1] > 0.5).double().mean())
+            ) / 2
             jsd = math.log(2) + float(of_q[:, 0].log().mean() + of_p[:, 1].log().mean()) / 2
             readings = {
                 "accuracy, of this classifier": Reading.of(verdict.accuracy, "law", right),
@@ -303,7 +347,9 @@ def _contrast() -> Iterator[Setting]:
             return {
                 "bce_stderr": Reading(group.bce, group.bce_stderr, "law", bce),
                 "jsd": Reading(group.jsd, group.bce_stderr / 2, "law", math.log(2) - bce / 2),
-                "calibration_stderr": Reading(group.calibration, group.calibration_stderr, "law", ratio),
+                "calibration_stderr": Reading(
+                    group.calibration, group.calibration_stderr, "law", ratio
+                ),
                 "held_out_bce, stderr": Reading.of(estimate, "law", bce),
                 "held_out_bce, stderr_data": Reading.over_data(estimate, "law", bce),
             }
@@ -313,5 +359,15 @@ def _contrast() -> Iterator[Setting]:
 
 def settings() -> Iterator[Setting]:
     """All settings of this file."""
-    for part in (_elbo, _nll, _minus, _log_norm, _knn_kl, _symmetric_kl, _leakage, _c2st, _contrast):
+    for part in (
+        _elbo,
+        _nll,
+        _minus,
+        _log_norm,
+        _knn_kl,
+        _symmetric_kl,
+        _leakage,
+        _c2st,
+        _contrast,
+    ):
         yield from part()

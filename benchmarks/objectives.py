@@ -1,7 +1,8 @@
 """A training step by each objective, in steps of the plain bound: the same VAE, batches and optimiser.
 
-The prior is a standard normal, but for one contender: the plain bound with a FlowPrior. FactorVAE's step is that of both its
-players, and its discriminator of 1000 units multiplies far more than the VAE; the note tells how much.
+The prior is a standard normal, but for one contender: the plain bound with a FlowPrior. FactorVAE's
+step is that of both its players, and its discriminator of 1000 units multiplies far more than the
+VAE; the note tells how much.
 """
 
 import priorwise as pw
@@ -12,7 +13,15 @@ from benchmarks.report import Row, row_of
 from benchmarks.scale import Scale
 from benchmarks.timing import Contender, race
 from priorwise.models import VAE, gated_vae
-from priorwise.objectives import ELBO, AbstractObjective, AnnealedVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE
+from priorwise.objectives import (
+    ELBO,
+    AbstractObjective,
+    AnnealedVAE,
+    BetaTCVAE,
+    BetaVAE,
+    FactorVAE,
+    InfoVAE,
+)
 from priorwise.priors import FlowPrior
 
 __all__ = ["build_objectives", "measure"]
@@ -49,9 +58,14 @@ def measure(scale: Scale) -> list[Row]:
     }
     result = race(contenders, rounds=scale.rounds, turns=scale.turns)
     plain = flops(products("vae_standard", scale)) / 1e9
-    notes = {"FactorVAE": f"{factor_flops(scale) / 1e9:.2f} GFLOP more than the plain bound's {plain:.2f}"}
+    notes = {
+        "FactorVAE": f"{factor_flops(scale) / 1e9:.2f} GFLOP more than the plain bound's "
+        f"{plain:.2f}"
+    }
     rows = [row_of("objectives", f"{_PLAIN} step", result.speed(_PLAIN), "images/s")]
     for name in list(contenders)[1:]:
         title = f"{name}, time of a step / {_PLAIN}"
-        rows.append(row_of("objectives", title, result.ratio(_PLAIN, name), "x", note=notes.get(name, "")))
+        rows.append(
+            row_of("objectives", title, result.ratio(_PLAIN, name), "x", note=notes.get(name, ""))
+        )
     return rows

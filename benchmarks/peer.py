@@ -1,7 +1,7 @@
 """The peer: pythae 0.1.2, with networks of the same layers and sizes as ours.
 
-Its users write their own networks, so it is given our gated layer, which multiplies once where two products are usual. Its
-optimiser, its data path and its estimator are its own.
+Its users write their own networks, so it is given our gated layer, which multiplies once where two
+products are usual. Its optimiser, its data path and its estimator are its own.
 """
 
 import contextlib
@@ -23,7 +23,15 @@ from benchmarks.scale import Scale
 from priorwise.backbones import gated_body, gated_image_body
 from priorwise.models import VAE
 
-__all__ = ["HOW_TO_INSTALL", "available", "build_peer", "copy_weights_", "log_likelihood", "step_of", "trainer_of"]
+__all__ = [
+    "HOW_TO_INSTALL",
+    "available",
+    "build_peer",
+    "copy_weights_",
+    "log_likelihood",
+    "step_of",
+    "trainer_of",
+]
 
 HOW_TO_INSTALL = "pythae is not installed: pip install -e '.[bench]'"
 
@@ -68,7 +76,9 @@ def _networks(scale: Scale) -> tuple[nn.Module, nn.Module]:
             self.logits = nn.Linear(scale.hidden, pixels)
 
         def forward(self, z: Tensor) -> Any:  # noqa: ANN401 - the peer's type
-            return ModelOutput(reconstruction=self.logits(self.body(z)).sigmoid().unflatten(-1, SHAPE))
+            return ModelOutput(
+                reconstruction=self.logits(self.body(z)).sigmoid().unflatten(-1, SHAPE)
+            )
 
     return GatedEncoder(), GatedDecoder()
 
@@ -79,7 +89,9 @@ def build_peer(scale: Scale, *, vamp: bool) -> Any:  # noqa: ANN401 - the peer's
     encoder, decoder = _networks(scale)
     common = {"input_dim": SHAPE, "latent_dim": scale.latent, "reconstruction_loss": "bce"}
     if vamp:
-        config = models.VAMPConfig(**common, number_components=scale.components, linear_scheduling_steps=0)
+        config = models.VAMPConfig(
+            **common, number_components=scale.components, linear_scheduling_steps=0
+        )
         return models.VAMP(config, encoder, decoder)
     return models.VAE(models.VAEConfig(**common), encoder, decoder)
 
@@ -114,8 +126,8 @@ def step_of(peer: Any, batches: list[Tensor]) -> Callable[[], None]:  # noqa: AN
 def trainer_of(peer: Any, raw: Tensor, folder: str, batch: int) -> Callable[[], None]:  # noqa: ANN401 - the peer's model
     """One epoch of its own trainer over ``raw`` at a call: its loader, its collation, its loss logging; no progress bar.
 
-    It binarises nothing on the fly, so its dataset class is extended by the one line that does. Its checkpoints are not
-    counted.
+    It binarises nothing on the fly, so its dataset class is extended by the one line that does. Its
+    checkpoints are not counted.
     """
     from pythae.data.datasets import BaseDataset, DatasetOutput
 
@@ -125,14 +137,23 @@ def trainer_of(peer: Any, raw: Tensor, folder: str, batch: int) -> Callable[[], 
 
     trainers = _pythae().trainers
     config = trainers.BaseTrainerConfig(
-        output_dir=folder, num_epochs=1, per_device_train_batch_size=batch, learning_rate=1e-4, no_cuda=True
+        output_dir=folder,
+        num_epochs=1,
+        per_device_train_batch_size=batch,
+        learning_rate=1e-4,
+        no_cuda=True,
     )
     trainer = trainers.BaseTrainer(
-        peer, Binarized(raw.float() / 255, torch.zeros(len(raw))), training_config=config, callbacks=None
+        peer,
+        Binarized(raw.float() / 255, torch.zeros(len(raw))),
+        training_config=config,
+        callbacks=None,
     )
     trainer.prepare_training()
     handler = trainer.callback_handler
-    handler.callbacks = [one for one in handler.callbacks if type(one).__name__ != "ProgressBarCallback"]
+    handler.callbacks = [
+        one for one in handler.callbacks if type(one).__name__ != "ProgressBarCallback"
+    ]
     return lambda: trainer.train_step(1)
 
 

@@ -1,8 +1,9 @@
 """The whole pipeline: images a second from the raw data set to trained weights, everything included.
 
-Ours is ``priorwise.fit`` as a user calls it: engine, order, binarisation on the fly, steps, logging, one validation on a hundred
-images. The peer's is one epoch of its own trainer: loader, collation, binarisation, steps, logging; no validation, no
-checkpoint. Each round is a part of an epoch, so that the two take turns. The floor is that of the step (``training.py``).
+Ours is ``priorwise.fit`` as a user calls it: engine, order, binarisation on the fly, steps,
+logging, one validation on a hundred images. The peer's is one epoch of its own trainer: loader,
+collation, binarisation, steps, logging; no validation, no checkpoint. Each round is a part of an
+epoch, so that the two take turns. The floor is that of the step (``training.py``).
 """
 
 import tempfile
@@ -25,7 +26,13 @@ _TARGETS: dict[Architecture, float | None] = {"vae_standard": None, "vae_vamp": 
 def _fit(architecture: Architecture, scale: Scale) -> Callable[[], object]:
     model = build(architecture, scale)
     splits = training_part(scale.pipeline_images)
-    options: dict[str, Any] = {"epochs": 1, "batch_size": scale.batch, "lr": 1e-4, "warmup_epochs": 0, "patience": None}
+    options: dict[str, Any] = {
+        "epochs": 1,
+        "batch_size": scale.batch,
+        "lr": 1e-4,
+        "warmup_epochs": 0,
+        "patience": None,
+    }
     return lambda: pw.fit(model, splits, progress=False, **options)
 
 
@@ -44,10 +51,20 @@ def measure(scale: Scale) -> list[Row]:
         title = f"{TITLES[architecture]} pipeline"
         rows.append(row_of("pipeline", f"{title}, priorwise", result.speed("ours"), "images/s"))
         if "pythae" not in runs:
-            rows.append(plain_row("pipeline", f"{title}, pythae", None, "images/s", note=peer.HOW_TO_INSTALL))
+            rows.append(
+                plain_row(
+                    "pipeline", f"{title}, pythae", None, "images/s", note=peer.HOW_TO_INSTALL
+                )
+            )
             continue
         rows += [
             row_of("pipeline", f"{title}, pythae", result.speed("pythae"), "images/s"),
-            row_of("pipeline", f"{title}, priorwise / pythae", result.ratio("ours", "pythae"), "x", at_least=target),
+            row_of(
+                "pipeline",
+                f"{title}, priorwise / pythae",
+                result.ratio("ours", "pythae"),
+                "x",
+                at_least=target,
+            ),
         ]
     return rows

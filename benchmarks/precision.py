@@ -1,8 +1,9 @@
 """What bf16 costs in nats and brings in speed.
 
-The same weights are evaluated in float32 and under bf16 autocast with the same random numbers, so the difference of the two NLLs
-has an error over images far smaller than that of either. Then training in bf16 is set against training in float32: equal initial
-weights, data, order and draws, both evaluated in float32. Densities stay in float32 in all of it.
+The same weights are evaluated in float32 and under bf16 autocast with the same random numbers, so
+the difference of the two NLLs has an error over images far smaller than that of either. Then
+training in bf16 is set against training in float32: equal initial weights, data, order and draws,
+both evaluated in float32. Densities stay in float32 in all of it.
 """
 
 from collections.abc import Callable
@@ -59,9 +60,13 @@ def _rows(architecture: Architecture, scale: Scale) -> list[Row]:
     contenders = {name: Contender(run, 10) for name, run in runs.items()}
     result = race(contenders, rounds=scale.likelihood_rounds, warmup=1)
     return [
-        _difference_row(f"{title} NLL, evaluated in bf16 - float32", _nll(model, scale, half=True), plain),
+        _difference_row(
+            f"{title} NLL, evaluated in bf16 - float32", _nll(model, scale, half=True), plain
+        ),
         _difference_row(f"{title} NLL, trained in bf16 - float32", _nll(trained, scale), plain),
-        row_of("precision", f"{title} NLL speed, bf16 / float32", result.ratio("bf16", "float32"), "x"),
+        row_of(
+            "precision", f"{title} NLL speed, bf16 / float32", result.ratio("bf16", "float32"), "x"
+        ),
     ]
 
 

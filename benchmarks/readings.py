@@ -1,8 +1,9 @@
 """What the coverage study reads: an interval with what it should contain, and a setting that gives some.
 
-Targets are of three kinds. *Data*: the true value on the given observations, which stay the same for all seeds.
-*Law*: the true value over the law of the observations, which are drawn anew. *Mean*: what the estimator reads on
-average at these counts, where it is biased or no closed form is known; the mean over the study's own seeds stands for it.
+Targets are of three kinds. *Data*: the true value on the given observations, which stay the same
+for all seeds. *Law*: the true value over the law of the observations, which are drawn anew. *Mean*:
+what the estimator reads on average at these counts, where it is biased or no closed form is known;
+the mean over the study's own seeds stands for it.
 """
 
 from collections.abc import Callable
@@ -40,16 +41,24 @@ class Reading:
 
     @staticmethod
     def of(
-        estimate: Estimate, target: Target, truth: float | None = None, *, bias_of: float | None = None
+        estimate: Estimate,
+        target: Target,
+        truth: float | None = None,
+        *,
+        bias_of: float | None = None,
     ) -> "Reading":
         """An estimate with its ``stderr``."""
-        return Reading(estimate.value, estimate.stderr, target, truth, None, bias_of, bool(estimate.warnings))
+        return Reading(
+            estimate.value, estimate.stderr, target, truth, None, bias_of, bool(estimate.warnings)
+        )
 
     @staticmethod
     def over_data(estimate: Estimate, target: Target, truth: float | None = None) -> "Reading":
         """An estimate with its ``stderr_data``."""
         assert estimate.stderr_data is not None
-        return Reading(estimate.value, estimate.stderr_data, target, truth, warned=bool(estimate.warnings))
+        return Reading(
+            estimate.value, estimate.stderr_data, target, truth, warned=bool(estimate.warnings)
+        )
 
 
 @dataclass(frozen=True)

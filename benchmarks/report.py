@@ -31,7 +31,8 @@ class Row:
         low: The smallest value over the rounds.
         high: The largest value over the rounds.
         cpu: The same number by CPU time instead of wall time.
-        clock: By which clock ``value`` is: ``"wall"``, or ``"cpu"`` where other processes disturbed the measurement.
+        clock: By which clock ``value`` is: ``"wall"``, or ``"cpu"`` where other processes disturbed
+            the measurement.
         target: What it should reach, in words.
         met: Whether it does.
         note: What a reader has to know.
@@ -50,7 +51,15 @@ class Row:
     note: str = ""
 
 
-def row_of(subject: str, what: str, figure: Figure, unit: str, *, at_least: float | None = None, note: str = "") -> Row:
+def row_of(
+    subject: str,
+    what: str,
+    figure: Figure,
+    unit: str,
+    *,
+    at_least: float | None = None,
+    note: str = "",
+) -> Row:
     """A row of a timed figure, held against a target by the clock that can be trusted."""
     trusted = figure.trusted
     return Row(
@@ -102,14 +111,18 @@ def machine() -> dict[str, str | int | float | list[float] | None]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "load_average": [round(load, 2) for load in os.getloadavg()]
+        if hasattr(os, "getloadavg")
+        else None,
     }
 
 
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
         return names[0]
     except (OSError, IndexError):
         return platform.processor() or platform.machine()
@@ -117,7 +130,10 @@ def _processor() -> str:
 
 def to_json(rows: Iterable[Row], **header: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON holds
     """One object that holds everything; numbers that are not finite become null."""
-    return {**header, "rows": [{key: _finite(value) for key, value in asdict(row).items()} for row in rows]}
+    return {
+        **header,
+        "rows": [{key: _finite(value) for key, value in asdict(row).items()} for row in rows],
+    }
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - a field of a row
@@ -168,8 +184,8 @@ def print_table(rows: Iterable[Row], header: dict[str, Any]) -> None:
         before = row.subject
     console.print(table)
     console.print(
-        "Medians and ranges over rounds. clock: wall time, or this process's CPU time (all threads together) where others "
-        "used the machine.",
+        "Medians and ranges over rounds. clock: wall time, or this process's CPU time (all "
+        "threads together) where others used the machine.",
         style="dim",
     )
     for name, value in header.items():

@@ -13,7 +13,7 @@ from priorwise.features import Raw
 
 __all__ = ["settings"]
 
-# -- quality of samples ---------------------------------------------------------------------------------------------------
+# -- quality of samples ----------------------------------------------------------------------------
 
 
 _FEATURES = 8
@@ -28,7 +28,14 @@ def _features(seed: int, count: int, shift: float, *, heavy: bool = False) -> tu
 
 
 def _of(quality: Quality, target: Target = "mean", truth: float | None = None) -> Reading:
-    return Reading(quality.value, quality.stderr, target, truth, quality.interval, warned=bool(quality.warnings))
+    return Reading(
+        quality.value,
+        quality.stderr,
+        target,
+        truth,
+        quality.interval,
+        warned=bool(quality.warnings),
+    )
 
 
 def _frechet() -> Iterator[Setting]:
@@ -39,7 +46,9 @@ def _frechet() -> Iterator[Setting]:
     ):
         for count in (100, 400):
 
-            def run(seed: int, *, count: int = count, shift: float = shift, heavy: bool = heavy) -> dict[str, Reading]:
+            def run(
+                seed: int, *, count: int = count, shift: float = shift, heavy: bool = heavy
+            ) -> dict[str, Reading]:
                 points = _features(seed, count, shift, heavy=heavy)
                 distance = estimators.frechet_distance(*points, Raw(), seed=seed)
                 corrected, truth = distance.diagnostics["corrected"], _FEATURES * shift**2
@@ -55,11 +64,15 @@ def _frechet() -> Iterator[Setting]:
     def paired(seed: int) -> dict[str, Reading]:
         real, fake = _features(seed, 200, 0.5)
         _, other = _features(seed + 10**6, 200, 0.6)
-        first, second = (estimators.frechet_distance(real, side, Raw(), seed=seed) for side in (fake, other))
+        first, second = (
+            estimators.frechet_distance(real, side, Raw(), seed=seed) for side in (fake, other)
+        )
         difference = second.minus(first)
         return {"stderr": Reading.of(difference, "mean")}
 
-    yield Setting("Quality.minus", "Frechet distances of two models to one reference, 200 images", paired, 0.3)
+    yield Setting(
+        "Quality.minus", "Frechet distances of two models to one reference, 200 images", paired, 0.3
+    )
 
 
 def _precision_recall() -> Iterator[Setting]:
@@ -73,7 +86,7 @@ def _precision_recall() -> Iterator[Setting]:
         yield Setting("precision_recall", f"{words}, 2 x 300 images, 8 features", run, 0.05)
 
 
-# -- disentanglement ------------------------------------------------------------------------------------------------------
+# -- disentanglement -------------------------------------------------------------------------------
 
 
 def _codes(seed: int, count: int) -> tuple[Tensor, Tensor]:
@@ -81,7 +94,9 @@ def _codes(seed: int, count: int) -> tuple[Tensor, Tensor]:
     with pw.seeded(seed, "coverage", "codes"):
         factors = torch.stack([torch.randint(4, (count,)), torch.randint(3, (count,))], 1)
         noise = torch.randn(count, 3)
-    mixed = torch.stack([factors[:, 0] + 0.3 * factors[:, 1], factors[:, 1].float(), torch.zeros(count)], 1)
+    mixed = torch.stack(
+        [factors[:, 0] + 0.3 * factors[:, 1], factors[:, 1].float(), torch.zeros(count)], 1
+    )
     return mixed + 0.6 * noise, factors
 
 
@@ -94,7 +109,9 @@ def _disentanglement() -> Iterator[Setting]:
         scores = estimators.dci(*_codes(seed, 400), trees=5, seed=seed)
         names = ("disentanglement", "completeness", "informativeness")
         parts = {name: getattr(scores, name) for name in names}
-        return {f"{name}, stderr_data": Reading.over_data(part, "mean") for name, part in parts.items()}
+        return {
+            f"{name}, stderr_data": Reading.over_data(part, "mean") for name, part in parts.items()
+        }
 
     given = _codes(_GIVEN_SEED, 400)
 

@@ -1,7 +1,8 @@
 """Sampling importance resampling: memory and time against the number of proposals.
 
-One draw from a standard normal in 40 dimensions tilted by an NCP's classifier, in a child process for each number of proposals.
-The floor of the time is the classifier's matrix products; the memory should not depend on the number of proposals at all.
+One draw from a standard normal in 40 dimensions tilted by an NCP's classifier, in a child process
+for each number of proposals. The floor of the time is the classifier's matrix products; the memory
+should not depend on the number of proposals at all.
 """
 
 from collections.abc import Callable
@@ -49,13 +50,23 @@ def products_alone(proposals: int, latent: int) -> Callable[[], object]:
 
 def _time_row(what: str, cost: Cost, proposals: int) -> Row:
     wall, cpu = (1e6 * seconds / proposals for seconds in (cost.wall, cost.cpu))
-    return plain_row("sir", what, wall if cost.clean else cpu, "us", cpu=cpu, clock="wall" if cost.clean else "cpu")
+    return plain_row(
+        "sir",
+        what,
+        wall if cost.clean else cpu,
+        "us",
+        cpu=cpu,
+        clock="wall" if cost.clean else "cpu",
+    )
 
 
 def measure(scale: Scale) -> list[Row]:
     """All rows of this subject."""
     threads = torch.get_num_threads()
-    costs = {n: in_child(__name__, "one_draw", threads, proposals=n, latent=scale.latent) for n in scale.proposals}
+    costs = {
+        n: in_child(__name__, "one_draw", threads, proposals=n, latent=scale.latent)
+        for n in scale.proposals
+    }
     most = max(costs)
     floor = in_child(__name__, "products_alone", threads, proposals=most, latent=scale.latent)
     return [

@@ -1,9 +1,10 @@
 """Timing side by side: contenders take turns, step by step, in one process.
 
-Two clocks run: wall time, which counts on an idle machine, and the CPU time of this process, which is what remains comparable on a
-busy one. A round is clean when other processes took at most 8 % of the machine during it. Figures are medians over the clean
-rounds if there are at least three, otherwise over all rounds, and then they say so. A ratio is formed round by round, so that
-what slows a whole round cancels.
+Two clocks run: wall time, which counts on an idle machine, and the CPU time of this process, which
+is what remains comparable on a busy one. A round is clean when other processes took at most 8 % of
+the machine during it. Figures are medians over the clean rounds if there are at least three,
+otherwise over all rounds, and then they say so. A ratio is formed round by round, so that what
+slows a whole round cancels.
 """
 
 import gc
@@ -109,11 +110,15 @@ class Race:
     def _figure(self, value: Callable[[dict[str, float]], float]) -> Figure:
         used = self.clean_rounds if self.clean else self.rounds
         return Figure(
-            Spread.of([value(one.wall) for one in used]), Spread.of([value(one.cpu) for one in used]), self.clean
+            Spread.of([value(one.wall) for one in used]),
+            Spread.of([value(one.cpu) for one in used]),
+            self.clean,
         )
 
 
-def race(contenders: Mapping[str, Contender], *, rounds: int, turns: int = 1, warmup: int = 2) -> Race:
+def race(
+    contenders: Mapping[str, Contender], *, rounds: int, turns: int = 1, warmup: int = 2
+) -> Race:
     """Let the contenders take turns.
 
     Arguments:

@@ -1,7 +1,8 @@
 """A training step: images a second of model, gradient and optimiser, on binarised batches that are ready in memory.
 
-Contenders: priorwise in float32 and under bf16 autocast, pythae where it has such a model, and the floor: the float32 matrix
-products of one step in the same shapes (``floor.py``). No float32 step can pass the floor; bf16 can.
+Contenders: priorwise in float32 and under bf16 autocast, pythae where it has such a model, and the
+floor: the float32 matrix products of one step in the same shapes (``floor.py``). No float32 step
+can pass the floor; bf16 can.
 """
 
 from benchmarks import peer
@@ -17,7 +18,9 @@ __all__ = ["measure"]
 _FLOOR_TARGETS: dict[Architecture, float] = {"vae_vamp": 0.70}
 
 
-def _contenders(architecture: Architecture, scale: Scale, *, with_peer: bool) -> dict[str, Contender]:
+def _contenders(
+    architecture: Architecture, scale: Scale, *, with_peer: bool
+) -> dict[str, Contender]:
     batches = binary_batches(scale.batch)
     runs = {
         "ours": training_step(build(architecture, scale), batches),
@@ -25,7 +28,9 @@ def _contenders(architecture: Architecture, scale: Scale, *, with_peer: bool) ->
         "floor": training_pass(products(architecture, scale)),
     }
     if with_peer:
-        runs["pythae"] = peer.step_of(peer.build_peer(scale, vamp=architecture == "vae_vamp"), batches)
+        runs["pythae"] = peer.step_of(
+            peer.build_peer(scale, vamp=architecture == "vae_vamp"), batches
+        )
     return {name: Contender(run, scale.batch) for name, run in runs.items()}
 
 
@@ -35,7 +40,13 @@ def _rows(architecture: Architecture, scale: Scale, result: Race) -> list[Row]:
     rows = [
         row_of("training", f"{title}, priorwise", result.speed("ours"), "images/s"),
         row_of("training", f"{title}, priorwise bf16", result.speed("bf16"), "images/s"),
-        row_of("training", f"{title}, floor", result.speed("floor"), "images/s", note=f"{gigaflops:.2f} GFLOP a step"),
+        row_of(
+            "training",
+            f"{title}, floor",
+            result.speed("floor"),
+            "images/s",
+            note=f"{gigaflops:.2f} GFLOP a step",
+        ),
         row_of(
             "training",
             f"{title}, priorwise / floor",
@@ -51,7 +62,9 @@ def _rows(architecture: Architecture, scale: Scale, result: Race) -> list[Row]:
             row_of("training", f"{title}, priorwise / pythae", result.ratio("ours", "pythae"), "x"),
         ]
     elif architecture != "hvae_vamp":
-        rows.append(plain_row("training", f"{title}, pythae", None, "images/s", note=peer.HOW_TO_INSTALL))
+        rows.append(
+            plain_row("training", f"{title}, pythae", None, "images/s", note=peer.HOW_TO_INSTALL)
+        )
     return rows
 
 

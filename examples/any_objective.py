@@ -2,7 +2,8 @@
 
     python examples/any_objective.py
 
-A regulariser pulls the encodings away from the prior; a prior that can follow them closes the hole. Read the rows in pairs.
+A regulariser pulls the encodings away from the prior; a prior that can follow them closes the hole.
+Read the rows in pairs.
 """
 
 import argparse
@@ -47,7 +48,10 @@ def main() -> None:
 
     data = pw.data.load("two_moons")
     test = data.evaluation("test")[: options.draws]
-    print(f"{'objective':<12} {'prior':<16} {'symmetric KL':>14} {'told apart':>11} {'leakage':>8}   (nats; %; nats)")
+    print(
+        f"{'objective':<12} {'prior':<16} {'symmetric KL':>14} {'told apart':>11} {'leakage':>8}   "
+        "(nats; %; nats)"
+    )
     for name in objectives(pw.models.moons_vae(), 1):
         for prior, build in PRIORS.items():
             with pw.seeded(0, "init"):
@@ -58,7 +62,10 @@ def main() -> None:
             told = pw.estimators.classifier_two_sample(model, test).accuracy
             leak = pw.estimators.leakage(model, test, draws=options.draws)
             score = float(leak.score[torch.tensor(leak.thresholds).argmax()])
-            print(f"{name:<12} {prior:<16} {divergence.value:>14.2f} {100 * told.value:>11.1f} {score:>8.2f}")
+            print(
+                f"{name:<12} {prior:<16} {divergence.value:>14.2f} {100 * told.value:>11.1f} "
+                f"{score:>8.2f}"
+            )
     print()
     print(pw.objectives.BetaTCVAE(model, len(data.train), beta=4.0, gamma=10.0).explain())
 

@@ -23,8 +23,12 @@ def moons() -> pw.data.Splits:
     """Two moons moved into the unit square, where the VampPrior's pseudo-inputs live."""
     splits = pw.data.load("two_moons")
     low, high = splits.train.amin(0) - 0.2, splits.train.amax(0) + 0.2
-    train, validation, test = ((part - low) / (high - low) for part in (splits.train, splits.validation, splits.test))
-    return pw.data.from_arrays(train, validation=validation, test=test, name="moons in the unit square")
+    train, validation, test = (
+        (part - low) / (high - low) for part in (splits.train, splits.validation, splits.test)
+    )
+    return pw.data.from_arrays(
+        train, validation=validation, test=test, name="moons in the unit square"
+    )
 
 
 def priors() -> dict[str, Callable[[], nn.Module]]:
@@ -37,7 +41,9 @@ def priors() -> dict[str, Callable[[], nn.Module]]:
     if importlib.util.find_spec("zuko") is not None:
         import zuko
 
-        found["zuko's masked flow"] = lambda: zuko.flows.MAF(LATENT, transforms=3, hidden_features=(32, 32))
+        found["zuko's masked flow"] = lambda: zuko.flows.MAF(
+            LATENT, transforms=3, hidden_features=(32, 32)
+        )
     return found
 
 
@@ -70,7 +76,10 @@ def main() -> None:
     pw.estimators.log_norm(ncp)
     models["NCP over the first"] = ncp
 
-    print(f"NLL in nats on {len(test)} points, {options.samples} importance samples, data error in brackets")
+    print(
+        f"NLL in nats on {len(test)} points, {options.samples} importance samples, data error in "
+        "brackets"
+    )
     first = None
     for name, model in models.items():
         estimate = pw.estimators.nll(model, test, samples=options.samples)

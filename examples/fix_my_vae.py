@@ -1,7 +1,8 @@
 """Reconstructions are good, samples are bad: repair a VAE that is already trained, without touching its weights.
 
-The VAE below is plain torch and knows nothing of priorwise. It is wrapped, its hole is measured, a noise contrastive prior (NCP)
-is fitted on top of it, and both are compared on the test images. About 30 seconds on one core:
+The VAE below is plain torch and knows nothing of priorwise. It is wrapped, its hole is measured, a
+noise contrastive prior (NCP) is fitted on top of it, and both are compared on the test images.
+About 30 seconds on one core:
 
     python examples/fix_my_vae.py --out fixed
 
@@ -19,7 +20,9 @@ import priorwise as pw
 from priorwise.reporting.pictures import save_samples
 
 LATENT = 8
-SIGMA = 0.15  # standard deviation of a pixel, fixed: what the squared error of a plain VAE amounts to
+SIGMA = (
+    0.15  # standard deviation of a pixel, fixed: what the squared error of a plain VAE amounts to
+)
 
 
 class MyEncoder(nn.Module):
@@ -27,7 +30,9 @@ class MyEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 2 * LATENT))
+        self.body = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 2 * LATENT)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, 1, 8, 8)`` to two tensors ``(B, LATENT)``."""
@@ -42,7 +47,11 @@ class MyVAE(nn.Module):
         super().__init__()
         self.encoder = MyEncoder()
         self.decoder = nn.Sequential(
-            nn.Linear(LATENT, 128), nn.SiLU(), nn.Linear(128, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8))
+            nn.Linear(LATENT, 128),
+            nn.SiLU(),
+            nn.Linear(128, 64),
+            nn.Sigmoid(),
+            nn.Unflatten(1, (1, 8, 8)),
         )
 
     def loss(self, x: Tensor) -> Tensor:
@@ -68,7 +77,8 @@ def train(vae: MyVAE, data: pw.data.Splits, epochs: int) -> None:
 def wrapped(vae: MyVAE) -> pw.models.AbstractModel:
     """The same VAE, as a model to which everything in priorwise applies.
 
-    Functions do as well as modules: the networks that they use are found. ``modules=[...]`` names those that are not.
+    Functions do as well as modules: the networks that they use are found. ``modules=[...]`` names
+    those that are not.
     """
 
     def likelihood(mean: Tensor) -> Distribution:
@@ -80,9 +90,13 @@ def wrapped(vae: MyVAE) -> pw.models.AbstractModel:
 def main() -> None:
     """Train, wrap, measure, fill, compare."""
     parser = argparse.ArgumentParser(description="Fill the hole of a trained VAE's prior.")
-    parser.add_argument("--out", type=Path, default=Path("fixed"), help="folder for pictures and report")
+    parser.add_argument(
+        "--out", type=Path, default=Path("fixed"), help="folder for pictures and report"
+    )
     parser.add_argument("--epochs", type=int, default=40, help="epochs of the VAE and of the NCP")
-    parser.add_argument("--samples", type=int, default=1000, help="importance samples of each image")
+    parser.add_argument(
+        "--samples", type=int, default=1000, help="importance samples of each image"
+    )
     parser.add_argument("--images", type=int, default=300, help="test images")
     options = parser.parse_args()
 
@@ -106,12 +120,26 @@ def main() -> None:
     for warning in dict.fromkeys(before.warnings + after.warnings + log_norm.warnings):
         print(f"warning: {warning}")
     for name, judged in (("before", model), ("after", ncp)):
-        print(f"symmetric KL between prior and aggregate posterior, {name}: {pw.estimators.symmetric_kl(judged, test)}")
-        print(f"samples {name}: {save_samples(judged.sample(64, seed=0), options.out / f'{name}.png')}")
+        print(
+            f"symmetric KL between prior and aggregate posterior, {name}: "
+            f"{pw.estimators.symmetric_kl(judged, test)}"
+        )
+        print(
+            f"samples {name}: "
+            f"{save_samples(judged.sample(64, seed=0), options.out / f'{name}.png')}"
+        )
 
     page = options.out / "report.html"
     both = {"the VAE": model, "with the NCP": ncp}
-    pw.report(model, data, page, models=both, samples=options.samples, images=options.images, progress=False)
+    pw.report(
+        model,
+        data,
+        page,
+        models=both,
+        samples=options.samples,
+        images=options.images,
+        progress=False,
+    )
     print(f"report: {page}")
 
 

@@ -1,4 +1,6 @@
-"""Fixtures of the suite. Nothing of priorwise is imported here: the type checker must see its import."""
+"""Fixtures of the suite. Nothing of priorwise is imported here: the type checker must see its
+import.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +13,13 @@ from torch.distributions import Distribution
 
 @pytest.fixture(autouse=True)
 def own_random_stream(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test draws from a stream that its name alone decides, so that no test moves another's numbers."""
+    """Every test draws from a stream that its name alone decides, so that no test moves another's
+    numbers.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(blake2b(request.node.nodeid.encode(), digest_size=6).digest()))
+        torch.manual_seed(
+            int.from_bytes(blake2b(request.node.nodeid.encode(), digest_size=6).digest())
+        )
         yield
 
 

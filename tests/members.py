@@ -31,7 +31,9 @@ def encoder(latent: int = LATENT) -> nn.Module:
 
 def gaussian(*batch: int, event: tuple[int, ...] = (LATENT,)) -> Distribution:
     loc = torch.randn(*batch, *event)
-    return Independent(Normal(loc, 0.5 + torch.rand(*batch, *event), validate_args=False), len(event))
+    return Independent(
+        Normal(loc, 0.5 + torch.rand(*batch, *event), validate_args=False), len(event)
+    )
 
 
 class NormalModule(nn.Module):
@@ -49,7 +51,9 @@ class NormalModule(nn.Module):
 PRIORS: dict[str, Callable[[], nn.Module]] = {
     "StandardNormal": lambda: priors.StandardNormal(LATENT),
     "GaussianMixture": lambda: priors.GaussianMixture(LATENT, 5),
-    "GaussianMixture, learned weights": lambda: priors.GaussianMixture(LATENT, 5, learn_weights=True),
+    "GaussianMixture, learned weights": lambda: priors.GaussianMixture(
+        LATENT, 5, learn_weights=True
+    ),
     "VampPrior": lambda: priors.VampPrior.random(4, SHAPE, mean=0.5, std=0.2),
     "VampPrior, data": lambda: priors.VampPrior.from_data(images(6), 4),
     "FlowPrior": lambda: priors.FlowPrior(LATENT),
@@ -69,7 +73,9 @@ SAMPLERS: dict[str, Callable[[], samplers.AbstractSampler]] = {
 
 def _mixture() -> Distribution:
     log_weights = torch.randn(5).log_softmax(0)
-    return distributions.DiagonalGaussianMixture(torch.randn(5, 3), 0.3 + torch.rand(5, 3), log_weights)
+    return distributions.DiagonalGaussianMixture(
+        torch.randn(5, 3), 0.3 + torch.rand(5, 3), log_weights
+    )
 
 
 def _logistic_mixture(channels: int) -> Distribution:
@@ -88,21 +94,30 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
     "AggregatePosterior": (lambda: distributions.AggregatePosterior(gaussian(7), tile=3), True),
     "DiagonalGaussianMixture": (_mixture, True),
     "DiscretizedLogistic": (
-        lambda: distributions.DiscretizedLogistic(torch.rand(2, 3, 4), torch.tensor(-2.0), levels=16),
+        lambda: distributions.DiscretizedLogistic(
+            torch.rand(2, 3, 4), torch.tensor(-2.0), levels=16
+        ),
         False,
     ),
     "DiscretizedLogisticMixture": (lambda: _logistic_mixture(1), False),
     "DiscretizedLogisticMixture, colour": (lambda: _logistic_mixture(3), False),
-    "IndependentBernoulli": (lambda: distributions.IndependentBernoulli(torch.randn(2, 3, 4), 2), False),
+    "IndependentBernoulli": (
+        lambda: distributions.IndependentBernoulli(torch.randn(2, 3, 4), 2),
+        False,
+    ),
     "NormalizingFlow": (lambda: distributions.NormalizingFlow(CouplingFlow(3)), True),
     "Tilted": (lambda: GaussianTilt(features=2).tilted((3,)), True),
     "UnflattenedRows": (lambda: distributions.UnflattenedRows(gaussian(6), (2, 3)), True),
     "UnflattenedRows, pixels": (
-        lambda: distributions.UnflattenedRows(Independent(Bernoulli(logits=torch.randn(6, 4)), 1), (2, 3)),
+        lambda: distributions.UnflattenedRows(
+            Independent(Bernoulli(logits=torch.randn(6, 4)), 1), (2, 3)
+        ),
         False,
     ),
 }
-WITHOUT_DENSITY: dict[str, Callable[[], Distribution]] = {"Delta": lambda: distributions.Delta(torch.randn(3, 2))}
+WITHOUT_DENSITY: dict[str, Callable[[], Distribution]] = {
+    "Delta": lambda: distributions.Delta(torch.randn(3, 2))
+}
 
 LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "Bernoulli": lambda: likelihoods.Bernoulli(8, SHAPE),
@@ -114,14 +129,18 @@ LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "Gaussian, predicted": lambda: likelihoods.Gaussian(8, SHAPE, scale="predicted"),
     "DiscretizedLogistic": lambda: likelihoods.DiscretizedLogistic(8, SHAPE),
     "DiscretizedLogistic, 16 levels": lambda: likelihoods.DiscretizedLogistic(8, SHAPE, levels=16),
-    "DiscretizedLogisticMixture": lambda: likelihoods.DiscretizedLogisticMixture(8, SHAPE, components=3),
+    "DiscretizedLogisticMixture": lambda: likelihoods.DiscretizedLogisticMixture(
+        8, SHAPE, components=3
+    ),
     "DiscretizedLogisticMixture, colour": lambda: likelihoods.DiscretizedLogisticMixture(
         8, (3, 2, 2), components=3, levels=16
     ),
 }
 
 
-def vae(prior: nn.Module | None = None, likelihood: models.presets.Likelihood = likelihoods.Bernoulli) -> models.VAE:
+def vae(
+    prior: nn.Module | None = None, likelihood: models.presets.Likelihood = likelihoods.Bernoulli
+) -> models.VAE:
     return models.gated_vae(SHAPE, prior=prior, likelihood=likelihood, latent=LATENT, hidden=8)
 
 
@@ -130,7 +149,9 @@ def hvae(prior: nn.Module | None = None) -> models.HVAE:
 
 
 def _wrapped() -> models.WrappedVAE:
-    """A convolutional decoder, which takes rows only, and an encoder that returns (mean, log-variance)."""
+    """A convolutional decoder, which takes rows only, and an encoder that returns (mean,
+    log-variance).
+    """
 
     class Encoder(nn.Module):
         def __init__(self) -> None:
@@ -160,7 +181,11 @@ MODELS: dict[str, Callable[[], models.AbstractModel]] = {
     "LadderVAE": lambda: LadderVAE(6),
     "NCP, three groups": lambda: models.NCP(LadderVAE(6), hidden_features=(8,), max_logit=2.0),
 }
-VECTOR_MODELS = {"LinearGaussianVAE", "LadderVAE", "NCP, three groups"}  # these observe vectors of 6
+VECTOR_MODELS = {
+    "LinearGaussianVAE",
+    "LadderVAE",
+    "NCP, three groups",
+}  # these observe vectors of 6
 
 
 def observations(name: str, count: int = 4) -> Tensor:
@@ -195,7 +220,9 @@ OBJECTIVES: dict[str, Callable[[], objectives.AbstractObjective]] = {
     "BetaVAE, two groups, a flow": lambda: objectives.BetaVAE(hvae(flow()), beta=2.0),
     "AnnealedVAE": lambda: objectives.AnnealedVAE(vae(), gamma=3.0, capacity=1.0, capacity_steps=5),
     "BetaTCVAE": lambda: objectives.BetaTCVAE(vae(), 50),
-    "BetaTCVAE, two groups, a flow": lambda: objectives.BetaTCVAE(hvae(flow()), 50, weights="balanced"),
+    "BetaTCVAE, two groups, a flow": lambda: objectives.BetaTCVAE(
+        hvae(flow()), 50, weights="balanced"
+    ),
     "FactorVAE": lambda: objectives.FactorVAE(vae(), LATENT, discriminator=small_discriminator()),
     "FactorVAE, two groups, a flow": lambda: objectives.FactorVAE(
         hvae(flow()), LATENT, discriminator=small_discriminator()
@@ -214,7 +241,10 @@ OBJECTIVES: dict[str, Callable[[], objectives.AbstractObjective]] = {
 EXTRACTORS: dict[str, Callable[[], tuple[AbstractExtractor, Tensor]]] = {
     "Raw": lambda: (Raw(), torch.randn(7, 2)),
     "Raw, images": lambda: (Raw(), images(7)),
-    "TrainedClassifier": lambda: (TrainedClassifier((1, 12, 9), 3, features=4), torch.rand(7, 1, 12, 9)),
+    "TrainedClassifier": lambda: (
+        TrainedClassifier((1, 12, 9), 3, features=4),
+        torch.rand(7, 1, 12, 9),
+    ),
     "TrainedClassifier, colour": lambda: (
         TrainedClassifier((3, 16, 16), 4, task="rotations"),
         torch.rand(7, 3, 16, 16),

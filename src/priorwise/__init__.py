@@ -1,11 +1,22 @@
 """Finds the holes in a VAE's prior and fills them.
 
-A model is two methods (``priorwise.models``), a prior is a module that returns a distribution (``priorwise.priors``), and
-everything else is written against these, once: objectives, samplers, estimators, training, reports. Densities and losses are in
-nats per example. Importing the package changes nothing outside it.
+A model is two methods (``priorwise.models``), a prior is a module that returns a distribution
+(``priorwise.priors``), and everything else is written against these, once: objectives, samplers,
+estimators, training, reports. Densities and losses are in nats per example. Importing the package
+changes nothing outside it.
 """
 
-from priorwise import data, distributions, estimators, features, likelihoods, models, objectives, priors, samplers
+from priorwise import (
+    data,
+    distributions,
+    estimators,
+    features,
+    likelihoods,
+    models,
+    objectives,
+    priors,
+    samplers,
+)
 from priorwise.models import HVAE, NCP, VAE, frozen, wrap
 from priorwise.randomness import seeded
 from priorwise.reporting import report

@@ -1,7 +1,8 @@
 """The modules that a callable uses, found by looking at what it holds and names. Nothing of it is run.
 
-A function keeps its networks in closures, defaults and globals, a method in its object, a ``functools.partial`` in its
-arguments. torch knows none of these places, so a network there misses ``.eval()``, ``.to(device)`` and ``state_dict()``.
+A function keeps its networks in closures, defaults and globals, a method in its object, a
+``functools.partial`` in its arguments. torch knows none of these places, so a network there misses
+``.eval()``, ``.to(device)`` and ``state_dict()``.
 """
 
 import dis
@@ -33,7 +34,19 @@ T = TypeVar("T")
 
 _LARGEST_CONTAINER = 1000  # longer ones hold data
 _LARGEST_SEARCH = 20_000  # objects
-_LEAVES = (str, bytes, bytearray, int, float, complex, NoneType, Tensor, CodeType, FrameType, GeneratorType)
+_LEAVES = (
+    str,
+    bytes,
+    bytearray,
+    int,
+    float,
+    complex,
+    NoneType,
+    Tensor,
+    CodeType,
+    FrameType,
+    GeneratorType,
+)
 _LEAF_LIBRARIES = {"torch", "numpy"}  # their objects hold nobody's modules
 _BOOKKEEPING = frozenset(vars(nn.Module()))  # attributes that every torch module has
 _CALLED_UNNAMED = ("__call__", "__getattr__", "__getitem__", "__iter__", "forward")
@@ -43,11 +56,13 @@ _LOADS_A_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 def modules_of(*callables: Callable[..., Any]) -> list[nn.Module]:
     """The torch modules that callables use, in a stable order, each once.
 
-    Looked through are: modules and their methods; objects with all that they hold, in attributes, slots, lists, tuples,
-    deques and dictionaries; ``functools.partial``; closures, default arguments and whatever decorators wrap; and the globals
-    that a function's code names, also as attributes of a class or of an imported Python module of the user's. A module inside
-    another one that was found is not listed. Not looked into are installed libraries, sets, and containers of more than 1000
-    members. What a function fetches by a computed name or calls in a compiled extension cannot be seen.
+    Looked through are: modules and their methods; objects with all that they hold, in attributes,
+    slots, lists, tuples, deques and dictionaries; ``functools.partial``; closures, default
+    arguments and whatever decorators wrap; and the globals that a function's code names, also as
+    attributes of a class or of an imported Python module of the user's. A module inside another one
+    that was found is not listed. Not looked into are installed libraries, sets, and containers of
+    more than 1000 members. What a function fetches by a computed name or calls in a compiled
+    extension cannot be seen.
 
     Arguments:
         callables: Functions, methods, modules or objects with ``__call__``. None of them is called.
@@ -70,7 +85,9 @@ def _outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
         if any(module in inside for inside in kept.values()):
             continue
         inside = set(module.modules())
-        kept = {other: parts for other, parts in kept.items() if other not in inside} | {module: inside}
+        kept = {other: parts for other, parts in kept.items() if other not in inside} | {
+            module: inside
+        }
     return list(kept)
 
 
@@ -96,8 +113,9 @@ class _Search:
                 continue
             if len(self._seen) >= _LARGEST_SEARCH:
                 warnings.warn(
-                    f"the search for modules stopped after {_LARGEST_SEARCH:,} objects; if the callable uses modules "
-                    "beyond these, name them yourself, for example by `modules=[...]` of `priorwise.wrap`.",
+                    f"the search for modules stopped after {_LARGEST_SEARCH:,} objects; if the "
+                    "callable uses modules beyond these, name them yourself, for example by "
+                    "`modules=[...]` of `priorwise.wrap`.",
                     stacklevel=2,
                 )
                 self._queue.clear()
@@ -128,18 +146,24 @@ class _Search:
         self.found.append(module)
         for part in module.modules():
             self._seen[id(part)] = part
-            self._queue.extend(value for name, value in vars(part).items() if name not in _BOOKKEEPING)
+            self._queue.extend(
+                value for name, value in vars(part).items() if name not in _BOOKKEEPING
+            )
             self._queue.append(type(part))
 
     def _open_function(self, function: FunctionType) -> None:
         self._queue.extend(function.__defaults__ or ())
         self._queue.extend((function.__kwdefaults__ or {}).values())
         self._queue.extend(_closed_over(function))
-        self._queue.extend(_dictionary_of(function).values())  # `__wrapped__`, and what the user hangs on it
+        self._queue.extend(
+            _dictionary_of(function).values()
+        )  # `__wrapped__`, and what the user hangs on it
         if _is_library(function.__globals__):
             return
         code = _names_in(function.__code__)
-        self._queue.extend(function.__globals__[name] for name in code.globals if name in function.__globals__)
+        self._queue.extend(
+            function.__globals__[name] for name in code.globals if name in function.__globals__
+        )
         self._queue.extend(sys.modules[name] for name in code.imports if name in sys.modules)
         for name in code.all:
             if name not in self._named:
@@ -187,7 +211,10 @@ def _is_leaf(thing: object) -> bool:
     kind = type(thing)
     if issubclass(kind, _LEAVES):
         return True
-    return not issubclass(kind, nn.Module) and str(kind.__module__).partition(".")[0] in _LEAF_LIBRARIES
+    return (
+        not issubclass(kind, nn.Module)
+        and str(kind.__module__).partition(".")[0] in _LEAF_LIBRARIES
+    )
 
 
 def _is_library(namespace: Mapping[str, object]) -> bool:
@@ -231,7 +258,9 @@ def _dictionary_of(thing: object) -> dict[str, object]:
     for kind in type(thing).__mro__:
         descriptor = vars(kind).get("__dict__")
         if descriptor is not None:
-            return dict(descriptor.__get__(thing)) if type(descriptor) is GetSetDescriptorType else {}
+            return (
+                dict(descriptor.__get__(thing)) if type(descriptor) is GetSetDescriptorType else {}
+            )
     return {}
 
 

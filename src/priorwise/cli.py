@@ -18,7 +18,9 @@ app = typer.Typer(
     help="Finds the holes in a VAE's prior and fills them.",
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished run in it goes on.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the run; an unfinished run in it goes on.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own if not given.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
@@ -86,7 +88,7 @@ def list_(as_json: AsJson = False) -> None:
     """Recipes, data sets and whether the data are at hand, papers with published numbers."""
     from priorwise.data import availability
     from priorwise.recipes import recipes
-    from priorwise.recipes.tables import papers
+    from priorwise.recipes.published import papers
 
     record = {"recipes": sorted(recipes()), "data": availability(), "papers": papers()}
     if as_json:
@@ -103,24 +105,34 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def train(
-    recipe_name: Annotated[str, typer.Argument(metavar="RECIPE", help="A name of `priorwise list`.")],
+    recipe_name: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A name of `priorwise list`.")
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings over the recipe's, such as training.epochs=50."),
+        typer.Argument(
+            metavar="KEY.PATH=VALUE", help="Settings over the recipe's, such as training.epochs=50."
+        ),
     ] = None,
     out: Out = Path("run"),
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Your own .npz, .npy or image folder, or another data set's name."),
+        typer.Option(
+            "--data", help="Your own .npz, .npy or image folder, or another data set's name."
+        ),
     ] = None,
-    base: Annotated[Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")] = None,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")
+    ] = None,
     seed: Seed = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the complete run and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the complete run and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe into a folder, or go on with it. Safe to repeat after Ctrl-C or a crash."""
+    from priorwise.config.overrides import override
     from priorwise.recipes import recipe
-    from priorwise.training.overrides import override
     from priorwise.training.runner import resolve_base, train_run
 
     settings = list(overrides or [])
@@ -150,7 +162,10 @@ def train(
     if as_json:
         _print_json(record)
     else:
-        print(f"{_verdict(result)} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate {out}")
+        print(
+            f"{_verdict(result)} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise "
+            f"evaluate {out}"
+        )
 
 
 def _verdict(result: Any) -> str:  # noqa: ANN401 - a FitResult, which would import torch
@@ -162,15 +177,25 @@ def _verdict(result: Any) -> str:  # noqa: ANN401 - a FitResult, which would imp
 @app.command()
 def evaluate(
     run: RunPath,
-    samples: Annotated[int | None, typer.Option(min=1, help="Importance samples of each image.")] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="A random subset of the test images.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Importance samples of each image.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="A random subset of the test images.")
+    ] = None,
     quality: Annotated[
         str | None,
-        typer.Option(help="Features for distances of samples: none, auto, raw, classifier, efficientnet or inception."),
+        typer.Option(
+            help="Features for distances of samples: none, auto, raw, classifier, efficientnet "
+            "or inception."
+        ),
     ] = None,
     log_norm: Annotated[
         str | None,
-        typer.Option(help="How log Z of a tilted prior is estimated: importance, or annealed, which brackets it."),
+        typer.Option(
+            help="How log Z of a tilted prior is estimated: importance, or annealed, which "
+            "brackets it."
+        ),
     ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -179,7 +204,9 @@ def evaluate(
     from priorwise.reporting.evaluation import evaluate_run
 
     with _resumable():
-        record = evaluate_run(run, samples=samples, images=images, quality=quality, log_norm=log_norm, seed=seed)
+        record = evaluate_run(
+            run, samples=samples, images=images, quality=quality, log_norm=log_norm, seed=seed
+        )
     if as_json:
         _print_json(record)
         return
@@ -213,8 +240,9 @@ def _say_likelihood(record: dict[str, Any]) -> None:
         print(f"NLL: {estimate['refused']}")
         return
     print(
-        f"NLL {estimate['value']:.3f} nats (Monte-Carlo {_error(estimate['stderr'])}, data {_error(estimate['stderr_data'])}; "
-        f"{estimate['protocol']['samples']} samples, {record['images']} images)"
+        f"NLL {estimate['value']:.3f} nats (Monte-Carlo {_error(estimate['stderr'])}, data "
+        f"{_error(estimate['stderr_data'])}; {estimate['protocol']['samples']} samples, "
+        f"{record['images']} images)"
     )
     for warning in estimate["warnings"]:
         print(f"  warning: {warning}")
@@ -228,7 +256,10 @@ def _say_holes(record: dict[str, Any]) -> None:
         print(f"two-sample test: {tested['refused']}")
     else:
         share = f"{100 * tested['accuracy']['value']:.1f} %"
-        print(f"two-sample test: a classifier tells encodings from prior draws in {share} of the cases (50 % if equal)")
+        print(
+            f"two-sample test: a classifier tells encodings from prior draws in {share} of the "
+            "cases (50 % if equal)"
+        )
     if "refused" in leaks:
         print(f"leakage: {leaks['refused']}")
     else:
@@ -241,10 +272,14 @@ def _say_holes(record: dict[str, Any]) -> None:
         if "refused" in found:
             print(f"distance of {kind} samples: {found['refused']}")
         elif found:
-            print(f"{found['name']} of {kind} samples: {found['value']:.4g} {_error(found['stderr'])}")
+            print(
+                f"{found['name']} of {kind} samples: {found['value']:.4g} {_error(found['stderr'])}"
+            )
 
 
-def _sampler(name: SamplerName, proposals: int, steps: int, step_size: float, temperature: float) -> Any:  # noqa: ANN401
+def _sampler(
+    name: SamplerName, proposals: int, steps: int, step_size: float, temperature: float
+) -> Any:  # noqa: ANN401
     from priorwise import samplers
 
     match name:
@@ -259,7 +294,9 @@ def _sampler(name: SamplerName, proposals: int, steps: int, step_size: float, te
         case SamplerName.langevin:
             return samplers.Langevin(steps, step_size=step_size, temperature=temperature)
         case SamplerName.mala:
-            return samplers.Langevin(steps, step_size=step_size, adjusted=True, temperature=temperature)
+            return samplers.Langevin(
+                steps, step_size=step_size, adjusted=True, temperature=temperature
+            )
 
 
 @app.command()
@@ -272,11 +309,17 @@ def sample(
     proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
-    temperature: Annotated[float, typer.Option(help="Factor of the prior's standard deviations.")] = 1.0,
-    draw: Annotated[bool, typer.Option("--draw", help="Draw from the decoder instead of showing its means.")] = False,
+    temperature: Annotated[
+        float, typer.Option(help="Factor of the prior's standard deviations.")
+    ] = 1.0,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Draw from the decoder instead of showing its means.")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A .png grid or an .npz of arrays; RUN/samples.png if not given."),
+        typer.Option(
+            "--out", help="A .png grid or an .npz of arrays; RUN/samples.png if not given."
+        ),
     ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -289,12 +332,15 @@ def sample(
     chosen = _sampler(sampler, proposals, steps, step_size, temperature)
     if chosen is None and temperature != 1.0:
         raise ValueError(
-            f"expected a sampler beside --temperature; got none. The model's own is {model.default_sampler}: name it by --sampler."
+            "expected a sampler beside --temperature; got none. The model's own is "
+            f"{model.default_sampler}: name it by --sampler."
         )
     x = model.sample(count, chosen, mean=not draw, seed=seed if seed is not None else 0)
     path = save_samples(x, out if out is not None else run / "samples.png")
     if as_json:
-        _print_json({"samples": str(path), "count": count, "sampler": repr(chosen or model.default_sampler)})
+        _print_json(
+            {"samples": str(path), "count": count, "sampler": repr(chosen or model.default_sampler)}
+        )
     else:
         print(f"{count} samples by {chosen or model.default_sampler} are at {path}")
 
@@ -302,7 +348,9 @@ def sample(
 @app.command()
 def report(
     run: RunPath,
-    out: Annotated[Path | None, typer.Option("--out", help="The page; RUN/report.html if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page; RUN/report.html if not given.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Importance samples of each image.")] = 1000,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -332,26 +380,37 @@ def traverse(
         tuple[int, int] | None,
         typer.Option("--between", metavar="I J", help="Two test observations, counted from 0."),
     ] = None,
-    pairs: Annotated[int | None, typer.Option(min=1, help="So many random pairs of test observations.")] = None,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="So many random pairs of test observations.")
+    ] = None,
     dimension: Annotated[
         list[int] | None,
-        typer.Option("--dimension", metavar="K", min=0, help="A latent dimension, counted from 0; may be repeated."),
+        typer.Option(
+            "--dimension",
+            metavar="K",
+            min=0,
+            help="A latent dimension, counted from 0; may be repeated.",
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a walk, both ends included.")] = 10,
     space: Annotated[
         SpaceName | None,
         typer.Option(
-            help="Where walks are straight and whose dimensions vary: z (representation) or a flow prior's z0 (generation). "
-            "If not given, pairs are joined in z0 where there is one, and dimensions are those of z."
+            help="Where walks are straight and whose dimensions vary: z (representation) or a "
+            "flow prior's z0 (generation). If not given, pairs are joined in z0 where there "
+            "is one, and dimensions are those of z."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Walks through the latent space as a picture: between pairs of test observations, and along single dimensions.
 
-    Five pairs and the ten most active dimensions, unless --between, --pairs or --dimension says which.
+    Five pairs and the ten most active dimensions, unless --between, --pairs or --dimension says
+    which.
     """
     from priorwise.reporting import save_traversal
     from priorwise.training.runner import load, load_splits, read_run
@@ -372,14 +431,21 @@ def traverse(
     if as_json:
         _print_json(asdict(picture) | {"path": str(picture.path)})
     else:
-        print(f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at {picture.path}")
+        print(
+            f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at "
+            f"{picture.path}"
+        )
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs on the same data.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs on the same data.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
-    draws: Annotated[int, typer.Option(min=1, help="Draws of which those of lowest density are shown.")] = 2000,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Draws of which those of lowest density are shown.")
+    ] = 2000,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -397,11 +463,13 @@ def compare(
 @app.command()
 def table(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.")],
-    every: Annotated[bool, typer.Option("--all", help="Also the rows for which there is no recipe here.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the rows for which there is no recipe here.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Published numbers beside ours."""
-    from priorwise.recipes.tables import published_beside_ours, unpublished_results
+    from priorwise.recipes.published import published_beside_ours, unpublished_results
 
     rows = [row for row in published_beside_ours(paper) if every or row.recipe]
     extra = unpublished_results(paper)

@@ -1,7 +1,7 @@
 """Conditional distributions: a body that makes features, and a head that makes a distribution of them.
 
-Encoder, decoder and conditional prior are the same kind of thing: a module whose ``forward`` returns a
-``torch.distributions.Distribution``.
+Encoder, decoder and conditional prior are the same kind of thing: a module whose ``forward``
+returns a ``torch.distributions.Distribution``.
 """
 
 import torch
@@ -27,7 +27,10 @@ class GaussianHead(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, latent_features: int, log_var_range: tuple[float, float] | None = (-6.0, 2.0)
+        self,
+        in_features: int,
+        latent_features: int,
+        log_var_range: tuple[float, float] | None = (-6.0, 2.0),
     ) -> None:
         super().__init__()
         self.log_var_range = log_var_range
@@ -38,7 +41,9 @@ class GaussianHead(nn.Module):
         loc, log_var = at_least_float32(self.linear(features)).chunk(2, -1)
         if self.log_var_range is not None:
             log_var = F.hardtanh(log_var, *self.log_var_range)
-        return Independent(Normal(loc, torch.exp(0.5 * log_var), validate_args=False), 1, validate_args=False)
+        return Independent(
+            Normal(loc, torch.exp(0.5 * log_var), validate_args=False), 1, validate_args=False
+        )
 
 
 class Conditional(nn.Module):
@@ -46,7 +51,8 @@ class Conditional(nn.Module):
 
     Arguments:
         body: Maps the inputs to features ``(*batch, features)``.
-        head: Maps features to a distribution: ``GaussianHead``, or a module of ``priorwise.likelihoods``.
+        head: Maps features to a distribution: ``GaussianHead``, or a module of
+            ``priorwise.likelihoods``.
 
     Example:
         >>> encoder = Conditional(nn.Linear(3, 8), GaussianHead(8, 2))

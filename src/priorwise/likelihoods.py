@@ -1,9 +1,10 @@
 """Likelihoods: modules that turn a decoder's features into p(x|z).
 
-Each takes the size of the features and the shape of one observation, and maps ``(*batch, in_features)`` to a
-distribution of batch shape ``(*batch)`` and event shape ``shape``. Log densities are in nats, constants included. A
-convolutional decoder ends in pixels: for it ``Bernoulli`` and ``Gaussian`` take None as the size, and the flattened
-features are the logits or means themselves.
+Each takes the size of the features and the shape of one observation, and maps ``(*batch,
+in_features)`` to a distribution of batch shape ``(*batch)`` and event shape ``shape``. Log
+densities are in nats, constants included. A convolutional decoder ends in pixels: for it
+``Bernoulli`` and ``Gaussian`` take None as the size, and the flattened features are the logits or
+means themselves.
 """
 
 import math
@@ -34,8 +35,8 @@ def _own_features(in_features: int | None, what: str) -> int:
     """
     if in_features is None:
         raise ValueError(
-            f"expected `in_features` for {what}, which needs features of its own; got None, as from a decoder that ends in "
-            "pixels. Use Bernoulli, or Gaussian with another scale."
+            f"expected `in_features` for {what}, which needs features of its own; got None, as "
+            "from a decoder that ends in pixels. Use Bernoulli, or Gaussian with another scale."
         )
     return in_features
 
@@ -43,8 +44,8 @@ def _own_features(in_features: int | None, what: str) -> int:
 class Bernoulli(nn.Module):
     """Binary pixels from logits.
 
-    Probabilities are not clamped: the VampPrior code keeps them in [1e-5, 1 - 1e-5], which is not a property of the
-    model.
+    Probabilities are not clamped: the VampPrior code keeps them in [1e-5, 1 - 1e-5], which is not a
+    property of the model.
 
     Arguments:
         in_features: Size of the features; None if they are the logits.
@@ -68,9 +69,10 @@ class Gaussian(nn.Module):
     Arguments:
         in_features: Size of the features; None if they are the means.
         shape: Shape of one observation.
-        scale: A number (fixed), ``"learned"`` (one for all), ``"per_output"`` (one for each pixel, the same for all z)
-            or ``"predicted"`` (one for each pixel, from z).
-        min_scale: Floor of a scale that is not fixed; without one, a pixel that never varies has unbounded density.
+        scale: A number (fixed), ``"learned"`` (one for all), ``"per_output"`` (one for each pixel,
+            the same for all z) or ``"predicted"`` (one for each pixel, from z).
+        min_scale: Floor of a scale that is not fixed; without one, a pixel that never varies has
+            unbounded density.
     """
 
     def __init__(
@@ -96,9 +98,14 @@ class Gaussian(nn.Module):
         elif scale == "per_output":
             self.log_scale = nn.Parameter(torch.zeros(self.shape))
         elif scale == "predicted":
-            self.log_scale = nn.Linear(_own_features(in_features, "a predicted scale"), math.prod(shape))
+            self.log_scale = nn.Linear(
+                _own_features(in_features, "a predicted scale"), math.prod(shape)
+            )
         else:
-            raise ValueError(f"expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got {scale!r}.")
+            raise ValueError(
+                "expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got "
+                f"{scale!r}."
+            )
 
     def _scale(self, features: Tensor) -> Tensor:
         if self.fixed_scale is not None:
@@ -114,7 +121,9 @@ class Gaussian(nn.Module):
         """``(*batch, in_features)`` to Gaussian pixels."""
         loc = at_least_float32(self.loc(features)).unflatten(-1, self.shape)
         scale = at_least_float32(self._scale(features)).expand_as(loc)
-        return Independent(Normal(loc, scale, validate_args=False), len(self.shape), validate_args=False)
+        return Independent(
+            Normal(loc, scale, validate_args=False), len(self.shape), validate_args=False
+        )
 
 
 class DiscretizedLogistic(nn.Module):
@@ -124,7 +133,8 @@ class DiscretizedLogistic(nn.Module):
         in_features: Size of the features.
         shape: Shape of one observation.
         levels: Number of grey levels.
-        tails: Whether the outermost bins hold the mass outside [0, 1]; False is the VampPrior paper's form.
+        tails: Whether the outermost bins hold the mass outside [0, 1]; False is the VampPrior
+            paper's form.
         log_scale_range: Where the log scale is kept.
 
     References:
@@ -196,7 +206,9 @@ class DiscretizedLogisticMixture(nn.Module):
         channels = shape[0]
         self.sizes = (1, channels, channels, channels * (channels - 1) // 2)
         in_features = _own_features(in_features, "DiscretizedLogisticMixture")
-        self.parameters_of_pixel = nn.Linear(in_features, components * sum(self.sizes) * math.prod(shape[1:]))
+        self.parameters_of_pixel = nn.Linear(
+            in_features, components * sum(self.sizes) * math.prod(shape[1:])
+        )
 
     def forward(self, features: Tensor) -> Distribution:
         """``(*batch, in_features)`` to pixels."""

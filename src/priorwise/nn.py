@@ -55,7 +55,8 @@ def he_normal_(module: nn.Module) -> nn.Module:
     A transposed convolution's fan-in is what reaches one output: its kernel thinned by the stride.
 
     References:
-        Delving Deep into Rectifiers (He et al., 2015), equation 10; the initialisation of the VampPrior code.
+        Delving Deep into Rectifiers (He et al., 2015), equation 10; the initialisation of the
+        VampPrior code.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -74,14 +75,16 @@ def he_normal_(module: nn.Module) -> nn.Module:
 def running_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let batch and instance normalisation use their running statistics, as in evaluation, and not move them.
 
-    All else stays in its mode, dropout for one, and gradients flow. The layers are lent copies of their statistics: autograd
-    keeps what a pass has used, and a later pass over data would move it in place before the backward pass.
+    All else stays in its mode, dropout for one, and gradients flow. The layers are lent copies of
+    their statistics: autograd keeps what a pass has used, and a later pass over data would move it
+    in place before the backward pass.
 
     Arguments:
         modules: Modules with the layers somewhere inside.
 
     Raises:
-        ValueError: inside the block, when a batch normalisation that has no running statistics is used.
+        ValueError: inside the block, when a batch normalisation that has no running statistics is
+            used.
     """
     with ExitStack() as stack:
         for layer in _normalisations(modules):
@@ -93,7 +96,9 @@ def running_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
                         stack.callback(setattr, layer, name, statistic)
                         setattr(layer, name, statistic.clone())
             elif isinstance(layer, _BatchNorm):
-                stack.callback(layer.register_forward_pre_hook(_refuse_statistics_of_the_batch).remove)
+                stack.callback(
+                    layer.register_forward_pre_hook(_refuse_statistics_of_the_batch).remove
+                )
         yield
 
 
@@ -101,14 +106,19 @@ def running_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
 def unmoved_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let batch and instance normalisation work in their mode, by the batch's own statistics in training, and record nothing.
 
-    For a second pass over a batch that has been counted already. A lazy layer that has seen no input yet is left as it is.
+    For a second pass over a batch that has been counted already. A lazy layer that has seen no
+    input yet is left as it is.
 
     Arguments:
         modules: Modules with the layers somewhere inside.
     """
     with ExitStack() as stack:
         for layer in _normalisations(modules):
-            if layer.training and layer.running_mean is not None and not is_lazy(layer.running_mean):
+            if (
+                layer.training
+                and layer.running_mean is not None
+                and not is_lazy(layer.running_mean)
+            ):
                 stack.callback(setattr, layer, "track_running_stats", layer.track_running_stats)
                 layer.track_running_stats = False
         yield
@@ -121,9 +131,10 @@ def _normalisations(modules: Iterable[nn.Module]) -> list[_NormBase]:
 
 def _refuse_statistics_of_the_batch(layer: nn.Module, inputs: object) -> None:
     raise ValueError(
-        f"expected layers that treat an input in the same way whatever else is in its batch; this {type(layer).__name__} has "
-        "no running statistics, so it normalises by the batch even in evaluation. Build it with `track_running_stats=True`, "
-        "or use a layer that looks at each example alone, such as GroupNorm."
+        "expected layers that treat an input in the same way whatever else is in its batch; this "
+        f"{type(layer).__name__} has no running statistics, so it normalises by the batch even in "
+        "evaluation. Build it with `track_running_stats=True`, or use a layer that looks at each "
+        "example alone, such as GroupNorm."
     )
 
 
@@ -185,8 +196,8 @@ class GatedDense(nn.Module):
 class GatedMerge(nn.Module):
     """A gated dense layer on the concatenation of two inputs, without forming the concatenation.
 
-    The product is split by columns, so that an input without the sample dimension is multiplied once and broadcast over
-    the samples.
+    The product is split by columns, so that an input without the sample dimension is multiplied
+    once and broadcast over the samples.
 
     Arguments:
         first_features: Size of the last dimension of the first input.

@@ -1,8 +1,9 @@
 """Scoped and addressed randomness.
 
-torch's distributions take no generator, so everything in the library draws from torch's own. A computation that should
-be repeatable opens ``seeded(seed, *address)``: inside the block the stream depends on the seed and the address alone,
-and afterwards the caller's stream goes on as if nothing had been drawn.
+torch's distributions take no generator, so everything in the library draws from torch's own. A
+computation that should be repeatable opens ``seeded(seed, *address)``: inside the block the stream
+depends on the seed and the address alone, and afterwards the caller's stream goes on as if nothing
+had been drawn.
 """
 
 from collections.abc import Iterator
@@ -52,12 +53,15 @@ def _generators() -> list[torch.Generator | _Metal]:
 def seeded(seed: int | None, *address: Address) -> Iterator[None]:
     """Draws inside the block depend on ``seed`` and ``address`` only; the outer stream is restored after it.
 
-    So it is on the CPU, on every GPU once torch has initialised CUDA or XPU, and on Apple's. A GPU that is used for the first
-    time inside the block draws from a stream of its own: put a tensor there beforehand.
+    So it is on the CPU, on every GPU once torch has initialised CUDA or XPU, and on Apple's. A GPU
+    that is used for the first time inside the block draws from a stream of its own: put a tensor
+    there beforehand.
 
     Arguments:
-        seed: Any integer; None leaves torch's generator as it is, so that draws continue the caller's stream.
-        address: What the draws are for, outermost first, for example ``"nll", image_block, draw_block``.
+        seed: Any integer; None leaves torch's generator as it is, so that draws continue the
+            caller's stream.
+        address: What the draws are for, outermost first, for example ``"nll", image_block,
+            draw_block``.
 
     Raises:
         TypeError: if an address is neither an integer nor a string.
@@ -72,7 +76,10 @@ def seeded(seed: int | None, *address: Address) -> Iterator[None]:
     """
     for part in address:
         if not isinstance(part, (int, str)):
-            raise TypeError(f"expected an address of integers and strings; got {part!r} of type {type(part).__name__}.")
+            raise TypeError(
+                f"expected an address of integers and strings; got {part!r} of type "
+                f"{type(part).__name__}."
+            )
     if seed is None:
         yield
         return

@@ -9,7 +9,8 @@ def warmup(epoch: int, epochs: int) -> float:
     """The KL weight beta of an epoch that counts from 1: ``min(1, epoch / epochs)``; 1 without a warm-up.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 5: a staircase with one step an epoch.
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5: a staircase with one step an
+        epoch.
     """
     return min(1.0, epoch / epochs) if epochs > 0 else 1.0
 

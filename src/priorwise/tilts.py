@@ -40,26 +40,32 @@ class LogNorm:
         if not self.is_doubtful:
             return ()
         between = (
-            "" if self.ends is None else f", between {self.ends[0]:.3f} and {self.ends[1]:.3f} if its starts are right"
+            ""
+            if self.ends is None
+            else f", between {self.ends[0]:.3f} and {self.ends[1]:.3f} if its starts are right"
         )
         return (
-            f"log Z = {self.value:.3f} ± {self.stderr:.3f} was doubtful when it was estimated (effective sample size "
-            f"{self.ess:.0f}{between}), and this number shares the doubt: see the warnings of priorwise.estimators.log_norm.",
+            f"log Z = {self.value:.3f} ± {self.stderr:.3f} was doubtful when it was estimated "
+            f"(effective sample size {self.ess:.0f}{between}), and this number shares the doubt: "
+            "see the warnings of priorwise.estimators.log_norm.",
         )
 
 
 class AbstractTilt(nn.Module, ABC):
     """How to write a module that tilts a law and whose normaliser is unknown: a prior, or a whole model.
 
-    1. Inherit, beside ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network as a submodule.
-    2. The distributions that you return are ``Tilted(..., owner=self)`` without a ``log_norm``. If you know it, give it to
-       the ``Tilted`` and do not inherit from here: such a distribution is normalised, and everybody treats it so.
-    3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``, whose base can be drawn.
-    4. Set ``sampler`` if draws are not made by ``SIR(1000)`` unless somebody says otherwise.
+    1. Inherit, beside ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network as a
+    submodule. 2. The distributions that you return are ``Tilted(..., owner=self)`` without a
+    ``log_norm``. If you know it, give it to
+       the ``Tilted`` and do not inherit from here: such a distribution is normalised, and everybody
+    treats it so. 3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``,
+    whose base can be drawn. 4. Set ``sampler`` if draws are not made by ``SIR(1000)`` unless
+    somebody says otherwise.
 
-    ``priorwise.estimators.log_norm`` estimates log Z and leaves it here. It is kept in checkpoints, and it is given back
-    only while all parameters and buffers of this module are what they were: another optimiser step, another
-    ``load_state_dict``, more training of a model underneath, and it is unknown again.
+    ``priorwise.estimators.log_norm`` estimates log Z and leaves it here. It is kept in checkpoints,
+    and it is given back only while all parameters and buffers of this module are what they were:
+    another optimiser step, another ``load_state_dict``, more training of a model underneath, and it
+    is unknown again.
     """
 
     sampler: AbstractSampler = SIR(1000)
@@ -105,14 +111,17 @@ class AbstractTilt(nn.Module, ABC):
 
     def _content(self) -> Tensor:
         """A hash of every tensor on which log Z depends."""
-        return torch.frombuffer(bytearray.fromhex(content_hash(tensors_without_log_norms(self))), dtype=torch.uint8)
+        return torch.frombuffer(
+            bytearray.fromhex(content_hash(tensors_without_log_norms(self))), dtype=torch.uint8
+        )
 
 
 class AbstractContrastiveTilt(AbstractTilt):
     """A tilt over another model that is learnt by contrast.
 
-    The log tilt of each group is the logit of a classifier that tells the aggregate posterior from the untilted prior.
-    ``priorwise.objectives.NCE`` trains it, and ``priorwise.estimators.contrast`` judges it.
+    The log tilt of each group is the logit of a classifier that tells the aggregate posterior from
+    the untilted prior. ``priorwise.objectives.NCE`` trains it, and
+    ``priorwise.estimators.contrast`` judges it.
     """
 
     @property

@@ -1,7 +1,8 @@
 """Names for shapes and roles that occur everywhere.
 
-Letters used in shapes throughout the library: ``S`` samples, ``B`` batch, ``D`` latent dimensions, ``G`` groups,
-``K`` importance samples, ``M`` mixture components, ``C H W`` image channels, height and width.
+Letters used in shapes throughout the library: ``S`` samples, ``B`` batch, ``D`` latent dimensions,
+``G`` groups, ``K`` importance samples, ``M`` mixture components, ``C H W`` image channels, height
+and width.
 """
 
 from collections.abc import Callable

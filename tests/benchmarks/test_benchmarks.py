@@ -1,4 +1,6 @@
-"""The benchmarks run in tiny sizes, count the floor rightly, and form their ratios rightly. Nothing here judges a time."""
+"""The benchmarks run in tiny sizes, count the floor rightly, and form their ratios rightly. Nothing
+here judges a time.
+"""
 
 import importlib
 import json
@@ -20,10 +22,22 @@ ERRORS = 5.03  # standard errors, two-sided: the suite's false-alarm rate of 1e-
 
 @pytest.fixture
 def bench(monkeypatch):
-    """The modules of the package, imported from the root of the repository, on synthetic data and one thread."""
+    """The modules of the package, imported from the root of the repository, on synthetic data and
+    one thread.
+    """
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.delenv("PRIORWISE_DATA", raising=False)
-    names = ("__main__", "contenders", "density", "floor", "flow", "images", "likelihood", "objectives", "peer")
+    names = (
+        "__main__",
+        "contenders",
+        "density",
+        "floor",
+        "flow",
+        "images",
+        "likelihood",
+        "objectives",
+        "peer",
+    )
     names += ("report", "scale", "timing", "training")
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in names}
     threads = torch.get_num_threads()
@@ -39,13 +53,15 @@ def no_peer(bench, monkeypatch):
     monkeypatch.setattr(bench.flow, "available", lambda: False)
 
 
-# -- how figures are formed -----------------------------------------------------------------------------------------------
+# -- how figures are formed ------------------------------------------------------------------------
 
 
 def _race(bench, others):
     """Ours takes 1 s a round, the other 3 s, for half the work; the machine slows round by round."""
     rounds = [
-        bench.timing.Round({"ours": slow * 1.0, "other": slow * 3.0}, {"ours": 2.0, "other": 8.0}, share)
+        bench.timing.Round(
+            {"ours": slow * 1.0, "other": slow * 3.0}, {"ours": 2.0, "other": 8.0}, share
+        )
         for slow, share in zip((1.0, 2.0, 4.0, 8.0), others, strict=True)
     ]
     return bench.timing.Race(rounds, {"ours": 10.0, "other": 5.0})
@@ -75,7 +91,9 @@ def test_a_disturbed_or_unknown_machine_falls_back_to_cpu_time(bench, others):
 
 def test_every_contender_has_its_turns(bench):
     calls = []
-    contenders = {name: bench.timing.Contender(lambda name=name: calls.append(name), 2.0) for name in "ab"}
+    contenders = {
+        name: bench.timing.Contender(lambda name=name: calls.append(name), 2.0) for name in "ab"
+    }
     result = bench.timing.race(contenders, rounds=3, turns=2, warmup=1)
     assert calls == ["a", "b", *["a", "b", "b", "a"] * 3]
     assert result.amounts == {"a": 4.0, "b": 4.0}
@@ -88,7 +106,7 @@ def test_a_missed_target_is_said_to_be_missed(bench):
     assert bench.report.row_of("s", "w", figure, "x").met is None
 
 
-# -- the floor ------------------------------------------------------------------------------------------------------------
+# -- the floor -------------------------------------------------------------------------------------
 
 
 class CountedProducts(TorchDispatchMode):
@@ -105,7 +123,8 @@ class CountedProducts(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "gigaflops"), [("vae_standard", 0.574), ("vae_vamp", 2.62), ("hvae_vamp", 3.31)]
+    ("architecture", "gigaflops"),
+    [("vae_standard", 0.574), ("vae_vamp", 2.62), ("hvae_vamp", 3.31)],
 )
 def test_the_floor_of_the_papers_networks(bench, architecture, gigaflops):
     counted = bench.floor.flops(bench.floor.products(architecture, bench.scale.FULL))
@@ -114,7 +133,9 @@ def test_the_floor_of_the_papers_networks(bench, architecture, gigaflops):
 
 @pytest.mark.parametrize("architecture", ["vae_standard", "vae_vamp", "hvae_vamp"])
 def test_our_step_multiplies_exactly_what_the_floor_does(bench, architecture):
-    """An independent count. Would catch a gradient of the data, an identity product, or a floor that is too low."""
+    """An independent count. Would catch a gradient of the data, an identity product, or a floor
+    that is too low.
+    """
     scale = bench.scale.TINY
     step = bench.contenders.training_step(
         bench.contenders.build(architecture, scale), bench.images.binary_batches(scale.batch)
@@ -129,9 +150,14 @@ def test_our_step_multiplies_exactly_what_the_floor_does(bench, architecture):
 
 
 def test_a_step_of_factor_vae_multiplies_what_its_note_says(bench):
-    """An independent count. Would catch a model's turn that forms the gradient of the discriminator's weights."""
+    """An independent count. Would catch a model's turn that forms the gradient of the
+    discriminator's weights.
+    """
     scale = bench.scale.TINY
-    built, batches = bench.objectives.build_objectives(scale), bench.images.binary_batches(scale.batch)
+    built, batches = (
+        bench.objectives.build_objectives(scale),
+        bench.images.binary_batches(scale.batch),
+    )
     with CountedProducts() as plain:
         bench.contenders.objective_step(built["ELBO"], batches)()
     with CountedProducts() as factor:
@@ -139,14 +165,20 @@ def test_a_step_of_factor_vae_multiplies_what_its_note_says(bench):
     assert factor.flops - plain.flops == bench.floor.factor_flops(scale)
 
 
-# -- the steps of the objectives ------------------------------------------------------------------------------------------
+# -- the steps of the objectives -------------------------------------------------------------------
 
 
 def test_every_objective_of_a_model_from_scratch_is_measured(bench):
     """Would catch an objective that is added to the library and forgotten here."""
     kinds = (getattr(objectives, name) for name in objectives.__all__)
-    known = {kind.__name__ for kind in kinds if isclass(kind) and issubclass(kind, objectives.AbstractObjective)}
-    measured = {type(one).__name__ for one in bench.objectives.build_objectives(bench.scale.TINY).values()}
+    known = {
+        kind.__name__
+        for kind in kinds
+        if isclass(kind) and issubclass(kind, objectives.AbstractObjective)
+    }
+    measured = {
+        type(one).__name__ for one in bench.objectives.build_objectives(bench.scale.TINY).values()
+    }
     assert known - measured == {
         "AbstractObjective",
         "ExPostPrior",
@@ -167,7 +199,7 @@ def test_a_step_moves_every_player_and_no_model_of_another(bench):
         assert all(moved) if one is factor else not any(moved)
 
 
-# -- the density of an aggregate posterior --------------------------------------------------------------------------------
+# -- the density of an aggregate posterior ---------------------------------------------------------
 
 
 def test_the_broadcast_density_is_torchs_mixture(bench):
@@ -187,20 +219,28 @@ def test_the_children_compute_one_density(bench):
 
 
 def test_our_density_is_exact_over_blocks_and_tiles(bench):
-    """300 points are two blocks, 5,000 encodings two tiles. Would catch one that is dropped or weighted wrongly."""
+    """300 points are two blocks, 5,000 encodings two tiles. Would catch one that is dropped or
+    weighted wrongly.
+    """
     rows = bench.main.run(bench.scale.TINY, ["density"])["rows"]
     (error,) = [row for row in rows if row.unit == "nats"]
     assert error.met is True
     assert {row.unit for row in rows} == {"points/s", "x", "nats"}
 
 
-# -- the subjects ---------------------------------------------------------------------------------------------------------
+# -- the subjects ----------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("no_peer")
-@pytest.mark.parametrize("subject", ["training", "objectives", "flow", "pipeline", "likelihood", "precision"])
+@pytest.mark.parametrize(
+    "subject", ["training", "objectives", "flow", "pipeline", "likelihood", "precision"]
+)
 def test_a_subject_runs_without_the_peer(bench, subject):
-    name, how = ("zuko", bench.flow.HOW_TO_INSTALL) if subject == "flow" else ("pythae", bench.peer.HOW_TO_INSTALL)
+    name, how = (
+        ("zuko", bench.flow.HOW_TO_INSTALL)
+        if subject == "flow"
+        else ("pythae", bench.peer.HOW_TO_INSTALL)
+    )
     rows = bench.main.run(bench.scale.TINY, [subject])["rows"]
     missing = [row for row in rows if row.value is None]
     assert len(rows) > len(missing)
@@ -211,7 +251,9 @@ def test_a_subject_runs_without_the_peer(bench, subject):
 
 @pytest.mark.usefixtures("zuko")
 def test_the_flow_runs_beside_zuko_and_leaves_validation_alone(bench):
-    """Would catch zuko's switch of torch's argument validation left behind for the subjects that follow."""
+    """Would catch zuko's switch of torch's argument validation left behind for the subjects that
+    follow.
+    """
     Distribution.set_default_validate_args(True)  # the fixture puts it back
     rows = bench.main.run(bench.scale.TINY, ["flow"])["rows"]
     assert Distribution._validate_args is True
@@ -221,7 +263,9 @@ def test_the_flow_runs_beside_zuko_and_leaves_validation_alone(bench):
 
 @pytest.mark.usefixtures("no_peer")
 def test_the_command_prints_one_json_object(bench, monkeypatch, capsys):
-    """The memory of SIR, in child processes. Would catch a child's output, or a message, among the JSON."""
+    """The memory of SIR, in child processes. Would catch a child's output, or a message, among the
+    JSON.
+    """
     monkeypatch.setattr(bench.main, "QUICK", bench.scale.TINY)
     bench.main.main(["--quick", "--json", "--threads", "1", "--only", "sir"])
     printed = json.loads(capsys.readouterr().out)
@@ -251,7 +295,7 @@ def test_a_child_that_fails_shows_its_error(bench):
         children.in_child("benchmarks.no_such_module", "run", 1)
 
 
-# -- the peer, where it is installed --------------------------------------------------------------------------------------
+# -- the peer, where it is installed ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("architecture", ["vae_standard", "vae_vamp"])

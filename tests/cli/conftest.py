@@ -1,4 +1,6 @@
-"""One tiny run of each kind, trained by the installed command and shared by the tests of this folder."""
+"""One tiny run of each kind, trained by the installed command and shared by the tests of this
+folder.
+"""
 
 import json
 import os
@@ -23,7 +25,9 @@ def priorwise() -> Command:
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
         command = [str(COMMAND), *[str(part) for part in arguments]]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=ENDLESS)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=ENDLESS
+        )
         assert "Traceback" not in done.stderr
         assert done.returncode == code, done.stderr
         return done
@@ -33,7 +37,9 @@ def priorwise() -> Command:
 
 @pytest.fixture
 def refused(monkeypatch, capsys) -> Callable[..., str]:
-    """The message of a command that must be refused: ``main`` in this process, which is what the command calls."""
+    """The message of a command that must be refused: ``main`` in this process, which is what the
+    command calls.
+    """
 
     def run(*arguments: object) -> str:
         from priorwise.cli import main
@@ -80,8 +86,15 @@ def images(tmp_path_factory) -> Path:
 def trained(tmp_path_factory, priorwise, images) -> tuple[Path, dict[str, Any]]:
     """A VAE, and what the command said of it."""
     out = tmp_path_factory.mktemp("runs") / "vae"
-    settings = ["model.hidden=12", "model.latent=3", "training.epochs=3", "training.warmup_epochs=1"]
-    done = priorwise("train", "own/vae", *settings, "--data", images, "--out", out, "--seed", 5, "--json")
+    settings = [
+        "model.hidden=12",
+        "model.latent=3",
+        "training.epochs=3",
+        "training.warmup_epochs=1",
+    ]
+    done = priorwise(
+        "train", "own/vae", *settings, "--data", images, "--out", out, "--seed", 5, "--json"
+    )
     return out, json.loads(done.stdout)
 
 

@@ -1,4 +1,6 @@
-"""What a user gets wrong: one message that names it and what to do, exit code 2, nothing lost, no traceback."""
+"""What a user gets wrong: one message that names it and what to do, exit code 2, nothing lost, no
+traceback.
+"""
 
 import shutil
 
@@ -23,8 +25,14 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
         (["train", "own/vae"], ["expected data for own/vae", "--data"]),
         (["train", "own/vae", "--data", "mnst"], ["unknown data set 'mnst'", "'mnist'"]),
         (["train", "own/vae", "--data", "none.npz"], ["there is none at none.npz"]),
-        (["train", "own/vae", "training.epoch=3", "--data", "digits"], ["'training.epoch'", "Did you mean 'epochs'?"]),
-        (["train", "own/vae", "training.epochs=0", "--data", "digits"], ["training.epochs", "got 0"]),
+        (
+            ["train", "own/vae", "training.epoch=3", "--data", "digits"],
+            ["'training.epoch'", "Did you mean 'epochs'?"],
+        ),
+        (
+            ["train", "own/vae", "training.epochs=0", "--data", "digits"],
+            ["training.epochs", "got 0"],
+        ),
         (["train", "own/vae", "model.latent=-1", "--data", "digits"], ["model.latent", "got -1"]),
         (["train", "own/vae", "--base", "run", "--data", "digits"], ["--base", "own/vae does not"]),
         (["train", "ncp/posthoc"], ["--base RUN"]),
@@ -43,7 +51,9 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
     ],
 )
 def test_mistakes_are_named(refused, tmp_path, monkeypatch, arguments, words):
-    """Fault: a message without the name, the value or the way out; a folder that is made for nothing."""
+    """Fault: a message without the name, the value or the way out; a folder that is made for
+    nothing.
+    """
     monkeypatch.chdir(tmp_path)
     message = refused(*arguments)
     for word in words:
@@ -59,7 +69,12 @@ def test_folder_of_another_run_is_refused(refused, vae, images):
     """Fault: training on over somebody's run."""
     before = contents(vae)
     message = refused("train", "own/vae", "training.epochs=4", "--data", images, "--out", vae)
-    for word in ("holds another run", "training.epochs was 3, now 4", "model.hidden was 12, now 300", "--out"):
+    for word in (
+        "holds another run",
+        "training.epochs was 3, now 4",
+        "model.hidden was 12, now 300",
+        "--out",
+    ):
         assert word in message
     assert contents(vae) == before
 
@@ -89,7 +104,9 @@ def test_changed_data_are_refused(refused, vae, images, tmp_path, monkeypatch):
     shutil.copy(images, data)
     kept = data.read_bytes()
     data.write_bytes(kept[: len(kept) // 2])
-    assert "damaged or cut short" in refused("train", "own/vae", "--data", data, "--out", tmp_path / "run")
+    assert "damaged or cut short" in refused(
+        "train", "own/vae", "--data", data, "--out", tmp_path / "run"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -101,12 +118,18 @@ def test_ncp_of_an_ncp_is_refused(refused, ncp, tmp_path):
 def test_sampler_that_does_not_fit_is_refused(refused, vae, ncp, tmp_path):
     """Fault: samples of another distribution than asked for."""
     assert "ancestral sampling would ignore" in refused("sample", ncp, "--sampler", "ancestral")
-    assert "positive `temperature`; got 0" in refused("sample", vae, "--sampler", "ancestral", "--temperature", 0)
-    assert "positive `step_size`; got 0" in refused("sample", ncp, "--sampler", "mala", "--step-size", 0)
+    assert "positive `temperature`; got 0" in refused(
+        "sample", vae, "--sampler", "ancestral", "--temperature", 0
+    )
+    assert "positive `step_size`; got 0" in refused(
+        "sample", ncp, "--sampler", "mala", "--step-size", 0
+    )
     assert "ends in .png or .npz" in refused("sample", vae, "--out", tmp_path / "x.gif")
 
 
 def test_a_temperature_needs_a_sampler(vae, refused, tmp_path):
     """Fault: a temperature that is taken and ignored."""
     out = tmp_path / "x.npz"
-    assert "expected a sampler beside --temperature" in refused("sample", vae, "--temperature", 0.3, "--out", out)
+    assert "expected a sampler beside --temperature" in refused(
+        "sample", vae, "--temperature", 0.3, "--out", out
+    )

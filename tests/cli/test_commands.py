@@ -20,7 +20,9 @@ from priorwise.training.checkpoint import read_checkpoint
 
 
 def test_train_says_what_it_did(trained):
-    """Fault: progress on standard output, a record that is not one JSON object, options that do not arrive."""
+    """Fault: progress on standard output, a record that is not one JSON object, options that do not
+    arrive.
+    """
     out, record = trained
     assert record["run"] == str(out)
     assert record["metric"] == "negative_elbo"
@@ -45,8 +47,15 @@ def test_list(priorwise):
 def test_dry_run_shows_the_whole_run(priorwise, images, tmp_path):
     """Fault: a dry run that trains, or that does not show what would run."""
     out = tmp_path / "run"
-    settings = ["model.kind=hvae", "model.prior.kind=vamp", "model.prior.components=7", "training.precision=no"]
-    done = priorwise("train", "own/vae", *settings, "--data", images, "--seed", 3, "--out", out, "--dry-run")
+    settings = [
+        "model.kind=hvae",
+        "model.prior.kind=vamp",
+        "model.prior.components=7",
+        "training.precision=no",
+    ]
+    done = priorwise(
+        "train", "own/vae", *settings, "--data", images, "--seed", 3, "--out", out, "--dry-run"
+    )
     run = json.loads(done.stdout)
     assert run["data"]["name"] == str(images)
     assert run["training"]["seed"] == 3
@@ -79,23 +88,31 @@ def test_evaluate_a_tilted_prior(priorwise, ncp, tmp_path):
     """Fault: a likelihood without log Z, or log Z that is not kept for the next who loads the run."""
     run = tmp_path / "run"
     shutil.copytree(ncp, run)
-    record = json.loads(priorwise("evaluate", run, "--samples", 100, "--images", 6, "--seed", 2, "--json").stdout)
+    record = json.loads(
+        priorwise("evaluate", run, "--samples", 100, "--images", 6, "--seed", 2, "--json").stdout
+    )
     assert record["images"] == 6
     assert record["log_norm"]["protocol"] == {
         "estimator": "importance sampling from the base",
         "samples": 2000,
         "seed": 2,
     }
-    assert record["nll"]["diagnostics"]["log_norm"] == pytest.approx(record["log_norm"]["value"], abs=1e-6)
+    assert record["nll"]["diagnostics"]["log_norm"] == pytest.approx(
+        record["log_norm"]["value"], abs=1e-6
+    )
     assert [group["group"] for group in record["contrast"]] == [1]
     assert float(load(run).log_norm) == pytest.approx(record["log_norm"]["value"], abs=1e-6)
 
 
 def test_evaluate_one_image_with_one_draw(inside, ncp, tmp_path):
-    """Fault: NaN in the JSON, or a crash, where there is no spread from which an error could be had."""
+    """Fault: NaN in the JSON, or a crash, where there is no spread from which an error could be
+    had.
+    """
     run = tmp_path / "run"
     shutil.copytree(ncp, run)
-    assert "Monte-Carlo ± unknown, data ± unknown" in inside("evaluate", run, "--samples", 1, "--images", 1)
+    assert "Monte-Carlo ± unknown, data ± unknown" in inside(
+        "evaluate", run, "--samples", 1, "--images", 1
+    )
     record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert record["nll"]["stderr"] is None
     assert record["contrast"][0]["bce_stderr"] is None
@@ -109,13 +126,17 @@ def codes(deterministic: str) -> AbstractModel:
         encode=encoder if deterministic == "encoder" else lambda x: encoder(x).chunk(2, 1),
         decode=decoder,
         latent=3,
-        likelihood=None if deterministic == "decoder" else lambda logits: IndependentBernoulli(logits, 3),
+        likelihood=None
+        if deterministic == "decoder"
+        else lambda logits: IndependentBernoulli(logits, 3),
     )
 
 
 @pytest.mark.parametrize("deterministic", ["encoder", "decoder"])
 def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deterministic):
-    """Fault: a command that stops at the first number that there is not, and keeps none of the others."""
+    """Fault: a command that stops at the first number that there is not, and keeps none of the
+    others.
+    """
     run = tmp_path / "run"
     shutil.copytree(vae, run)
     monkeypatch.setattr(evaluation, "load", lambda folder: codes(deterministic))
@@ -131,8 +152,14 @@ def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deter
         assert ("refused" in record["quality"][kind]) == (deterministic == "encoder")
     assert ("refused" in record["leakage"]) == (deterministic == "encoder")
     if deterministic == "encoder":
-        assert "expected an encoder that returns an Independent Normal; got Delta" in record["leakage"]["refused"]
-        assert f"distance of low_posterior samples: {record['quality']['low_posterior']['refused']}" in text
+        assert (
+            "expected an encoder that returns an Independent Normal; got Delta"
+            in record["leakage"]["refused"]
+        )
+        assert (
+            f"distance of low_posterior samples: {record['quality']['low_posterior']['refused']}"
+            in text
+        )
         check_committed(run, record)
 
 
@@ -140,7 +167,13 @@ def check_committed(run: Path, record: dict[str, Any]) -> None:
     """A committed result holds a likelihood; distances that were refused keep their reason."""
     with pytest.raises(ValueError, match="has none: a Delta"):
         result_record(run, paper="own")
-    nll = {"value": 3.0, "stderr": 0.1, "stderr_data": 0.2, "warnings": [], "protocol": {"samples": 5}}
+    nll = {
+        "value": 3.0,
+        "stderr": 0.1,
+        "stderr_data": 0.2,
+        "warnings": [],
+        "protocol": {"samples": 5},
+    }
     known = record | {"nll": nll | {"diagnostics": {"elbo": -4.0}}}
     (run / "evaluation.json").write_text(json.dumps(known))
     committed = result_record(run, paper="own")
@@ -150,7 +183,9 @@ def check_committed(run: Path, record: dict[str, Any]) -> None:
 
 
 def test_evaluate_does_not_hide_what_the_user_must_mend(vae, tmp_path, refused):
-    """Fault: a journal of another model taken for a number that there is not: no error, and no likelihood."""
+    """Fault: a journal of another model taken for a number that there is not: no error, and no
+    likelihood.
+    """
     run = tmp_path / "run"
     shutil.copytree(vae, run)
     (run / "nll-12x50-seed0.jsonl").write_text('{"another": 1}\n')
@@ -183,7 +218,17 @@ def test_sample_a_picture(priorwise, vae, tmp_path):
     """Fault: an empty picture, means in place of draws, a seed without effect."""
     out = tmp_path / "x.png"
     done = priorwise(
-        "sample", vae, "--count", 9, "--draw", "--temperature", 0.5, "--sampler", "ancestral", "--out", out
+        "sample",
+        vae,
+        "--count",
+        9,
+        "--draw",
+        "--temperature",
+        0.5,
+        "--sampler",
+        "ancestral",
+        "--out",
+        out,
     )
     assert f"9 samples by Ancestral(temperature=0.5) are at {out}" in done.stdout
     picture = np.asarray(Image.open(out))
@@ -207,7 +252,9 @@ def test_table(priorwise, inside):
     cells = {row["recipe"]: row for row in record["rows"]}
     assert cells["vampprior/static_mnist_vae_standard"]["published"] == "88.56"
     assert cells["vampprior/static_mnist_hvae_vamp"]["published"] == "83.19"
-    assert all(row["metric"].startswith("NLL") for row in record["rows"] if row["dataset"] == "staticMNIST")
+    assert all(
+        row["metric"].startswith("NLL") for row in record["rows"] if row["dataset"] == "staticMNIST"
+    )
     text = priorwise("table", "vampprior").stdout
     assert "published beside ours" in text
     assert "88.56" in text
@@ -221,7 +268,18 @@ def test_every_sampler_takes_the_temperature(inside, ncp, tmp_path):
     for temperature in (1.0, 0.3):
         out = tmp_path / f"{temperature}.npz"
         inside(
-            "sample", ncp, "-n", 8, "--sampler", "sir", "--proposals", 20, "--temperature", temperature, "--out", out
+            "sample",
+            ncp,
+            "-n",
+            8,
+            "--sampler",
+            "sir",
+            "--proposals",
+            20,
+            "--temperature",
+            temperature,
+            "--out",
+            out,
         )
         drawn.append(np.load(out)["x"])
     assert not np.array_equal(*drawn)

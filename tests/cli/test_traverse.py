@@ -11,7 +11,12 @@ from PIL import Image
 def flow(tmp_path_factory, priorwise, images):
     """A VAE with a flow prior, on the same data as the other runs of this folder."""
     out = tmp_path_factory.mktemp("runs") / "flow"
-    settings = ["model.hidden=12", "model.latent=2", "model.prior.kind=flow", "model.prior.blocks=2"]
+    settings = [
+        "model.hidden=12",
+        "model.latent=2",
+        "model.prior.kind=flow",
+        "model.prior.blocks=2",
+    ]
     priorwise("train", "own/vae", *settings, "training.epochs=1", "--data", images, "--out", out)
     return out
 
@@ -26,9 +31,13 @@ def test_traverse_draws_pairs_and_dimensions(priorwise, vae):
 
 
 def test_traverse_takes_what_is_asked_for(inside, vae, flow, tmp_path):
-    """Fault: options that do not arrive; dimensions although only pairs are wanted, or the other way round."""
+    """Fault: options that do not arrive; dimensions although only pairs are wanted, or the other
+    way round.
+    """
     out = tmp_path / "deep" / "x.png"
-    record = json.loads(inside("traverse", flow, "--between", 3, 7, "--steps", 3, "--out", out, "--json"))
+    record = json.loads(
+        inside("traverse", flow, "--between", 3, 7, "--steps", 3, "--out", out, "--json")
+    )
     assert record == {
         "path": str(out),
         "pairs": [[3, 7]],
@@ -43,20 +52,28 @@ def test_traverse_takes_what_is_asked_for(inside, vae, flow, tmp_path):
     assert (record["pairs"], record["dimensions"], record["along"]) == ([], [1, 0], "generation")
     options = ["--pairs", 2, "--space", "representation", "--out", out, "--json"]
     record = json.loads(inside("traverse", flow, *options))
-    assert (len(record["pairs"]), record["between"], record["dimensions"]) == (2, "representation", [])
+    assert (len(record["pairs"]), record["between"], record["dimensions"]) == (
+        2,
+        "representation",
+        [],
+    )
     other = json.loads(inside("traverse", flow, *options, "--seed", 3))
     assert other["pairs"] != record["pairs"]
 
 
 def test_traverse_a_tilted_prior(inside, ncp, tmp_path):
-    record = json.loads(inside("traverse", ncp, "--pairs", 1, "--out", tmp_path / "x.png", "--json"))
+    record = json.loads(
+        inside("traverse", ncp, "--pairs", 1, "--out", tmp_path / "x.png", "--json")
+    )
     assert record["between"] == "representation"
 
 
 def test_compare(inside, vae, flow, ncp, tmp_path, monkeypatch):
     """Fault: rows under other runs' names, numbers that are no JSON."""
     monkeypatch.chdir(tmp_path)
-    record = json.loads(inside("compare", vae, flow, ncp, "--draws", 60, "--json"), parse_constant=pytest.fail)
+    record = json.loads(
+        inside("compare", vae, flow, ncp, "--draws", 60, "--json"), parse_constant=pytest.fail
+    )
     rows = record["median_log_q_over_p"]
     assert {name: row["prior"] for name, row in rows.items()} == {
         "vae": "StandardNormal",

@@ -20,7 +20,14 @@ from priorwise.priors import GaussianMixture
 from priorwise.reporting.pictures import save_samples
 
 Case = tuple[Callable[[], object], str, list[Callable[[], object]]]
-X = torch.arange(100 * 6).mul(7919).remainder(10007).remainder(2).float().reshape(100, *members.SHAPE)
+X = (
+    torch.arange(100 * 6)
+    .mul(7919)
+    .remainder(10007)
+    .remainder(2)
+    .float()
+    .reshape(100, *members.SHAPE)
+)
 GREY = torch.linspace(0, 1, 600).reshape(100, *members.SHAPE)
 
 
@@ -39,7 +46,9 @@ def with_log_norm(model: NCP) -> NCP:
 
 
 def deterministic() -> AbstractModel:
-    return wrap(encode=nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), decode=nn.Linear(2, 6), latent=2)
+    return wrap(
+        encode=nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), decode=nn.Linear(2, 6), latent=2
+    )
 
 
 def two_flows() -> AbstractModel:
@@ -52,7 +61,12 @@ def two_flows() -> AbstractModel:
 
 
 def real(**changes: str) -> DataSpec:
-    return DataSpec("real", (3,), None, **({"likelihood": "gaussian", "binarize": "none", "scaling": "none"} | changes))
+    return DataSpec(
+        "real",
+        (3,),
+        None,
+        **({"likelihood": "gaussian", "binarize": "none", "scaling": "none"} | changes),
+    )
 
 
 def made_splits(spec: DataSpec, x: torch.Tensor) -> Splits:
@@ -83,7 +97,9 @@ CASES: dict[str, Case] = {
         "use classifier_two_sample or symmetric_kl(method='knn')",
         [
             lambda: estimators.classifier_two_sample(ncp(members.hvae()), X),
-            lambda: estimators.symmetric_kl(ncp(members.hvae()), torch.rand(100, *members.SHAPE), method="knn"),
+            lambda: estimators.symmetric_kl(
+                ncp(members.hvae()), torch.rand(100, *members.SHAPE), method="knn"
+            ),
         ],
     ),
     "leakage of a deterministic encoder": (
@@ -156,7 +172,9 @@ CASES: dict[str, Case] = {
         "Use `sample`, or a mixture with `log_weights=None`",
         [
             lambda: LEARNED.sample((3,)),
-            lambda: distributions.DiagonalGaussianMixture(torch.zeros(3, 2), torch.ones(3, 2)).rsample((3,)),
+            lambda: distributions.DiagonalGaussianMixture(
+                torch.zeros(3, 2), torch.ones(3, 2)
+            ).rsample((3,)),
         ],
     ),
     "likelihood of a decoder that ends in pixels": (
@@ -164,7 +182,10 @@ CASES: dict[str, Case] = {
         "Use Bernoulli, or Gaussian with another scale",
         [
             lambda: likelihoods.Bernoulli(None, (4,)),
-            lambda: [likelihoods.Gaussian(None, (4,), scale=scale) for scale in (0.5, "learned", "per_output")],
+            lambda: [
+                likelihoods.Gaussian(None, (4,), scale=scale)
+                for scale in (0.5, "learned", "per_output")
+            ],
         ],
     ),
     "Bernoulli pixels of real values": (
@@ -184,7 +205,9 @@ CASES: dict[str, Case] = {
         lambda: real(likelihood="discretized_logistic"),
         "Give the pixels as integers 0..255, or take the Gaussian likelihood",
         [
-            lambda: replace(real(), levels=256, likelihood="discretized_logistic", scaling="midpoint"),
+            lambda: replace(
+                real(), levels=256, likelihood="discretized_logistic", scaling="midpoint"
+            ),
             lambda: real(likelihood="gaussian"),
         ],
     ),
@@ -229,9 +252,12 @@ CASES: dict[str, Case] = {
     ),
     "raw pixels": (
         lambda: distributions.require_support(members.vae().decode(torch.zeros(1, 2)), 255 * X),
-        "Divide by the largest value that there can be, 255 for bytes, or take a Gaussian likelihood",
+        "Divide by the largest value that there can be, 255 for bytes, or take a Gaussian "
+        "likelihood",
         [
-            lambda: distributions.require_support(members.vae().decode(torch.zeros(1, 2)), 255 * X / 255),
+            lambda: distributions.require_support(
+                members.vae().decode(torch.zeros(1, 2)), 255 * X / 255
+            ),
             lambda: distributions.require_support(
                 members.vae(likelihood=likelihoods.Gaussian).decode(torch.zeros(1, 2)), 255 * X
             ),
@@ -240,12 +266,20 @@ CASES: dict[str, Case] = {
     "pixels from -1": (
         lambda: distributions.require_support(members.vae().decode(torch.zeros(1, 2)), 2 * X - 1),
         "(x + 1) / 2",
-        [lambda: distributions.require_support(members.vae().decode(torch.zeros(1, 2)), ((2 * X - 1) + 1) / 2)],
+        [
+            lambda: distributions.require_support(
+                members.vae().decode(torch.zeros(1, 2)), ((2 * X - 1) + 1) / 2
+            )
+        ],
     ),
     "pixels that nobody joined": (
         lambda: distributions.require_support(Normal(torch.zeros(2, 4), 1.0), torch.zeros(5, 4)),
         "by torch.distributions.Independent",
-        [lambda: distributions.require_support(Independent(Normal(torch.zeros(2, 4), 1.0), 1), torch.zeros(5, 4))],
+        [
+            lambda: distributions.require_support(
+                Independent(Normal(torch.zeros(2, 4), 1.0), 1), torch.zeros(5, 4)
+            )
+        ],
     ),
 }
 
@@ -269,7 +303,11 @@ def test_a_picture_of_numbers(tmp_path):
 
 DOUBTS = {
     "few images": (
-        lambda count: estimators.frechet_distance(torch.randn(count, 40), torch.randn(count, 40) + 5, Raw()).warnings,
+        lambda count: (
+            estimators.frechet_distance(
+                torch.randn(count, 40), torch.randn(count, 40) + 5, Raw()
+            ).warnings
+        ),
         r"Take (\d+) images or more",
         30,
     ),
@@ -287,9 +325,9 @@ DOUBTS = {
     ),
     "grey pixels of another likelihood": (
         lambda grey: distributions.require_support(
-            members.vae(likelihood=likelihoods.DiscretizedLogistic if grey else likelihoods.Bernoulli).decode(
-                torch.zeros(1, 2)
-            ),
+            members.vae(
+                likelihood=likelihoods.DiscretizedLogistic if grey else likelihoods.Bernoulli
+            ).decode(torch.zeros(1, 2)),
             GREY,
         ),
         r"take a likelihood of grey values, such as DiscretizedLogistic()",

@@ -38,7 +38,9 @@ class Normals(AbstractPrior):
         self.log_scale = nn.Parameter(torch.zeros(LATENT))
 
     def _distribution(self, encode_top):
-        return self.wrapped(Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1))
+        return self.wrapped(
+            Independent(Normal(self.loc, self.log_scale.exp(), validate_args=False), 1)
+        )
 
     def wrapped(self, distribution: Distribution) -> Distribution:
         return distribution
@@ -50,7 +52,14 @@ class Faulty(Distribution):
     arg_constraints: ClassVar = {}
     has_rsample = True
 
-    def __init__(self, inner: Distribution, *, constant: float = 0.0, stretch: float = 1.0, shift: float = 0.0):
+    def __init__(
+        self,
+        inner: Distribution,
+        *,
+        constant: float = 0.0,
+        stretch: float = 1.0,
+        shift: float = 0.0,
+    ):
         self.inner, self.constant, self.stretch, self.shift = inner, constant, stretch, shift
         super().__init__(inner.batch_shape, inner.event_shape, validate_args=False)
 
@@ -255,7 +264,9 @@ def test_check_model_catches_an_encoder_without_gradient():
 
     model = vae()
     model.encoder = DetachedEncoder()
-    with pytest.raises(AssertionError, match=r"`encoder\.inner\.body\.1\.linear\.weight` got no gradient"):
+    with pytest.raises(
+        AssertionError, match=r"`encoder\.inner\.body\.1\.linear\.weight` got no gradient"
+    ):
         check_model(model, images())
 
 
@@ -285,7 +296,9 @@ class FaultySampler(AbstractSampler):
         if self.fault == "narrow":
             z = 0.5 * z + 2 / 3
         ess = torch.full(z.shape[:-1], 0.5) if self.fault == "ess" else None
-        return z.detach() if self.fault != "gradients" else z, SampleInfo("faulty", exact=exact, ess=ess)
+        return z.detach() if self.fault != "gradients" else z, SampleInfo(
+            "faulty", exact=exact, ess=ess
+        )
 
 
 SAMPLER_FAULTS = {
@@ -321,7 +334,9 @@ class FaultyLikelihood(nn.Module):
         if self.fault == "draws":
             return Faulty(normal, shift=0.1)
         if self.fault == "rows" and features.dim() == 3:
-            return UnflattenedRows(Independent(Normal(loc.mT.reshape(-1, 6), 0.5), 1), loc.shape[:-1])
+            return UnflattenedRows(
+                Independent(Normal(loc.mT.reshape(-1, 6), 0.5), 1), loc.shape[:-1]
+            )
         return normal
 
 

@@ -4,7 +4,15 @@ import inspect
 from types import ModuleType
 
 import pytest
-from members import DISTRIBUTIONS, LIKELIHOODS, MODELS, OBJECTIVES, PRIORS, SAMPLERS, WITHOUT_DENSITY
+from members import (
+    DISTRIBUTIONS,
+    LIKELIHOODS,
+    MODELS,
+    OBJECTIVES,
+    PRIORS,
+    SAMPLERS,
+    WITHOUT_DENSITY,
+)
 from torch import nn
 from torch.distributions import Distribution
 
@@ -36,5 +44,7 @@ def test_every_exported_class_has_a_member(kind):
 
 def test_the_search_finds_classes():
     """Fault: a search that finds nothing and so never complains."""
-    assert {"StandardNormal", "GaussianMixture", "VampPrior"} <= concrete(priors, priors.AbstractPrior)
+    assert {"StandardNormal", "GaussianMixture", "VampPrior"} <= concrete(
+        priors, priors.AbstractPrior
+    )
     assert "AbstractPrior" not in concrete(priors, priors.AbstractPrior)

@@ -61,7 +61,9 @@ def test_model(name):
     check_model(MODELS[name](), observations(name))
 
 
-@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if "colour" not in name and "of pixels" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in LIKELIHOODS if "colour" not in name and "of pixels" not in name]
+)
 def test_every_likelihood_fits_a_model(name):
     head = LIKELIHOODS[name]()
     check_model(vae(likelihood=lambda features, shape: head), images())
@@ -69,7 +71,9 @@ def test_every_likelihood_fits_a_model(name):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objective(name):
-    """Fault: a term that is a batch mean already, or a trained parameter that the loss does not reach."""
+    """Fault: a term that is a batch mean already, or a trained parameter that the loss does not
+    reach.
+    """
     objective = OBJECTIVES[name]()
     x = images(6)
     with objective.running():

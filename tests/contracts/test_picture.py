@@ -48,7 +48,11 @@ class Decoder(nn.Module):
 
 
 def vae(prior: nn.Module | None = None) -> AbstractModel:
-    return VAE(members.encoder(), Decoder(), priors.StandardNormal(members.LATENT) if prior is None else prior)
+    return VAE(
+        members.encoder(),
+        Decoder(),
+        priors.StandardNormal(members.LATENT) if prior is None else prior,
+    )
 
 
 def is_drawn(x: torch.Tensor) -> bool:
@@ -92,7 +96,9 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models_show_draws(name):
-    """Fault: NotImplementedError from ``sample``, ``reconstruct`` or a walk; draws that change the caller's stream."""
+    """Fault: NotImplementedError from ``sample``, ``reconstruct`` or a walk; draws that change the
+    caller's stream.
+    """
     model, x = MODELS[name](), members.images(40)
     state = torch.get_rng_state()
     shown = {
@@ -116,13 +122,25 @@ def bits(count: int) -> torch.Tensor:
 
 def test_pages_and_pictures_show_draws(tmp_path):
     """Fault: a report that stops at the first picture."""
-    splits = Splits(bits(80), bits(40), bits(40), DataSpec("bits", SHAPE, 2, "bernoulli", "none", "unit"))
+    splits = Splits(
+        bits(80), bits(40), bits(40), DataSpec("bits", SHAPE, 2, "bernoulli", "none", "unit")
+    )
     model = vae()
-    report(model, splits, tmp_path / "report.html", samples=5, images=20, classifier=False, progress=False)
+    report(
+        model,
+        splits,
+        tmp_path / "report.html",
+        samples=5,
+        images=20,
+        classifier=False,
+        progress=False,
+    )
     save_comparison({"model": model}, splits, tmp_path / "comparison.png", draws=40)
     save_traversal(model, splits, tmp_path / "traversal.png", pairs=2, dimensions=2, steps=3)
     found = quality_measures(model, splits, splits.evaluation("test"), Raw(), images=20)
     assert found["random"]["protocol"]["generated_as"] == "draws"
-    grey = Splits(bits(80), bits(40), bits(40), DataSpec("grey", SHAPE, 256, "gaussian", "none", "unit"))
+    grey = Splits(
+        bits(80), bits(40), bits(40), DataSpec("grey", SHAPE, 256, "gaussian", "none", "unit")
+    )
     found = quality_measures(model, grey, grey.evaluation("test"), Raw(), images=20)
     assert found["low_posterior"]["protocol"]["generated_as"] == "draws"

@@ -17,7 +17,9 @@ def test_laws(name):
 @pytest.mark.parametrize("build", [vae, hvae], ids=["VAE", "top of an HVAE"])
 @pytest.mark.parametrize("name", PRIORS)
 def test_every_prior_fits_every_model(name, build):
-    """Fault: a prior that needs something that only one model gives it, or that does not expand to (S, B)."""
+    """Fault: a prior that needs something that only one model gives it, or that does not expand to
+    (S, B).
+    """
     check_model(build(PRIORS[name]()), images())
 
 

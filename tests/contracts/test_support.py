@@ -19,7 +19,9 @@ def pixels(*batch: int, event: tuple[int, ...] = (3, 4)) -> ours.IndependentBern
 
 
 def logistic(*batch: int) -> ours.DiscretizedLogistic:
-    return ours.DiscretizedLogistic(torch.rand(*batch, 3, 4), torch.tensor(-2.0), levels=256, event_dims=2)
+    return ours.DiscretizedLogistic(
+        torch.rand(*batch, 3, 4), torch.tensor(-2.0), levels=256, event_dims=2
+    )
 
 
 def normal(*shape: int, dims: int) -> td.Distribution:
@@ -43,12 +45,15 @@ UNIT = {**BINARY, "logistic": lambda: logistic(2), "continuous Bernoulli": lambd
 
 @pytest.mark.parametrize("name", UNIT)
 def test_values_that_are_no_pixels_are_refused(name):
-    """Fault: raw pixels 0..255, or [-1, 1], given to a density that is wrong there and says nothing."""
+    """Fault: raw pixels 0..255, or [-1, 1], given to a density that is wrong there and says
+    nothing.
+    """
     distribution = UNIT[name]()
     x = torch.rand(7, 3, 4).round()
     x[3, 1, 1] = 1
     with pytest.raises(
-        ValueError, match=r"expected `x` in \[0, 1\] for .*; got values from 0 to 255\. Divide by .* 255 for bytes"
+        ValueError,
+        match=r"expected `x` in \[0, 1\] for .*; got values from 0 to 255\. Divide by .* 255 for bytes",
     ):
         require_support(distribution, 255 * x)
     with pytest.raises(ValueError, match=r"got values from -1 to 1\. .*\(x \+ 1\) / 2"):
@@ -61,7 +66,9 @@ def test_values_that_are_no_pixels_are_refused(name):
 
 @pytest.mark.parametrize("name", BINARY)
 def test_grey_values_are_a_doubt_for_bernoulli_pixels(name):
-    """Fault: a cross-entropy of grey images printed as a likelihood; one grey pixel among the first thousands of bits."""
+    """Fault: a cross-entropy of grey images printed as a likelihood; one grey pixel among the first
+    thousands of bits.
+    """
     x = torch.zeros(4, 3, 4)
     assert require_support(BINARY[name](), x) == ()
     x[-1, -1, -1] = 1e-7
@@ -112,10 +119,14 @@ def test_what_is_no_number_is_refused(name):
     x = torch.zeros(5, 3, 4)
     assert require_support(REAL[name](), x) == ()
     x[3, 0, 0] = math.nan
-    with pytest.raises(ValueError, match="expected numbers in `x`; got NaN, first in observation 3"):
+    with pytest.raises(
+        ValueError, match="expected numbers in `x`; got NaN, first in observation 3"
+    ):
         require_support(REAL[name](), x)
     x[3, 0, 0] = -math.inf
-    with pytest.raises(ValueError, match="expected finite numbers in `x`; got values from -inf to 0"):
+    with pytest.raises(
+        ValueError, match="expected finite numbers in `x`; got values from -inf to 0"
+    ):
         require_support(REAL[name](), x)
 
 
@@ -124,21 +135,26 @@ def test_what_is_no_number_is_refused(name):
 def test_other_shapes_are_refused(name, shape):
     """Fault: a missing channel or a flattened image, which broadcasts to a plausible number."""
     distribution = {**UNIT, **REAL}[name]()
-    with pytest.raises(ValueError, match=r"expected `x` as observations \(N, \*event\) of event shape \(3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"expected `x` as observations \(N, \*event\) of event shape \(3, 4\)"
+    ):
         require_support(distribution, torch.zeros(shape))
 
 
 def test_one_channel_of_three():
     """Fault: (N, 1, H, W) against (3, H, W): every channel of the model judged by the same one."""
     with pytest.raises(
-        ValueError, match=r"event shape \(3, 2, 2\), which the likelihood has; got shape \(5, 1, 2, 2\)"
+        ValueError,
+        match=r"event shape \(3, 2, 2\), which the likelihood has; got shape \(5, 1, 2, 2\)",
     ):
         require_support(pixels(2, event=(3, 2, 2)), torch.zeros(5, 1, 2, 2))
 
 
 def test_forgotten_independent_is_named():
     """Fault: a likelihood whose pixels are batch dimensions; the advice would be to reshape x."""
-    with pytest.raises(ValueError, match=r"batch shape \(2, 4\): .*torch.distributions.Independent"):
+    with pytest.raises(
+        ValueError, match=r"batch shape \(2, 4\): .*torch.distributions.Independent"
+    ):
         require_support(td.Normal(torch.zeros(2, 4), 1.0), torch.zeros(5, 4))
 
 
@@ -148,15 +164,31 @@ def event(distribution: td.Distribution) -> td.Distribution:
 
 # a distribution, what it takes, what it does not, and the words
 OTHERS = {
-    "Gamma": (lambda: event(td.Gamma(torch.ones(2, 3), 1.0)), [[0.1, 2, 3]], [[-0.1, 2, 3]], "inside the support for Gamma"),
+    "Gamma": (lambda: event(td.Gamma(torch.ones(2, 3), 1.0)), [[0.1, 2, 3]], [[-0.1, 2, 3]], "inside "
+                                                                                             "the "
+                                                                                             "support "
+                                                                                             "for "
+                                                                                             "Gamma"),
     "Beta": (lambda: event(td.Beta(torch.ones(2, 3), 1.0)), [[0.1, 0.2, 0.3]], [[0.1, 0.2, 1.3]], r"in \[0, 1\] for Beta"),
-    "Poisson": (lambda: event(td.Poisson(torch.ones(2, 3))), [[0, 2, 30]], [[0, 2.5, 3]], "whole numbers.*Poisson"),
-    "Poisson, negative": (lambda: event(td.Poisson(torch.ones(2, 3))), [[0, 2, 30]], [[0, -2, 3]], "from -2 to 3"),
+    "Poisson": (lambda: event(td.Poisson(torch.ones(2, 3))), [[0, 2, 30]], [[0, 2.5, 3]], "whole "
+                                                                                          "numbers.*Poisson"),
+    "Poisson, negative": (lambda: event(td.Poisson(torch.ones(2, 3))), [[0, 2, 30]], [[0, -2, 3]], "from "
+                                                                                                   "-2 "
+                                                                                                   "to "
+                                                                                                   "3"),
     "Categorical": (lambda: event(td.Categorical(logits=torch.zeros(2, 3, 5))), [[0, 2, 4]], [[0, 2, 5]], "Categorical"),
-    "Uniform": (lambda: event(td.Uniform(torch.zeros(2, 3), 2.0)), [[0, 1, 2]], [[0, 1, 2.5]], "for Uniform"),
-    "log normal": (lambda: event(td.LogNormal(torch.zeros(2, 3), 1.0)), [[1, 1, 2]], [[0, 1, -2]], "for LogNormal"),
-    "Dirichlet": (lambda: td.Dirichlet(torch.ones(2, 3)), [[0.2, 0.3, 0.5]], [[0.2, 0.3, 0.6]], "inside the support of Dirichlet"),
-    "one hot": (lambda: td.OneHotCategorical(logits=torch.zeros(2, 3)), [[0, 1, 0]], [[1, 1, 0]], "support of OneHotCategorical"),
+    "Uniform": (lambda: event(td.Uniform(torch.zeros(2, 3), 2.0)), [[0, 1, 2]], [[0, 1, 2.5]], "for "
+                                                                                               "Uniform"),
+    "log normal": (lambda: event(td.LogNormal(torch.zeros(2, 3), 1.0)), [[1, 1, 2]], [[0, 1, -2]], "for "
+                                                                                                   "LogNormal"),
+    "Dirichlet": (lambda: td.Dirichlet(torch.ones(2, 3)), [[0.2, 0.3, 0.5]], [[0.2, 0.3, 0.6]], "inside "
+                                                                                                "the "
+                                                                                                "support "
+                                                                                                "of "
+                                                                                                "Dirichlet"),
+    "one hot": (lambda: td.OneHotCategorical(logits=torch.zeros(2, 3)), [[0, 1, 0]], [[1, 1, 0]], "support "
+                                                                                                  "of "
+                                                                                                  "OneHotCategorical"),
     "mixture": (
         lambda: td.MixtureSameFamily(td.Categorical(torch.ones(2, 4)), event(td.Gamma(torch.ones(2, 4, 3), 1.0))),
         [[0.1, 2, 3]],
@@ -164,7 +196,9 @@ OTHERS = {
         "MixtureSameFamily; got values from -0.1 to 3",
     ),
     "logistic mixture": (
-        lambda: ours.UnflattenedRows(members.DISTRIBUTIONS["DiscretizedLogisticMixture"][0](), (1, 2)),
+        lambda: ours.UnflattenedRows(members.DISTRIBUTIONS[
+            "DiscretizedLogisticMixture"
+        ][0](), (1, 2)),
         [[[[0.1, 0.2], [0.3, 0.4]]]],
         [[[[0, 1], [2, 3.0]]]],
         r"in \[0, 1\] for DiscretizedLogisticMixture",
@@ -174,7 +208,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_kind_of_support(name):
-    """Fault: a support that is an interval, whole numbers or a set of events, taken for the real line."""
+    """Fault: a support that is an interval, whole numbers or a set of events, taken for the real
+    line.
+    """
     make, inside, outside, words = OTHERS[name]
     inside, outside = torch.tensor(inside), torch.tensor(outside)
     assert require_support(make(), inside.repeat(4, *[1] * (inside.dim() - 1))) == ()
@@ -201,7 +237,9 @@ def test_every_likelihood_takes_its_own_draws(name):
 
 
 def test_only_a_part_is_looked_at_at_once(monkeypatch):
-    """Fault: a temporary of the size of x; parts that are cut in the wrong place, or rows that are larger than a part."""
+    """Fault: a temporary of the size of x; parts that are cut in the wrong place, or rows that are
+    larger than a part.
+    """
     from priorwise.distributions import support
 
     for chunk in (1, 12, 25, 10**6):
@@ -218,12 +256,14 @@ def test_no_observations_and_no_copy():
     assert require_support(pixels(2), torch.zeros(0, 3, 4)) == ()
 
 
-# -- models -----------------------------------------------------------------------------------------------------------------
+# -- models ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", members.MODELS)
 def test_every_model_takes_its_own_observations(name):
-    """Fault: a model that is moved by being asked, or a random stream; a tilted prior that has no draws."""
+    """Fault: a model that is moved by being asked, or a random stream; a tilted prior that has no
+    draws.
+    """
     model, x = members.MODELS[name](), members.observations(name, 5)
     before, state = content_hash(model.state_dict()), torch.get_rng_state()
     assert require_observations(model, x) == ()
@@ -237,14 +277,20 @@ def test_every_model_takes_its_own_observations(name):
 def test_a_model_refuses_before_a_network_fails():
     """Fault: "mat1 and mat2 shapes cannot be multiplied" in place of the shape that was expected."""
     with pytest.raises(
-        ValueError, match=r"of event shape \(1, 3, 2\), which the likelihood has; got shape \(4, 3, 2\)"
+        ValueError,
+        match=r"of event shape \(1, 3, 2\), which the likelihood has; got shape \(4, 3, 2\)",
     ):
         require_observations(members.vae(), torch.zeros(4, 3, 2))
     with pytest.raises(ValueError, match="from 0 to 255"):
         require_observations(NCP(members.hvae(), hidden_features=(8, 8)), 255 * members.images(20))
     (doubt,) = require_observations(members.vae(), 0.5 * members.images(20))
     assert "cross-entropy" in doubt
-    assert require_observations(members.vae(likelihood=likelihoods.DiscretizedLogistic), 0.5 * members.images(20)) == ()
+    assert (
+        require_observations(
+            members.vae(likelihood=likelihoods.DiscretizedLogistic), 0.5 * members.images(20)
+        )
+        == ()
+    )
 
 
 def test_a_decoder_without_likelihood_takes_real_values():

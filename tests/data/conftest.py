@@ -11,7 +11,9 @@ import pytest
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty cache of the test's own, and no folder of data: whatever the machine has is out of sight."""
+    """An empty cache of the test's own, and no folder of data: whatever the machine has is out of
+    sight.
+    """
     folder = tmp_path / "cache"
     monkeypatch.delenv("PRIORWISE_DATA", raising=False)
     monkeypatch.setenv("PRIORWISE_CACHE", str(folder))
@@ -44,7 +46,9 @@ Serve = Callable[..., str]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """``serve(path, body, status=200, announced=None)`` puts a page on a server of this machine; returns its address."""
+    """``serve(path, body, status=200, announced=None)`` puts a page on a server of this machine;
+    returns its address.
+    """
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)

@@ -54,7 +54,9 @@ def test_grey_images_among_coloured_ones_become_coloured(tmp_path):
 
 
 def test_opaque_alpha_channels_are_dropped(tmp_path):
-    expected = {save(tmp_path / f"{i}.png", "RGBA")[..., :3].transpose(2, 0, 1).tobytes() for i in range(4)}
+    expected = {
+        save(tmp_path / f"{i}.png", "RGBA")[..., :3].transpose(2, 0, 1).tobytes() for i in range(4)
+    }
     assert whole(from_folder(tmp_path)) == expected
     save(tmp_path / "grey" / "0.png", "LA")
     for i in range(1, 4):
@@ -64,7 +66,9 @@ def test_opaque_alpha_channels_are_dropped(tmp_path):
 
 def test_palettes_become_colours(tmp_path):
     for i in range(4):
-        Image.fromarray(RANDOM.randint(0, 3, (6, 5)).astype(np.uint8)).convert("P").save(tmp_path / f"{i}.png")
+        Image.fromarray(RANDOM.randint(0, 3, (6, 5)).astype(np.uint8)).convert("P").save(
+            tmp_path / f"{i}.png"
+        )
     assert from_folder(tmp_path).spec.shape == (3, 6, 5)
 
 
@@ -72,7 +76,9 @@ def test_palettes_become_colours(tmp_path):
 def test_images_of_black_and_white_are_binary(tmp_path, mode):
     bits = [RANDOM.rand(6, 5) < 0.5 for _ in range(6)]
     for i, x in enumerate(bits):
-        Image.fromarray(np.where(x, 255, 0).astype(np.uint8)).convert(mode).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.where(x, 255, 0).astype(np.uint8)).convert(mode).save(
+            tmp_path / f"{i}.png"
+        )
     data = from_folder(tmp_path)
     assert (data.spec.levels, data.spec.likelihood) == (2, "bernoulli")
     assert whole(data) == {x.astype(np.uint8).tobytes() for x in bits}
@@ -102,7 +108,9 @@ def test_many_images_show_a_bar_on_standard_error(tmp_path, monkeypatch, capsys)
 def test_the_first_image_of_another_size_is_named(tmp_path):
     for i in range(5):
         save(tmp_path / f"{i}.png", size=(5, 6) if i < 3 else (6, 5))
-    with pytest.raises(DataError, match=r"expected images of one size, 5x6 as .*0\.png; .*3\.png is 6x5"):
+    with pytest.raises(
+        DataError, match=r"expected images of one size, 5x6 as .*0\.png; .*3\.png is 6x5"
+    ):
         from_folder(tmp_path)
 
 
@@ -124,7 +132,10 @@ def cut_short(path: Path) -> None:
     ("write", "message"),
     [
         (transparent, r"expected images without transparency; .*9\.png has some"),
-        (sixteen_bits, r"expected images of 8 bits a channel, grey or coloured; .*9\.png has mode I"),
+        (
+            sixteen_bits,
+            r"expected images of 8 bits a channel, grey or coloured; .*9\.png has mode I",
+        ),
         (cut_short, r"expected an image; .*9\.png cannot be read"),
         (lambda path: path.write_bytes(b"no image"), r"expected an image; .*9\.png cannot be read"),
         (lambda path: path.write_bytes(b""), r"expected an image; .*9\.png cannot be read"),

@@ -18,7 +18,9 @@ def put(path: Path, **arrays: np.ndarray) -> Path:
 
 
 def test_labels_of_the_digits_belong_to_their_images():
-    """Fault: labels in the order of the source, not of the shuffled images. Each class's mean image knows its own best."""
+    """Fault: labels in the order of the source, not of the shuffled images. Each class's mean image
+    knows its own best.
+    """
     x, y = load("digits").train.float().flatten(1), training_labels("digits")
     assert (y.dtype, y.shape) == (torch.int64, (len(x),))
     assert sorted(set(y.tolist())) == list(range(10))
@@ -58,7 +60,12 @@ def test_labels_of_a_file(as_path, cache, tmp_path):
 
 @pytest.mark.parametrize(
     "arrays",
-    [{}, {"y_train": np.zeros(6)}, {"y_train": np.zeros((6, 2), np.int64)}, {"y_test": np.zeros(6, np.int64)}],
+    [
+        {},
+        {"y_train": np.zeros(6)},
+        {"y_train": np.zeros((6, 2), np.int64)},
+        {"y_test": np.zeros(6, np.int64)},
+    ],
     ids=["none", "real numbers", "two columns", "of the test set"],
 )
 def test_what_is_no_class_is_none(arrays, cache, tmp_path):
@@ -67,7 +74,9 @@ def test_what_is_no_class_is_none(arrays, cache, tmp_path):
 
 
 def test_sources_without_labels(cache, tmp_path):
-    """Fault: an error where there is merely no label: a set that is not here, a folder of images, an array alone."""
+    """Fault: an error where there is merely no label: a set that is not here, a folder of images,
+    an array alone.
+    """
     np.save(tmp_path / "x.npy", IMAGES)
     (tmp_path / "images").mkdir()
     for name in ["mnist", str(tmp_path / "missing.npz"), tmp_path / "x.npy", tmp_path / "images"]:
@@ -78,6 +87,8 @@ def test_images_are_not_read(cache, tmp_path, monkeypatch):
     """Fault: a whole set unpacked for its labels."""
     path = put(tmp_path / "faces.npz", y_train=np.arange(6))
     read, unpack = [], np.lib.npyio.NpzFile.__getitem__
-    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda file, key: read.append(key) or unpack(file, key))
+    monkeypatch.setattr(
+        np.lib.npyio.NpzFile, "__getitem__", lambda file, key: read.append(key) or unpack(file, key)
+    )
     training_labels(path)
     assert read == ["y_train"]

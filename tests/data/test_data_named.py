@@ -13,7 +13,7 @@ import torch
 
 from priorwise.data import DataError, MissingDataError, availability, load, names, omniglot_from_mat
 from priorwise.data import omniglot as omniglot_module
-from priorwise.data.idx import read_idx
+from priorwise.data.files import read_idx
 from priorwise.data.named import NAMED, NamedSet
 from priorwise.data.sources import Remote
 
@@ -63,7 +63,7 @@ def test_the_names():
     assert {name: entry.sizes for name, entry in NAMED.items()} == SIZES
 
 
-# -- finding ----------------------------------------------------------------------------------------------------------
+# -- finding ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -91,7 +91,9 @@ def test_the_users_folder_goes_before_the_cache(cache, small, monkeypatch, tmp_p
 def test_availability_without_any_file(cache):
     found = availability()
     assert list(found) == names()
-    assert [found[name] for name in ("digits", "two_moons", "gaussians25", "sprites")] == ["embedded"] * 4
+    assert [found[name] for name in ("digits", "two_moons", "gaussians25", "sprites")] == [
+        "embedded"
+    ] * 4
     assert [found[name] for name in ("mnist", "fashion_mnist")] == ["download"] * 2
     for name in ("mnist_static", "omniglot", "omniglot_part", "freyfaces"):
         assert found[name].startswith(f"missing: expected {name}.npz")
@@ -119,7 +121,7 @@ def test_overrides_reach_the_description(cache, small):
     assert load("mnist", binarize="none").spec.likelihood == "discretized_logistic"
 
 
-# -- wrong files ------------------------------------------------------------------------------------------------------
+# -- wrong files -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_a_file_that_was_cut_short_is_refused(cache, small):
         load("mnist")
 
 
-# -- idx files and downloads ------------------------------------------------------------------------------------------
+# -- idx files and downloads -----------------------------------------------------------------------
 
 
 def idx(x: np.ndarray) -> bytes:
@@ -191,13 +193,18 @@ def test_idx_files_that_are_none_are_refused(tmp_path, content, message):
 def published(serve, monkeypatch, **wrong: bytes) -> dict[str, np.ndarray]:
     """A small MNIST on a server of this machine: 8 training and 3 test images."""
     arrays = arrays_for(replace(NAMED["mnist"], sizes=SMALL))
-    files = {"train": np.concatenate([arrays["x_train"], arrays["x_val"]]), "test": arrays["x_test"]}
+    files = {
+        "train": np.concatenate([arrays["x_train"], arrays["x_val"]]),
+        "test": arrays["x_test"],
+    }
     remotes = []
     for name, x in files.items():
         content = idx(x)
         url = serve(f"/{name}.gz", gzip.compress(wrong.get(name, content)))
         remotes.append(Remote(url, hashlib.sha256(content).hexdigest(), name, "gzip"))
-    monkeypatch.setitem(NAMED, "mnist", replace(NAMED["mnist"], sizes=SMALL, remotes=tuple(remotes)))
+    monkeypatch.setitem(
+        NAMED, "mnist", replace(NAMED["mnist"], sizes=SMALL, remotes=tuple(remotes))
+    )
     return arrays
 
 
@@ -221,17 +228,21 @@ def test_a_download_with_another_checksum_leaves_nothing(cache, serve, monkeypat
 def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(cache, serve, monkeypatch):
     published(serve, monkeypatch)
     serve("/test.gz", b"", 503)
-    with pytest.raises(MissingDataError, match=r"expected mnist.npz with .*Put the file .*could not download"):
+    with pytest.raises(
+        MissingDataError, match=r"expected mnist.npz with .*Put the file .*could not download"
+    ):
         load("mnist")
     assert list(cache.iterdir()) == []
 
 
-# -- omniglot ---------------------------------------------------------------------------------------------------------
+# -- omniglot --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def chardata(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
-    """``chardata(values)`` writes a chardata.mat of 5 + 2 training and 3 test images; returns its path."""
+    """``chardata(values)`` writes a chardata.mat of 5 + 2 training and 3 test images; returns its
+    path.
+    """
     io = pytest.importorskip("scipy.io")
     monkeypatch.setattr(omniglot_module, "_TRAIN", 5)
     monkeypatch.setattr(omniglot_module, "_VALIDATION", 2)
@@ -275,7 +286,11 @@ def test_omniglot_of_other_greys_is_not_rounded(cache, chardata, monkeypatch):
     data = load("omniglot")
     order = np.random.RandomState(0).permutation(7)
     assert (data.train[:, 0].numpy() == train[order[:5]].astype(np.float32)).all()
-    assert (data.spec.levels, data.spec.binarize, data.spec.likelihood) == (None, "dynamic", "bernoulli")
+    assert (data.spec.levels, data.spec.binarize, data.spec.likelihood) == (
+        None,
+        "dynamic",
+        "bernoulli",
+    )
     drawn = np.random.RandomState(777).binomial(1, data.validation.numpy())
     assert (data.evaluation("validation").numpy() == drawn).all()
 
@@ -284,7 +299,10 @@ def test_omniglot_of_other_greys_is_not_rounded(cache, chardata, monkeypatch):
     ("matrices", "message"),
     [
         ({"data": np.zeros((784, 7))}, "expected the matrices data and testdata in .* got data"),
-        ({"data": np.zeros((784, 6)), "testdata": np.zeros((784, 3))}, r"expected `data` of shape \(784, 7\)"),
+        (
+            {"data": np.zeros((784, 6)), "testdata": np.zeros((784, 3))},
+            r"expected `data` of shape \(784, 7\)",
+        ),
         (
             {"data": np.zeros((784, 7)), "testdata": np.full((784, 3), 2.0)},
             r"expected `testdata` with values in \[0, 1\]",
@@ -308,11 +326,13 @@ def test_a_file_that_is_not_matlabs_is_refused(cache, tmp_path):
 
 def test_without_scipy_the_error_says_so(cache, monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
-    with pytest.raises(ImportError, match=r"needs scipy, which is not installed. Run `pip install scipy`"):
+    with pytest.raises(
+        ImportError, match=r"needs scipy, which is not installed. Run `pip install scipy`"
+    ):
         omniglot_from_mat(tmp_path / "chardata.mat")
 
 
-# -- the real files, where they are -----------------------------------------------------------------------------------
+# -- the real files, where they are ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SIZES)

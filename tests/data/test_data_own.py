@@ -27,7 +27,7 @@ def rows(data: Splits) -> np.ndarray:
     return whole[np.lexsort(whole.T)]
 
 
-# -- what arrays are taken for ----------------------------------------------------------------------------------------
+# -- what arrays are taken for ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_likelihood_can_be_chosen():
         from_arrays(REAL, likelihood="bernoulli")
 
 
-# -- splitting --------------------------------------------------------------------------------------------------------
+# -- splitting -------------------------------------------------------------------------------------
 
 
 def test_a_share_is_held_out_at_random_and_nothing_is_lost():
@@ -132,11 +132,13 @@ def test_shares_that_leave_nothing_are_refused(share):
 
 def test_too_few_observations_are_refused():
     assert len(from_arrays(GREY[:3]).train) == 1
-    with pytest.raises(DataError, match="expected enough data to hold some out for validation and test; got 2"):
+    with pytest.raises(
+        DataError, match="expected enough data to hold some out for validation and test; got 2"
+    ):
         from_arrays(GREY[:2])
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 def spoilt(value: float) -> np.ndarray:
@@ -175,13 +177,16 @@ def test_arrays_that_cannot_be_used_are_refused(x, message):
 
 def test_splits_of_different_shapes_are_refused():
     with pytest.raises(
-        DataError, match=r"expected observations of one shape in all splits; got train \(6, 5\), test \(7,\)"
+        DataError,
+        match=r"expected observations of one shape in all splits; got train \(6, 5\), test \(7,\)",
     ):
         from_arrays(GREY, test=REAL)
 
 
 def test_splits_of_different_kinds_are_refused():
-    with pytest.raises(DataError, match="expected one kind of numbers in all splits; got train uint8, test float32"):
+    with pytest.raises(
+        DataError, match="expected one kind of numbers in all splits; got train uint8, test float32"
+    ):
         from_arrays(GREY, test=UNIT)
 
 
@@ -190,7 +195,7 @@ def test_what_is_wrong_is_named_by_its_split():
         from_arrays(REAL, test=spoilt(np.nan))
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def test_an_npz_with_three_splits(tmp_path):
@@ -267,9 +272,18 @@ def truncated_npy(path: Path) -> None:
         (lambda path: path.write_bytes(b"PK\x03\x04"), "damaged or cut short"),
         (lambda path: np.savez(path, a=GREY, b=GREY), "expected `x_train` .* got a, b"),
         (lambda path: np.savez(path), "expected `x_train` .* got none"),
-        (lambda path: np.savez(path, x_val=GREY, x_test=GREY), "expected `x_train` .* got x_val, x_test"),
-        (lambda path: np.savez(path, x_train=GREY, x_test=REAL), "own.npz: expected observations of one shape"),
-        (lambda path: np.savez(path, x_train=spoilt(np.nan)), "own.npz: expected finite numbers in `x`"),
+        (
+            lambda path: np.savez(path, x_val=GREY, x_test=GREY),
+            "expected `x_train` .* got x_val, x_test",
+        ),
+        (
+            lambda path: np.savez(path, x_train=GREY, x_test=REAL),
+            "own.npz: expected observations of one shape",
+        ),
+        (
+            lambda path: np.savez(path, x_train=spoilt(np.nan)),
+            "own.npz: expected finite numbers in `x`",
+        ),
         (lambda path: None, "expected a file; there is none at"),
     ],
 )
@@ -287,7 +301,7 @@ def test_a_path_that_is_not_a_file_is_refused():
         load("/dev/null")
 
 
-# -- names ------------------------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

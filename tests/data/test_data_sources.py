@@ -27,7 +27,9 @@ def test_a_file_is_downloaded_and_checked(serve, folder):
 
 
 def test_a_packed_file_is_checked_after_unpacking(serve, folder):
-    path = fetch(Remote(serve("/x.gz", gzip.compress(CONTENT)), SHA256, "x.bin", "gzip"), folder, show=False)
+    path = fetch(
+        Remote(serve("/x.gz", gzip.compress(CONTENT)), SHA256, "x.bin", "gzip"), folder, show=False
+    )
     assert path.read_bytes() == CONTENT
     assert list(folder.iterdir()) == [path]
 

@@ -22,9 +22,15 @@ REAL = DataSpec("real", (3,), None, "gaussian", "none", "none")
         ({"levels": 257}, "expected `levels` from 2 to 256"),
         ({"levels": None}, "expected `scaling` 'none' for real values"),
         ({"scaling": "none"}, "expected `scaling` 'none' for real values"),
-        ({"likelihood": "bernoulli", "scaling": "unit"}, "expected zeros and ones for the Bernoulli likelihood"),
+        (
+            {"likelihood": "bernoulli", "scaling": "unit"},
+            "expected zeros and ones for the Bernoulli likelihood",
+        ),
         ({"binarize": "dynamic"}, "expected the Bernoulli likelihood for data that are binarised"),
-        ({"levels": None, "scaling": "none"}, "expected integers for the discretised logistic likelihood"),
+        (
+            {"levels": None, "scaling": "none"},
+            "expected integers for the discretised logistic likelihood",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, message):
@@ -32,7 +38,9 @@ def test_parts_that_do_not_fit_are_refused(changes, message):
         DataSpec(**{**asdict(GREY), **changes})
 
 
-@pytest.mark.parametrize(("field", "value"), [("likelihood", "poisson"), ("binarize", "static"), ("scaling", "log")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("likelihood", "poisson"), ("binarize", "static"), ("scaling", "log")]
+)
 def test_unknown_choices_are_refused(field, value):
     # set past the constructor, whose types are checked under pytest before our own check is reached
     spec = replace(GREY)

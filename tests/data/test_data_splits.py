@@ -38,13 +38,15 @@ VARIANTS = {
 DETERMINISTIC = ("midpoint", "unit", "threshold", "binary", "real", "real, threshold")
 
 
-# -- prepare ----------------------------------------------------------------------------------------------------------
+# -- prepare ---------------------------------------------------------------------------------------
 
 
 def test_scalings_are_their_formulas():
     raw = torch.arange(256, dtype=torch.uint8).reshape(16, 1, 4, 4)
     exact = raw.double()
-    prepared = {name: splits(VARIANTS[name]).prepare(raw) for name in ("midpoint", "unit", "threshold")}
+    prepared = {
+        name: splits(VARIANTS[name]).prepare(raw) for name in ("midpoint", "unit", "threshold")
+    }
     torch.testing.assert_close(prepared["midpoint"], ((exact + 0.5) / 256).float())
     torch.testing.assert_close(prepared["unit"], (exact / 255).float())
     assert torch.equal(prepared["threshold"], (exact / 255 > 0.5).float())
@@ -83,7 +85,8 @@ def test_the_seed_decides_the_draws(name):
 
 @pytest.mark.parametrize(("levels", "raw"), [(256, 200), (256, 1), (17, 5)])
 def test_dynamic_binarisation_has_the_grey_value_as_its_mean(levels, raw):
-    # Catches: `<=` for `<`, which shifts the mean by 1/(L-1); division by L, which is 10 standard errors off at 200/255.
+    # Catches: `<=` for `<`, which shifts the mean by 1/(L-1); division by L, which is 10 standard
+    # errors off at 200/255.
     data = splits(DataSpec("grey", (1, 4, 4), levels, "bernoulli", "dynamic", "unit"))
     images = torch.full((125_000, 1, 4, 4), raw, dtype=torch.uint8)
     check_mean(data.prepare(images), raw / (levels - 1), "the share of ones", comparisons=3)
@@ -94,7 +97,9 @@ def test_dynamic_binarisation_of_probabilities_has_them_as_its_mean():
     check_mean(data.prepare(torch.full((50_000, 1, 4, 4), 0.3)), 0.3, "the share of ones")
 
 
-@pytest.mark.parametrize(("levels", "spec"), [(256, VARIANTS["dynamic"]), (None, VARIANTS["real, dynamic"])])
+@pytest.mark.parametrize(
+    ("levels", "spec"), [(256, VARIANTS["dynamic"]), (None, VARIANTS["real, dynamic"])]
+)
 def test_black_and_white_pixels_are_certain(levels, spec):
     dark = torch.zeros(5_000, 1, 4, 4, dtype=torch.float32 if levels is None else torch.uint8)
     data = splits(spec)
@@ -104,7 +109,8 @@ def test_black_and_white_pixels_are_certain(levels, spec):
 
 @pytest.mark.parametrize("name", ["dequantize", "digits"])
 def test_dequantised_values_fill_their_bins_evenly(name):
-    # Catches: no noise (mean 0), noise that is centred (mean 0), one draw an image (the standard error would be wrong).
+    # Catches: no noise (mean 0), noise that is centred (mean 0), one draw an image (the standard
+    # error would be wrong).
     spec = VARIANTS[name]
     data = splits(spec, train=20_000)
     prepared = data.prepare(data.train)
@@ -115,7 +121,12 @@ def test_dequantised_values_fill_their_bins_evenly(name):
     assert noise.max() < 1 + 1e-4
     check_mean(noise, 1 / 2, "the noise", comparisons=3)
     check_mean(noise.square(), 1 / 3, "the squared noise", comparisons=3)
-    check_mean((noise - 0.5)[:, 0, 0, 0] * (noise - 0.5)[:, 0, 0, 1], 0.0, "the noise of neighbours", comparisons=3)
+    check_mean(
+        (noise - 0.5)[:, 0, 0, 0] * (noise - 0.5)[:, 0, 0, 1],
+        0.0,
+        "the noise of neighbours",
+        comparisons=3,
+    )
 
 
 def test_preparing_does_not_touch_the_raw_data():
@@ -128,7 +139,7 @@ def test_preparing_does_not_touch_the_raw_data():
         assert data.test.any()
 
 
-# -- evaluation -------------------------------------------------------------------------------------------------------
+# -- evaluation ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -182,7 +193,7 @@ def test_unknown_splits_are_refused():
         splits().evaluation("train")
 
 
-# -- subsets and devices ----------------------------------------------------------------------------------------------
+# -- subsets and devices ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -198,7 +209,9 @@ def test_a_subset_has_the_first_of_each_split_and_of_the_evaluation_data(name):
 
 @pytest.mark.parametrize("n", [0, -1, 26])
 def test_a_subset_larger_than_its_split_is_refused(n):
-    with pytest.raises(DataError, match=f"expected `test` from 1 to 25, the size of the split; got {n}"):
+    with pytest.raises(
+        DataError, match=f"expected `test` from 1 to 25, the size of the split; got {n}"
+    ):
         splits().subset(test=n)
 
 
@@ -220,7 +233,7 @@ def test_evaluation_data_do_not_depend_on_the_device(name):
     assert moved.fingerprint() == data.fingerprint()
 
 
-# -- description ------------------------------------------------------------------------------------------------------
+# -- description -----------------------------------------------------------------------------------
 
 
 def test_the_fingerprint_changes_with_one_pixel_one_split_and_the_treatment():
@@ -234,14 +247,21 @@ def test_the_fingerprint_changes_with_one_pixel_one_split_and_the_treatment():
     found.add(data.overridden(binarize="threshold").fingerprint())
     found.add(data.overridden(likelihood="gaussian").fingerprint())
     found.add(data.subset(train=29).fingerprint())
-    moved = Splits(data.train[:-1], torch.cat([data.train[-1:], data.validation]), data.test, data.spec)
+    moved = Splits(
+        data.train[:-1], torch.cat([data.train[-1:], data.validation]), data.test, data.spec
+    )
     found.add(moved.fingerprint())
     assert len(found) == 9
 
 
 def test_the_fingerprint_is_16_digits_that_only_the_data_decide():
     data = splits()
-    reworded = Splits(data.train, data.validation, data.test, replace(data.spec, note="a note", citation="a citation"))
+    reworded = Splits(
+        data.train,
+        data.validation,
+        data.test,
+        replace(data.spec, note="a note", citation="a citation"),
+    )
     strided = Splits(data.train.flip(0).flip(0), data.validation, data.test, data.spec)
     assert data.fingerprint() == reworded.fingerprint() == strided.fingerprint()
     assert len(data.fingerprint()) == 16
@@ -258,12 +278,13 @@ def test_the_fingerprint_of_given_data_is_known():
 def test_a_set_describes_itself_in_one_line():
     text = splits(VARIANTS["dynamic"]).describe()
     assert (
-        text == "grey: 30 / 20 / 25 (train / validation / test) of 1x4x4, 256 levels, dynamic binarisation, bernoulli"
+        text == "grey: 30 / 20 / 25 (train / validation / test) of 1x4x4, 256 levels, dynamic "
+        "binarisation, bernoulli"
     )
     assert repr(splits(VARIANTS["real"])).endswith("of 1x4x4, real values, gaussian)")
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 REAL = VARIANTS["real"]
 
@@ -273,12 +294,24 @@ REAL = VARIANTS["real"]
     [
         (torch.rand(5, 1, 4, 4), GREY, "expected the test split as torch.uint8; got torch.float32"),
         (grey_images(5), REAL, "expected the test split as torch.float32; got torch.uint8"),
-        (grey_images(5)[..., :3], GREY, r"expected the test split in shape \(N, 1, 4, 4\); got \(5, 1, 4, 3\)"),
+        (
+            grey_images(5)[..., :3],
+            GREY,
+            r"expected the test split in shape \(N, 1, 4, 4\); got \(5, 1, 4, 3\)",
+        ),
         (grey_images(0), GREY, "expected at least one observation in the test split"),
-        (grey_images(5).fill_(2), VARIANTS["binary"], r"expected values 0..1 in the test split; got 2"),
+        (
+            grey_images(5).fill_(2),
+            VARIANTS["binary"],
+            r"expected values 0..1 in the test split; got 2",
+        ),
         (torch.full((5, 1, 4, 4), torch.nan), REAL, "expected finite values in the test split"),
         (torch.full((5, 1, 4, 4), -torch.inf), REAL, "expected finite values in the test split"),
-        (torch.full((5, 1, 4, 4), 1.5), VARIANTS["real, dynamic"], r"expected values in \[0, 1\] for binarising"),
+        (
+            torch.full((5, 1, 4, 4), 1.5),
+            VARIANTS["real, dynamic"],
+            r"expected values in \[0, 1\] for binarising",
+        ),
     ],
 )
 def test_tensors_that_are_not_what_the_description_says_are_refused(test, spec, message):

@@ -19,7 +19,9 @@ def grids() -> dict[int, Sprites]:
 
 
 def stamps(sprites: Sprites) -> tuple[torch.Tensor, torch.Tensor]:
-    """Every shape, scale and orientation at one place: factors, and images ``(3, 4, 10, H, W)`` in float64."""
+    """Every shape, scale and orientation at one place: factors, and images ``(3, 4, 10, H, W)`` in
+    float64.
+    """
     factors = torch.cartesian_prod(
         torch.arange(3), torch.arange(4), torch.arange(10), torch.tensor([7]), torch.tensor([7])
     )
@@ -28,13 +30,17 @@ def stamps(sprites: Sprites) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_no_two_images_are_alike(grids, side):
-    """Fault: orientations over 180 degrees, where a square comes twice; scales too near for the pixels to show."""
+    """Fault: orientations over 180 degrees, where a square comes twice; scales too near for the
+    pixels to show.
+    """
     images = grids[side].images
     assert images.shape == (30_720, 1, side, side)
     assert images.dtype == torch.uint8
     words = np.packbits(images.flatten(1).numpy(), axis=1).view(np.uint64)
     keys = np.random.default_rng(0).integers(1, 2**63, words.shape[1], dtype=np.uint64)
-    assert len(np.unique((words * keys).sum(1))) == len(images)  # different sums prove different images
+    assert len(np.unique((words * keys).sum(1))) == len(
+        images
+    )  # different sums prove different images
 
 
 def test_grid_and_index_agree(grids):
@@ -77,7 +83,9 @@ def test_the_area_of_the_heart():
 
 @pytest.mark.parametrize("side", SIDES)
 def test_areas_are_those_of_the_shapes(grids, side):
-    """Fault: a diameter for a radius, an ellipse of another width, a heart that is not scaled into its circle."""
+    """Fault: a diameter for a radius, an ellipse of another width, a heart that is not scaled into
+    its circle.
+    """
     radius = torch.tensor([4.7, 5.7, 6.7, 7.7], dtype=torch.float64) * side / 32
     unit = torch.tensor([2, math.pi / 2, HEART_AREA / 1.4246**2], dtype=torch.float64)
     area = stamps(grids[side])[1].sum((-2, -1)).mean(2)
@@ -86,7 +94,9 @@ def test_areas_are_those_of_the_shapes(grids, side):
 
 def axis_angle(images: torch.Tensor) -> torch.Tensor:
     """Angle of the longest axis in degrees from 0 to below 180, anticlockwise from the right."""
-    row, column = torch.meshgrid(*(torch.arange(size).double() for size in images.shape[-2:]), indexing="ij")
+    row, column = torch.meshgrid(
+        *(torch.arange(size).double() for size in images.shape[-2:]), indexing="ij"
+    )
     mass = images.sum((-2, -1))
     x = column - ((images * column).sum((-2, -1)) / mass)[..., None, None]
     y = -(row - ((images * row).sum((-2, -1)) / mass)[..., None, None])
@@ -102,7 +112,9 @@ def test_the_ellipse_turns_anticlockwise_by_9_degrees(grids):
 
 
 def test_the_heart_stands_on_its_tip(grids):
-    """Fault: upside down. Its widest row is above its middle row, and left and right are nearly the same."""
+    """Fault: upside down. Its widest row is above its middle row, and left and right are nearly the
+    same.
+    """
     heart = stamps(grids[64])[1][2, 3, 0]
     rows = heart.sum(1).nonzero()[:, 0]
     assert int(heart.sum(1).argmax()) < float(rows.double().mean())
@@ -110,7 +122,9 @@ def test_the_heart_stands_on_its_tip(grids):
 
 
 def test_the_two_sizes_show_the_same(grids):
-    """Fault: a centre or radius in pixels that does not grow with the side. They differ on outlines only."""
+    """Fault: a centre or radius in pixels that does not grow with the side. They differ on outlines
+    only.
+    """
     small, large = (stamps(grids[side])[1] for side in SIDES)
     halved = large.unflatten(-1, (32, 2)).unflatten(-3, (32, 2)).mean((-1, -3))
     assert float((halved - small).abs().sum() / small.sum()) < 0.2
@@ -124,12 +138,15 @@ def test_parts_are_a_partition(grids):
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(30_720))
     for part in parts:
         assert all(
-            len(column.unique()) == size for column, size in zip(grids[32].factors[part].T, Sprites.sizes, strict=True)
+            len(column.unique()) == size
+            for column, size in zip(grids[32].factors[part].T, Sprites.sizes, strict=True)
         )
 
 
 def test_the_named_set(grids):
-    """Fault: factors of a part that are not those of its images; bits that depend on the machine (no pixel is on an outline)."""
+    """Fault: factors of a part that are not those of its images; bits that depend on the machine
+    (no pixel is on an outline).
+    """
     data = load("sprites")
     for raw, part in zip((data.train, data.validation, data.test), grids[32].parts(), strict=True):
         assert torch.equal(raw, grids[32].images[part])
@@ -148,8 +165,14 @@ def test_other_sides_are_refused(side):
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
-        (torch.zeros(5, dtype=torch.long), r"integers of shape \(N, 5\), for shape, scale, orientation, x, y"),
-        (torch.zeros(2, 4, dtype=torch.long), r"integers of shape \(N, 5\).*got torch.int64 of shape \(2, 4\)"),
+        (
+            torch.zeros(5, dtype=torch.long),
+            r"integers of shape \(N, 5\), for shape, scale, orientation, x, y",
+        ),
+        (
+            torch.zeros(2, 4, dtype=torch.long),
+            r"integers of shape \(N, 5\).*got torch.int64 of shape \(2, 4\)",
+        ),
         (torch.zeros(2, 5), "expected `factors` as integers.*got torch.float32"),
         (torch.tensor([[0, 4, 0, 0, 0]]), "expected the factor 'scale' from 0 to 3; got 4 to 4"),
         (

@@ -1,4 +1,6 @@
-"""Models whose likelihood is known for two groups, for a tilted prior, and for weights of one's choice."""
+"""Models whose likelihood is known for two groups, for a tilted prior, and for weights of one's
+choice.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +47,15 @@ def _joint() -> Tensor:
 def _given(covariance: Tensor, wanted: int, known: list[int]) -> tuple[Tensor, Tensor]:
     """Weights and standard deviation of one variable given others, all centred."""
     weight = torch.linalg.solve(covariance[known][:, known], covariance[known, wanted])
-    return weight.unsqueeze(0), (covariance[wanted, wanted] - weight @ covariance[known, wanted]).sqrt().float()
+    return weight.unsqueeze(0), (
+        covariance[wanted, wanted] - weight @ covariance[known, wanted]
+    ).sqrt().float()
 
 
 def chain_hvae() -> HVAE:
-    """An HVAE of one dimension a group with its exact posterior, so that every importance weight is p(x)."""
+    """An HVAE of one dimension a group with its exact posterior, so that every importance weight is
+    p(x).
+    """
     covariance = _joint()
     return HVAE(
         encoder_top=Affine(*_given(covariance, 0, [2, 3, 4])),
@@ -67,7 +73,9 @@ def chain_marginal(top: float = 0.0, bottom: float = 0.0) -> MultivariateNormal:
 
 
 class LinearLogit(nn.Module):
-    """The logit ``slope * z``: tilts N(m, s^2) to N(m + slope s, s^2), with log Z = slope^2 / 2 a dimension."""
+    """The logit ``slope * z``: tilts N(m, s^2) to N(m + slope s, s^2), with log Z = slope^2 / 2 a
+    dimension.
+    """
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -103,14 +111,18 @@ class Prescribed(Distribution):
 
 
 class WeightModel(AbstractModel):
-    """A model with q = p = N(0, 1), whose importance weights are given: one chunk of at most 100 x 10."""
+    """A model with q = p = N(0, 1), whose importance weights are given: one chunk of at most 100 x
+    10.
+    """
 
     def __init__(self, log_w: Tensor) -> None:
         super().__init__()
         self.prior = StandardNormal(1)
         self.log_w = nn.Parameter(log_w)
 
-    def top_down(self, draw: Draw, batch_shape: tuple[int, ...], x: Tensor | None = None) -> list[Group]:
+    def top_down(
+        self, draw: Draw, batch_shape: tuple[int, ...], x: Tensor | None = None
+    ) -> list[Group]:
         size = torch.Size(batch_shape)
         group = Group(1, self.prior().expand(size), self.prior().expand(size))
         group.z = draw(group)

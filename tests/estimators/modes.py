@@ -1,4 +1,6 @@
-"""A VAE whose aggregate posterior is any mixture of one's choice: the encodings are the observations, with given widths."""
+"""A VAE whose aggregate posterior is any mixture of one's choice: the encodings are the
+observations, with given widths.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,9 @@ class Around(nn.Module):
         self.scale = nn.Parameter(scale)
 
     def forward(self, x: Tensor) -> Distribution:
-        return Independent(Normal(x, self.scale.expand_as(x), validate_args=False), 1, validate_args=False)
+        return Independent(
+            Normal(x, self.scale.expand_as(x), validate_args=False), 1, validate_args=False
+        )
 
 
 def modes_vae(*scales: float, prior: nn.Module | None = None) -> VAE:

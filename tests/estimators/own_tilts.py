@@ -1,4 +1,6 @@
-"""Tilts that the library has never seen: a prior, a whole model drawn jointly, and the prior of a lower group."""
+"""Tilts that the library has never seen: a prior, a whole model drawn jointly, and the prior of a
+lower group.
+"""
 
 import torch
 from chains import SLOPE, W1, W2, chain_hvae, gaussian
@@ -25,21 +27,26 @@ class Known(nn.Module):
 
 
 class LinearEnergy(AbstractTilt, AbstractPrior):
-    """N(0, I) tilted by a.z, which is N(a, I) with log Z = |a|^2 / 2; the module owns that it does not know it."""
+    """N(0, I) tilted by a.z, which is N(a, I) with log Z = |a|^2 / 2; the module owns that it does
+    not know it.
+    """
 
     def __init__(self, slope: tuple[float, ...]) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.tensor(slope))
 
     def _distribution(self, encode_top: object) -> Tilted:
-        return Tilted(gaussian(torch.zeros_like(self.slope), 1.0), lambda z: z @ self.slope, owner=self)
+        return Tilted(
+            gaussian(torch.zeros_like(self.slope), 1.0), lambda z: z @ self.slope, owner=self
+        )
 
     def law(self) -> Tilted:
         return self._distribution(None)
 
 
 class TiltedImages(AbstractJointModel):
-    """A linear-Gaussian model whose observations are tilted by a.x: N(b, C) becomes N(b + C a, C), log Z = a.b + a'Ca / 2.
+    """A linear-Gaussian model whose observations are tilted by a.x: N(b, C) becomes N(b + C a, C),
+    log Z = a.b + a'Ca / 2.
 
     Drawn as a whole, in the noise of latents and observations.
     """
@@ -83,11 +90,15 @@ class TiltedImages(AbstractJointModel):
 
     def exact_log_norm(self) -> float:
         plain, slope = self.base.marginal(), self.slope.detach().double()
-        return float(slope @ plain.loc.double() + 0.5 * slope @ plain.covariance_matrix.double() @ slope)
+        return float(
+            slope @ plain.loc.double() + 0.5 * slope @ plain.covariance_matrix.double() @ slope
+        )
 
 
 class LowerTilt(nn.Module):
-    """p(z1 | z2) = N(SLOPE z2, 1) tilted by pull * z2 * (z1 - SLOPE z2): N((SLOPE + pull) z2, 1), log Z = (pull z2)^2 / 2."""
+    """p(z1 | z2) = N(SLOPE z2, 1) tilted by pull * z2 * (z1 - SLOPE z2): N((SLOPE + pull) z2, 1),
+    log Z = (pull z2)^2 / 2.
+    """
 
     def __init__(self, pull: float, *, known: bool) -> None:
         super().__init__()
@@ -97,7 +108,9 @@ class LowerTilt(nn.Module):
         loc = SLOPE * top
         log_norm = (0.5 * (self.pull * top).square()).sum(-1) if self.known else None
         return Tilted(
-            Independent(Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False),
+            Independent(
+                Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False
+            ),
             lambda z: (self.pull * top * (z - loc)).sum(-1),
             log_norm,
         )
@@ -130,5 +143,6 @@ def marginal_under(model: VAE, slope: Tensor) -> MultivariateNormal:
     """p(x) where the prior is N(slope, I)."""
     plain = LinearGaussianVAE(2, 3).marginal()
     return MultivariateNormal(
-        plain.loc.double() + model.decoder.weight.detach().double() @ slope.double(), plain.covariance_matrix.double()
+        plain.loc.double() + model.decoder.weight.detach().double() @ slope.double(),
+        plain.covariance_matrix.double(),
     )

@@ -1,15 +1,29 @@
-"""Both ends of a log normaliser against closed forms. False alarms: ``ALPHA`` a test, |z| < ``Z_LIMIT``."""
+"""Both ends of a log normaliser against closed forms. False alarms: ``ALPHA`` a test, |z| <
+``Z_LIMIT``.
+"""
 
 import math
 
 import pytest
 import torch
 from scipy.stats import binom, chi2
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, TransformedDistribution
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    TransformedDistribution,
+)
 from torch.distributions.transforms import AffineTransform
 
 from priorwise.backbones import CouplingFlow
-from priorwise.distributions import DiagonalGaussianMixture, NormalizingFlow, Tilted, from_noise, to_noise
+from priorwise.distributions import (
+    DiagonalGaussianMixture,
+    NormalizingFlow,
+    Tilted,
+    from_noise,
+    to_noise,
+)
 from priorwise.estimators import annealed, log_norm
 from priorwise.estimators.annealed import annealed_log_norm
 from priorwise.estimators.bracket import Paths, bracket_of, clustered_error
@@ -26,7 +40,9 @@ def standard(features):
 
 def bent_flow():
     with seeded(0, "bent"):
-        return NormalizingFlow(jittered(CouplingFlow(3, hidden_features=(16,)), 0.1).requires_grad_(False))
+        return NormalizingFlow(
+            jittered(CouplingFlow(3, hidden_features=(16,)), 0.1).requires_grad_(False)
+        )
 
 
 def over_flow():
@@ -36,14 +52,24 @@ def over_flow():
 
 
 def over_mixture():
-    """Two Gaussians times e^(a z): log Z = log sum_m exp(a mu_m + a^2 s_m^2 / 2) / 2 in one dimension, twice."""
-    loc, scale, slope = torch.tensor([[-1.0, -1.0], [1.5, 0.5]]), torch.tensor([[0.6, 1.0], [1.0, 0.4]]), 0.8
+    """Two Gaussians times e^(a z): log Z = log sum_m exp(a mu_m + a^2 s_m^2 / 2) / 2 in one
+    dimension, twice.
+    """
+    loc, scale, slope = (
+        torch.tensor([[-1.0, -1.0], [1.5, 0.5]]),
+        torch.tensor([[0.6, 1.0], [1.0, 0.4]]),
+        0.8,
+    )
     log_parts = (slope * loc + 0.5 * slope**2 * scale.square()).sum(1)
     target = MixtureSameFamily(
         Categorical(logits=log_parts), Independent(Normal(loc + slope * scale.square(), scale), 1)
     )
     base = DiagonalGaussianMixture(loc, scale)
-    return Tilted(base, lambda z: slope * z.sum(-1)), target, float(log_parts.logsumexp(0)) - math.log(2)
+    return (
+        Tilted(base, lambda z: slope * z.sum(-1)),
+        target,
+        float(log_parts.logsumexp(0)) - math.log(2),
+    )
 
 
 def over_array():
@@ -72,12 +98,16 @@ ORACLES = {
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_both_ends_are_unbiased(name):
-    """Fault: moves at the temperature before, a weight taken after the move, a base density left out, a
-    tilt gradient that forgets the temperature: E[exp w] = Z forward, E[exp -w] = 1/Z from exact draws.
+    """Fault: moves at the temperature before, a weight taken after the move, a base density left
+    out, a
+    tilt gradient that forgets the temperature: E[exp w] = Z forward, E[exp -w] = 1/Z from exact
+    draws.
     """
     tilted, target, truth = ORACLES[name]()
     exact = Tilted(tilted.base, tilted.log_tilt)
-    found = annealed_log_norm(exact, temperatures=5, chains=1500, burn_in=0, starts=target.sample((1500,)))
+    found = annealed_log_norm(
+        exact, temperatures=5, chains=1500, burn_in=0, starts=target.sample((1500,))
+    )
     for end, sign in ((found.forward, 1), (found.backward, -1)):
         ratio = math.exp(sign * (end.value - truth))
         assert end.diagnostics["ess"] > 100
@@ -98,7 +128,9 @@ def test_one_temperature_is_plain_importance_sampling(name):
     log_w = torch.cat(log_w)[:250]
     ess = float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())
     assert found.forward.value == pytest.approx(float(log_w.logsumexp(0)) - math.log(250), abs=1e-6)
-    assert found.forward.stderr == pytest.approx(math.sqrt((1 / ess - 1 / 250) * 250 / 249), rel=1e-4)
+    assert found.forward.stderr == pytest.approx(
+        math.sqrt((1 / ess - 1 / 250) * 250 / 249), rel=1e-4
+    )
     assert found.forward.diagnostics["ess"] == pytest.approx(ess, rel=1e-4)
     assert "acceptance" not in found.diagnostics
 
@@ -106,13 +138,20 @@ def test_one_temperature_is_plain_importance_sampling(name):
 def test_without_moves_the_weights_are_plain():
     """Fault: temperature steps that do not add up to one."""
     tilted = GaussianTilt(slope=0.7, features=3).tilted()
-    one, many = (annealed_log_norm(tilted, temperatures=n, chains=50, transitions=0, burn_in=4) for n in (1, 37))
+    one, many = (
+        annealed_log_norm(tilted, temperatures=n, chains=50, transitions=0, burn_in=4)
+        for n in (1, 37)
+    )
     assert many.forward.value == pytest.approx(one.forward.value, abs=1e-6)
 
 
-@pytest.mark.parametrize(("slope", "curvature", "features"), [(7.0, 0.0, 1), (2.2, 0.0, 10), (1.0, 3.0, 40)])
+@pytest.mark.parametrize(
+    ("slope", "curvature", "features"), [(7.0, 0.0, 1), (2.2, 0.0, 10), (1.0, 3.0, 40)]
+)
 def test_sharp_tilts(slope, curvature, features):
-    """Fault: temperatures or steps that do not follow the tilt. Plain importance sampling errs by nats here."""
+    """Fault: temperatures or steps that do not follow the tilt. Plain importance sampling errs by
+    nats here.
+    """
     tilt = GaussianTilt(slope, curvature, features)
     plain = log_norm(tilt.tilted(), samples=20_000)
     found = annealed_log_norm(tilt.tilted(), temperatures=250, chains=100, burn_in=100)
@@ -124,23 +163,39 @@ def test_sharp_tilts(slope, curvature, features):
 
 
 def test_divergence_of_perfect_moves_is_known():
-    """Fault: a schedule off by one. After perfect moves z_i ~ N(a b_i, 1), so that J = a^2 sum (b_i+1 - b_i)^2."""
+    """Fault: a schedule off by one. After perfect moves z_i ~ N(a b_i, 1), so that J = a^2 sum
+    (b_i+1 - b_i)^2.
+    """
     tilt = GaussianTilt(slope=1.5)
     found = annealed_log_norm(
-        tilt.tilted(), temperatures=5, transitions=12, chains=2000, burn_in=0, starts=tilt.target.sample((2000,))
+        tilt.tilted(),
+        temperatures=5,
+        transitions=12,
+        chains=2000,
+        burn_in=0,
+        starts=tilt.target.sample((2000,)),
     )
     with seeded(0, "annealed", "pilot"):
         betas = torch.tensor(pilot_run(AnnealingPath(tilt.tilted())).schedule(5))
     truth = 2.25 * float(betas.diff().square().sum())
-    assert abs(found.divergence - truth) < Z_LIMIT * math.sqrt(2 * truth / 2000)  # var w = J for a Gaussian w
+    assert abs(found.divergence - truth) < Z_LIMIT * math.sqrt(
+        2 * truth / 2000
+    )  # var w = J for a Gaussian w
 
 
 def test_gap_closes_like_one_over_temperatures():
-    """Fault: moves that do not move, or that forget the temperature. The slope of log J on log n is -1."""
+    """Fault: moves that do not move, or that forget the temperature. The slope of log J on log n is
+    -1.
+    """
     tilt = GaussianTilt(slope=0.8, features=10)
     counts, starts = (20, 40, 80, 160), tilt.target.sample((300,))
-    found = [annealed_log_norm(tilt.tilted(), temperatures=n, chains=300, burn_in=0, starts=starts) for n in counts]
-    logs = torch.tensor([[math.log(n), math.log(item.divergence)] for n, item in zip(counts, found, strict=True)])
+    found = [
+        annealed_log_norm(tilt.tilted(), temperatures=n, chains=300, burn_in=0, starts=starts)
+        for n in counts
+    ]
+    logs = torch.tensor(
+        [[math.log(n), math.log(item.divergence)] for n, item in zip(counts, found, strict=True)]
+    )
     centred = logs - logs.mean(0)
     slope = float((centred[:, 0] * centred[:, 1]).sum() / centred[:, 0].square().sum())
     # the error of one J is about sqrt(2 J / 300), so that of the slope at most 0.06
@@ -149,9 +204,14 @@ def test_gap_closes_like_one_over_temperatures():
 
 
 def test_interval_covers():
-    """Fault: an interval from too small errors, or with its ends exchanged. 200 seeds, nominal 95 %."""
+    """Fault: an interval from too small errors, or with its ends exchanged. 200 seeds, nominal 95
+    %.
+    """
     tilt = GaussianTilt(slope=0.8, curvature=0.7)
-    found = [annealed_log_norm(tilt.tilted(), temperatures=4, chains=100, seed=seed) for seed in range(200)]
+    found = [
+        annealed_log_norm(tilt.tilted(), temperatures=4, chains=100, seed=seed)
+        for seed in range(200)
+    ]
     missed = sum(not item.lower <= tilt.log_norm <= item.upper for item in found)
     assert all(item.exact_starts for item in found)
     assert missed <= binom.ppf(1 - ALPHA, 200, 0.05)
@@ -160,7 +220,9 @@ def test_interval_covers():
 
 
 def crooks(spread, count, truth=1.7):
-    """Normal log weights that belong to each other: the backward density is e^(w - log Z) times the forward one."""
+    """Normal log weights that belong to each other: the backward density is e^(w - log Z) times the
+    forward one.
+    """
     noise = torch.randn(2, count, dtype=torch.float64) * spread
     return noise[0] + truth - 0.5 * spread**2, noise[1] + truth + 0.5 * spread**2
 
@@ -173,7 +235,9 @@ def bracket(forward, backward, origin=None, **options):
 
 @pytest.mark.parametrize("spread", [0.5, 1.5, 3.0])
 def test_value_and_ends_of_known_weights(spread):
-    """Fault: ends exchanged, a sign, an error of Bennett's ratio that is off by a factor; 300 repetitions."""
+    """Fault: ends exchanged, a sign, an error of Bennett's ratio that is off by a factor; 300
+    repetitions.
+    """
     found = [bracket(*crooks(spread, 200)) for _ in range(300)]
     missed = sum(not item.lower <= 1.7 <= item.upper for item in found)
     assert missed <= binom.ppf(1 - ALPHA, 300, 0.05)
@@ -196,7 +260,9 @@ def test_descendants_of_one_path_count_once():
     assert math.isnan(clustered_error(values, torch.zeros(50, dtype=torch.int64)))
     forward, backward = crooks(1.0, 60)
     once = bracket(forward, backward)
-    copied = bracket(forward.repeat_interleave(3), backward.repeat(3), torch.arange(60).repeat(3) + 10**6)
+    copied = bracket(
+        forward.repeat_interleave(3), backward.repeat(3), torch.arange(60).repeat(3) + 10**6
+    )
     assert copied.backward.stderr == pytest.approx(once.backward.stderr)
 
 
@@ -208,7 +274,7 @@ def test_no_overlap_is_no_certainty():
     assert any("nats apart, more than their errors" in warning for warning in found.warnings)
 
 
-# -- starts of the backward paths -----------------------------------------------------------------------------------------
+# -- starts of the backward paths ------------------------------------------------------------------
 
 
 def two_modes(features, means, scales, shares, *, bounded=False):
@@ -231,7 +297,9 @@ def test_modes_that_do_not_mix_are_told():
     tilted, _ = two_modes(2, [-4.0, 4.0], [0.3, 0.3], [0.5, 0.5])
     found = annealed_log_norm(tilted, temperatures=100, chains=100, burn_in=100)
     assert found.diagnostics["r_hat"] > 3
-    assert any("R-hat" in warning and "stays near where it began" in warning for warning in found.warnings)
+    assert any(
+        "R-hat" in warning and "stays near where it began" in warning for warning in found.warnings
+    )
     assert any("only as good as their mixing" in warning for warning in found.warnings)
     assert not found.exact_starts
     assert "if the backward starts are right" in str(found)
@@ -240,12 +308,16 @@ def test_modes_that_do_not_mix_are_told():
 
 
 def test_a_missed_mode_comes_to_light():
-    """Fault: an upper end that follows the forward paths where the caller knows better. Half of the mass is narrow."""
+    """Fault: an upper end that follows the forward paths where the caller knows better. Half of the
+    mass is narrow.
+    """
     tilted, target = two_modes(10, [-3.0, 3.0], [0.5, 0.1], [0.5, 0.5])
     alone = annealed_log_norm(tilted, temperatures=200, chains=100, burn_in=60)
     assert alone.forward.value == pytest.approx(-math.log(2), abs=0.4)
     assert "if the backward starts are right" in str(alone)
-    told = annealed_log_norm(tilted, temperatures=200, chains=100, burn_in=60, starts=target.sample((100,)))
+    told = annealed_log_norm(
+        tilted, temperatures=200, chains=100, burn_in=60, starts=target.sample((100,))
+    )
     assert told.lower < 0 < told.upper
     assert told.forward.value == alone.forward.value
     assert any("nats apart, more than their errors" in warning for warning in told.warnings)
@@ -253,7 +325,9 @@ def test_a_missed_mode_comes_to_light():
 
 
 def test_exact_draws_where_the_tilt_is_bounded():
-    """Fault: draws that are not from the tilted law. No chain finds the narrow mode, rejection does."""
+    """Fault: draws that are not from the tilted law. No chain finds the narrow mode, rejection
+    does.
+    """
     tilted, _ = two_modes(1, [-2.0, 2.8], [0.5, 0.04], [0.7, 0.3], bounded=True)
     path = AnnealingPath(tilted)
     run = annealed._Run(path, pilot_run(path), [0.0, 1.0], 1, 0, None, 0)
@@ -270,14 +344,24 @@ def test_exact_draws_where_the_tilt_is_bounded():
 
 @pytest.mark.parametrize("name", ["wrong law", "too short"])
 def test_starts_that_are_not_from_the_tilted_law(name):
-    """Fault: silence where the backward paths begin at draws of the base, or the burn-in is too short."""
+    """Fault: silence where the backward paths begin at draws of the base, or the burn-in is too
+    short.
+    """
     tilt = GaussianTilt(slope=2.0, features=5)
     steps = {"wrong law": 0, "too short": 40}[name]
     found = annealed_log_norm(
-        tilt.tilted(), temperatures=40, chains=200, burn_in=steps, starts=torch.randn(200, 5), step_size=0.02
+        tilt.tilted(),
+        temperatures=40,
+        chains=200,
+        burn_in=steps,
+        starts=torch.randn(200, 5),
+        step_size=0.02,
     )
     assert not any("from the ends of the forward paths on" in warning for warning in found.warnings)
-    words = {"wrong law": "above the upper one, more than", "too short": "have not reached the tilted law"}[name]
+    words = {
+        "wrong law": "above the upper one, more than",
+        "too short": "have not reached the tilted law",
+    }[name]
     assert any(words in warning for warning in found.warnings)
 
 
@@ -285,15 +369,19 @@ def test_a_bound_that_is_none_is_refused():
     """Fault: draws by rejection under a bound that the tilt exceeds."""
     tilt = GaussianTilt(slope=1.0)
     with pytest.raises(ValueError, match=r"a tilt of at most 1\.0000 nats, its `log_bound`; got"):
-        annealed_log_norm(Tilted(tilt.tilted().base, tilt.log_tilt, log_bound=1.0), temperatures=2, chains=10)
+        annealed_log_norm(
+            Tilted(tilt.tilted().base, tilt.log_tilt, log_bound=1.0), temperatures=2, chains=10
+        )
 
 
-# -- repeatability, cost, words -------------------------------------------------------------------------------------------
+# -- repeatability, cost, words --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slope", ["bounded", "free", "given"])
 def test_first_chains_are_a_prefix(slope, monkeypatch):
-    """Fault: draws that depend on how many chains are asked for, or that move the caller's random stream."""
+    """Fault: draws that depend on how many chains are asked for, or that move the caller's random
+    stream.
+    """
     tilt = GaussianTilt(slope=1.0, curvature=0.5 if slope == "bounded" else 0.0, features=2)
     starts = tilt.target.sample((130,)) if slope == "given" else None
     kept = []
@@ -318,7 +406,9 @@ def test_first_chains_are_a_prefix(slope, monkeypatch):
 @pytest.mark.parametrize("curvature", [0.0, 0.5])
 @pytest.mark.parametrize("transitions", [1, 3])
 def test_cost_is_counted(curvature, transitions):
-    """Fault: an evaluation more than one a move, such as one at every new temperature, or one left out of the count."""
+    """Fault: an evaluation more than one a move, such as one at every new temperature, or one left
+    out of the count.
+    """
     tilt, rows = GaussianTilt(slope=1.0, curvature=curvature, features=2), {True: 0, False: 0}
 
     def counted(z):
@@ -328,7 +418,12 @@ def test_cost_is_counted(curvature, transitions):
     tilted = Tilted(tilt.tilted().base, counted, log_bound=tilt.log_bound)
     shares = []
     found = annealed_log_norm(
-        tilted, temperatures=7, chains=130, burn_in=12, transitions=transitions, report=shares.append
+        tilted,
+        temperatures=7,
+        chains=130,
+        burn_in=12,
+        transitions=transitions,
+        report=shares.append,
     )
     assert rows[True] == found.gradients
     assert rows[False] == found.proposals
@@ -338,7 +433,9 @@ def test_cost_is_counted(curvature, transitions):
 
 @pytest.mark.parametrize("features", [1, 10, 40])
 def test_pilot_follows_the_path(features):
-    """Fault: one step for all temperatures, or as many temperatures where nothing changes as where all does."""
+    """Fault: one step for all temperatures, or as many temperatures where nothing changes as where
+    all does.
+    """
     path = AnnealingPath(GaussianTilt(slope=0.5, curvature=30.0, features=features).tilted())
     with seeded(0, "pilot"):
         pilot = pilot_run(path)
@@ -355,7 +452,10 @@ def test_pilot_follows_the_path(features):
 def test_constant_tilt_is_exact():
     """Fault: a constant that is dropped, or a tilt without a gradient that breaks."""
     found = annealed_log_norm(
-        Tilted(standard(2), lambda z: torch.full(z.shape[:-1], 2.5)), temperatures=3, chains=20, burn_in=8
+        Tilted(standard(2), lambda z: torch.full(z.shape[:-1], 2.5)),
+        temperatures=3,
+        chains=20,
+        burn_in=8,
     )
     assert found.value == pytest.approx(2.5, abs=1e-9)
     assert found.lower == pytest.approx(2.5, abs=1e-6)
@@ -375,7 +475,9 @@ def test_doubts_are_told():
 
 def test_an_estimate_carries_the_ends():
     """Fault: warnings or ends that get lost on the way into other records."""
-    found = annealed_log_norm(GaussianTilt(slope=0.5).tilted(), temperatures=4, chains=50, burn_in=8)
+    found = annealed_log_norm(
+        GaussianTilt(slope=0.5).tilted(), temperatures=4, chains=50, burn_in=8
+    )
     estimate = found.estimate()
     assert (estimate.value, estimate.stderr, estimate.count) == (found.value, found.stderr, 50)
     assert estimate.warnings == found.warnings != ()
@@ -400,7 +502,9 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"batch shape \(\); got \(3,\)"):
         annealed_log_norm(GaussianTilt().tilted((3,)))
     with pytest.raises(ValueError, match="finite at draws of the base; got -inf"):
-        annealed_log_norm(Tilted(standard(1), lambda z: torch.where(z[..., 0] > 0, 0.0, -math.inf)), chains=10)
+        annealed_log_norm(
+            Tilted(standard(1), lambda z: torch.where(z[..., 0] > 0, 0.0, -math.inf)), chains=10
+        )
 
 
 def test_noise_of_a_draw(zuko):
@@ -411,16 +515,24 @@ def test_noise_of_a_draw(zuko):
     for law in (normal, moved, bent_flow(), zuko.flows.NICE(3, hidden_features=(8,))()):
         with torch.no_grad():
             assert torch.allclose(to_noise(law, from_noise(law, eps)), eps, atol=1e-4)
-    with pytest.raises(TypeError, match="a Gaussian or a flow over a Gaussian; got DiagonalGaussianMixture"):
+    with pytest.raises(
+        TypeError, match="a Gaussian or a flow over a Gaussian; got DiagonalGaussianMixture"
+    ):
         to_noise(DiagonalGaussianMixture(torch.zeros(2, 3), torch.ones(2, 3)), eps)
 
 
 def test_modes_that_share_a_centre_are_told():
-    """Fault: R-hat of coordinates alone, whose means agree: N(0, I) beside N(0, 0.1^2 I), log Z = 0, was read 0.4 too low."""
-    base, narrow = (Independent(Normal(torch.zeros(3), scale * torch.ones(3)), 1) for scale in (1.0, 0.1))
+    """Fault: R-hat of coordinates alone, whose means agree: N(0, I) beside N(0, 0.1^2 I), log Z =
+    0, was read 0.4 too low.
+    """
+    base, narrow = (
+        Independent(Normal(torch.zeros(3), scale * torch.ones(3)), 1) for scale in (1.0, 0.1)
+    )
 
     def log_tilt(z):
-        return torch.logaddexp(torch.zeros(z.shape[:-1]), narrow.log_prob(z) - base.log_prob(z)) - math.log(2)
+        return torch.logaddexp(
+            torch.zeros(z.shape[:-1]), narrow.log_prob(z) - base.log_prob(z)
+        ) - math.log(2)
 
     found = annealed_log_norm(Tilted(base, log_tilt), temperatures=60, chains=100)
     assert found.diagnostics["r_hat"] > 1.2

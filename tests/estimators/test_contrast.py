@@ -38,12 +38,18 @@ def jensen_shannon(d: float) -> float:
     z = torch.linspace(-12, 12 + d, 200_001, dtype=torch.float64)
     log_p, log_q = -0.5 * z**2, -0.5 * (z - d) ** 2
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    integrand = 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)) / math.sqrt(2 * math.pi)
+    integrand = (
+        0.5
+        * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m))
+        / math.sqrt(2 * math.pi)
+    )
     return float(torch.trapezoid(integrand, z))
 
 
 def test_perfect_classifier():
-    """Fault: classes exchanged, the factor 2 between the two forms, the ratio averaged over positives."""
+    """Fault: classes exchanged, the factor 2 between the two forms, the ratio averaged over
+    positives.
+    """
     ncp, x, d = perfect()
     (found,) = contrast(ncp, x, proposals=(2000,), contexts=50)
     assert found.group == 1
@@ -51,7 +57,9 @@ def test_perfect_classifier():
     limit = z_limit(2)
     assert abs(found.jsd - jensen_shannon(d)) < limit * found.bce_stderr / 2
     assert abs(found.calibration - 1) < limit * found.calibration_stderr
-    assert found.calibration_stderr == pytest.approx(math.sqrt((math.exp(d**2) - 1) / 20_000), rel=0.5)
+    assert found.calibration_stderr == pytest.approx(
+        math.sqrt((math.exp(d**2) - 1) / 20_000), rel=0.5
+    )
     assert found.ess[2000] == pytest.approx(2000 * math.exp(-(d**2)), rel=0.25)
 
 
@@ -89,6 +97,10 @@ def test_held_out_bce_is_the_sum_of_the_groups():
     ncp = NCP(chain_hvae(), [AffineLogit(0.4, 0.0), AffineLogit(-0.3, 0.2)])
     x = torch.randn(700, 3)
     estimate = held_out_bce(ncp, x, seed=5)
-    assert estimate.value == pytest.approx(sum(group.bce for group in contrast(ncp, x, seed=5)), rel=1e-6)
+    assert estimate.value == pytest.approx(
+        sum(group.bce for group in contrast(ncp, x, seed=5)), rel=1e-6
+    )
     assert estimate.value != held_out_bce(ncp, x, seed=6).value
-    torch.testing.assert_close(estimate.per_example[:500], held_out_bce(ncp, x[:500], seed=5).per_example)
+    torch.testing.assert_close(
+        estimate.per_example[:500], held_out_bce(ncp, x[:500], seed=5).per_example
+    )

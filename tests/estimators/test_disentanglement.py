@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from priorwise import wrap
 from priorwise.data import Sprites
 from priorwise.estimators import dci, disentanglement_scores, factor_vae_score, mig
-from priorwise.estimators.disentanglement import importance
+from priorwise.estimators.disentanglement import relative_importance as importance
 from priorwise.testing import standard_errors
 from priorwise.testing.significance import ALPHA, Z_LIMIT
 
@@ -37,12 +37,14 @@ def mixed(N: int) -> tuple[Tensor, Tensor]:
     return torch.stack([x + noise[:, 0], y + 0.5 * x + noise[:, 1], noise[:, 2]], 1), factors
 
 
-# -- perfect codes ----------------------------------------------------------------------------------------------------
+# -- perfect codes ---------------------------------------------------------------------------------
 
 PERFECT = {
     "as they are": lambda z: z,
     "in another order": lambda z: z[:, [2, 0, 1]],
-    "shifted, scaled, mirrored": lambda z: z * torch.tensor([3.0, -0.5, 20.0]) + torch.tensor([5.0, -9.0, 0.3]),
+    "shifted, scaled, mirrored": lambda z: (
+        z * torch.tensor([3.0, -0.5, 20.0]) + torch.tensor([5.0, -9.0, 0.3])
+    ),
     "in single precision": lambda z: z.float(),
     "beside a constant": lambda z: torch.cat([z, torch.full_like(z[:, :1], 7.0)], 1),
 }
@@ -50,7 +52,9 @@ PERFECT = {
 
 @pytest.mark.parametrize("name", PERFECT)
 def test_perfect_codes_score_one(name):
-    """Fault: entropies in bits or not divided by; bins that merge values; rows for columns; 0 / 0 of a constant dimension."""
+    """Fault: entropies in bits or not divided by; bins that merge values; rows for columns; 0 / 0
+    of a constant dimension.
+    """
     factors = grid(3, 5, 4, copies=20)
     codes = PERFECT[name](factors.double())
     assert mig(codes, factors).value == pytest.approx(1, abs=1e-12)
@@ -63,21 +67,25 @@ def test_perfect_codes_score_one(name):
 
 
 def test_values_are_labels():
-    """Fault: factors counted by their numbers instead of their values, which negative or large numbers break."""
+    """Fault: factors counted by their numbers instead of their values, which negative or large
+    numbers break.
+    """
     codes, factors = mixed(300)
     renamed = torch.tensor([-7, 10**12, 0, 3])[factors]
     assert mig(codes, renamed).value == pytest.approx(mig(codes, factors).value, rel=1e-12)
     assert factor_vae_score(codes, renamed).value > 0.6
 
 
-# -- noise ------------------------------------------------------------------------------------------------------------
+# -- noise -----------------------------------------------------------------------------------------
 
 
 def test_the_gap_of_noise_is_within_its_bias():
-    """Fault: an information without one of its entropies, or cells shared between dimensions, both far above.
+    """Fault: an information without one of its entropies, or cells shared between dimensions, both
+    far above.
 
-    2 N I is chi-squared of (bins - 1)(values - 1) = d degrees, so I has mean d / 2N, the stated bias, and with probability 1 - e^-t
-    is below (d + 2 sqrt(d t) + 2 t) / 2N (Laurent & Massart, 2000). The gap is below the largest of 8 x 2 of them.
+    2 N I is chi-squared of (bins - 1)(values - 1) = d degrees, so I has mean d / 2N, the stated
+    bias, and with probability 1 - e^-t is below (d + 2 sqrt(d t) + 2 t) / 2N (Laurent & Massart,
+    2000). The gap is below the largest of 8 x 2 of them.
     """
     N, D, values, bins = 20_000, 8, 4, 20
     factors = torch.randint(values, (N, 2))
@@ -86,12 +94,16 @@ def test_the_gap_of_noise_is_within_its_bias():
     limit = (degrees + 2 * math.sqrt(degrees * t) + 2 * t) / (2 * N * math.log(values))
     assert limit < 0.003
     assert 0 <= found.value < limit
-    assert found.diagnostics["noise_floor"] == pytest.approx(degrees / (2 * N * math.log(values)), rel=1e-3)
+    assert found.diagnostics["noise_floor"] == pytest.approx(
+        degrees / (2 * N * math.log(values)), rel=1e-3
+    )
     assert found.warnings == ()
 
 
 def test_votes_of_noise_are_right_by_chance():
-    """Fault: votes that decide are also judged: of 4 votes a dimension, the majority is right by itself (0.56 here)."""
+    """Fault: votes that decide are also judged: of 4 votes a dimension, the majority is right by
+    itself (0.56 here).
+    """
     N, F = 20_000, 3
     factors = torch.randint(3, (N, F))
     score = factor_vae_score(torch.randn(N, 100), factors, votes=400)
@@ -103,25 +115,29 @@ def test_votes_of_noise_are_right_by_chance():
 def test_forests_find_nothing_in_noise():
     """Fault: rows and columns exchanged in the sums, or importances that are not shares.
 
-    Over 100 seeds D and C had mean 0.003 and 0.004, and never exceeded 0.011; I is a share of answers.
+    Over 100 seeds D and C had mean 0.003 and 0.004, and never exceeded 0.011; I is a share of
+    answers.
     """
     factors = torch.randint(4, (1000, 2))
     found = dci(torch.randn(1000, 3), factors, trees=10, repeats=2)
     assert 0 <= found.disentanglement.value < 0.03
     assert 0 <= found.completeness.value < 0.03
     torch.testing.assert_close(found.importance.sum(0), torch.ones(2, dtype=torch.float64))
-    # two factors on 500 examples, twice on halves that overlap: no less than 1000 independent answers
+    # two factors on 500 examples, twice on halves that overlap: no less than 1000 independent
+    # answers
     assert abs(found.informativeness.value - 0.25) < Z_LIMIT * math.sqrt(0.25 * 0.75 / 1000)
     assert found.informativeness.diagnostics["chance"] == pytest.approx(0.25, abs=0.06)
 
 
-# -- codes between ----------------------------------------------------------------------------------------------------
+# -- codes between ---------------------------------------------------------------------------------
 
 
 def test_the_gap_of_a_sum_is_worked_out():
-    """z = (x + y, y): the sum tells H(x + y) - log n of either, y tells log n of y, so the gaps add to log n.
+    """z = (x + y, y): the sum tells H(x + y) - log n of either, y tells log n of y, so the gaps add
+    to log n.
 
-    Fault: an information of the wrong pair, the gap to the last instead of the second, a mean over dimensions.
+    Fault: an information of the wrong pair, the gap to the last instead of the second, a mean over
+    dimensions.
     """
     n = 8
     x, y = grid(n, n).T
@@ -133,10 +149,12 @@ def test_the_gap_of_a_sum_is_worked_out():
 
 
 def test_a_rotation_by_45_degrees_is_entangled():
-    """Both dimensions tell the same of both factors, and together all: only the informativeness is left.
+    """Both dimensions tell the same of both factors, and together all: only the informativeness is
+    left.
 
-    Fault: the gap to zero instead of the second best; completeness over factors instead of dimensions. With 19 bins no value is on
-    an edge (2 (n - 1) is no multiple of 19), so that the mirror image of a code falls into the mirror images of its bins.
+    Fault: the gap to zero instead of the second best; completeness over factors instead of
+    dimensions. With 19 bins no value is on an edge (2 (n - 1) is no multiple of 19), so that the
+    mirror image of a code falls into the mirror images of its bins.
     """
     n = 8
     factors = grid(n, n, copies=30)
@@ -153,10 +171,12 @@ def test_a_rotation_by_45_degrees_is_entangled():
 
 
 def test_copies_cost_completeness_and_nothing_else():
-    """Every dimension twice: MIG 0, and completeness 1 - log 2 / log D, as two of the D share a factor alike.
+    """Every dimension twice: MIG 0, and completeness 1 - log 2 / log D, as two of the D share a
+    factor alike.
 
-    Fault: entropies to the base of F, or shares over the factors. The forest shares between copies by tossing coins, which can only
-    raise the completeness (it is convex): over 50 seeds by 0.001 to 0.011 here.
+    Fault: entropies to the base of F, or shares over the factors. The forest shares between copies
+    by tossing coins, which can only raise the completeness (it is convex): over 50 seeds by 0.001
+    to 0.011 here.
     """
     factors = grid(4, 5, copies=40)
     codes = factors.double()[:, [0, 1, 0, 1]]
@@ -168,7 +188,9 @@ def test_copies_cost_completeness_and_nothing_else():
 
 
 def test_an_uneven_copy():
-    """Three dimensions, one of the factors twice: completeness is the mean over factors, to the base of three dimensions."""
+    """Three dimensions, one of the factors twice: completeness is the mean over factors, to the
+    base of three dimensions.
+    """
     factors = grid(4, 5, copies=40)
     found = dci(factors.double()[:, [0, 0, 1]], factors)
     exact = (1 - math.log(2) / math.log(3) + 1) / 2
@@ -177,9 +199,11 @@ def test_an_uneven_copy():
 
 
 def test_one_dimension_for_all_is_complete_and_not_disentangled():
-    """z_1 tells both factors, one of them with rare errors, and z_2 a little of that one: D is near 0 and C near 1.
+    """z_1 tells both factors, one of them with rare errors, and z_2 a little of that one: D is near
+    0 and C near 1.
 
-    Fault: a mean over dimensions without weights, by which the crumbs of z_2, all for one factor, make D 0.5; D and C exchanged.
+    Fault: a mean over dimensions without weights, by which the crumbs of z_2, all for one factor,
+    make D 0.5; D and C exchanged.
     """
     factors = grid(3, 3, copies=100)
     x, y = factors.T
@@ -191,12 +215,14 @@ def test_one_dimension_for_all_is_complete_and_not_disentangled():
     assert found.completeness.value > 0.7
 
 
-# -- dimensions that the model ignores --------------------------------------------------------------------------------
+# -- dimensions that the model ignores -------------------------------------------------------------
 
 
 def test_dead_dimensions_do_not_vote():
-    """Fault: a dimension of variance 1e-7 that stands still in most batches of either factor, and so wins their votes (0.63);
-    variances that are not divided by those over all examples, of which the second dimension has always the smaller (0.5).
+    """Fault: a dimension of variance 1e-7 that stands still in most batches of either factor, and
+    so wins their votes (0.63);
+    variances that are not divided by those over all examples, of which the second dimension has
+    always the smaller (0.5).
     """
     factors = grid(4, 4, copies=100)
     noise = 0.3 * torch.randn(len(factors), 2, dtype=torch.float64)
@@ -220,11 +246,12 @@ def test_a_collapsed_code_scores_nothing():
     assert "ignores its latents" in score.warnings[0]
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 def test_the_error_of_the_gap_is_its_spread():
-    """Fault: examples not drawn again (0), an error of the mean of the resamplings (a sixth), a root of two.
+    """Fault: examples not drawn again (0), an error of the mean of the resamplings (a sixth), a
+    root of two.
 
     The spread of 100 scores has a relative error of 1 / sqrt(200); their errors' own is smaller.
     """
@@ -248,7 +275,9 @@ def test_the_error_of_the_votes_is_their_spread():
 
 @pytest.mark.parametrize("repeats", [2, 3, 5, 10, 11, 20])
 def test_few_repeats_have_an_error_that_still_covers(repeats):
-    """Fault: the plain spread of five repeats, whose 1.96 contain the mean in 88 %; the degrees of freedom off by one."""
+    """Fault: the plain spread of five repeats, whose 1.96 contain the mean in 88 %; the degrees of
+    freedom off by one.
+    """
     values = torch.randn(200_000, repeats, dtype=torch.float64)
     errors = values.std(1) / math.sqrt(repeats) * importance._widened(repeats)
     covered = float((values.mean(1).abs() < 1.96 * errors).double().mean())
@@ -256,9 +285,11 @@ def test_few_repeats_have_an_error_that_still_covers(repeats):
 
 
 def test_the_errors_of_the_forest_cover_its_spread():
-    """Fault: the error of the mean over repeats given as that of the data (half of it here), or the other way round.
+    """Fault: the error of the mean over repeats given as that of the data (half of it here), or the
+    other way round.
 
-    The forest's own randomness counts in, and four repeats are widened by 1.6, so the errors are rather too large.
+    The forest's own randomness counts in, and four repeats are widened by 1.6, so the errors are
+    rather too large.
     """
     found = [dci(*mixed(400), trees=5, repeats=4, seed=seed) for seed in range(20)]
     ratios = []
@@ -268,33 +299,52 @@ def test_the_errors_of_the_forest_cover_its_spread():
         claimed = float(torch.tensor([estimate.stderr_data for estimate in estimates]).mean())
         ratios.append(claimed / spread)
         assert 0.85 < ratios[-1] < 5
-        assert all(estimate.stderr == pytest.approx(estimate.stderr_data / 2) for estimate in estimates)
+        assert all(
+            estimate.stderr == pytest.approx(estimate.stderr_data / 2) for estimate in estimates
+        )
     assert sum(ratios) / 3 > 1.4  # 1.2 without the widening
 
 
 @pytest.mark.parametrize(
-    "score", [mig, lambda *given, **options: dci(*given, **options).disentanglement, factor_vae_score]
+    "score",
+    [mig, lambda *given, **options: dci(*given, **options).disentanglement, factor_vae_score],
 )
 def test_scores_are_repeatable_and_leave_the_stream_alone(score):
     """Fault: a draw outside of ``seeded``, a seed that is not used."""
     codes, factors = mixed(500)
     before = torch.get_rng_state()
-    first, again, other = score(codes, factors), score(codes, factors), score(codes, factors, seed=1)
+    first, again, other = (
+        score(codes, factors),
+        score(codes, factors),
+        score(codes, factors, seed=1),
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert first == again
-    assert (first.value, first.stderr, first.stderr_data) != (other.value, other.stderr, other.stderr_data)
+    assert (first.value, first.stderr, first.stderr_data) != (
+        other.value,
+        other.stderr,
+        other.stderr_data,
+    )
     assert first.to_json()["protocol"]["seed"] == 0
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 FACTORS = grid(3, 4, copies=5)
 CODES = FACTORS.double()
 REFUSED = {
-    "one dimension": (CODES[:, :1], FACTORS, r"`codes` of shape \(N, D\) with at least 2 dimensions; got \(60, 1\)"),
+    "one dimension": (
+        CODES[:, :1],
+        FACTORS,
+        r"`codes` of shape \(N, D\) with at least 2 dimensions; got \(60, 1\)",
+    ),
     "exchanged": (FACTORS, FACTORS, "`codes` as real numbers; got torch.int64"),
     "not finite": (CODES / 0, FACTORS, "expected finite `codes`; got NaN or infinity"),
-    "no factors": (CODES, FACTORS[:, 0], r"`factors` of shape \(N, F\) with at least 2 factors; got \(60,\)"),
+    "no factors": (
+        CODES,
+        FACTORS[:, 0],
+        r"`factors` of shape \(N, F\) with at least 2 factors; got \(60,\)",
+    ),
     "real factors": (CODES, CODES, "`factors` as integers; got torch.float64"),
     "other examples": (CODES, FACTORS[:9], "as many examples as there are codes, 60; got 9"),
     "constant factor": (
@@ -341,11 +391,13 @@ def test_reasons_for_doubt_are_said():
     assert "some value has only 2 examples" in factor_vae_score(codes, factors).warnings[0]
 
 
-# -- of a model -------------------------------------------------------------------------------------------------------
+# -- of a model ------------------------------------------------------------------------------------
 
 
 class Centroid(nn.Module):
-    """Encodes an image as the place of its pixels: x and y, perfectly, but for what is dropped in training mode."""
+    """Encodes an image as the place of its pixels: x and y, perfectly, but for what is dropped in
+    training mode.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -367,7 +419,9 @@ def moved() -> tuple[Tensor, Tensor]:
 
 
 def test_a_model_that_finds_the_places_scores_one(moved):
-    """Fault: images and factors that part when examples are chosen; draws from q(z|x) instead of its mean; training mode."""
+    """Fault: images and factors that part when examples are chosen; draws from q(z|x) instead of
+    its mean; training mode.
+    """
     model = wrap(encode=Centroid(), decode=nn.Identity(), latent=2).train()
     found = disentanglement_scores(model, *moved, examples=4000, names=("x", "y"))
     assert found.mig.value == pytest.approx(1, abs=0.01)  # 4000 of 5120 are not quite a grid
@@ -380,17 +434,23 @@ def test_a_model_that_finds_the_places_scores_one(moved):
 
 
 class Faint(nn.Module):
-    """Encodes two numbers, and once more with means of a thousandth under noise of one: no draw tells anything of these."""
+    """Encodes two numbers, and once more with means of a thousandth under noise of one: no draw
+    tells anything of these.
+    """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.cat([x, 1e-3 * x], 1), torch.tensor([-20.0, -20.0, 0.0, 0.0]).expand(len(x), 4)
 
 
 def test_draws_are_codes_of_their_own():
-    """Fault: means in place of draws, by which a dimension that the model ignores is as good as another (MIG 0)."""
+    """Fault: means in place of draws, by which a dimension that the model ignores is as good as
+    another (MIG 0).
+    """
     factors = grid(4, 4, copies=200)
     model = wrap(encode=Faint(), decode=nn.Identity(), latent=4)
-    assert disentanglement_scores(model, factors.float(), factors).mig.value == pytest.approx(0, abs=1e-12)
+    assert disentanglement_scores(model, factors.float(), factors).mig.value == pytest.approx(
+        0, abs=1e-12
+    )
     drawn = disentanglement_scores(model, factors.float(), factors, sample=True)
     assert drawn.mig.value == pytest.approx(1, abs=0.02)
     assert drawn.dci.completeness.value == pytest.approx(1, abs=0.01)
@@ -399,7 +459,10 @@ def test_draws_are_codes_of_their_own():
 def test_a_model_needs_what_it_was_trained_on(moved):
     x, factors = moved
     model = wrap(encode=Centroid(), decode=nn.Identity(), latent=2)
-    with pytest.raises(ValueError, match="expected factors of every observation; got 5120 observations and 10 factors"):
+    with pytest.raises(
+        ValueError,
+        match="expected factors of every observation; got 5120 observations and 10 factors",
+    ):
         disentanglement_scores(model, x, factors[:10])
     with pytest.raises(ValueError, match="as the model sees them; got integers up to 255"):
         disentanglement_scores(model, 255 * x, factors)

@@ -1,4 +1,6 @@
-"""Distances between distributions whose KL is known. False alarms: ``ALPHA`` a test; the bias allowed is stated."""
+"""Distances between distributions whose KL is known. False alarms: ``ALPHA`` a test; the bias
+allowed is stated.
+"""
 
 import math
 
@@ -59,15 +61,19 @@ def test_knn_refuses_points_that_coincide(count):
 
 
 def test_words_on_points_that_coincide_tell_what_to_do():
-    """Fault: "draw one z per x" to someone whose sampler repeats draws, or whose float32 numbers ran out."""
+    """Fault: "draw one z per x" to someone whose sampler repeats draws, or whose float32 numbers
+    ran out.
+    """
     p, q = law(5.0, 1.0).sample((20,)), law(5.0, 1.0).sample((20,))
     twice = torch.cat([p, p[:3]])
     with pytest.raises(
-        ValueError, match=r"6 of 23 points coincide with others of them, and 0 with others\. Leave copies out"
+        ValueError,
+        match=r"6 of 23 points coincide with others of them, and 0 with others\. Leave copies out",
     ):
         knn_kl(twice, q)
     with pytest.raises(
-        ValueError, match=r"0 of 20 points coincide with others of them, and 3 with others.*`neighbours` of 2"
+        ValueError,
+        match=r"0 of 20 points coincide with others of them, and 3 with others.*`neighbours` of 2",
     ):
         knn_kl(p, torch.cat([q, p[:3]]))
     assert math.isfinite(knn_kl(twice, q, neighbours=2).value)
@@ -84,16 +90,19 @@ class Repeating(AbstractSampler):
 def test_a_sampler_that_repeats_draws_is_named():
     """Fault: "draw one z per x" where the draws of the prior coincide, not the encodings."""
     with pytest.raises(
-        ValueError, match=r"20 of 20 prior draws coincide with others of them.*draws that a sampler repeats"
+        ValueError,
+        match=r"20 of 20 prior draws coincide with others of them.*draws that a sampler repeats",
     ):
         symmetric_kl(tilted(0.3), torch.randn(20, 3), sampler=Repeating())
 
 
 @pytest.mark.parametrize("neighbours", [1, 3])
 def test_without_a_group_the_neighbours_are_found_anew(neighbours):
-    """Fault: a group left out of the sum but not of the neighbours; its own count in place of the rest's; one set dealt only.
+    """Fault: a group left out of the sum but not of the neighbours; its own count in place of the
+    rest's; one set dealt only.
 
-    The first points lie close together and in one group, so that many neighbours are left out at once.
+    The first points lie close together and in one group, so that many neighbours are left out at
+    once.
     """
     p, q = law(0.0, 1.0).sample((60,)), law(0.5, 1.2).sample((45,))
     p[:20] = 5 + 0.01 * p[:20]
@@ -105,7 +114,9 @@ def test_without_a_group_the_neighbours_are_found_anew(neighbours):
     assert kept[:, :20].unique(dim=1).shape == (41, 1)
     values = divergence._knn_values(p, q, kept, others_kept, neighbours, ("", ""))
     for value, rows, others in zip(values, kept, others_kept, strict=True):
-        assert float(value) == pytest.approx(knn_kl(p[rows], q[others], neighbours=neighbours).value, rel=1e-9)
+        assert float(value) == pytest.approx(
+            knn_kl(p[rows], q[others], neighbours=neighbours).value, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize(("count", "others", "neighbours"), [(5, 5, 4), (9, 5, 5)])
@@ -147,7 +158,9 @@ def test_a_negative_direction_is_said():
 
 
 def test_copies_of_an_observation_stay_in_one_group():
-    """Fault: copies dealt as if they were independent observations; then the error shrinks with every copy."""
+    """Fault: copies dealt as if they were independent observations; then the error shrinks with
+    every copy.
+    """
     model, _ = shifted(1.0)
     x = model.marginal().sample((200,)).float()
     once, often = (symmetric_kl(model, data, method="density") for data in (x, x.repeat(8, 1)))
@@ -155,13 +168,19 @@ def test_copies_of_an_observation_stay_in_one_group():
 
 
 def test_copies_of_an_observation_are_doubted():
-    """Fault: encodings of one observation, which are each other's neighbours, without a word; a loop without end."""
+    """Fault: encodings of one observation, which are each other's neighbours, without a word; a
+    loop without end.
+    """
     model, _ = shifted(1.0)
     x = torch.randn(50, 3)
     estimate = symmetric_kl(model, torch.cat([x, x[:1].repeat(200, 1)]))
-    assert any("200 of 250 observations are copies of others" in words for words in estimate.warnings)
+    assert any(
+        "200 of 250 observations are copies of others" in words for words in estimate.warnings
+    )
     assert not any("copies" in words for words in symmetric_kl(model, x).warnings)
-    assert math.isnan(symmetric_kl(model, torch.cat([x[:1].repeat(200, 1), x[:2]]), neighbours=3).stderr)
+    assert math.isnan(
+        symmetric_kl(model, torch.cat([x[:1].repeat(200, 1), x[:2]]), neighbours=3).stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,11 +219,15 @@ def test_symmetric_kl_of_a_known_aggregate_posterior(shift, method):
 
 
 def test_density_method_is_refused_where_it_misleads():
-    """Fault: a number where each encoding explains only itself; the words must name the other method."""
+    """Fault: a number where each encoding explains only itself; the words must name the other
+    method.
+    """
     model = LinearGaussianVAE(2, 3, scale=0.01)
     x = model.marginal().sample((50,)).float()
     limit = f"{math.log(50) - 2:.2f}"
-    with pytest.raises(ValueError, match=rf"at most log N - 2 = {limit} nats for N = 50; got .*method='knn'"):
+    with pytest.raises(
+        ValueError, match=rf"at most log N - 2 = {limit} nats for N = 50; got .*method='knn'"
+    ):
         symmetric_kl(model, x, method="density")
     assert symmetric_kl(model, x, method="knn").count == 50
 
@@ -219,7 +242,9 @@ def test_unnormalised_density_is_refused():
 
 
 def test_tilted_prior_is_judged_by_its_samples():
-    """Fault: the base in place of the tilted prior. The tilt moves N(0, 1) onto the aggregate posterior N(d, 1)."""
+    """Fault: the base in place of the tilted prior. The tilt moves N(0, 1) onto the aggregate
+    posterior N(d, 1).
+    """
     shift = 2.0
     model = LinearGaussianVAE(1, 3, shift=shift)
     distance = shift * float(model.exact_posterior(torch.zeros(1, 3)).base_dist.scale)
@@ -254,6 +279,8 @@ def test_unknown_method_is_refused():
 
 
 def test_oracle_of_the_tilt():
-    """The tilt of an NCP on N(0, 1) is that of ``GaussianTilt``; if not, the test above proves nothing."""
+    """The tilt of an NCP on N(0, 1) is that of ``GaussianTilt``; if not, the test above proves
+    nothing.
+    """
     z: Tensor = torch.randn(5, 1)
     torch.testing.assert_close(LinearLogit(0.7)(z).detach(), GaussianTilt(slope=0.7).log_tilt(z))

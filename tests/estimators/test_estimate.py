@@ -16,7 +16,9 @@ def estimate(values: list[float], **options: object) -> Estimate:
 
 
 def test_difference_is_paired():
-    """Fault: the two data errors added in squares, which hides every small gain; the sign the wrong way round."""
+    """Fault: the two data errors added in squares, which hides every small gain; the sign the wrong
+    way round.
+    """
     first = estimate([1.0, 5.0, 9.0], warnings=("a",))
     second = estimate([0.5, 4.0, 8.5], warnings=("b",))
     gain = first.minus(second)
@@ -34,12 +36,20 @@ def test_difference_is_paired():
         (estimate([1.0, 2.0]), "same examples"),
         (estimate([1.0, 2.0, 3.0], unit="bits"), "in nats and 3 in bits"),
         (Estimate(1.0, 0.1, 3), "at least one has none"),
-        (estimate([1.0, 2.0, 3.0], data="b"), r"same data; got values of a and of b\. Compute both"),
-        (estimate([1.0, 2.0, 3.0], protocol={"estimator": "ELBO"}), "of one kind; got nll and ELBO"),
+        (
+            estimate([1.0, 2.0, 3.0], data="b"),
+            r"same data; got values of a and of b\. Compute both",
+        ),
+        (
+            estimate([1.0, 2.0, 3.0], protocol={"estimator": "ELBO"}),
+            "of one kind; got nll and ELBO",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(other, words):
-    """Fault: other images of the same number, whose paired error means nothing; a bound of log p less an NLL."""
+    """Fault: other images of the same number, whose paired error means nothing; a bound of log p
+    less an NLL.
+    """
     with pytest.raises(ValueError, match=words):
         estimate([1.0, 2.0, 3.0], data="a", protocol={"estimator": "nll"}).minus(other)
 
@@ -53,19 +63,31 @@ def test_difference_remembers_its_data():
 
 
 def test_other_protocols_are_a_doubt():
-    """Fault: one global Z less a Z a group, or thresholds that differ, without a word; a seed is no doubt."""
-    one = estimate([1.0, 2.0], protocol={"estimator": "nll", "density": "global Z", "samples": 50, "seed": 0})
-    other = estimate([1.0, 2.0], protocol={"estimator": "nll", "density": "Z per group", "samples": 50, "seed": 1})
+    """Fault: one global Z less a Z a group, or thresholds that differ, without a word; a seed is no
+    doubt.
+    """
+    one = estimate(
+        [1.0, 2.0], protocol={"estimator": "nll", "density": "global Z", "samples": 50, "seed": 0}
+    )
+    other = estimate(
+        [1.0, 2.0],
+        protocol={"estimator": "nll", "density": "Z per group", "samples": 50, "seed": 1},
+    )
     assert one.minus(one).warnings == ()
     (doubt,) = one.minus(other).warnings
-    assert doubt == "the two differ in density (global Z against Z per group), and so may their numbers."
+    assert (
+        doubt
+        == "the two differ in density (global Z against Z per group), and so may their numbers."
+    )
     (doubt,) = one.minus(estimate([1.0, 2.0])).warnings
     assert "samples (50 against none)" in doubt
 
 
 def test_json_is_complete_and_valid():
     """Fault: NaN, which is not JSON; a field that gets lost."""
-    record = estimate([1.0], stderr_data=math.nan, diagnostics={"ess": math.inf}, protocol={"seed": 3}).to_json()
+    record = estimate(
+        [1.0], stderr_data=math.nan, diagnostics={"ess": math.inf}, protocol={"seed": 3}
+    ).to_json()
     text = json.dumps(record, allow_nan=False)
     assert json.loads(text) == {
         "value": 1.0,

@@ -1,4 +1,6 @@
-"""The Frechet distance against closed forms, against torchmetrics, and its errors. False alarms: ``ALPHA`` a test."""
+"""The Frechet distance against closed forms, against torchmetrics, and its errors. False alarms:
+``ALPHA`` a test.
+"""
 
 import json
 import math
@@ -21,8 +23,12 @@ def features(values: Tensor, extractor: str = "net", **words: str) -> Features:
 
 def draws(count: int, size: int, shift: float = 0.0) -> Tensor:
     """Correlated features with a sharp edge, as a network makes them."""
-    mixing = torch.randn(size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return (torch.randn(count, size, dtype=torch.float64) @ mixing / size**0.5 + shift).relu() + shift
+    mixing = torch.randn(
+        size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    return (
+        torch.randn(count, size, dtype=torch.float64) @ mixing / size**0.5 + shift
+    ).relu() + shift
 
 
 def covariance(size: int) -> Tensor:
@@ -30,11 +36,13 @@ def covariance(size: int) -> Tensor:
     return root @ root.T / size
 
 
-# -- values ---------------------------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------
 
 
 def test_gaussians_that_commute():
-    """sum (sqrt a - sqrt b)^2 in the common eigenbasis. Fault: a root forgotten, the factor 2, a mean term twice."""
+    """sum (sqrt a - sqrt b)^2 in the common eigenbasis. Fault: a root forgotten, the factor 2, a
+    mean term twice.
+    """
     a, b = torch.tensor([4.0, 1.0, 0.0]).double(), torch.tensor([1.0, 9.0, 0.25]).double()
     turn = torch.linalg.qr(torch.randn(3, 3).double()).Q
     mean = torch.tensor([1.0, -2.0, 0.5]).double()
@@ -46,7 +54,9 @@ def test_gaussians_that_commute():
 
 
 def test_gaussians_that_do_not_commute():
-    """tr sqrt(M) = sqrt(tr M + 2 sqrt det M) for 2 x 2. Fault: sqrt(S1) sqrt(S2) in place of sqrt(S1 S2)."""
+    """tr sqrt(M) = sqrt(tr M + 2 sqrt det M) for 2 x 2. Fault: sqrt(S1) sqrt(S2) in place of
+    sqrt(S1 S2).
+    """
     first, second = covariance(2), covariance(2)
     product = first @ second
     root = math.sqrt(float(product.trace()) + 2 * math.sqrt(float(torch.linalg.det(product))))
@@ -59,7 +69,9 @@ def mean_distance(real: int, fake: int, shift: float, scale: float) -> float:
     """The exact mean reading in one dimension, N(0, 1) against N(shift, scale^2)."""
 
     def c4(count: int) -> float:  # mean of the sample standard deviation over the true one
-        return math.sqrt(2 / (count - 1)) * math.exp(math.lgamma(count / 2) - math.lgamma((count - 1) / 2))
+        return math.sqrt(2 / (count - 1)) * math.exp(
+            math.lgamma(count / 2) - math.lgamma((count - 1) / 2)
+        )
 
     means = shift**2 + 1 / real + scale**2 / fake
     return means + 1 + scale**2 - 2 * c4(real) * c4(fake) * scale
@@ -69,24 +81,34 @@ def mean_distance(real: int, fake: int, shift: float, scale: float) -> float:
 def test_mean_reading_of_small_sets_is_the_exact_one(shift, scale):
     """Fault: covariances over N in place of N - 1, a bias of the wrong sign."""
     found = [
-        sum(gaussian_frechet(Moments.of(torch.randn(8, 1)), Moments.of(shift + scale * torch.randn(12, 1))))
+        sum(
+            gaussian_frechet(
+                Moments.of(torch.randn(8, 1)), Moments.of(shift + scale * torch.randn(12, 1))
+            )
+        )
         for _ in range(1000)
     ]
     check_mean(torch.tensor(found), mean_distance(8, 12, shift, scale), "the mean distance")
 
 
 def test_bias_is_known():
-    """The jackknife against the exact bias in one dimension; what it leaves is of second order, 1/N^2: 3% here.
+    """The jackknife against the exact bias in one dimension; what it leaves is of second order,
+    1/N^2: 3% here.
 
     Fault: one of the two sets not left out, a factor G or G - 1.
     """
     truth = mean_distance(30, 40, 0.5, 1.5) - (0.5**2 + 0.5**2)
     found = [
-        frechet_distance(torch.randn(30, 1), 0.5 + 1.5 * torch.randn(40, 1), Raw(), bootstrap=20).diagnostics["bias"]
+        frechet_distance(
+            torch.randn(30, 1), 0.5 + 1.5 * torch.randn(40, 1), Raw(), bootstrap=20
+        ).diagnostics["bias"]
         for _ in range(60)
     ]
     values = torch.tensor(found, dtype=torch.float64)
-    assert abs(float(values.mean()) - truth) < Z_LIMIT * float(values.std()) / math.sqrt(60) + 0.03 * truth
+    assert (
+        abs(float(values.mean()) - truth)
+        < Z_LIMIT * float(values.std()) / math.sqrt(60) + 0.03 * truth
+    )
     assert float(values.mean()) > 0.5 * truth
 
 
@@ -98,12 +120,16 @@ def test_large_sets_give_the_distance_of_their_gaussians():
     truth = 3 * 0.3**2 + float((scales - 1).square().sum())
     assert abs(found.diagnostics["corrected"] - truth) < Z_LIMIT * found.stderr
     assert 0 < found.diagnostics["bias"] < 0.01
-    assert found.value == pytest.approx(found.diagnostics["mean_term"] + found.diagnostics["covariance_term"])
+    assert found.value == pytest.approx(
+        found.diagnostics["mean_term"] + found.diagnostics["covariance_term"]
+    )
 
 
 @pytest.mark.parametrize(("real", "fake", "size"), [(300, 200, 16), (20, 300, 48), (25, 20, 48)])
 def test_agrees_with_torchmetrics(real, fake, size):
-    """Full rank, and fewer images than features. Fault: a root that is wrong where the covariance is singular."""
+    """Full rank, and fewer images than features. Fault: a root that is wrong where the covariance
+    is singular.
+    """
     module = pytest.importorskip("torchmetrics.image.fid")
 
     class Identity(nn.Module):
@@ -133,17 +159,23 @@ def test_agrees_with_a_matrix_root(count, size):
 
 
 def test_nothing_is_lost_where_there_are_fewer_images_than_features():
-    """The same from the images themselves, without a covariance. Fault: roots of what is zero but for rounding, 1e-7 each."""
+    """The same from the images themselves, without a covariance. Fault: roots of what is zero but
+    for rounding, 1e-7 each.
+    """
     x, y = draws(20, 48), draws(25, 48, 0.2)
     roots = [torch.linalg.qr((side - side.mean(0)) / math.sqrt(len(side) - 1)).R for side in (x, y)]
     truth = (x.mean(0) - y.mean(0)).square().sum() + sum(root.square().sum() for root in roots)
     truth = truth - 2 * torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
-    assert sum(gaussian_frechet(Moments.of(x), Moments.of(y))) == pytest.approx(float(truth), rel=1e-12)
+    assert sum(gaussian_frechet(Moments.of(x), Moments.of(y))) == pytest.approx(
+        float(truth), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("count", [200, 6])
 def test_it_is_a_distance(count):
-    """Fault: a negative distance, or one that depends on the order, from rounding in a singular covariance."""
+    """Fault: a negative distance, or one that depends on the order, from rounding in a singular
+    covariance.
+    """
     x, y = draws(count, 20), draws(count + 3, 20, 0.1)
     there, back = (sum(gaussian_frechet(Moments.of(a), Moments.of(b))) for a, b in ((x, y), (y, x)))
     assert there == pytest.approx(back, rel=1e-6)
@@ -160,18 +192,23 @@ def test_tiles_and_far_origins_change_nothing(monkeypatch):
     for other in (repeated, Moments.of(values, weights)):
         torch.testing.assert_close(whole.mean, other.mean)
         torch.testing.assert_close(whole.covariance, other.covariance)
-    torch.testing.assert_close(Moments.of(values + 1e6, weights).covariance, whole.covariance, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(
+        Moments.of(values + 1e6, weights).covariance, whole.covariance, rtol=1e-7, atol=1e-8
+    )
 
 
-# -- errors ---------------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 
 def test_interval_covers_the_mean_reading():
-    """60 intervals of nominal 95% against the mean of their readings: fewer than 44 hits have a chance below 1e-6.
+    """60 intervals of nominal 95% against the mean of their readings: fewer than 44 hits have a
+    chance below 1e-6.
 
     Fault: plain percentiles, which are biased twice and cover none of them here.
     """
-    found = [frechet_distance(draws(60, 20), draws(60, 20, 0.1), Raw(), bootstrap=40) for _ in range(60)]
+    found = [
+        frechet_distance(draws(60, 20), draws(60, 20, 0.1), Raw(), bootstrap=40) for _ in range(60)
+    ]
     mean = sum(one.value for one in found) / len(found)
     assert sum(one.interval[0] <= mean <= one.interval[1] for one in found) >= 44
     plain = [(one.replicates.quantile(0.025), one.replicates.quantile(0.975)) for one in found]
@@ -181,7 +218,9 @@ def test_interval_covers_the_mean_reading():
 
 
 def test_difference_takes_the_reference_out():
-    """Fault: errors added in squares although both hold the same reference; a bootstrap that forgets its seed."""
+    """Fault: errors added in squares although both hold the same reference; a bootstrap that
+    forgets its seed.
+    """
     real, fake = draws(40, 3), draws(2000, 3, 0.3)
     first, second = (frechet_distance(real, one, Raw()) for one in (fake, fake + 0.02))
     gain = second.minus(first)
@@ -217,7 +256,10 @@ def test_floor_is_the_distance_of_a_perfect_generator():
     real = features(draws(400, 6), split="toy")
     floor = frechet_floor(real, bootstrap=20)
     assert floor.count == 200
-    fresh = [sum(gaussian_frechet(Moments.of(draws(200, 6)), Moments.of(draws(200, 6)))) for _ in range(100)]
+    fresh = [
+        sum(gaussian_frechet(Moments.of(draws(200, 6)), Moments.of(draws(200, 6))))
+        for _ in range(100)
+    ]
     values = torch.tensor(fresh)
     assert values.min() / 2 < floor.value < 2 * values.max()
     assert frechet_floor(real, count=40, bootstrap=20).value > 2 * floor.value
@@ -226,13 +268,15 @@ def test_floor_is_the_distance_of_a_perfect_generator():
         frechet_floor(real, count=201)
 
 
-# -- protocols ------------------------------------------------------------------------------------------------------------
+# -- protocols -------------------------------------------------------------------------------------
 
 
 def test_only_inception_gives_fid():
     """Fault: a distance of another network under the name of the published one."""
     values = draws(50, 2)
-    assert frechet_distance(features(values, INCEPTION), features(values + 1, INCEPTION)).name == "FID"
+    assert (
+        frechet_distance(features(values, INCEPTION), features(values + 1, INCEPTION)).name == "FID"
+    )
     assert frechet_distance(features(values, "net@64"), features(values + 1, "net@64")).name == (
         "frechet distance, net@64"
     )
@@ -243,10 +287,24 @@ def test_protocol_is_complete():
     real = features(draws(30, 2), split="mnist test")
     found = frechet_distance(real, features(draws(25, 2), split="vae"), bootstrap=20, seed=5)
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    wanted = {"extractor": "net", "weights": "w", "resize": "none", "features": 2, "reference": "mnist test"}
-    wanted |= {"reference_count": 30, "generated": "vae", "generated_count": 25, "bootstrap": 20, "seed": 5}
+    wanted = {
+        "extractor": "net",
+        "weights": "w",
+        "resize": "none",
+        "features": 2,
+        "reference": "mnist test",
+    }
+    wanted |= {
+        "reference_count": 30,
+        "generated": "vae",
+        "generated_count": 25,
+        "bootstrap": 20,
+        "seed": 5,
+    }
     assert wanted.items() <= record["protocol"].items()
-    assert {"priorwise", "torch", "reference_data", "generated_data", "estimator"} <= set(record["protocol"])
+    assert {"priorwise", "torch", "reference_data", "generated_data", "estimator"} <= set(
+        record["protocol"]
+    )
     assert record["interval"] == list(found.interval)
     assert str(found).startswith("frechet distance, net: ")
     assert str(found).endswith("(30 real, 25 generated)")
@@ -270,13 +328,19 @@ def test_numbers_of_two_protocols_are_not_compared(real, fake, words):
     """Fault: an FID at 10,000 images that beats one at 50,000, or one on another split."""
 
     def quality(real_words, fake_words):
-        sides = [features(**({"values": REAL, "split": "test", "data": ""} | one)) for one in (real_words, fake_words)]
+        sides = [
+            features(**({"values": REAL, "split": "test", "data": ""} | one))
+            for one in (real_words, fake_words)
+        ]
         return frechet_distance(*sides, bootstrap=20)
 
     base = quality({}, {})
     with pytest.raises(ValueError, match=f"of one protocol; these differ in .*{words}"):
         base.minus(quality(real, fake))
-    assert protocol_differences(base.protocol, json.loads(json.dumps(base.to_json()))["protocol"]) == []
+    assert (
+        protocol_differences(base.protocol, json.loads(json.dumps(base.to_json()))["protocol"])
+        == []
+    )
 
 
 def test_what_is_judged_may_differ():
@@ -288,7 +352,10 @@ def test_what_is_judged_may_differ():
     )
     assert second.minus(first).value > 0
     older = replace(first, protocol=first.protocol | {"torch": "1.0"})
-    assert older.minus(first).warnings[-1] == f"the two were computed with torch 1.0 and {torch.__version__}."
+    assert (
+        older.minus(first).warnings[-1]
+        == f"the two were computed with torch 1.0 and {torch.__version__}."
+    )
 
 
 @pytest.mark.parametrize(

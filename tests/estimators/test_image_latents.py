@@ -1,4 +1,6 @@
-"""Latents with channels and pixels: every number is that of the same model with its latents written as one vector."""
+"""Latents with channels and pixels: every number is that of the same model with its latents written
+as one vector.
+"""
 
 import math
 
@@ -35,7 +37,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Distribution:
         rows, batch = event_rows(x, 3)
         loc, log_scale = (part.reshape(*batch, *self.event) for part in self.conv(rows).chunk(2, 1))
-        return Independent(Normal(0.5 * loc, (0.5 * log_scale).exp(), validate_args=False), len(self.event))
+        return Independent(
+            Normal(0.5 * loc, (0.5 * log_scale).exp(), validate_args=False), len(self.event)
+        )
 
 
 class Decoder(nn.Module):
@@ -98,7 +102,9 @@ ESTIMATORS = {
     "symmetric_kl": lambda model: estimators.symmetric_kl(model, X),
     "leakage": lambda model: estimators.leakage(model, X, draws=700),
     "low_posterior_samples": lambda model: estimators.low_posterior_samples(model, X, count=20),
-    "low_posterior_samples, draws": lambda model: estimators.low_posterior_samples(model, X, count=20, mean=False),
+    "low_posterior_samples, draws": lambda model: estimators.low_posterior_samples(
+        model, X, count=20, mean=False
+    ),
     "high_posterior_samples": lambda model: estimators.high_posterior_samples(model, X, count=20),
     "active_units": lambda model: estimators.active_units(model, X, samples=2),
     "classifier_two_sample": lambda model: estimators.classifier_two_sample(model, X),
@@ -113,30 +119,40 @@ ESTIMATORS = {
 }
 OF_A_VAE = {
     "symmetric_kl, density": lambda model: estimators.symmetric_kl(model, X, method="density"),
-    "leakage, generation": lambda model: estimators.leakage(model, X, draws=700, space="generation"),
+    "leakage, generation": lambda model: estimators.leakage(
+        model, X, draws=700, space="generation"
+    ),
     "quality": lambda model: quality_measures(model, splits(), X[:100], Raw(), images=50),
 }
 OF_AN_NCP = {
-    "nll, groups": lambda model: estimators.nll(model, X, samples=20, density="groups", normalizer_samples=10),
+    "nll, groups": lambda model: estimators.nll(
+        model, X, samples=20, density="groups", normalizer_samples=10
+    ),
     "log_norm": lambda model: estimators.log_norm(model, samples=2000),
     "contrast": lambda model: estimators.contrast(model, X, proposals=(20,)),
     "held_out_bce": lambda model: estimators.held_out_bce(model, X),
     "SIR": lambda model: model.sample(5, samplers.SIR(30), seed=0),
     "Rejection": lambda model: model.sample(5, samplers.Rejection(), seed=0),
     "Langevin": lambda model: model.sample(5, samplers.Langevin(10, step_size=0.1), seed=0),
-    "MALA": lambda model: model.sample(5, samplers.Langevin(10, step_size=0.1, adjusted=True), seed=0),
+    "MALA": lambda model: model.sample(
+        5, samplers.Langevin(10, step_size=0.1, adjusted=True), seed=0
+    ),
 }
 
 
 def splits() -> Splits:
     bits = X.to(torch.uint8)
-    return Splits(bits, bits[:100], bits[:100], DataSpec("bits", SHAPE, 2, "bernoulli", "none", "unit"))
+    return Splits(
+        bits, bits[:100], bits[:100], DataSpec("bits", SHAPE, 2, "bernoulli", "none", "unit")
+    )
 
 
 @pytest.mark.parametrize("make", [vae, ncp])
 @pytest.mark.parametrize("name", [*ESTIMATORS, *OF_A_VAE, *OF_AN_NCP])
 def test_every_estimator(make, name):
-    """Fault: a density, a distance or a map over the last axis of the latents only, or an error about their shape."""
+    """Fault: a density, a distance or a map over the last axis of the latents only, or an error
+    about their shape.
+    """
     if (make is vae and name in OF_AN_NCP) or (make is ncp and name in OF_A_VAE):
         return
     estimate = {**ESTIMATORS, **OF_A_VAE, **OF_AN_NCP}[name]
@@ -154,7 +170,9 @@ OBJECTIVES = {
     "ELBO, analytic": lambda model: objectives.ELBO(model, kl="analytic"),
     "IWAE": lambda model: objectives.IWAE(model, samples=3),
     "BetaVAE": lambda model: objectives.BetaVAE(model, beta=2.0),
-    "AnnealedVAE": lambda model: objectives.AnnealedVAE(model, gamma=3.0, capacity=1.0, capacity_steps=5),
+    "AnnealedVAE": lambda model: objectives.AnnealedVAE(
+        model, gamma=3.0, capacity=1.0, capacity_steps=5
+    ),
     "BetaTCVAE": lambda model: objectives.BetaTCVAE(model, 200),
     "FactorVAE": lambda model: objectives.FactorVAE(model, SIZE, discriminator=_discriminator()),
     "InfoVAE": lambda model: objectives.InfoVAE(model),
@@ -203,7 +221,15 @@ def test_pages_and_pictures(tmp_path):
     """Fault: a page that stops at latents of another shape than a vector."""
     model = vae(LATENT)
     report(
-        model, splits(), tmp_path / "report.html", samples=5, images=50, progress=False, models={"NCP": _tilted(model)}
+        model,
+        splits(),
+        tmp_path / "report.html",
+        samples=5,
+        images=50,
+        progress=False,
+        models={"NCP": _tilted(model)},
     )
-    save_comparison({"VAE": model, "NCP": ncp(LATENT)}, splits(), tmp_path / "comparison.png", draws=100)
+    save_comparison(
+        {"VAE": model, "NCP": ncp(LATENT)}, splits(), tmp_path / "comparison.png", draws=100
+    )
     save_traversal(model, splits(), tmp_path / "traversal.png", pairs=2, dimensions=3, steps=4)

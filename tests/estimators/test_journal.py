@@ -1,4 +1,6 @@
-"""A likelihood that is killed and resumed, or shared by processes, is the likelihood of one quiet run."""
+"""A likelihood that is killed and resumed, or shared by processes, is the likelihood of one quiet
+run.
+"""
 
 import copy
 import json
@@ -58,7 +60,9 @@ def killed_after(model: LinearGaussianVAE, x: Tensor, path: Path, images: int) -
 
 @pytest.mark.parametrize("cut", [0, 1, 40])
 def test_resumed_run_gives_the_same_numbers(tmp_path, cut):
-    """Fault: a cut last line that is read, or kept in front of the next; finished images that are computed again."""
+    """Fault: a cut last line that is read, or kept in front of the next; finished images that are
+    computed again.
+    """
     model, x = build()
     quiet = nll(model, x, samples=SAMPLES)
     path = tmp_path / "journal.jsonl"
@@ -68,7 +72,11 @@ def test_resumed_run_gives_the_same_numbers(tmp_path, cut):
     rows = counted(model)
     resumed = nll(model, x, samples=SAMPLES, resume=str(path))
     assert torch.equal(resumed.per_example, quiet.per_example)
-    assert (resumed.value, resumed.stderr, resumed.diagnostics) == (quiet.value, quiet.stderr, quiet.diagnostics)
+    assert (resumed.value, resumed.stderr, resumed.diagnostics) == (
+        quiet.value,
+        quiet.stderr,
+        quiet.diagnostics,
+    )
     assert sum(rows) == PROBE + SAMPLES * (23 if cut == 0 else 33)
     rows.clear()
     again = nll(model, x, samples=SAMPLES, resume=path)
@@ -78,7 +86,9 @@ def test_resumed_run_gives_the_same_numbers(tmp_path, cut):
 
 @pytest.mark.parametrize("kept", [0, 1, 30])
 def test_killed_in_the_first_line(tmp_path, kept):
-    """Fault: a file that holds half a first line is taken for another computation's, and refused for ever."""
+    """Fault: a file that holds half a first line is taken for another computation's, and refused
+    for ever.
+    """
     model, x = build()
     path = tmp_path / "journal.jsonl"
     nll(model, x, samples=SAMPLES, resume=path)
@@ -94,7 +104,9 @@ def test_resume_does_not_depend_on_the_tiling(tmp_path, rows):
     path = tmp_path / "journal.jsonl"
     killed_after(model, x, path, 10)
     resumed = nll(model, x, samples=SAMPLES, resume=path, rows=rows)
-    torch.testing.assert_close(resumed.per_example, nll(model, x, samples=SAMPLES).per_example, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        resumed.per_example, nll(model, x, samples=SAMPLES).per_example, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("change", ["samples", "seed", "model", "data", "text", "setting"])
@@ -114,15 +126,21 @@ def test_journal_of_another_computation_is_refused(tmp_path, change):
     if change == "text":
         path.write_text("notes of mine")
     if change == "setting":
-        model.decoder.register_forward_hook(lambda module, given, law: Independent(Normal(law.mean, 0.2), 1))
+        model.decoder.register_forward_hook(
+            lambda module, given, law: Independent(Normal(law.mean, 0.2), 1)
+        )
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"journal\.jsonl.*(another one's|something else|no parameter).*Remove it"):
+    with pytest.raises(
+        ValueError, match=r"journal\.jsonl.*(another one's|something else|no parameter).*Remove it"
+    ):
         nll(model, x, resume=path, **options)
     assert path.read_bytes() == before
 
 
 def test_another_log_norm_is_no_other_computation(tmp_path):
-    """Fault: images computed again because log Z, which is added after them, was estimated in another way."""
+    """Fault: images computed again because log Z, which is added after them, was estimated in
+    another way.
+    """
     ncp, x = tilted_linear(0.5), torch.randn(12, 3)
     ncp.set_log_norm(0.25, 0.01)
     path = tmp_path / "journal.jsonl"
@@ -145,7 +163,9 @@ def test_settings_of_a_hierarchy_belong_to_its_identity(tmp_path, change):
 
 
 def test_the_scale_of_a_likelihood_is_seen(tmp_path):
-    """Fault: `Gaussian(scale=.5)`, then `.2`, in one file: 9.10 nats for 36.75. A fixed scale is no tensor."""
+    """Fault: `Gaussian(scale=.5)`, then `.2`, in one file: 9.10 nats for 36.75. A fixed scale is no
+    tensor.
+    """
     pictures = images(6)
     path = tmp_path / "journal.jsonl"
     with seeded(0, "test"):
@@ -178,7 +198,9 @@ distributed.destroy_process_group()
 
 
 def test_two_processes_share_the_work(tmp_path):
-    """Fault: a process that does all the work or misses the other's, and two that write one journal over each other."""
+    """Fault: a process that does all the work or misses the other's, and two that write one journal
+    over each other.
+    """
     model, x = build()
     quiet = nll(model, x, samples=SAMPLES)
     path = tmp_path / "journal.jsonl"
@@ -186,7 +208,9 @@ def test_two_processes_share_the_work(tmp_path):
     arguments = [str(tmp_path / "store"), str(path), str(tmp_path / "out")]
     command = [sys.executable, "-c", WORKER]
     workers = [
-        subprocess.Popen([*command, str(rank), *arguments], cwd=Path(__file__).parent, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [*command, str(rank), *arguments], cwd=Path(__file__).parent, stderr=subprocess.PIPE
+        )
         for rank in (0, 1)
     ]
     for worker in workers:
@@ -203,7 +227,8 @@ def test_two_processes_share_the_work(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stored", "now"), [(math.nan, math.inf), (math.inf, -math.inf), (-803.64, -803.14), (math.nan, 1.0)]
+    ("stored", "now"),
+    [(math.nan, math.inf), (math.inf, -math.inf), (-803.64, -803.14), (math.nan, 1.0)],
 )
 def test_a_probe_tells_close_models_and_kinds_of_nothing_apart(tmp_path, stored, now):
     """Fault: a tolerance of a thousandth, half a nat of 800; NaN and infinity as one."""

@@ -13,16 +13,23 @@ from torch.distributions import Independent, Normal
 from priorwise import NCP, wrap
 from priorwise.distributions import AbstractBijection
 from priorwise.estimators import PAPER_THRESHOLDS, Estimate, Leakage, leakage
-from priorwise.estimators.top import posterior_draws
+from priorwise.estimators.top_latents import posterior_draws
 from priorwise.priors import FlowPrior, GaussianMixture
 from priorwise.testing import Z_LIMIT, LinearGaussianVAE, z_limit
 
 THRESHOLDS = (-30.0, -6.0, -3.0, -2.0, -1.2, -0.95, math.inf)
-CASES = {"pockets only": (0.5, 0.3), "leaks and pockets": (2.0, 0.7), "all leaks": (4.0, 0.5), "no modes": (0.0, 1.0)}
+CASES = {
+    "pockets only": (0.5, 0.3),
+    "leaks and pockets": (2.0, 0.7),
+    "all leaks": (4.0, 0.5),
+    "no modes": (0.0, 1.0),
+}
 
 
 def quadrature(mode: float, scale: float, tau: float, log_p=None, log_measure=None) -> float:
-    """E_q[1{log_measure < tau} (log q - log_measure)] for modes at +-``mode``, by the trapezoidal rule."""
+    """E_q[1{log_measure < tau} (log q - log_measure)] for modes at +-``mode``, by the trapezoidal
+    rule.
+    """
     z = torch.linspace(-12, 12, 400_001, dtype=torch.float64)
     halves = [Normal(centre, scale).log_prob(z) for centre in (mode, -mode)]
     log_q = torch.logaddexp(*halves) - math.log(2)
@@ -39,7 +46,9 @@ def bracketed(found: Leakage, tau: float, truth: float, limit: float) -> bool:
 
 @pytest.mark.parametrize("name", CASES)
 def test_score_of_two_modes_by_quadrature(name):
-    """Fault: a threshold on another density, a constant dropped, a sign. 4000 encodings leave a bracket under 1e-3."""
+    """Fault: a threshold on another density, a constant dropped, a sign. 4000 encodings leave a
+    bracket under 1e-3.
+    """
     mode, scale = CASES[name]
     found = leakage(modes_vae(scale), two_modes(4000, [mode]), thresholds=THRESHOLDS, draws=4000)
     for tau, score, upper in zip(THRESHOLDS, found.score, found.upper, strict=True):
@@ -89,12 +98,16 @@ def test_curves_and_estimates_agree():
 
 
 def test_default_thresholds_hold_shares_of_the_prior():
-    """Fault: quantiles of the encodings. Under N(0, 1) the share a lies beyond |z| = -Phi^-1(a / 2)."""
+    """Fault: quantiles of the encodings. Under N(0, 1) the share a lies beyond |z| = -Phi^-1(a /
+    2).
+    """
     found = leakage(modes_vae(0.7), two_modes(500, [2.0]), draws=20_000)
     levels = torch.tensor([0.001, 0.01, 0.1, 0.5, 1.0], dtype=torch.float64)
     torch.testing.assert_close(found.prior_below, levels, atol=2e-4, rtol=0)
     edge = -Normal(0.0, 1.0).icdf(levels / 2)
-    at_edge = torch.tensor([tau + 0.5 * math.log(2 * math.pi) for tau in found.thresholds[:-1]], dtype=torch.float64)
+    at_edge = torch.tensor(
+        [tau + 0.5 * math.log(2 * math.pi) for tau in found.thresholds[:-1]], dtype=torch.float64
+    )
     torch.testing.assert_close((-2 * at_edge).sqrt(), edge[:-1], atol=0.2, rtol=0)
     assert found.thresholds[-1] == math.inf
     assert bool((found.below[:3] > found.prior_below[:3]).all())
@@ -110,12 +123,20 @@ def test_whole_score_is_the_kl():
 
 
 def test_the_two_scores_bracket_the_truth():
-    """A perfect prior and few, narrow encodings: the one with the own encoding finds a leak that is not there."""
+    """A perfect prior and few, narrow encodings: the one with the own encoding finds a leak that is
+    not there.
+    """
     model = LinearGaussianVAE(2, 3, scale=0.2)
     scores = [
         (float(found.score[0]), float(found.upper[0]))
         for found in (
-            leakage(model, model.marginal().sample((60,)).float(), thresholds=(math.inf,), draws=60, seed=seed)
+            leakage(
+                model,
+                model.marginal().sample((60,)).float(),
+                thresholds=(math.inf,),
+                draws=60,
+                seed=seed,
+            )
             for seed in range(40)
         )
     ]
@@ -137,18 +158,22 @@ def test_narrow_encodings_are_warned_of():
 
 
 def test_entropy_of_equal_encodings_is_that_of_a_uniform_choice():
-    """Fault: a leaky prior that is taken for narrow encodings: here KL(q(z|x) || p) is 50 nats, and q(z) perfectly known."""
+    """Fault: a leaky prior that is taken for narrow encodings: here KL(q(z|x) || p) is 50 nats, and
+    q(z) perfectly known.
+    """
     found = leakage(modes_vae(1.0), torch.full((100, 1), 10.0))
     assert found.entropy == pytest.approx(math.log(100), abs=1e-4)
     assert found.warnings == ()
     assert found.at(math.inf).value == pytest.approx(50, abs=Z_LIMIT * found.at(math.inf).stderr)
 
 
-# -- whose encodings make q -----------------------------------------------------------------------------------------------
+# -- whose encodings make q ------------------------------------------------------------------------
 
 
 def brute_force(x: Tensor, reference: Tensor, scales: list[float], draws: int) -> Tensor:
-    """Log q at the same draws, image by image: without the first reference image that equals the draw's own."""
+    """Log q at the same draws, image by image: without the first reference image that equals the
+    draw's own.
+    """
     found = []
     for block in posterior_draws(modes_vae(*scales), x, draws, seed=0, purpose="leakage"):
         for z, image in zip(block.z, block.images, strict=True):
@@ -161,9 +186,13 @@ def brute_force(x: Tensor, reference: Tensor, scales: list[float], draws: int) -
 
 @pytest.mark.parametrize("width", [1e-4, 1e-3, 1e-2])
 def test_densities_of_narrow_encodings(width):
-    """Fault: float32 exponents that cancel: log q by the other encodings off by 12 nats at D = 40 and a scale of 0.001."""
+    """Fault: float32 exponents that cancel: log q by the other encodings off by 12 nats at D = 40
+    and a scale of 0.001.
+    """
     centres = torch.randn(20, 40)
-    x = (centres[:, None] + width * torch.randn(20, 4, 40)).flatten(0, 1)  # each has three others close by
+    x = (centres[:, None] + width * torch.randn(20, 4, 40)).flatten(
+        0, 1
+    )  # each has three others close by
     found = leakage(modes_vae(*[width] * 40), x, draws=80)
     truth = brute_force(x, x, [width] * 40, 80)
     assert float((found.log_q - truth).abs().max()) < 0.005
@@ -180,7 +209,9 @@ SETS = {
 
 @pytest.mark.parametrize("name", SETS)
 def test_own_encoding_is_left_out(name):
-    """Fault: the own encoding in q, another one left out, all its copies left out, 1/N for 1/(N - 1), places within a tile."""
+    """Fault: the own encoding in q, another one left out, all its copies left out, 1/N for 1/(N -
+    1), places within a tile.
+    """
     x, scales = 3 + torch.randn(12, 2), [0.3, 0.6]
     model, reference = modes_vae(*scales), SETS[name](x)
     found = leakage(model, x, reference=reference, draws=30)
@@ -189,7 +220,7 @@ def test_own_encoding_is_left_out(name):
     assert float((found.log_q_with_own - expected).max()) > 0.05  # the planted fault
 
 
-# -- priors ---------------------------------------------------------------------------------------------------------------
+# -- priors ----------------------------------------------------------------------------------------
 
 
 class Affine(AbstractBijection):
@@ -230,7 +261,9 @@ def test_flow_prior_in_both_spaces(space, tau):
 
 def test_standard_normal_is_its_own_generation_space():
     model, x = modes_vae(0.5, 0.5), torch.randn(100, 2)
-    here, there = (leakage(model, x, draws=200, space=space) for space in ("representation", "generation"))
+    here, there = (
+        leakage(model, x, draws=200, space=space) for space in ("representation", "generation")
+    )
     torch.testing.assert_close(here.log_p, there.log_p, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(here.score, there.score, rtol=1e-4, atol=1e-5)
     assert here.thresholds == pytest.approx(there.thresholds, rel=1e-5)
@@ -238,13 +271,17 @@ def test_standard_normal_is_its_own_generation_space():
 
 @pytest.mark.parametrize("space", ["representation", "generation"])
 def test_flow_of_any_shape_has_both(space):
-    found = leakage(modes_vae(0.5, 0.5, prior=FlowPrior(2)), torch.randn(60, 2), draws=100, space=space)
+    found = leakage(
+        modes_vae(0.5, 0.5, prior=FlowPrior(2)), torch.randn(60, 2), draws=100, space=space
+    )
     assert bool(found.score.isfinite().all())
 
 
 def test_other_priors_have_no_generation_space():
     with pytest.raises(ValueError, match=r"FlowPrior or a standard normal.*space='representation'"):
-        leakage(modes_vae(0.5, 0.5, prior=GaussianMixture(2, 3)), torch.randn(9, 2), space="generation")
+        leakage(
+            modes_vae(0.5, 0.5, prior=GaussianMixture(2, 3)), torch.randn(9, 2), space="generation"
+        )
 
 
 def tilted(slope: float = 1.5) -> tuple[NCP, Tensor]:
@@ -255,14 +292,20 @@ def tilted(slope: float = 1.5) -> tuple[NCP, Tensor]:
 def test_unnormalised_prior_is_refused():
     """Fault: a score that is off by log Z. The words must name the call that estimates it."""
     model, x = tilted()
-    with pytest.raises(ValueError, match=r"log normaliser is unknown.*estimators.log_norm\(model\)"):
+    with pytest.raises(
+        ValueError, match=r"log normaliser is unknown.*estimators.log_norm\(model\)"
+    ):
         leakage(model, x[:50])
-    with pytest.raises(ValueError, match="standard normal prior for space='generation'; got Tilted"):
+    with pytest.raises(
+        ValueError, match="standard normal prior for space='generation'; got Tilted"
+    ):
         leakage(model, x[:50], space="generation")
 
 
 def test_tilted_prior_with_its_normaliser():
-    """N(0, 1) tilted to N(a, 1), log Z = a^2/2, against q = N(0, 1): KL = a^2/2. Fault: log Z dropped, its error too."""
+    """N(0, 1) tilted to N(a, 1), log Z = a^2/2, against q = N(0, 1): KL = a^2/2. Fault: log Z
+    dropped, its error too.
+    """
     model, x = tilted()
     model.set_log_norm(1.5**2 / 2, 0.25)
     found = leakage(model, x, draws=2000)
@@ -297,7 +340,7 @@ def test_every_prior(name, make):
     assert bool(found.score.isfinite().all())
 
 
-# -- draws ----------------------------------------------------------------------------------------------------------------
+# -- draws -----------------------------------------------------------------------------------------
 
 
 def test_first_draws_are_a_prefix_and_blocks_do_not_matter():
@@ -310,7 +353,9 @@ def test_first_draws_are_a_prefix_and_blocks_do_not_matter():
 def test_errors_count_images_and_not_draws():
     """Fault: the error over the data from 3000 draws of 30 images as if they were 3000 images."""
     x = 3 * torch.randn(30, 1)
-    estimate = leakage(modes_vae(0.2), x, reference=3 * torch.randn(500, 1), draws=3000).at(math.inf)
+    estimate = leakage(modes_vae(0.2), x, reference=3 * torch.randn(500, 1), draws=3000).at(
+        math.inf
+    )
     found = leakage(modes_vae(0.2), x, reference=3 * torch.randn(500, 1), draws=3000)
     terms = found.log_q - found.log_p
     means = torch.stack([terms[found.images == image].mean() for image in range(30)])
@@ -320,7 +365,9 @@ def test_errors_count_images_and_not_draws():
 
 
 def test_models_are_compared_draw_by_draw():
-    """The same seed gives two models the same images: the difference has a smaller error than either."""
+    """The same seed gives two models the same images: the difference has a smaller error than
+    either.
+    """
     x = two_modes(1000, [2.0])
     narrow, wide = (leakage(modes_vae(scale), x, draws=1000).at(-2.0) for scale in (0.7, 0.75))
     difference = wide.minus(narrow)
@@ -331,7 +378,9 @@ def test_models_are_compared_draw_by_draw():
 
 @pytest.mark.parametrize("other", ["images", "order", "reference", "seed", "draws"])
 def test_other_draws_are_not_compared(other):
-    """Fault: draw n of one number paired with draw n of another image, other encodings or another seed."""
+    """Fault: draw n of one number paired with draw n of another image, other encodings or another
+    seed.
+    """
     x = two_modes(40, [2.0])
     options = {"x": x, "reference": x, "draws": 50, "seed": 0}
     first = leakage(modes_vae(0.7), **options).at(0.0)
@@ -353,7 +402,10 @@ def test_other_draws_are_not_compared(other):
 def test_what_leaks_of_one_set_are_computed_on():
     """Fault: the reference left out, or another hash where it is ``x`` itself."""
     x = two_modes(40, [2.0])
-    assert leakage(modes_vae(0.7), x, draws=50).data == leakage(modes_vae(0.6), x, reference=x.clone(), draws=50).data
+    assert (
+        leakage(modes_vae(0.7), x, draws=50).data
+        == leakage(modes_vae(0.6), x, reference=x.clone(), draws=50).data
+    )
 
 
 def test_same_seed_same_number_and_no_trace():
@@ -390,6 +442,8 @@ def test_unknown_space_is_refused():
 
 
 def test_deterministic_encoder_is_refused():
-    model = wrap(encode=lambda x: x, decode=lambda z: Independent(Normal(z, 1.0), 1), latent=2, modules=())
+    model = wrap(
+        encode=lambda x: x, decode=lambda z: Independent(Normal(z, 1.0), 1), latent=2, modules=()
+    )
     with pytest.raises(TypeError, match=r"got Delta.*draws alone"):
         leakage(model, torch.randn(9, 2))

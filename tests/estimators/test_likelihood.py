@@ -1,6 +1,7 @@
 """ELBO and NLL against models whose likelihood is known.
 
-False alarms: ``ALPHA`` a test, |z| < ``Z_LIMIT``; where a test says "exact", float32 rounding is all that is allowed.
+False alarms: ``ALPHA`` a test, |z| < ``Z_LIMIT``; where a test says "exact", float32 rounding is
+all that is allowed.
 """
 
 import copy
@@ -47,7 +48,9 @@ def check_close(estimate: Estimate, truth: float) -> None:
 
 
 class Counter:
-    """Counts the rows of passes (S, B) through a decoder, and keeps its inputs; looks of one row at the shapes do not count."""
+    """Counts the rows of passes (S, B) through a decoder, and keeps its inputs; looks of one row at
+    the shapes do not count.
+    """
 
     def __init__(self, decoder: nn.Module) -> None:
         self.inputs: list[Tensor] = []
@@ -62,7 +65,7 @@ class Counter:
         return [z.shape[:-1].numel() for z in self.inputs]
 
 
-# -- values ---------------------------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("samples", [1, 7, 250])
@@ -97,7 +100,9 @@ def test_planted_faults_are_caught(fault):
 def test_planted_count_is_caught(monkeypatch):
     """Fault: dividing by S - 1; too small an error for an eye, but not for the checks."""
     right = likelihood._nll_estimate
-    monkeypatch.setattr(likelihood, "_nll_estimate", lambda table, samples, *rest: right(table, samples - 1, *rest))
+    monkeypatch.setattr(
+        likelihood, "_nll_estimate", lambda table, samples, *rest: right(table, samples - 1, *rest)
+    )
     model = LinearGaussianVAE(2, 3)
     x = observed(model, 23)
     with pytest.raises(AssertionError):
@@ -117,17 +122,21 @@ def test_wrong_posterior_gives_the_likelihood_within_errors():
 def test_gap_falls_like_one_over_samples():
     """Fault: averaging log weights (no fall), or log S of another S (a gap that does not fall).
 
-    The gap is V / 2K to first order, V the variance of a weight. Over 20,000 images the slope has a standard error of 0.03
-    and a curvature of 0.03: 0.2 is five of the first and all of the second.
+    The gap is V / 2K to first order, V the variance of a weight. Over 20,000 images the slope has a
+    standard error of 0.03 and a curvature of 0.03: 0.2 is five of the first and all of the second.
     """
     model = LinearGaussianVAE(3, 3, shift=0.5, stretch=2.0)
     x = observed(model, 20_000)
     truth = -model.log_px(x)
     counts = [4, 8, 16, 32, 64]
-    gaps = torch.tensor([float((nll(model, x, samples=k, rows=20_000).per_example - truth).mean()) for k in counts])
+    gaps = torch.tensor(
+        [float((nll(model, x, samples=k, rows=20_000).per_example - truth).mean()) for k in counts]
+    )
     assert bool((gaps > 0).all())
     log_k = torch.tensor(counts).float().log()
-    slope = float(((log_k - log_k.mean()) * gaps.log()).sum() / (log_k - log_k.mean()).square().sum())
+    slope = float(
+        ((log_k - log_k.mean()) * gaps.log()).sum() / (log_k - log_k.mean()).square().sum()
+    )
     assert slope == pytest.approx(-1, abs=0.2)
     r, d = 2.0, 0.5
     variance = (r**2 / math.sqrt(2 * r**2 - 1) * math.exp(d**2 / (2 * r**2 - 1))) ** 3 - 1
@@ -179,7 +188,9 @@ def test_error_over_the_data_is_the_spread_of_the_images():
     model = LinearGaussianVAE(2, 3)
     x = observed(model, 40)
     estimate = nll(model, x, samples=20)
-    assert estimate.stderr_data == pytest.approx(float(model.log_px(x).std() / math.sqrt(40)), rel=1e-4)
+    assert estimate.stderr_data == pytest.approx(
+        float(model.log_px(x).std() / math.sqrt(40)), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("estimator", [nll, elbo])
@@ -191,7 +202,7 @@ def test_one_draw_has_no_known_error(estimator):
     assert estimate.to_json()["stderr"] is None  # NaN is not JSON
 
 
-# -- which draws ----------------------------------------------------------------------------------------------------------
+# -- which draws -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 9, 23])
@@ -270,8 +281,12 @@ class Moved(nn.Module):
     def forward(self, x: Tensor) -> TransformedDistribution:
         normal = self.encoder(x)
         loc, scale = normal.base_dist.loc, normal.base_dist.scale
-        unit = Independent(Normal(torch.zeros_like(loc), torch.ones_like(scale), validate_args=False), 1)
-        return TransformedDistribution(unit, [AffineTransform(loc, scale, event_dim=1)], validate_args=False)
+        unit = Independent(
+            Normal(torch.zeros_like(loc), torch.ones_like(scale), validate_args=False), 1
+        )
+        return TransformedDistribution(
+            unit, [AffineTransform(loc, scale, event_dim=1)], validate_args=False
+        )
 
 
 def test_flow_posteriors_are_drawn_in_blocks_too():
@@ -281,7 +296,9 @@ def test_flow_posteriors_are_drawn_in_blocks_too():
     flow.encoder = Moved(flow.encoder)
     x = observed(plain, 23)
     expected = nll(plain, x, samples=130)
-    torch.testing.assert_close(nll(flow, x, samples=130, rows=4000).per_example, expected.per_example)
+    torch.testing.assert_close(
+        nll(flow, x, samples=130, rows=4000).per_example, expected.per_example
+    )
 
 
 def test_double_precision_is_kept():
@@ -300,11 +317,13 @@ def test_evaluation_leaves_no_trace():
     nll(model, x, samples=10)
     elbo(model, x)
     assert model.training
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in model.parameters()
+    )
     assert torch.equal(torch.get_rng_state(), state)
 
 
-# -- warnings -------------------------------------------------------------------------------------------------------------
+# -- warnings --------------------------------------------------------------------------------------
 
 
 def weights(*parts: tuple[int, float]) -> Tensor:
@@ -341,13 +360,17 @@ def test_weights_are_summed_up_as_they_should():
     mean = w.mean(0)
     share = w / w.sum(0)
     torch.testing.assert_close(estimate.per_example, -mean.log(), rtol=1e-6, atol=1e-6)
-    assert estimate.stderr == pytest.approx(float((w.var(0) / 100 / mean**2).sum().sqrt()) / 4, rel=1e-6)
-    assert estimate.diagnostics["ess_min"] == pytest.approx(float((1 / share.square().sum(0)).min()), rel=1e-6)
+    assert estimate.stderr == pytest.approx(
+        float((w.var(0) / 100 / mean**2).sum().sqrt()) / 4, rel=1e-6
+    )
+    assert estimate.diagnostics["ess_min"] == pytest.approx(
+        float((1 / share.square().sum(0)).min()), rel=1e-6
+    )
     assert estimate.diagnostics["largest_weight"] == pytest.approx(float(share.max()), rel=1e-6)
     assert estimate.diagnostics["elbo"] == pytest.approx(float(log_w.mean()), rel=1e-6)
 
 
-# -- several groups and tilted priors -------------------------------------------------------------------------------------
+# -- several groups and tilted priors --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("samples", [1, 150])
@@ -391,7 +414,8 @@ def test_tilted_elbo_counts_the_normaliser():
 def test_densities_agree_where_normalisers_are_constant():
     """Fault: log Z counted twice, or a group's normaliser forgotten.
 
-    One Z a group has an error of its own, common to all images: sqrt((e^(a^2) - 1) / draws) a group.
+    One Z a group has an error of its own, common to all images: sqrt((e^(a^2) - 1) / draws) a
+    group.
     """
     slopes = (0.4, -0.6)
     ncp = models.NCP(chain_hvae(), [LinearLogit(slope) for slope in slopes])
@@ -435,11 +459,13 @@ def test_unknown_density_is_refused():
         nll(LinearGaussianVAE(2, 3), torch.zeros(2, 3), samples=5, density="local")
 
 
-# -- one Z a group, errors of normalisers ---------------------------------------------------------------------------------
+# -- one Z a group, errors of normalisers ----------------------------------------------------------
 
 
 def test_one_group_has_one_normaliser():
-    """Fault: the Z of a single group drawn anew, with another value at every seed, while the model keeps one."""
+    """Fault: the Z of a single group drawn anew, with another value at every seed, while the model
+    keeps one.
+    """
     ncp = tilted_linear(0.7)
     x = torch.randn(9, 3)
     with pytest.raises(ValueError, match=r"priorwise\.estimators\.log_norm"):
@@ -451,7 +477,9 @@ def test_one_group_has_one_normaliser():
 
 
 def test_errors_of_group_normalisers_are_counted():
-    """Fault: a stderr without the error that all images share. Chi-squared over 60 seeds, ``ALPHA`` / 2 a tail."""
+    """Fault: a stderr without the error that all images share. Chi-squared over 60 seeds, ``ALPHA``
+    / 2 a tail.
+    """
     slopes = (0.9, -0.8)
     ncp = models.NCP(chain_hvae(), [LinearLogit(slope) for slope in slopes])
     law = chain_marginal(*slopes)
@@ -462,10 +490,12 @@ def test_errors_of_group_normalisers_are_counted():
         found = nll(ncp, x, samples=300, seed=seed, density="groups", normalizer_samples=200)
         assert found.diagnostics["log_norm_stderr"] > 0
         total += ((found.value - truth) / found.stderr) ** 2
-    assert chi2.ppf(ALPHA / 2, 60) < total < 1.6 * chi2.ppf(1 - ALPHA / 2, 60)  # a jackknife of 10 has tails of its own
+    assert (
+        chi2.ppf(ALPHA / 2, 60) < total < 1.6 * chi2.ppf(1 - ALPHA / 2, 60)
+    )  # a jackknife of 10 has tails of its own
 
 
-# -- tiles ------------------------------------------------------------------------------------------------------------------
+# -- tiles -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [1, 3, 10, 47, 230, 1000])
@@ -491,7 +521,7 @@ def test_a_tile_follows_the_size_of_a_row(monkeypatch):
     assert blocks.tile_rows(many, 1000) == blocks.tile_rows(model, 1000)
 
 
-# -- shapes -----------------------------------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------
 
 
 def test_a_distribution_without_events_is_refused():
@@ -527,7 +557,9 @@ def test_grey_values_under_bernoulli_are_a_doubt(estimator):
 
 
 def test_what_a_module_returns_is_found():
-    """Fault: tiles that see tensors alone, or passes from the prior alone: a decoder's pair, a wide lower posterior."""
+    """Fault: tiles that see tensors alone, or passes from the prior alone: a decoder's pair, a wide
+    lower posterior.
+    """
 
     class Pair(nn.Module):
         def forward(self, z):
@@ -566,11 +598,16 @@ def test_images_without_a_likelihood_are_named():
     log_w = torch.zeros(100, 4)
     log_w[:, 2] = math.nan
     found = nll(WeightModel(log_w), torch.zeros(4, 1), samples=100)
-    assert any("1 of 4 images have no finite likelihood, the first is image 2" in warning for warning in found.warnings)
+    assert any(
+        "1 of 4 images have no finite likelihood, the first is image 2" in warning
+        for warning in found.warnings
+    )
 
 
 def test_doubts_of_group_normalisers_reach_the_number():
-    """Fault: a top group's log Z from a handful of draws, and normalisers whose logs are far too low, without a word."""
+    """Fault: a top group's log Z from a handful of draws, and normalisers whose logs are far too
+    low, without a word.
+    """
     ncp = models.NCP(chain_hvae(), [LinearLogit(4.0), LinearLogit(2.0)])
     found = nll(ncp, torch.randn(4, 3), samples=100, density="groups", normalizer_samples=20)
     assert any("was doubtful when it was estimated" in warning for warning in found.warnings)

@@ -1,4 +1,6 @@
-"""The log normaliser of tilted priors against closed forms. False alarms: ``ALPHA`` a test, |z| < ``Z_LIMIT``."""
+"""The log normaliser of tilted priors against closed forms. False alarms: ``ALPHA`` a test, |z| <
+``Z_LIMIT``.
+"""
 
 import copy
 import math
@@ -14,7 +16,14 @@ from priorwise.distributions import Tilted
 from priorwise.estimators import log_norm
 from priorwise.estimators.normalizer import GroupNorms
 from priorwise.priors import StandardNormal
-from priorwise.testing import ALPHA, Z_LIMIT, GaussianTilt, LadderVAE, LinearGaussianVAE, standard_errors
+from priorwise.testing import (
+    ALPHA,
+    Z_LIMIT,
+    GaussianTilt,
+    LadderVAE,
+    LinearGaussianVAE,
+    standard_errors,
+)
 
 TILTS = {
     "slope": GaussianTilt(slope=1.0),
@@ -25,7 +34,9 @@ TILTS = {
 
 @pytest.mark.parametrize("name", TILTS)
 def test_gaussian_tilt(name):
-    """Fault: a wrong sign of the tilt, log S of another S, or a mean of logs; the planted ones below are caught."""
+    """Fault: a wrong sign of the tilt, log S of another S, or a mean of logs; the planted ones
+    below are caught.
+    """
     tilt = TILTS[name]
     estimate = log_norm(tilt.tilted(), samples=50_000)
     assert abs(standard_errors(estimate.value, tilt.log_norm, estimate.stderr)) < Z_LIMIT
@@ -35,16 +46,24 @@ def test_gaussian_tilt(name):
 
 
 def test_planted_faults_are_caught():
-    """The comparison above fails for a wrong sign, a dropped half and a tilt that is off by 0.05 nats."""
+    """The comparison above fails for a wrong sign, a dropped half and a tilt that is off by 0.05
+    nats.
+    """
     tilt = TILTS["curvature"]
     base = tilt.tilted().base
-    for fault in (lambda z: -tilt.log_tilt(z), lambda z: 2 * tilt.log_tilt(z), lambda z: tilt.log_tilt(z) + 0.05):
+    for fault in (
+        lambda z: -tilt.log_tilt(z),
+        lambda z: 2 * tilt.log_tilt(z),
+        lambda z: tilt.log_tilt(z) + 0.05,
+    ):
         estimate = log_norm(Tilted(base, fault), samples=400_000)
         assert abs(standard_errors(estimate.value, tilt.log_norm, estimate.stderr)) > Z_LIMIT
 
 
 def test_errors_cover():
-    """Fault: an error that forgets the number of draws; chi-squared over 150 seeds, ``ALPHA`` / 2 a tail."""
+    """Fault: an error that forgets the number of draws; chi-squared over 150 seeds, ``ALPHA`` / 2 a
+    tail.
+    """
     tilt = GaussianTilt(slope=0.5)
     found = [log_norm(tilt.tilted(), samples=4000, seed=seed) for seed in range(150)]
     total = sum(((item.value - tilt.log_norm) / item.stderr) ** 2 for item in found)
@@ -67,7 +86,9 @@ def test_estimate_stays_with_the_model():
 
 
 def test_refit_forgets_it():
-    """Fault: the normaliser of the old classifiers under the new ones: a likelihood that is wrong without a word."""
+    """Fault: the normaliser of the old classifiers under the new ones: a likelihood that is wrong
+    without a word.
+    """
     ncp = NCP(LinearGaussianVAE(2, 3), hidden_features=(4,))
     log_norm(ncp, samples=100)
     assert ncp.log_norm is not None
@@ -101,7 +122,9 @@ def test_first_draws_are_a_prefix(samples):
 
 
 def test_groups_multiply():
-    """Fault: a group left out of the product, or drawn given a tilted ancestor. log Z is the sum of a^2 / 2 a dimension."""
+    """Fault: a group left out of the product, or drawn given a tilted ancestor. log Z is the sum of
+    a^2 / 2 a dimension.
+    """
     slopes = (0.5, -0.4, 0.3)
     ncp = NCP(LadderVAE(4, latent=2), [LinearLogit(slope) for slope in slopes])
     estimate = log_norm(ncp, samples=50_000)
@@ -109,7 +132,9 @@ def test_groups_multiply():
     assert abs(standard_errors(estimate.value, truth, estimate.stderr)) < Z_LIMIT
 
 
-@pytest.mark.parametrize(("slope", "samples", "warned"), [(0.1, 300, False), (0.1, 199, True), (3.0, 20_000, True)])
+@pytest.mark.parametrize(
+    ("slope", "samples", "warned"), [(0.1, 300, False), (0.1, 199, True), (3.0, 20_000, True)]
+)
 def test_warns_when_the_sample_is_too_small(slope, samples, warned):
     """Fault: silence where a few draws decide."""
     estimate = log_norm(tilted_linear(slope), samples=samples)
@@ -150,7 +175,8 @@ class ContextLogit(nn.Module):
 def test_normalisers_follow_their_contexts():
     """Fault: one normaliser for all contexts, or that of a neighbour.
 
-    The error of log Z with S draws is about sqrt((e^(c^2) - 1) / S); the noise is common to all contexts.
+    The error of log Z with S draws is about sqrt((e^(c^2) - 1) / S); the noise is common to all
+    contexts.
     """
     hvae = chain_hvae()
     ncp = NCP(hvae, [LinearLogit(0.5), ContextLogit()])

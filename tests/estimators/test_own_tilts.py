@@ -1,4 +1,6 @@
-"""The tilt's contract, on tilts that the library has never seen: see ``own_tilts``. False alarms: ``ALPHA`` a test."""
+"""The tilt's contract, on tilts that the library has never seen: see ``own_tilts``. False alarms:
+``ALPHA`` a test.
+"""
 
 import copy
 import json
@@ -27,7 +29,12 @@ from priorwise.priors import AbstractPrior
 from priorwise.samplers import SIR, Langevin
 from priorwise.testing import LinearGaussianVAE, check_mean, standard_errors
 from priorwise.testing.significance import ALPHA, Z_LIMIT
-from priorwise.training.checkpoint import load_model, model_tensors, read_checkpoint, write_checkpoint
+from priorwise.training.checkpoint import (
+    load_model,
+    model_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 SLOPE = (0.6, -0.4)
 LOG_Z = 0.5 * (0.6**2 + 0.4**2)
@@ -38,11 +45,13 @@ def within(estimate, truth):
     assert abs(standard_errors(estimate.value, truth, error)) < Z_LIMIT, (estimate, truth)
 
 
-# -- normalised tilts -----------------------------------------------------------------------------------------------------
+# -- normalised tilts ------------------------------------------------------------------------------
 
 
 def test_a_tilt_that_knows_its_normaliser_is_normalised():
-    """Fault: log Z left out of a density that has it. N(0, I) e^5 / e^5 is N(0, I), in every estimator."""
+    """Fault: log Z left out of a density that has it. N(0, I) e^5 / e^5 is N(0, I), in every
+    estimator.
+    """
     plain, tilted = with_prior(gaussian_prior()), with_prior(Known(2, 5.0, 5.0))
     x = torch.randn(20, 3)
     for estimator in (nll, elbo):
@@ -76,10 +85,12 @@ def test_a_lower_group_with_a_normaliser_for_every_context():
     assert abs(standard_errors(grouped.value, exact, grouped.stderr)) < Z_LIMIT
 
 
-# -- what nobody owns -----------------------------------------------------------------------------------------------------
+# -- what nobody owns ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", [lambda: with_prior(Known(2, 5.0, None)), lambda: lower_tilted(0.7, known=False)])
+@pytest.mark.parametrize(
+    "build", [lambda: with_prior(Known(2, 5.0, None)), lambda: lower_tilted(0.7, known=False)]
+)
 def test_a_normaliser_that_nobody_owns_is_refused(build):
     """Fault: "0, exact" for log Z, and a likelihood that is off by it."""
     model, x = build(), torch.randn(6, 3)
@@ -108,7 +119,7 @@ def test_no_objective_trains_what_is_not_normalised(name):
         OBJECTIVES[name](with_prior(LinearEnergy(SLOPE)))
 
 
-# -- a prior of one's own -------------------------------------------------------------------------------------------------
+# -- a prior of one's own --------------------------------------------------------------------------
 
 
 def test_a_tilted_prior_is_estimated_kept_and_used():
@@ -126,20 +137,27 @@ def test_a_tilted_prior_is_estimated_kept_and_used():
     assert bound.value < float(law.log_prob(x.double()).mean())
 
 
-@pytest.mark.parametrize("sampler", [SIR(400), Langevin(200, step_size=0.3, adjusted=True)], ids=repr)
+@pytest.mark.parametrize(
+    "sampler", [SIR(400), Langevin(200, step_size=0.3, adjusted=True)], ids=repr
+)
 def test_a_tilted_prior_is_drawn(sampler):
     """Fault: draws of the base. The target is N(slope, I)."""
     model = with_prior(LinearEnergy(SLOPE))
     assert repr(model.default_sampler) == "SIR(proposals=1000)"
     z = model.generate(4000, sampler)[0].z.detach()
     for column, slope in zip(z.T, SLOPE, strict=True):
-        check_mean(column - (0.005 if isinstance(sampler, SIR) else 0.0), slope, "the mean", comparisons=2)
+        check_mean(
+            column - (0.005 if isinstance(sampler, SIR) else 0.0), slope, "the mean", comparisons=2
+        )
 
 
 def test_temperature_is_that_of_the_base():
     """Fault: a temperature that ancestral sampling alone knows. N(0, T^2) e^{az} is N(T^2 a, T^2)."""
     model = with_prior(LinearEnergy(SLOPE))
-    for sampler in (SIR(400, temperature=0.5), Langevin(150, step_size=0.3, adjusted=True, temperature=0.5)):
+    for sampler in (
+        SIR(400, temperature=0.5),
+        Langevin(150, step_size=0.3, adjusted=True, temperature=0.5),
+    ):
         group = model.generate(4000, sampler)[0]
         assert group.info.details["temperature"] == 0.5
         assert not group.info.exact
@@ -150,7 +168,10 @@ def test_temperature_is_that_of_the_base():
 CHANGES = {
     "another step": lambda model: model.prior.slope.data.add_(0.1),
     "load_state_dict": lambda model: model.load_state_dict(
-        {name: 2 * value if "slope" in name else value for name, value in model.state_dict().items()}
+        {
+            name: 2 * value if "slope" in name else value
+            for name, value in model.state_dict().items()
+        }
     ),
     "a fresh start": lambda model: nn.init.zeros_(model.prior.slope),
 }
@@ -181,7 +202,7 @@ def test_it_comes_back_with_a_checkpoint(tmp_path):
         assert float(same.log_norm) == pytest.approx(found.value, abs=1e-6)
 
 
-# -- a model of one's own, drawn as a whole ---------------------------------------------------------------------------------
+# -- a model of one's own, drawn as a whole --------------------------------------------------------
 
 
 def images_model() -> TiltedImages:
@@ -189,7 +210,9 @@ def images_model() -> TiltedImages:
 
 
 def test_a_tilted_model_has_a_likelihood():
-    """Fault: a tilt on observations that estimators do not see, or a group's normaliser in its place."""
+    """Fault: a tilt on observations that estimators do not see, or a group's normaliser in its
+    place.
+    """
     model = images_model()
     law = model.tilted_marginal()
     x = law.sample((200,)).float()
@@ -199,7 +222,9 @@ def test_a_tilted_model_has_a_likelihood():
 
 
 def test_a_model_may_say_that_it_is_drawn_as_a_whole():
-    """Fault: draws group after group, which know nothing of a tilt on the observation; an observation drawn anew."""
+    """Fault: draws group after group, which know nothing of a tilt on the observation; an
+    observation drawn anew.
+    """
     model = images_model()
     chain = Langevin(300, step_size=0.2, adjusted=True)
     assert model.generate(2, chain)[0].info.method == "Metropolis-adjusted Langevin"
@@ -211,7 +236,9 @@ def test_a_model_may_say_that_it_is_drawn_as_a_whole():
 
 
 def test_a_model_that_is_drawn_as_a_whole_is_shown():
-    """Fault: means that ask a tilted likelihood for its own; pockets and reconstructions that abort."""
+    """Fault: means that ask a tilted likelihood for its own; pockets and reconstructions that
+    abort.
+    """
     model = images_model()
     x = torch.randn(6, 3)
     assert model.sample(3, seed=0).shape == model.reconstruct(x[:3]).shape == (3, 3)
@@ -220,7 +247,9 @@ def test_a_model_that_is_drawn_as_a_whole_is_shown():
 
 def test_an_owner_answers_for_all_that_is_inside():
     """Fault: log Z summed over a law and a part of it: 1.96 for 0.59 in a tilt over a tilt."""
-    with pytest.raises(TypeError, match="expected a base without a tilt of its own; TiltedImages owns one"):
+    with pytest.raises(
+        TypeError, match="expected a base without a tilt of its own; TiltedImages owns one"
+    ):
         NCP(images_model())
 
     class Outer(TiltedImages):
@@ -246,7 +275,14 @@ def test_the_report_takes_any_tilt(tmp_path):
     model = with_prior(LinearEnergy(SLOPE))
     x = marginal_under(model, torch.tensor(SLOPE)).sample((120,)).float()
     path = report(
-        model, x, tmp_path / "page.html", samples=50, images=40, log_norm_samples=2000, classifier=False, progress=False
+        model,
+        x,
+        tmp_path / "page.html",
+        samples=50,
+        images=40,
+        log_norm_samples=2000,
+        classifier=False,
+        progress=False,
     )
     record = json.loads(path.with_suffix(".json").read_text())["models"]["model"]
     assert record["log_norm"]["value"] == pytest.approx(LOG_Z, abs=0.1)
@@ -278,11 +314,13 @@ def test_both_classes_are_models():
     assert isinstance(lower_tilted(0.1, known=True), HVAE)
 
 
-# -- several tilts in one model -------------------------------------------------------------------------------------------
+# -- several tilts in one model --------------------------------------------------------------------
 
 
 class Lower(AbstractTilt):
-    """An energy for the lower group of the chain, N(SLOPE top, 1) tilted by a.(z - SLOPE top): the same log Z everywhere."""
+    """An energy for the lower group of the chain, N(SLOPE top, 1) tilted by a.(z - SLOPE top): the
+    same log Z everywhere.
+    """
 
     def __init__(self, slope: float) -> None:
         super().__init__()
@@ -347,7 +385,9 @@ def test_an_owner_that_tilts_two_groups_counts_twice():
 
 
 def test_owners_err_independently():
-    """Fault: two owners that are estimated from the same draws. Chi-squared over 100 seeds, ``ALPHA`` / 2 a tail."""
+    """Fault: two owners that are estimated from the same draws. Chi-squared over 100 seeds,
+    ``ALPHA`` / 2 a tail.
+    """
     model = with_energies(LinearEnergy((0.7,)), Lower(0.7))
     total = 0.0
     for seed in range(100):
@@ -356,15 +396,21 @@ def test_owners_err_independently():
     assert chi2.ppf(ALPHA / 2, 100) < total < chi2.ppf(1 - ALPHA / 2, 100)
 
 
-# -- doubts and shapes ------------------------------------------------------------------------------------------------------
+# -- doubts and shapes -----------------------------------------------------------------------------
 
 
 def test_a_doubt_about_log_norm_reaches_the_likelihood():
-    """Fault: an estimate that warned, kept as a bare number: an NLL that is nats too good, without a word."""
+    """Fault: an estimate that warned, kept as a bare number: an NLL that is nats too good, without
+    a word.
+    """
     model = with_prior(LinearEnergy((3.0, -2.0)))
     assert log_norm(model, samples=500).warnings
     x = torch.randn(5, 3)
-    for found in (nll(model, x, samples=50), elbo(model, x, samples=50), nll(copy.deepcopy(model), x, samples=50)):
+    for found in (
+        nll(model, x, samples=50),
+        elbo(model, x, samples=50),
+        nll(copy.deepcopy(model), x, samples=50),
+    ):
         assert any("was doubtful when it was estimated" in warning for warning in found.warnings)
         assert str(found).endswith("(!)")
     sure = with_prior(LinearEnergy((0.1, 0.1)))
@@ -373,11 +419,17 @@ def test_a_doubt_about_log_norm_reaches_the_likelihood():
 
 
 def test_a_tilt_of_another_shape_is_refused():
-    """Fault: a network that ends in one output, whose (S, B, 1) broadcasts into S x B x B weights: 15.4 nats for 16.2."""
+    """Fault: a network that ends in one output, whose (S, B, 1) broadcasts into S x B x B weights:
+    15.4 nats for 16.2.
+    """
     base = gaussian(torch.zeros(2), 1.0)
-    with pytest.raises(ValueError, match=r"got \(5, 1\)\. A network that ends in one output needs `\.squeeze"):
+    with pytest.raises(
+        ValueError, match=r"got \(5, 1\)\. A network that ends in one output needs `\.squeeze"
+    ):
         Tilted(base, nn.Linear(2, 1)).log_unnorm(torch.zeros(5, 2))
-    with pytest.raises(ValueError, match=r"broadcast with the batch shape \(4,\); got shape \(4, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"broadcast with the batch shape \(4,\); got shape \(4, 1\)"
+    ):
         Tilted(base.expand((4,)), lambda z: z[..., 0], torch.zeros(4, 1))
 
 

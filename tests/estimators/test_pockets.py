@@ -1,4 +1,6 @@
-"""Samples of lowest density are those that they must be: ranks of a two-mode Gaussian worked out by hand."""
+"""Samples of lowest density are those that they must be: ranks of a two-mode Gaussian worked out by
+hand.
+"""
 
 import math
 
@@ -11,7 +13,7 @@ from torch.distributions import Independent, Normal
 
 from priorwise import NCP, wrap
 from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
-from priorwise.estimators.top import aggregate_posterior
+from priorwise.estimators.top_latents import aggregate_posterior
 from priorwise.priors import GaussianMixture
 from priorwise.samplers import Rejection
 from priorwise.testing import LinearGaussianVAE
@@ -64,7 +66,9 @@ def test_planted_rankings_keep_others(fault):
 
 
 def test_pockets_of_two_modes_by_hand():
-    """Narrow modes at +-2: a draw of N(0, 1) has its lowest q at 0, where log q = log N(2; 0, s), or far outside (|z| > 4)."""
+    """Narrow modes at +-2: a draw of N(0, 1) has its lowest q at 0, where log q = log N(2; 0, s),
+    or far outside (|z| > 4).
+    """
     found = low_posterior_samples(modes_vae(0.3), two_modes(10, [2.0]), count=20, draws=1000)
     nearest = (found.z.abs() - 2).abs().squeeze(1)
     by_hand = Normal(0.0, 0.3).log_prob(nearest) - math.log(2)  # the far mode adds nothing but at 0
@@ -78,7 +82,9 @@ def test_more_draws_dig_deeper():
 
 
 def test_kept_samples_are_the_first_of_all():
-    """Fault: blocks that are merged in another way than ranking them together; 1400 draws are three blocks."""
+    """Fault: blocks that are merged in another way than ranking them together; 1400 draws are three
+    blocks.
+    """
     model, x = modes_vae(*SCALES), two_modes(40, MODE)
     for call in (low_posterior_samples, high_posterior_samples):
         every, few = call(model, x, count=1400, draws=1400), call(model, x, count=30, draws=1400)
@@ -107,11 +113,15 @@ def test_leaks_are_ranked_by_the_true_prior():
     torch.testing.assert_close(found.log_p, -0.5 * length - 1.5 * math.log(2 * math.pi))
     truth = mixture(two_modes(2, MODE), scales).log_prob(found.z.double())
     torch.testing.assert_close(found.log_q.double(), truth, rtol=1e-5, atol=1e-4)
-    assert len(lowest(-length, 30) & lowest(-found.z[:, :2].square().sum(1), 30)) < 15  # the planted fault
+    assert (
+        len(lowest(-length, 30) & lowest(-found.z[:, :2].square().sum(1), 30)) < 15
+    )  # the planted fault
 
 
 def test_leaks_know_their_image():
-    """Fault: indices of draws in place of images. Images take turns: 300 draws of 40 images are 7 or 8 of each."""
+    """Fault: indices of draws in place of images. Images take turns: 300 draws of 40 images are 7
+    or 8 of each.
+    """
     x = two_modes(40, [5.0])
     found = high_posterior_samples(modes_vae(0.2), x, count=300, draws=300)
     assert bool((found.z.sign() == x[found.images].sign()).all())
@@ -130,7 +140,9 @@ def test_prior_that_is_no_gaussian_ranks_by_its_density():
 
 
 def test_hierarchy_is_judged_by_its_top():
-    """The chain's aggregate posterior is N(0, 1) at the top, so pockets and leaks are both the longest draws."""
+    """The chain's aggregate posterior is N(0, 1) at the top, so pockets and leaks are both the
+    longest draws.
+    """
     model, x = chain_hvae(), chain_marginal().sample((3000,)).float()
     pockets = low_posterior_samples(model, x, count=20, draws=1000)
     leaks = high_posterior_samples(model, x, count=20, draws=1000)
@@ -139,15 +151,21 @@ def test_hierarchy_is_judged_by_its_top():
         assert found.x.shape == (20, 3)
     expected = Normal(0.0, 1.0).log_prob(pockets.z).squeeze(1)
     torch.testing.assert_close(pockets.log_q, expected, atol=1.0, rtol=0)
-    torch.testing.assert_close(aggregate_posterior(model, x).variance, torch.ones(1), atol=0.15, rtol=0)
+    torch.testing.assert_close(
+        aggregate_posterior(model, x).variance, torch.ones(1), atol=0.15, rtol=0
+    )
 
 
 def test_groups_below_are_drawn_by_the_model():
-    """Fault: encodings of the group below decoded with pockets of the top, which no model draws. x = (z1, z2) W + noise."""
+    """Fault: encodings of the group below decoded with pockets of the top, which no model draws. x
+    = (z1, z2) W + noise.
+    """
     model = chain_hvae()
     x = chain_marginal().sample((50,)).float()
     first = low_posterior_samples(model, x, count=50)
-    residual = first.x - first.z * (model.decoder.weight[:, 1] + 0.8 * model.decoder.weight[:, 0]).detach()
+    residual = (
+        first.x - first.z * (model.decoder.weight[:, 1] + 0.8 * model.decoder.weight[:, 0]).detach()
+    )
     direction = model.decoder.weight[:, 0].detach()
     noise = residual @ direction / direction.square().sum()  # bottom - 0.8 top, which is N(0, 1)
     torch.testing.assert_close(residual, noise.unsqueeze(1) * direction, atol=1e-5, rtol=0)
@@ -159,7 +177,9 @@ def ncp(slope: float) -> NCP:
 
 
 def test_tilted_prior_is_ranked_before_its_normaliser():
-    """The tilt makes N(0, 1) N(2, 1): leaks are draws far from 2. Fault: the base's density, whose leaks are far from 0."""
+    """The tilt makes N(0, 1) N(2, 1): leaks are draws far from 2. Fault: the base's density, whose
+    leaks are far from 0.
+    """
     model = ncp(2.0)
     x = model.base.marginal().sample((400,)).float()
     found = high_posterior_samples(model, x, count=40, draws=400)
@@ -170,11 +190,15 @@ def test_tilted_prior_is_ranked_before_its_normaliser():
     model.set_log_norm(2.0, 0.0)  # slope^2 / 2
     known = high_posterior_samples(model, x, count=40, draws=400)
     assert torch.equal(known.z, found.z)
-    torch.testing.assert_close(known.log_p, Normal(2.0, 1.0).log_prob(known.z).squeeze(1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        known.log_p, Normal(2.0, 1.0).log_prob(known.z).squeeze(1), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_pockets_of_a_tilted_prior_are_drawn_by_a_sampler():
-    """Fault: draws from the base, whose mean is 0 and not 2; another sampler than the one that was asked for."""
+    """Fault: draws from the base, whose mean is 0 and not 2; another sampler than the one that was
+    asked for.
+    """
     model = ncp(2.0)
     x = model.base.marginal().sample((50,)).float()
     found = low_posterior_samples(model, x, count=500, draws=500)
@@ -196,7 +220,10 @@ def test_tilted_hierarchy_has_no_density_of_its_top():
 def test_every_prior(name, make):
     """Fault: a shape that only the standard normal has."""
     model, x = make(members.PRIORS[name]()), members.images(12)
-    for found in (low_posterior_samples(model, x, count=4), high_posterior_samples(model, x, count=4)):
+    for found in (
+        low_posterior_samples(model, x, count=4),
+        high_posterior_samples(model, x, count=4),
+    ):
         assert found.x.shape == (4, *members.SHAPE)
         assert found.z.shape == (4, members.LATENT)
         for tensor in (found.log_q, found.log_p):
@@ -208,7 +235,10 @@ def test_every_prior(name, make):
 @pytest.mark.parametrize("name", members.MODELS)
 def test_every_model(name):
     model, x = members.MODELS[name](), members.observations(name, 12)
-    for found in (low_posterior_samples(model, x, count=3), high_posterior_samples(model, x, count=3)):
+    for found in (
+        low_posterior_samples(model, x, count=3),
+        high_posterior_samples(model, x, count=3),
+    ):
         assert found.x.shape == (3, *x.shape[1:])
 
 

@@ -1,4 +1,6 @@
-"""Precision, recall, density and coverage against a brute-force reference and examples worked by hand."""
+"""Precision, recall, density and coverage against a brute-force reference and examples worked by
+hand.
+"""
 
 import json
 import math
@@ -18,7 +20,9 @@ def brute_force(real: Tensor, fake: Tensor, neighbours: int) -> list[float]:
     """The definitions, point by point."""
 
     def radius(points: list[Tensor], index: int) -> float:
-        return sorted(float((points[index] - q).norm()) for j, q in enumerate(points) if j != index)[neighbours - 1]
+        return sorted(
+            float((points[index] - q).norm()) for j, q in enumerate(points) if j != index
+        )[neighbours - 1]
 
     x, y = list(real.double()), list(fake.double())
     r, s = [radius(x, i) for i in range(len(x))], [radius(y, j) for j in range(len(y))]
@@ -38,7 +42,9 @@ def values(found: PrecisionRecall) -> list[float]:
     return [getattr(found, name).value for name in MEASURES]
 
 
-@pytest.mark.parametrize(("real", "fake", "size", "neighbours"), [(40, 30, 2, 1), (25, 60, 3, 5), (30, 30, 20, 3)])
+@pytest.mark.parametrize(
+    ("real", "fake", "size", "neighbours"), [(40, 30, 2, 1), (25, 60, 3, 5), (30, 30, 20, 3)]
+)
 def test_agrees_with_brute_force(real, fake, size, neighbours):
     """Fault: a point that is its own neighbour, balls of the wrong kind, a mean over the wrong set."""
     x, y = torch.randn(real, size), 0.5 + torch.randn(fake, size)
@@ -52,11 +58,13 @@ def line(*places: float) -> Tensor:
 
 
 def test_worked_by_hand():
-    """Real 0..11 with balls of radius 1; generated at 0.5 (in two balls), 8 times at 1 to 8 (in three) and far out at 20 to 40.
+    """Real 0..11 with balls of radius 1; generated at 0.5 (in two balls), 8 times at 1 to 8 (in
+    three) and far out at 20 to 40.
 
-    Precision 9 of 12. Density (2 + 8 x 3) / 12. Covered are 0..9, as 9 is 1 away from 8: 10 of 12. The ball of 0.5 has radius
-    0.5 and holds 0 and 1, that of 1 has radius 0.5 too, those of 2 to 8 radius 1, so up to 9; that of 20 has radius 10 and
-    holds 10 and 11: recall 12 of 12. Fault: an open ball, which gives a density of 10/12.
+    Precision 9 of 12. Density (2 + 8 x 3) / 12. Covered are 0..9, as 9 is 1 away from 8: 10 of 12.
+    The ball of 0.5 has radius 0.5 and holds 0 and 1, that of 1 has radius 0.5 too, those of 2 to 8
+    radius 1, so up to 9; that of 20 has radius 10 and holds 10 and 11: recall 12 of 12. Fault: an
+    open ball, which gives a density of 10/12.
     """
     real = line(*range(12))
     fake = line(0.5, *range(1, 9), 20, 30, 40)
@@ -65,7 +73,9 @@ def test_worked_by_hand():
 
 
 def test_one_outlier_spoils_recall_and_not_coverage():
-    """Naeem's case: one image, far on the other side, has a ball that holds all. Fault: the two kinds of balls exchanged."""
+    """Naeem's case: one image, far on the other side, has a ball that holds all. Fault: the two
+    kinds of balls exchanged.
+    """
     real, fake = line(*range(12)), line(*range(100, 112), -1e4)
     found = precision_recall(real, fake, Raw(), neighbours=1)
     assert values(found) == [0.0, 1.0, 0.0, 0.0]
@@ -74,7 +84,9 @@ def test_one_outlier_spoils_recall_and_not_coverage():
 
 
 def test_sets_that_are_equal_and_sets_that_are_apart():
-    """Fault: equal points at a distance above zero by rounding; precision of what lies nowhere near."""
+    """Fault: equal points at a distance above zero by rounding; precision of what lies nowhere
+    near.
+    """
     x = torch.randn(50, 12) * 100
     x[10:20] = x[:1]  # so often that its ball has radius zero
     assert values(precision_recall(x, x, Raw()))[::3] == [1.0, 1.0]
@@ -101,24 +113,34 @@ def test_place_order_and_scale_change_nothing():
 
 
 def test_error_is_the_jackknife():
-    """Every group left out in turn, by brute force. Fault: radii of all points where a group is left out; a factor."""
+    """Every group left out in turn, by brute force. Fault: radii of all points where a group is
+    left out; a factor.
+    """
     x, y = torch.randn(43, 3), 0.3 + torch.randn(31, 3)
     found = precision_recall(x, y, Raw(), neighbours=2, seed=4)
     groups = []
     for points in (x, y):
         with seeded(4, "precision_recall"):
             groups.append(torch.randperm(len(points)) % 10)
-    without = torch.tensor([brute_force(x[groups[0] != g], y[groups[1] != g], 2) for g in range(10)])
+    without = torch.tensor(
+        [brute_force(x[groups[0] != g], y[groups[1] != g], 2) for g in range(10)]
+    )
     errors = (9 / 10 * (without - without.mean(0)).square().sum(0)).sqrt()
-    assert [getattr(found, name).stderr for name in MEASURES] == pytest.approx(errors.tolist(), rel=1e-5)
+    assert [getattr(found, name).stderr for name in MEASURES] == pytest.approx(
+        errors.tolist(), rel=1e-5
+    )
     low, high = found.precision.interval
     assert low == pytest.approx(max(0, found.precision.value - 2.262 * found.precision.stderr))
     assert high <= 1
 
 
 def test_error_is_of_the_right_size():
-    """Against the spread over 30 pairs of sets. Fault: an error of one of the two sets only, of a tenth of the images."""
-    found = [precision_recall(torch.randn(200, 4), 0.5 + torch.randn(200, 4), Raw()) for _ in range(30)]
+    """Against the spread over 30 pairs of sets. Fault: an error of one of the two sets only, of a
+    tenth of the images.
+    """
+    found = [
+        precision_recall(torch.randn(200, 4), 0.5 + torch.randn(200, 4), Raw()) for _ in range(30)
+    ]
     for name in MEASURES:
         spread = float(torch.tensor([getattr(one, name).value for one in found]).std())
         error = math.sqrt(sum(getattr(one, name).stderr ** 2 for one in found) / len(found))
@@ -158,8 +180,18 @@ POINTS = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
         (POINTS, POINTS, {}, "expected an `extractor` for images"),
         (Features(POINTS, "a"), Features(POINTS, "b"), {}, r"extractor \(a against b\)"),
         (Features(POINTS, "a"), Features(POINTS[:9], "a"), {}, "at least 10 images of either kind"),
-        (Features(POINTS, "a"), Features(POINTS, "a"), {"neighbours": 18}, "`neighbours` from 1 to 17"),
-        (Features(POINTS, "a"), Features(POINTS, "a"), {"neighbours": 0}, "`neighbours` from 1 to 17"),
+        (
+            Features(POINTS, "a"),
+            Features(POINTS, "a"),
+            {"neighbours": 18},
+            "`neighbours` from 1 to 17",
+        ),
+        (
+            Features(POINTS, "a"),
+            Features(POINTS, "a"),
+            {"neighbours": 0},
+            "`neighbours` from 1 to 17",
+        ),
         (Features(POINTS, "a"), Features(POINTS, "a"), {"tile": 0}, "a `tile` of at least 1"),
     ],
 )

@@ -1,4 +1,6 @@
-"""The classifier two-sample test where the best classifier, or none, is known. False alarms: ``ALPHA`` a test."""
+"""The classifier two-sample test where the best classifier, or none, is known. False alarms:
+``ALPHA`` a test.
+"""
 
 import math
 import warnings
@@ -29,7 +31,9 @@ def jensen_shannon(d: float) -> float:
     z = torch.linspace(-12, 12 + d, 200_001, dtype=torch.float64)
     log_p, log_q = Normal(0.0, 1.0).log_prob(z), Normal(d, 1.0).log_prob(z)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return float(torch.trapezoid(0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)), z))
+    return float(
+        torch.trapezoid(0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)), z)
+    )
 
 
 def clouds(distance: float, count: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +48,11 @@ def test_accuracy_is_that_of_the_best_classifier(distance):
     best, divergence = bayes_accuracy(distance), jensen_shannon(distance)
     assert best - 0.04 - Z_LIMIT * found.accuracy.stderr < found.accuracy.value
     assert found.accuracy.value < best + Z_LIMIT * found.accuracy.stderr
-    assert divergence - 0.03 - Z_LIMIT * found.jsd.stderr < found.jsd.value < divergence + Z_LIMIT * found.jsd.stderr
+    assert (
+        divergence - 0.03 - Z_LIMIT * found.jsd.stderr
+        < found.jsd.value
+        < divergence + Z_LIMIT * found.jsd.stderr
+    )
     assert found.z_score > 5
     assert found.p_value < 1e-6
     assert found.accuracy.stderr == pytest.approx(math.sqrt(best * (1 - best) / 2000), rel=0.2)
@@ -88,24 +96,34 @@ class Fixed:
 
 @pytest.mark.parametrize("edge", [0.0, 1.28, -1.0])
 def test_score_is_standard_normal_for_equal_laws(edge):
-    """Fault: the variance n/4 for a classifier that takes a tenth of all for the second kind: its scores have variance 0.36."""
-    found = [c2st(torch.randn(200, 1), torch.randn(200, 1), classifier=Fixed(edge), seed=seed) for seed in range(1000)]
+    """Fault: the variance n/4 for a classifier that takes a tenth of all for the second kind: its
+    scores have variance 0.36.
+    """
+    found = [
+        c2st(torch.randn(200, 1), torch.randn(200, 1), classifier=Fixed(edge), seed=seed)
+        for seed in range(1000)
+    ]
     scores = torch.tensor([item.z_score for item in found], dtype=torch.float64)
     check_mean(scores, 0.0, "the mean of the scores", comparisons=3)
     check_mean(scores.square(), 200 / 199, "the variance of the scores", comparisons=3)
     tail = torch.tensor([float(item.p_value < 0.1) for item in found])
     check_mean(tail, 0.1, "the share of p-values under 0.1", comparisons=3) if edge == 0 else None
-    naive = torch.tensor([(item.accuracy.value - 0.5) * math.sqrt(200) * 2 for item in found], dtype=torch.float64)
+    naive = torch.tensor(
+        [(item.accuracy.value - 0.5) * math.sqrt(200) * 2 for item in found], dtype=torch.float64
+    )
     if edge == 1.28:  # the planted fault
         with pytest.raises(AssertionError):
             check_mean(naive.square(), 200 / 199, "the variance of the naive scores", comparisons=3)
 
 
 def test_fitted_classifier_finds_nothing_in_equal_laws():
-    """Fault: a classifier that is judged on points of its training: with 30 dimensions it would tell them apart."""
+    """Fault: a classifier that is judged on points of its training: with 30 dimensions it would
+    tell them apart.
+    """
     judge = LogisticRegression(C=1e6)
     scores = [
-        c2st(torch.randn(120, 30), torch.randn(120, 30), classifier=judge, seed=seed).z_score for seed in range(150)
+        c2st(torch.randn(120, 30), torch.randn(120, 30), classifier=judge, seed=seed).z_score
+        for seed in range(150)
     ]
     check_mean(torch.tensor(scores), 0.0, "the mean of the scores", comparisons=2)
     check_mean(torch.tensor(scores).square(), 1.0, "their variance", comparisons=2)
@@ -119,7 +137,9 @@ def test_a_one_sided_classifier_tells_nothing():
 
 
 def test_copies_stay_on_one_side():
-    """Fault: a classifier that has seen the test points' twins. 60 places of 20 points each, against 1200 points of one law."""
+    """Fault: a classifier that has seen the test points' twins. 60 places of 20 points each,
+    against 1200 points of one law.
+    """
     sources = torch.arange(1200) % 60
     points = torch.randn(60, 2)[sources] + 1e-3 * torch.randn(1200, 2)
     others = torch.randn(1200, 2)
@@ -130,7 +150,10 @@ def test_copies_stay_on_one_side():
 
 def test_larger_set_is_cut():
     """Fault: classes of unequal size, which every classifier tells by guessing."""
-    for points, others in ((torch.randn(100, 1), torch.randn(400, 1)), (torch.randn(400, 1), torch.randn(100, 1))):
+    for points, others in (
+        (torch.randn(100, 1), torch.randn(400, 1)),
+        (torch.randn(400, 1), torch.randn(100, 1)),
+    ):
         found = c2st(points, others, classifier=Fixed(0.0))
         assert (found.accuracy.protocol["train"], found.accuracy.protocol["test"]) == (100, 100)
 
@@ -152,7 +175,9 @@ class Recorder(Fixed):
 
 
 def test_no_image_is_on_both_sides():
-    """Fault: a split by row. Each of 50 images comes four times; its encodings lie within 0.01 of it."""
+    """Fault: a split by row. Each of 50 images comes four times; its encodings lie within 0.01 of
+    it.
+    """
     x = torch.arange(50.0).repeat(4).unsqueeze(1)
     spy = Recorder()
     classifier_two_sample(modes_vae(1e-3), x, classifier=spy)
@@ -180,7 +205,9 @@ def test_prior_that_misses_the_encodings_is_found():
 
 
 def test_perfect_priors_are_not_told_apart():
-    """The exact model; and a tilt that moves N(0, 1) onto N(d, 1). Fault: the base in place of the tilted prior."""
+    """The exact model; and a tilt that moves N(0, 1) onto N(d, 1). Fault: the base in place of the
+    tilted prior.
+    """
     exact, x, _ = shifted(0.0)
     assert abs(classifier_two_sample(exact, x).z_score) < Z_LIMIT
     model, x, d = shifted(3.0)
@@ -189,7 +216,9 @@ def test_perfect_priors_are_not_told_apart():
 
 def test_sampler_of_choice_is_used():
     with pytest.raises(ValueError, match="bounded tilt"):
-        classifier_two_sample(NCP(shifted(0.0)[0], [LinearLogit(0.3)]), torch.randn(50, 3), sampler=Rejection())
+        classifier_two_sample(
+            NCP(shifted(0.0)[0], [LinearLogit(0.3)]), torch.randn(50, 3), sampler=Rejection()
+        )
 
 
 def test_deterministic_encoder_is_judged():
@@ -229,16 +258,40 @@ class Complaining(Fixed):
 def test_complaints_of_the_classifier_are_kept():
     """Fault: a warning that interrupts, or that is lost."""
     found = c2st(torch.randn(50, 1), torch.randn(50, 1), classifier=Complaining(0.0))
-    assert found.accuracy.warnings == found.jsd.warnings == ("the classifier warned: it did not converge",)
+    assert (
+        found.accuracy.warnings
+        == found.jsd.warnings
+        == ("the classifier warned: it did not converge",)
+    )
 
 
 @pytest.mark.parametrize(
     ("points", "others", "sources", "words"),
     [
-        (torch.randn(50, 2), torch.randn(50, 3), None, r"one dimension; got \(50, 2\) and \(50, 3\)"),
-        (torch.randn(39, 2), torch.randn(50, 2), None, "at least 40 points of each kind; got 39 and 50"),
-        (torch.randn(50, 2), torch.randn(50, 2), torch.arange(49), r"`sources` of shape \(50,\); got \(49,\)"),
-        (torch.randn(50, 2), torch.randn(50, 2), torch.zeros(50).long(), "split in two halves; got 1 of them"),
+        (
+            torch.randn(50, 2),
+            torch.randn(50, 3),
+            None,
+            r"one dimension; got \(50, 2\) and \(50, 3\)",
+        ),
+        (
+            torch.randn(39, 2),
+            torch.randn(50, 2),
+            None,
+            "at least 40 points of each kind; got 39 and 50",
+        ),
+        (
+            torch.randn(50, 2),
+            torch.randn(50, 2),
+            torch.arange(49),
+            r"`sources` of shape \(50,\); got \(49,\)",
+        ),
+        (
+            torch.randn(50, 2),
+            torch.randn(50, 2),
+            torch.zeros(50).long(),
+            "split in two halves; got 1 of them",
+        ),
     ],
 )
 def test_bad_points_are_refused(points, others, sources, words):

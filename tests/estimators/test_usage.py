@@ -11,11 +11,17 @@ from priorwise.priors import StandardNormal
 
 def model(weight: list[list[float]]) -> VAE:
     rows = torch.tensor(weight)
-    return VAE(Affine(rows, 0.5), Affine(torch.zeros(rows.shape[1], len(rows)), 1.0), StandardNormal(len(rows)))
+    return VAE(
+        Affine(rows, 0.5),
+        Affine(torch.zeros(rows.shape[1], len(rows)), 1.0),
+        StandardNormal(len(rows)),
+    )
 
 
 def test_known_units_are_found():
-    """Fault: the variance of draws instead of means, which makes every unit active; var / std confused with 0.01."""
+    """Fault: the variance of draws instead of means, which makes every unit active; var / std
+    confused with 0.01.
+    """
     x = torch.randn(1200, 2)
     (found,) = active_units(model([[1.0, 0.0], [0.0, 0.2], [0.0, 0.05], [0.0, 0.0]]), x)
     means = torch.stack([x[:, 0], 0.2 * x[:, 1], 0.05 * x[:, 1], 0 * x[:, 0]], 1)
@@ -25,14 +31,18 @@ def test_known_units_are_found():
 
 @pytest.mark.parametrize(("threshold", "active"), [(0.001, 3), (0.5, 1), (5.0, 0)])
 def test_threshold_is_used(threshold, active):
-    (found,) = active_units(model([[1.0, 0.0], [0.0, 0.2], [0.0, 0.05]]), torch.randn(1200, 2), threshold=threshold)
+    (found,) = active_units(
+        model([[1.0, 0.0], [0.0, 0.2], [0.0, 0.05]]), torch.randn(1200, 2), threshold=threshold
+    )
     assert found.active == active
 
 
 def test_every_group_is_reported():
-    """Fault: the top group's figures for the one below; the noise of its ancestors taken for activity.
+    """Fault: the top group's figures for the one below; the noise of its ancestors taken for
+    activity.
 
-    The variance of E[z_2 | x] over 2000 images; 40 draws leave a 40th of the ancestors' noise in it.
+    The variance of E[z_2 | x] over 2000 images; 40 draws leave a 40th of the ancestors' noise in
+    it.
     """
     x = chain_marginal().sample((2000,)).float()
     hvae = chain_hvae()

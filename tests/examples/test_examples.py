@@ -1,4 +1,6 @@
-"""Every example runs as a script, with tiny settings; what it prints is checked where a silent failure could hide."""
+"""Every example runs as a script, with tiny settings; what it prints is checked where a silent
+failure could hide.
+"""
 
 import os
 import re
@@ -21,7 +23,13 @@ def run_example(name: str, folder: Path) -> str:
     command = [sys.executable, "-W", "error::FutureWarning", str(EXAMPLES / name), *TINY[name]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -43,7 +51,9 @@ def test_each_says_how_it_is_run(name: str):
 
 
 def test_any_prior_compares_each_prior(tmp_path: Path):
-    """Catches a prior that was dropped from the loop, and a comparison with something else than the first."""
+    """Catches a prior that was dropped from the loop, and a comparison with something else than the
+    first.
+    """
     lines = run_example("any_prior.py", tmp_path).splitlines()
     rows = [line for line in lines if "gain over the first" in line]
     names = ["standard normal", "mixture of 20", "VampPrior of 20", "NCP over the first"]
@@ -56,12 +66,17 @@ def test_any_prior_compares_each_prior(tmp_path: Path):
 
 
 def test_fix_my_vae_writes_pictures_and_report(tmp_path: Path):
-    """Catches an output that is announced and not written, and a gain that is not the difference of the two NLLs."""
+    """Catches an output that is announced and not written, and a gain that is not the difference of
+    the two NLLs.
+    """
     out = run_example("fix_my_vae.py", tmp_path)
     for file in ("before.png", "after.png", "report.html"):
         assert (tmp_path / "out" / file).stat().st_size > 0
     value = {
-        name: float(number) for name, number in re.findall(r"^(NLL before|NLL after|gain)\s+(-?[\d.]+)", out, re.M)
+        name: float(number)
+        for name, number in re.findall(r"^(NLL before|NLL after|gain)\s+(-?[\d.]+)", out, re.M)
     }
     assert value["gain"] == pytest.approx(value["NLL before"] - value["NLL after"], abs=2e-3)
-    assert (tmp_path / "out" / "before.png").read_bytes() != (tmp_path / "out" / "after.png").read_bytes()
+    assert (tmp_path / "out" / "before.png").read_bytes() != (
+        tmp_path / "out" / "after.png"
+    ).read_bytes()

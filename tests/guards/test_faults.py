@@ -1,4 +1,6 @@
-"""Faults that a review reproduced, each with the tests that catch it; the guard keeps the table true."""
+"""Faults that a review reproduced, each with the tests that catch it; the guard keeps the table
+true.
+"""
 
 import ast
 from pathlib import Path
@@ -61,14 +63,22 @@ CAUGHT_BY: dict[str, list[str]] = {
         "contracts/test_support.py::test_one_channel_of_three",
         "estimators/test_likelihood.py::test_observations_outside_the_support_are_refused",
     ],
-    "Estimate.minus on different images": ["estimators/test_estimate.py::test_what_does_not_fit_is_refused"],
+    "Estimate.minus on different images": [
+        "estimators/test_estimate.py::test_what_does_not_fit_is_refused"
+    ],
     "a prior or posterior that is not Independent": [
         "oracles/test_model_oracles.py::test_prior_that_is_not_independent_is_refused",
         "estimators/test_likelihood.py::test_a_distribution_without_events_is_refused",
     ],
-    "IWAE judged by the ELBO": ["oracles/test_judging_oracle.py::test_iwae_is_judged_by_its_own_bound"],
-    "grey means beside binarised images": ["reporting/test_quality.py::test_bits_are_compared_with_bits"],
-    "evaluate aborts on a deterministic encoder": ["cli/test_commands.py::test_evaluate_a_deterministic_part"],
+    "IWAE judged by the ELBO": [
+        "oracles/test_judging_oracle.py::test_iwae_is_judged_by_its_own_bound"
+    ],
+    "grey means beside binarised images": [
+        "reporting/test_quality.py::test_bits_are_compared_with_bits"
+    ],
+    "evaluate aborts on a deterministic encoder": [
+        "cli/test_commands.py::test_evaluate_a_deterministic_part"
+    ],
     "advice that is refused": ["contracts/test_advice.py::test_advice_is_taken"],
     "seeded covers one device": [
         "oracles/test_randomness_oracle.py::test_draws_on_every_device_depend_on_the_address_alone"
@@ -82,8 +92,12 @@ CAUGHT_BY: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("fault", CAUGHT_BY)
 def test_the_tests_are_there(fault):
-    """Fault: a test that was renamed or removed, and with it the only guard of a fault that was there once."""
+    """Fault: a test that was renamed or removed, and with it the only guard of a fault that was
+    there once.
+    """
     for place in CAUGHT_BY[fault]:
         file, name = place.split("::")
         tree = ast.parse((TESTS / file).read_text())
-        assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, place
+        assert name in {
+            node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+        }, place

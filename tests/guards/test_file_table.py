@@ -1,4 +1,6 @@
-"""The table of files in docs/architecture.md is true: every file of the package stands there, and every name there exists."""
+"""The table of files in docs/architecture.md is true: every file of the package stands there, and
+every name there exists.
+"""
 
 import re
 
@@ -34,4 +36,8 @@ def test_every_row_has_its_files():
 
 
 def test_the_guard_reads_rows():
-    assert listed("| 1 | `a/b.py`, `c.py`, `d/` | words |\n| x | `e.py` |") == {"a/b.py", "a/c.py", "d/"}
+    assert listed("| 1 | `a/b.py`, `c.py`, `d/` | words |\n| x | `e.py` |") == {
+        "a/b.py",
+        "a/c.py",
+        "d/",
+    }

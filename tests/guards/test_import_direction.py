@@ -1,4 +1,6 @@
-"""Imports point one way: the design's rows, no cycle even through ``__init__``, priors that stand alone."""
+"""Imports point one way: the design's rows, no cycle even through ``__init__``, priors that stand
+alone.
+"""
 
 import pytest
 import source
@@ -53,14 +55,32 @@ def test_the_guard_reads_the_source():
 
 
 FAULTS = {
-    "down": ({"nn.py": "from priorwise.models import VAE"}, "priorwise/nn.py:1: from priorwise.models import VAE"),
-    "right": ({"randomness.py": "import os\nfrom priorwise.nn import MLP"}, "priorwise/randomness.py:2"),
-    "inside a function": ({"nn.py": "def f():\n    import priorwise.cli"}, "priorwise/nn.py:2: import priorwise.cli"),
+    "down": (
+        {"nn.py": "from priorwise.models import VAE"},
+        "priorwise/nn.py:1: from priorwise.models import VAE",
+    ),
+    "right": (
+        {"randomness.py": "import os\nfrom priorwise.nn import MLP"},
+        "priorwise/randomness.py:2",
+    ),
+    "inside a function": (
+        {"nn.py": "def f():\n    import priorwise.cli"},
+        "priorwise/nn.py:2: import priorwise.cli",
+    ),
     "relative": ({"nn.py": "from .models import VAE"}, "priorwise/nn.py:1"),
-    "relative, of a package": ({"priors/base.py": "from ..models.vae import VAE"}, "priorwise/priors/base.py:1"),
-    "submodule": ({"nn.py": "from priorwise import models", "models/__init__.py": ""}, "priorwise/nn.py:1"),
+    "relative, of a package": (
+        {"priors/base.py": "from ..models.vae import VAE"},
+        "priorwise/priors/base.py:1",
+    ),
+    "submodule": (
+        {"nn.py": "from priorwise import models", "models/__init__.py": ""},
+        "priorwise/nn.py:1",
+    ),
     "homeless": ({"models/vae.py": "from priorwise.helpers import f"}, "priorwise/models/vae.py:1"),
-    "the package itself": ({"models/vae.py": "from priorwise import seeded"}, "priorwise/models/vae.py:1"),
+    "the package itself": (
+        {"models/vae.py": "from priorwise import seeded"},
+        "priorwise/models/vae.py:1",
+    ),
 }
 
 
@@ -96,7 +116,9 @@ CYCLES = {
 
 @pytest.mark.parametrize("name", CYCLES)
 def test_the_guard_catches_cycles(tmp_path, name):
-    found = source.cycle(source.edges(write(tmp_path / "priorwise", {"__init__.py": "", **CYCLES[name]})))
+    found = source.cycle(
+        source.edges(write(tmp_path / "priorwise", {"__init__.py": "", **CYCLES[name]}))
+    )
     assert found[0] == found[-1]
     assert len(found) > 1
 
@@ -107,7 +129,8 @@ def test_the_guard_accepts_what_is_sound(tmp_path):
         {
             "__init__.py": "from priorwise.models import A",
             "nn.py": "",
-            "models/__init__.py": "from priorwise.models.a import A\nfrom priorwise.models.b import B",
+            "models/__init__.py": "from priorwise.models.a import A\nfrom priorwise.models.b "
+            "import B",
             "models/a.py": "from priorwise.nn import MLP\nimport torch",
             "models/b.py": "from .a import A",
         },

@@ -1,4 +1,6 @@
-"""Importing the package changes nothing outside it, and loads nothing that only some of its users need."""
+"""Importing the package changes nothing outside it, and loads nothing that only some of its users
+need.
+"""
 
 import json
 import subprocess
@@ -70,7 +72,9 @@ def imported():
 
 
 def test_nothing_outside_is_changed(imported):
-    """Fault: a seed, a thread count, a default dtype or a handler that is set at import; zuko's switch."""
+    """Fault: a seed, a thread count, a default dtype or a handler that is set at import; zuko's
+    switch.
+    """
     assert imported[0]["changed"] == []
     assert imported[0]["filters"] == []
 
@@ -98,14 +102,19 @@ def test_the_probe_sees_changes(tmp_path):
         "import jinja2\n"
     )
     found, _ = report_with_path(tmp_path)
-    assert {"torch's random state", "default dtype", "root handlers", "validation of distributions"} <= set(
-        found["changed"]
-    )
+    assert {
+        "torch's random state",
+        "default dtype",
+        "root handlers",
+        "validation of distributions",
+    } <= set(found["changed"])
     assert found["filters"]
     assert found["loaded"] == ["jinja2"]
 
 
 def report_with_path(path):
     program = f"import sys; sys.path.insert(0, {str(path)!r})\n" + PROGRAM % (["rude"], HEAVY)
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     return json.loads(process.stdout.splitlines()[-1]), process

@@ -1,4 +1,6 @@
-"""No file asks whether a model is an NCP but the one that defines it: models say how they are drawn, judged and trained."""
+"""No file asks whether a model is an NCP but the one that defines it: models say how they are
+drawn, judged and trained.
+"""
 
 import ast
 
@@ -22,14 +24,18 @@ def asked(text: str) -> list[int]:
 
 
 def test_no_file_asks_for_an_ncp():
-    """Fault: an estimator, report or stage that treats an NCP apart, and the next tilted model not at all."""
+    """Fault: an estimator, report or stage that treats an NCP apart, and the next tilted model not
+    at all.
+    """
     wrong = [
         f"{path.relative_to(source.ROOT)}:{line}"
         for path in sorted(source.ROOT.rglob("*.py"))
         if str(path.relative_to(source.ROOT)) not in OWN
         for line in asked(path.read_text())
     ]
-    assert not wrong, f"ask the model (`tilts`, `untilted`, `default_sampler`, ...) and not its class: {wrong}"
+    assert not wrong, (
+        f"ask the model (`tilts`, `untilted`, `default_sampler`, ...) and not its class: {wrong}"
+    )
 
 
 def test_the_guard_catches():

@@ -1,4 +1,6 @@
-"""The README keeps its word: it is short, its Python runs, its commands run, its links lead somewhere."""
+"""The README keeps its word: it is short, its Python runs, its commands run, its links lead
+somewhere.
+"""
 
 import os
 import re
@@ -31,7 +33,9 @@ def test_it_is_at_most_120_lines():
 
 
 def test_links_lead_somewhere():
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if not target.startswith("http")]
+    targets = [
+        target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if not target.startswith("http")
+    ]
     missing = [target for target in targets if not (ROOT / target).exists()]
     assert targets
     assert not missing, f"links to nothing: {missing}"
@@ -40,7 +44,11 @@ def test_links_lead_somewhere():
 @pytest.mark.parametrize("block", _blocks("python"))
 def test_python_runs(block, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, env=_environment(), capture_output=True, text=True
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env=_environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "gain:" in done.stdout
@@ -51,7 +59,9 @@ def test_commands_run_in_order(tmp_path):
     commands = [line for line in _commands() if not line.startswith("make ")]
     assert len(commands) >= 7
     for line in commands:
-        done = subprocess.run(line.split(), cwd=tmp_path, env=_environment(), capture_output=True, text=True)
+        done = subprocess.run(
+            line.split(), cwd=tmp_path, env=_environment(), capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert (tmp_path / "runs/digits_ncp/samples.png").stat().st_size > 0
     assert (tmp_path / "runs/digits/report.html").stat().st_size > 0
@@ -60,5 +70,7 @@ def test_commands_run_in_order(tmp_path):
 def test_make_knows_the_targets_that_are_named():
     for line in _commands():
         if line.startswith("make "):
-            done = subprocess.run(["make", "-n", line.split()[1]], cwd=ROOT, capture_output=True, text=True)
+            done = subprocess.run(
+                ["make", "-n", line.split()[1]], cwd=ROOT, capture_output=True, text=True
+            )
             assert done.returncode == 0, done.stderr

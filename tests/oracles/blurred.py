@@ -1,4 +1,6 @@
-"""What the oracles of objectives share: a model whose aggregate posterior is known, and terms at repeatable draws."""
+"""What the oracles of objectives share: a model whose aggregate posterior is known, and terms at
+repeatable draws.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,9 @@ class Blurred(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Distribution:
-        return Independent(Normal(x, x.new_tensor(self.scale), validate_args=False), 1, validate_args=False)
+        return Independent(
+            Normal(x, x.new_tensor(self.scale), validate_args=False), 1, validate_args=False
+        )
 
 
 def blurred(scale: float, features: int = 2, prior: nn.Module | None = None) -> VAE:

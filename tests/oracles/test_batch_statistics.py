@@ -1,4 +1,6 @@
-"""Batch statistics belong to the data: passes of pseudo-inputs, and second passes over a batch, leave no trace in them."""
+"""Batch statistics belong to the data: passes of pseudo-inputs, and second passes over a batch,
+leave no trace in them.
+"""
 
 import copy
 import math
@@ -29,7 +31,9 @@ from priorwise.randomness import seeded
 
 FEATURES = 6
 
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch.compile looks at it
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # torch.compile looks at it
 
 
 def dense(*layers: nn.Module) -> nn.Module:
@@ -37,7 +41,9 @@ def dense(*layers: nn.Module) -> nn.Module:
 
 
 def convolutional(*layers: nn.Module) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), *layers, nn.SiLU(), nn.Flatten(), nn.Linear(48, 8))
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), *layers, nn.SiLU(), nn.Flatten(), nn.Linear(48, 8)
+    )
 
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -77,7 +83,9 @@ def two_levels(body: nn.Module, prior: nn.Module) -> HVAE:
 
         def forward(self, *inputs: Tensor) -> Distribution:
             start = inputs[-1].shape[:-1]
-            return self.head(self.linear(torch.cat([part.reshape(*start, -1) for part in inputs], -1)))
+            return self.head(
+                self.linear(torch.cat([part.reshape(*start, -1) for part in inputs], -1))
+            )
 
     bottom = Two(GaussianHead(8, LATENT), FEATURES + LATENT)
     below, decoded = Two(GaussianHead(8, LATENT), LATENT), Two(Gaussian(8, SHAPE), 2 * LATENT)
@@ -121,20 +129,24 @@ def statistics(module: nn.Module) -> dict[str, Tensor]:
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    return first.keys() == second.keys() and all(
+        torch.equal(tensor, second[name]) for name, tensor in first.items()
+    )
 
 
 def modes(module: nn.Module) -> list[bool]:
     return [part.training for part in module.modules()]
 
 
-# -- pseudo-inputs --------------------------------------------------------------------------------------------------------
+# -- pseudo-inputs ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("layers", LAYERS)
 def test_pseudo_inputs_leave_no_trace(layers, name):
-    """Fault: running statistics of half data and half pseudo-inputs. They equal those under a standard prior, bit for bit."""
+    """Fault: running statistics of half data and half pseudo-inputs. They equal those under a
+    standard prior, bit for bit.
+    """
     found = []
     for prior in (vamp(), StandardNormal(LATENT)):
         with seeded(0, "model"):
@@ -162,7 +174,9 @@ def test_mixture_is_made_of_the_encoder_that_evaluation_uses(layers):
 
 @pytest.mark.parametrize("layers", ["BatchNorm1d", "BatchNorm2d", "InstanceNorm2d"])
 def test_gradients_of_the_mixture_are_those_of_the_pass(layers):
-    """Fault: no gradient to pseudo-inputs or encoder; a backward pass through statistics that moved since the forward pass."""
+    """Fault: no gradient to pseudo-inputs or encoder; a backward pass through statistics that moved
+    since the forward pass.
+    """
     model = MODELS["VAE"](LAYERS[layers](), vamp()).train()
     model.infer(data())
     learned = [model.prior.pseudo_inputs, *model.encoder.parameters()]
@@ -191,7 +205,9 @@ def test_dropout_meets_pseudo_inputs_as_it_meets_data():
 
 
 def test_everything_is_put_back_after_an_error():
-    """Fault: layers that stay in evaluation mode, or with borrowed statistics, once an encoder has failed."""
+    """Fault: layers that stay in evaluation mode, or with borrowed statistics, once an encoder has
+    failed.
+    """
     model = MODELS["VAE"](dense(nn.BatchNorm1d(8), nn.Dropout(0.5)), vamp()).train()
     model.encoder.body[2].eval()  # a mixture of modes
     buffers, told = dict(model.named_buffers()), modes(model)
@@ -203,9 +219,13 @@ def test_everything_is_put_back_after_an_error():
 
 @pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
 def test_an_encoder_whose_law_depends_on_the_batch_is_refused(mode):
-    """Fault: a mixture that changes with the number of its components, in training or in evaluation alone."""
+    """Fault: a mixture that changes with the number of its components, in training or in evaluation
+    alone.
+    """
     model = MODELS["VAE"](dense(nn.BatchNorm1d(8, track_running_stats=False)), vamp()).train(mode)
-    with pytest.raises(ValueError, match=r"BatchNorm1d .*no running statistics.*`track_running_stats=True`"):
+    with pytest.raises(
+        ValueError, match=r"BatchNorm1d .*no running statistics.*`track_running_stats=True`"
+    ):
         model.infer(data())
     hooks = [part._forward_pre_hooks for part in model.modules()]
     assert not any(hooks)
@@ -215,12 +235,15 @@ def test_layers_without_running_statistics_elsewhere_are_no_reason_to_refuse():
     """Fault: a refusal over a decoder's layer, or over one that looks at each image alone."""
     for layer in (nn.InstanceNorm2d(8), nn.GroupNorm(2, 8)):
         MODELS["VAE"](convolutional(layer), vamp()).infer(data())
-    law, plain = encoder(dense()), nn.Sequential(nn.BatchNorm1d(LATENT, track_running_stats=False), decoder())
+    law, plain = (
+        encoder(dense()),
+        nn.Sequential(nn.BatchNorm1d(LATENT, track_running_stats=False), decoder()),
+    )
     model = wrap(encode=lambda x: law(x), decode=lambda z: plain(z), latent=LATENT, prior=vamp())
     ELBO(model)(data()).loss().backward()
 
 
-# -- second passes over a batch -------------------------------------------------------------------------------------------
+# -- second passes over a batch --------------------------------------------------------------------
 
 
 def regularised(kind: str) -> AbstractObjective:
@@ -241,31 +264,41 @@ KINDS = ["ELBO", "IWAE", "BetaVAE", "AnnealedVAE", "BetaTCVAE", "FactorVAE", "In
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_counts_its_batch_once(kind):
-    """Fault: statistics that move once for each player of a step, or for each draw from the posterior."""
+    """Fault: statistics that move once for each player of a step, or for each draw from the
+    posterior.
+    """
     objective = regularised(kind).train()
     for step in range(3):
         x = data()
         objective(x, step).loss().backward()
         for player in objective.players[1:]:
             objective(x, step, player=player.name).loss().backward()
-    (counted,) = [tensor for name, tensor in objective.named_buffers() if name.endswith("num_batches_tracked")]
+    (counted,) = [
+        tensor for name, tensor in objective.named_buffers() if name.endswith("num_batches_tracked")
+    ]
     assert int(counted) == 3
 
 
 def test_every_objective_of_a_model_is_looked_at():
-    """Fault: a new objective whose passes nobody counts. Those whose encoder is frozen are not among them."""
+    """Fault: a new objective whose passes nobody counts. Those whose encoder is frozen are not
+    among them.
+    """
     known = {name.partition(",")[0] for name in OBJECTIVES}
     assert known == {*KINDS, "NCE", "ExPostPrior"}
 
 
 def test_discriminator_sees_the_codes_that_it_is_asked_about():
-    """Fault: a second pass that is normalised in another way than the first one: another q(z) for the discriminator."""
+    """Fault: a second pass that is normalised in another way than the first one: another q(z) for
+    the discriminator.
+    """
     objective = regularised("FactorVAE").train()
     model, x = objective.model, data()
     seen: list[Tensor] = []
     objective.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     model.encoder.head.linear.weight.data[LATENT:] = 0
-    model.encoder.head.linear.bias.data[LATENT:] = -6.0  # a deviation of 0.05: draws are their means, nearly
+    model.encoder.head.linear.bias.data[
+        LATENT:
+    ] = -6.0  # a deviation of 0.05: draws are their means, nearly
     with torch.no_grad():
         first = model.encoder(x)
         objective(x, 0, player="discriminator")
@@ -301,7 +334,7 @@ def test_unmoved_statistics_normalise_by_the_batch():
     torch.testing.assert_close(y, nn.BatchNorm1d(3)(x))
 
 
-# -- training -------------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 
 def gap(model: VAE, x: Tensor) -> float:
@@ -330,8 +363,9 @@ def trained(prior: nn.Module | None, x: Tensor) -> tuple[VAE, list[float]]:
 def test_a_vamp_prior_trains_over_batch_normalisation():
     """Fault: an encoder that is another one in evaluation than in training.
 
-    Over 4 seeds this KL came to 0.1 to 0.3 nats with either prior; with pseudo-inputs in the statistics to 39 and 78, and the
-    loss in evaluation was 18 nats above that of training. The running statistics begin at 0 and 1, far from the data's.
+    Over 4 seeds this KL came to 0.1 to 0.3 nats with either prior; with pseudo-inputs in the
+    statistics to 39 and 78, and the loss in evaluation was 18 nats above that of training. The
+    running statistics begin at 0 and 1, far from the data's.
     """
     with seeded(0, "images"):
         x = nn.functional.interpolate(torch.rand(400, 3, 4, 4), (32, 32), mode="bilinear")

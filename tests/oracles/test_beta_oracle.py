@@ -15,7 +15,8 @@ def test_beta_vae_at_one_is_the_elbo(kl):
     """Fault: a weight on the distortion."""
     model, x = hvae(flow()), images(7)
     torch.testing.assert_close(
-        evaluated(BetaVAE(model, beta=1.0, kl=kl), x).loss(), evaluated(ELBO(model, kl=kl), x).loss()
+        evaluated(BetaVAE(model, beta=1.0, kl=kl), x).loss(),
+        evaluated(ELBO(model, kl=kl), x).loss(),
     )
     terms = evaluated(BetaVAE(model, beta=3.0, kl=kl), x)
     rates = terms.per_example["rate_1"] + terms.per_example["rate_2"]
@@ -23,7 +24,9 @@ def test_beta_vae_at_one_is_the_elbo(kl):
 
 
 def test_beta_and_the_scale_of_the_likelihood_are_one_knob():
-    """Fault: what ``explain`` says of it. Beta at scale s is beta times the ELBO at scale s sqrt(beta), up to a constant."""
+    """Fault: what ``explain`` says of it. Beta at scale s is beta times the ELBO at scale s
+    sqrt(beta), up to a constant.
+    """
     x, found = torch.randn(6, 2), []
     for beta, scale in [(4.0, 0.5), (1.0, 1.0)]:
         torch.manual_seed(1)
@@ -31,7 +34,9 @@ def test_beta_and_the_scale_of_the_likelihood_are_one_knob():
         model.decoder.head = Gaussian(2, (2,), scale=scale)
         nn.init.eye_(model.decoder.head.loc.weight)
         objective = BetaVAE(model, beta=beta)
-        losses = torch.stack([evaluated(objective, x * stretch).loss() for stretch in (1.0, 2.0, 3.0)])
+        losses = torch.stack(
+            [evaluated(objective, x * stretch).loss() for stretch in (1.0, 2.0, 3.0)]
+        )
         found.append((losses[1:] - losses[0]) / beta)
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
@@ -44,15 +49,21 @@ def test_capacity_grows_and_stays():
 
 @pytest.mark.parametrize("step", [0, 5, 10, 100])
 def test_capacity_holds_the_batch_mean(step):
-    """Fault: the gap of each example, whose mean is larger; a rate below the capacity that is not pushed up."""
+    """Fault: the gap of each example, whose mean is larger; a rate below the capacity that is not
+    pushed up.
+    """
     model, x = hvae(flow()), images(9)
     plain = evaluated(ELBO(model), x).per_example
     rate = plain["rate_1"] + plain["rate_2"]
     middle = float(rate.median())  # the capacity at step 5: some rates lie above it, some below
-    terms = evaluated(AnnealedVAE(model, gamma=5.0, capacity=2 * middle, capacity_steps=10), x, step)
+    terms = evaluated(
+        AnnealedVAE(model, gamma=5.0, capacity=2 * middle, capacity_steps=10), x, step
+    )
     gap = abs(float(rate.mean()) - 2 * middle * min(1, step / 10))
     assert list(terms.batch) == ["capacity_gap"]
     assert float(terms.batch["capacity_gap"]) == pytest.approx(gap, abs=1e-4)
-    torch.testing.assert_close(terms.loss(), plain["distortion"].mean() + 5 * gap, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        terms.loss(), plain["distortion"].mean() + 5 * gap, rtol=1e-4, atol=1e-4
+    )
     if step == 5:
         assert float((rate - middle).abs().mean()) > gap + 1e-3

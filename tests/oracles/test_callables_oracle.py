@@ -1,4 +1,6 @@
-"""Every place where a callable may keep the networks that it uses; and nothing of it is run on the way."""
+"""Every place where a callable may keep the networks that it uses; and nothing of it is run on the
+way.
+"""
 
 import functools
 import sys
@@ -219,7 +221,10 @@ CASES: dict[str, tuple[Callable, list[nn.Module]]] = {
     "partial": (functools.partial(apply, NET), [NET]),
     "partial, keyword": (functools.partial(apply, net=NET), [NET]),
     "partial of a module": (functools.partial(NET), [NET]),
-    "partial of a partial": (functools.partial(functools.partial(apply, NET), x=OTHER), [NET, OTHER]),
+    "partial of a partial": (
+        functools.partial(functools.partial(apply, NET), x=OTHER),
+        [NET, OTHER],
+    ),
     "wraps": (wrapped_by(through_global), [NET]),
     "wraps of a closure": (wrapped_by(closure(NET)), [NET]),
     "cache": (functools.lru_cache(through_global), [NET]),
@@ -255,14 +260,18 @@ CASES: dict[str, tuple[Callable, list[nn.Module]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_finds(name):
-    """Fault: a place that is not looked into; a module that is found twice, or in an order that changes."""
+    """Fault: a place that is not looked into; a module that is found twice, or in an order that
+    changes.
+    """
     function, expected = CASES[name]
     assert [id(module) for module in modules_of(function)] == [id(module) for module in expected]
 
 
 def test_several_callables_share_what_they_find():
     """Fault: a module that is registered once for each callable that uses it."""
-    found = modules_of(lambda x: METHODS.inner(x), through_global, METHODS.encode, lambda x: (OTHER, NET))
+    found = modules_of(
+        lambda x: METHODS.inner(x), through_global, METHODS.encode, lambda x: (OTHER, NET)
+    )
     assert [id(module) for module in found] == [id(METHODS), id(NET), id(OTHER)]
     outer = nn.Sequential(NET)
     assert modules_of(through_global, outer) == [outer]

@@ -1,4 +1,5 @@
-"""Convolutional networks: shapes, sizes, non-linearity, and an initialisation that keeps the variance.
+"""Convolutional networks: shapes, sizes, non-linearity, and an initialisation that keeps the
+variance.
 
 False-alarm rate of each statistical test: 1e-6 (``priorwise.testing.ALPHA``).
 """
@@ -12,7 +13,12 @@ import torch
 from torch import nn
 
 from priorwise.backbones import IMAGE_BODIES, moons_decoder_body, moons_encoder_body
-from priorwise.likelihoods import Bernoulli, DiscretizedLogistic, DiscretizedLogisticMixture, Gaussian
+from priorwise.likelihoods import (
+    Bernoulli,
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    Gaussian,
+)
 from priorwise.models import conv_vae, moons_vae
 from priorwise.nn import Rows, he_normal_
 from priorwise.priors import FlowPrior
@@ -43,13 +49,17 @@ def test_models_of_images(name):
 
 
 def test_parameters_as_many_as_the_papers():
-    """Fault: a layer too few. Facts of the published code, counted layer by layer; the likelihood's scale is fixed."""
+    """Fault: a layer too few. Facts of the published code, counted layer by layer; the likelihood's
+    scale is fixed.
+    """
 
     def count(module: nn.Module) -> int:
         return sum(parameter.numel() for parameter in module.parameters())
 
     def conv(*channels: int, kernels: tuple[int, ...]) -> int:
-        return sum((a * k * k + 1) * b for (a, b), k in zip(pairwise(channels), kernels, strict=True))
+        return sum(
+            (a * k * k + 1) * b for (a, b), k in zip(pairwise(channels), kernels, strict=True)
+        )
 
     def dense(*sizes: int) -> int:
         return sum((a + 1) * b for a, b in pairwise(sizes))
@@ -115,9 +125,11 @@ def test_networks_are_no_linear_maps(name):
     ids=["3x3", "4x4, stride 2", "transposed 3x3", "transposed 4x4, stride 2"],
 )
 def test_initialisation_keeps_the_variance(layer):
-    """Fault: fan-out, or a stride that is not counted: what reaches one output of a transposed layer is thinned by it.
+    """Fault: fan-out, or a stride that is not counted: what reaches one output of a transposed
+    layer is thinned by it.
 
-    Of ones, the mean square is 1; a gain of 2 makes up for the half that a ReLU takes. Away from the border.
+    Of ones, the mean square is 1; a gain of 2 makes up for the half that a ReLU takes. Away from
+    the border.
     """
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -129,13 +141,17 @@ def test_initialisation_keeps_the_variance(layer):
 
 @pytest.mark.parametrize("name", ["mnist", "mnist_factor"])
 def test_signal_comes_through(name):
-    """Fault: a start at which eight layers shrink an image to nothing, as torch's default does: the latents are ignored.
+    """Fault: a start at which eight layers shrink an image to nothing, as torch's default does: the
+    latents are ignored.
 
     Over 30 seeds the spread of a pixel was 0.07 to 0.5, and at least 37 times that of the default.
     """
     decoder, z = IMAGE_BODIES[name].decoder(2), torch.randn(200, 2)
     with torch.no_grad():
-        small, kept = (float(network(z).std(0).mean()) for network in (decoder, he_normal_(copy.deepcopy(decoder))))
+        small, kept = (
+            float(network(z).std(0).mean())
+            for network in (decoder, he_normal_(copy.deepcopy(decoder)))
+        )
     assert kept > 0.04
     assert kept > 20 * small
 
@@ -145,8 +161,14 @@ def test_convolutions_lie_with_channels_last():
     for body in IMAGE_BODIES.values():
         for layer in [*body.encoder().modules(), *body.decoder(2).modules()]:
             if isinstance(layer, Rows):
-                weights = [part.weight for part in layer.modules() if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d))]
-                assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+                weights = [
+                    part.weight
+                    for part in layer.modules()
+                    if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d))
+                ]
+                assert all(
+                    weight.is_contiguous(memory_format=torch.channels_last) for weight in weights
+                )
 
 
 def test_pixels_are_the_likelihoods_numbers():
@@ -159,13 +181,20 @@ def test_pixels_are_the_likelihoods_numbers():
 
 
 def test_refusals():
-    """Fault: an unknown network that ends in a key error; a likelihood that has no features to make its numbers of."""
-    with pytest.raises(ValueError, match="expected `network` as one of mnist, mnist_factor, svhn, celeba; got 'cifar'"):
+    """Fault: an unknown network that ends in a key error; a likelihood that has no features to make
+    its numbers of.
+    """
+    with pytest.raises(
+        ValueError,
+        match="expected `network` as one of mnist, mnist_factor, svhn, celeba; got 'cifar'",
+    ):
         conv_vae("cifar")
     for build, what in [
         (lambda features, shape: Gaussian(features, shape, scale="predicted"), "a predicted scale"),
         (DiscretizedLogistic, "DiscretizedLogistic"),
         (DiscretizedLogisticMixture, "DiscretizedLogisticMixture"),
     ]:
-        with pytest.raises(ValueError, match=f"expected `in_features` for {what}, which needs features of its own"):
+        with pytest.raises(
+            ValueError, match=f"expected `in_features` for {what}, which needs features of its own"
+        ):
             conv_vae("mnist", likelihood=build)

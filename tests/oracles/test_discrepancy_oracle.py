@@ -35,7 +35,9 @@ def test_discrepancy_by_a_double_loop(kernel):
 
 @pytest.mark.parametrize("kernel", [RBF(), IMQ()])
 def test_discrepancy_of_equal_laws_is_zero_in_the_mean(kernel):
-    """Fault: the biased estimate, which counts each point's pair with itself: it is of the order of 1/N."""
+    """Fault: the biased estimate, which counts each point's pair with itself: it is of the order of
+    1/N.
+    """
     found = torch.stack([mmd(torch.randn(8, 2), torch.randn(12, 2), kernel) for _ in range(2000)])
     check_mean(found, 0.0, "the discrepancy of equal laws")
     with pytest.raises(AssertionError, match="standard errors away"):
@@ -44,9 +46,11 @@ def test_discrepancy_of_equal_laws_is_zero_in_the_mean(kernel):
 
 @pytest.mark.parametrize("count", [5, 60])
 def test_discrepancy_of_two_gaussians(count):
-    """Fault: a bias that depends on the batch size, another sign of a term. Closed form with the Gaussian kernel.
+    """Fault: a bias that depends on the batch size, another sign of a term. Closed form with the
+    Gaussian kernel.
 
-    a - b is Gaussian, and E exp(-|d|^2 / s) = prod_l (1 + 2 v / s)^(-1/2) exp(-m_l^2 / (s + 2 v)) for d ~ N(m, v I).
+    a - b is Gaussian, and E exp(-|d|^2 / s) = prod_l (1 + 2 v / s)^(-1/2) exp(-m_l^2 / (s + 2 v))
+    for d ~ N(m, v I).
     """
     shift, s = torch.tensor([1.0, -0.5]), 4.0  # s is RBF's default for two dimensions
 
@@ -54,12 +58,17 @@ def test_discrepancy_of_two_gaussians(count):
         return (1 + 2 * v / s) ** -1 * math.exp(-square / (s + 2 * v))
 
     truth = mean(0, 2.0) + mean(0, 0.5) - 2 * mean(1.25, 1.25)
-    draws = [mmd(torch.randn(count, 2), shift + 0.5 * torch.randn(count, 2), RBF()) for _ in range(8000 // count)]
+    draws = [
+        mmd(torch.randn(count, 2), shift + 0.5 * torch.randn(count, 2), RBF())
+        for _ in range(8000 // count)
+    ]
     check_mean(torch.stack(draws), truth, "the discrepancy")
 
 
 def test_info_vae_compares_the_aggregate_with_the_prior():
-    """Fault: the posterior of one example in place of q(z); another prior than the model's. Exact posteriors: q(z) = p(z)."""
+    """Fault: the posterior of one example in place of q(z); another prior than the model's. Exact
+    posteriors: q(z) = p(z).
+    """
     model = LinearGaussianVAE(2, 4)
     objective = InfoVAE(model, kernel=RBF())
     x = model.marginal().sample((500, 20)).float()
@@ -99,18 +108,23 @@ def test_info_vae_by_hand():
     model, x = vae(flow()), images(9)
     terms = evaluated(InfoVAE(model, alpha=0.25, lambda_=10.0), x)
     plain = evaluated(ELBO(model), x).per_example
-    expected = plain["distortion"].mean() + 0.75 * plain["rate_1"].mean() + 9.25 * terms.batch["mmd"]
+    expected = (
+        plain["distortion"].mean() + 0.75 * plain["rate_1"].mean() + 9.25 * terms.batch["mmd"]
+    )
     torch.testing.assert_close(terms.loss(), expected)
     assert evaluated(InfoVAE(model), x[:1]).batch == {}
 
 
 def test_info_vae_refuses_in_words():
     """Fault: a prior that silently learns nothing from the discrepancy; a rate that is rewarded."""
-    with pytest.raises(TypeError, match=r"a prior that draws with gradients for InfoVAE.*`learn_weights=False`"):
+    with pytest.raises(
+        TypeError, match=r"a prior that draws with gradients for InfoVAE.*`learn_weights=False`"
+    ):
         InfoVAE(vae(GaussianMixture(LATENT, 3, learn_weights=True)))(images())
     with pytest.raises(ValueError, match=r"expected `alpha` of at most 1: .*; got 1\.5"):
         InfoVAE(vae(), alpha=1.5)
     with pytest.raises(
-        ValueError, match=r"expected at least 2 points each of one dimension; got \(1, 2\) and \(3, 2\)"
+        ValueError,
+        match=r"expected at least 2 points each of one dimension; got \(1, 2\) and \(3, 2\)",
     ):
         mmd(torch.zeros(1, 2), torch.zeros(3, 2), RBF())

@@ -23,7 +23,9 @@ AGGREGATE = COVARIANCE + BLUR**2 * torch.eye(2)  # of q(z), where x ~ N(0, COVAR
 
 
 class Exact(nn.Module):
-    """The best discriminator of the model below: log densities of q(z) and of the product of its marginals."""
+    """The best discriminator of the model below: log densities of q(z) and of the product of its
+    marginals.
+    """
 
     def __init__(self, *, turned: bool = False) -> None:
         super().__init__()
@@ -41,25 +43,37 @@ def correlated(**options: bool) -> tuple[FactorVAE, Tensor]:
 
 
 def test_factor_vae_finds_a_known_total_correlation():
-    """Fault: the log-ratio upside down, the other class's logit. -1/2 log(1 - rho^2) for a correlated Gaussian."""
+    """Fault: the log-ratio upside down, the other class's logit. -1/2 log(1 - rho^2) for a
+    correlated Gaussian.
+    """
     objective, x = correlated()
     rho = float(AGGREGATE[0, 1] / AGGREGATE[0, 0])
     terms = evaluated(objective, x)
-    check_mean(terms.per_example["total_correlation"], -0.5 * math.log(1 - rho**2), "the total correlation")
+    check_mean(
+        terms.per_example["total_correlation"], -0.5 * math.log(1 - rho**2), "the total correlation"
+    )
     plain = evaluated(ELBO(objective.model), x).loss()
-    torch.testing.assert_close(terms.loss(), plain + 7 * terms.per_example["total_correlation"].mean())
+    torch.testing.assert_close(
+        terms.loss(), plain + 7 * terms.per_example["total_correlation"].mean()
+    )
 
 
 def best_cross_entropy() -> float:
-    """Mean of log(1 + exp(-t)) under q(z) and of log(1 + exp(t)) under the product, halved, by quadrature."""
+    """Mean of log(1 + exp(-t)) under q(z) and of log(1 + exp(t)) under the product, halved, by
+    quadrature.
+    """
     ticks = (torch.arange(400.0, dtype=torch.float64) + 0.5) / 400 * 16 - 8
     log_q, log_r = Exact()(torch.cartesian_prod(ticks, ticks).float()).double().unbind(-1)
-    each = log_q.exp() * nn.functional.softplus(log_r - log_q) + log_r.exp() * nn.functional.softplus(log_q - log_r)
+    each = log_q.exp() * nn.functional.softplus(
+        log_r - log_q
+    ) + log_r.exp() * nn.functional.softplus(log_q - log_r)
     return 0.5 * float(each.sum()) * (16 / 400) ** 2
 
 
 def test_discriminator_is_rewarded_for_the_same_log_ratio():
-    """Fault: classes that are swapped between the players: then the model would follow the opposite of what was learned."""
+    """Fault: classes that are swapped between the players: then the model would follow the opposite
+    of what was learned.
+    """
     objective, x = correlated()
     best = best_cross_entropy()
     assert best < math.log(2) - 0.02
@@ -71,7 +85,8 @@ def test_discriminator_is_rewarded_for_the_same_log_ratio():
 
 
 def test_discriminator_learns_the_total_correlation():
-    """Fault: a second class that is not the product of the marginals: then it learns 0, or more than the truth.
+    """Fault: a second class that is not the product of the marginals: then it learns 0, or more
+    than the truth.
 
     -1/2 log(1 - rho^2) = 0.263. Over 12 seeds it came to 0.256, with a standard deviation of 0.015.
     """
@@ -111,18 +126,28 @@ def test_permutation_keeps_marginals():
 
 @pytest.mark.parametrize("build", [vae, hvae], ids=["VAE", "HVAE"])
 def test_players_leave_each_other_alone(build):
-    """Fault: a regulariser that teaches the discriminator to be fooled, or a discriminator that moves the encoder."""
+    """Fault: a regulariser that teaches the discriminator to be fooled, or a discriminator that
+    moves the encoder.
+    """
     objective, x = FactorVAE(build(flow()), LATENT, discriminator=small_discriminator()), images(8)
     model, other = (list(player.module.parameters()) for player in objective.players)
     assert not {id(parameter) for parameter in model} & {id(parameter) for parameter in other}
     terms = objective(x)
-    assert all(part is None for part in torch.autograd.grad(terms.loss(), other, allow_unused=True, retain_graph=True))
+    assert all(
+        part is None
+        for part in torch.autograd.grad(terms.loss(), other, allow_unused=True, retain_graph=True)
+    )
     correlation = terms.per_example["total_correlation"].sum()
     reached = torch.autograd.grad(correlation, list(model_top(objective).parameters()))
     assert all(bool(part.any()) for part in reached)
     loss = objective(x, player="discriminator").loss()
-    assert all(part is None for part in torch.autograd.grad(loss, model, allow_unused=True, retain_graph=True))
-    assert all(bool(part.isfinite().all() and part.any()) for part in torch.autograd.grad(loss, other[:-1]))
+    assert all(
+        part is None
+        for part in torch.autograd.grad(loss, model, allow_unused=True, retain_graph=True)
+    )
+    assert all(
+        bool(part.isfinite().all() and part.any()) for part in torch.autograd.grad(loss, other[:-1])
+    )
 
 
 def model_top(objective: FactorVAE) -> nn.Module:

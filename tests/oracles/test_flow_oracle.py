@@ -14,7 +14,13 @@ from torch.distributions import Distribution, Independent, Normal
 
 from priorwise.backbones import AffineCoupling, CouplingFlow
 from priorwise.conditionals import Conditional
-from priorwise.distributions import AbstractBijection, NormalizingFlow, Tilted, from_noise, has_noise_form
+from priorwise.distributions import (
+    AbstractBijection,
+    NormalizingFlow,
+    Tilted,
+    from_noise,
+    has_noise_form,
+)
 from priorwise.likelihoods import Gaussian
 from priorwise.models import VAE
 from priorwise.objectives import ELBO
@@ -30,7 +36,7 @@ def bent(features: int = 2, **options: object) -> CouplingFlow:
     return jittered(CouplingFlow(features, **options), BENT)
 
 
-# -- the map ----------------------------------------------------------------------------------------------------------
+# -- the map ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("features", "count"), [(2, 53_784), (10, 66_168), (60, 143_568)])
@@ -58,7 +64,9 @@ def test_log_det_is_no_trifle():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("features", [2, 3, 10])
 def test_inverse_is_exact(features, dtype, tolerance):
-    """Fault: blocks undone in the wrong order, the shift taken off after the scale. Both ways, leading dimensions too."""
+    """Fault: blocks undone in the wrong order, the shift taken off after the scale. Both ways,
+    leading dimensions too.
+    """
     flow = bent(features).to(dtype)
     z = 2 * torch.randn(4, 50, features, dtype=dtype)
     torch.testing.assert_close(flow.inverse(flow(z)[0]), z, rtol=tolerance, atol=tolerance)
@@ -84,7 +92,7 @@ def test_one_block_by_hand():
     assert bool((far.abs() <= 1).all())
 
 
-# -- the density ------------------------------------------------------------------------------------------------------
+# -- the density -----------------------------------------------------------------------------------
 
 
 def grid(loc: Tensor, half: Tensor, points: int = 301) -> tuple[Tensor, float]:
@@ -95,7 +103,9 @@ def grid(loc: Tensor, half: Tensor, points: int = 301) -> tuple[Tensor, float]:
 
 
 def test_mass_is_one():
-    """Fault: a constant, or a log-determinant of the wrong sign (which gives another mass), by quadrature."""
+    """Fault: a constant, or a log-determinant of the wrong sign (which gives another mass), by
+    quadrature.
+    """
     flow = bent(hidden_features=(16,)).double()
     law = NormalizingFlow(flow)
     z, area = grid(torch.zeros(2), 1.5 * law.sample((10_000,)).abs().amax(0))
@@ -166,7 +176,7 @@ def test_draws_stay_in_single_precision():
     assert torch.equal(log_prob, law.log_prob(z))
 
 
-# -- other people's maps ----------------------------------------------------------------------------------------------
+# -- other people's maps ---------------------------------------------------------------------------
 
 
 class Doubling(AbstractBijection):
@@ -191,20 +201,30 @@ def test_own_bijection_without_parameters():
 
 @pytest.mark.parametrize("flow", ["MAF", "NSF"])
 def test_zuko_flows_drop_in(zuko, flow):
-    """Fault: the map for its inverse, a base that is left out. zuko's own density and noise form say the same."""
+    """Fault: the map for its inverse, a base that is left out. zuko's own density and noise form
+    say the same.
+    """
     module = jittered(getattr(zuko.flows, flow)(3, transforms=2, hidden_features=(8,)), 0.1)
     prior, z = FlowPrior(module), torch.randn(4, 25, 3)
     torch.testing.assert_close(prior().log_prob(z), module().log_prob(z), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(prior.to_representation(prior.to_generation(z)), z, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        prior.to_representation(prior.to_generation(z)), z, rtol=1e-3, atol=1e-3
+    )
     torch.testing.assert_close(from_noise(prior(), z), from_noise(module(), z))
     draws_follow_density(prior(), draws=5000)
 
 
 def test_zuko_flow_of_one_dimensional_maps(zuko):
-    """Fault: log-derivatives of the dimensions that are not summed, which broadcast to another shape."""
+    """Fault: log-derivatives of the dimensions that are not summed, which broadcast to another
+    shape.
+    """
     zeros, ones = torch.zeros(3), torch.ones(3)
-    scale = zuko.lazy.UnconditionalTransform(zuko.transforms.MonotonicAffineTransform, torch.randn(3), torch.randn(3))
-    base = zuko.lazy.UnconditionalDistribution(zuko.distributions.DiagNormal, zeros, ones, buffer=True)
+    scale = zuko.lazy.UnconditionalTransform(
+        zuko.transforms.MonotonicAffineTransform, torch.randn(3), torch.randn(3)
+    )
+    base = zuko.lazy.UnconditionalDistribution(
+        zuko.distributions.DiagNormal, zeros, ones, buffer=True
+    )
     module, z = zuko.lazy.Flow(scale, base), torch.randn(10, 3)
     torch.testing.assert_close(FlowPrior(module)().log_prob(z), module().log_prob(z))
 
@@ -226,15 +246,22 @@ class Elsewhere(nn.Module):
 
 def test_refusals():
     """Fault: a flow that could move nothing, or a module that is no flow."""
-    with pytest.raises(ValueError, match="expected at least 2 `features`, one half to move the other; got 1"):
+    with pytest.raises(
+        ValueError, match="expected at least 2 `features`, one half to move the other; got 1"
+    ):
         FlowPrior(1)
-    with pytest.raises(ValueError, match="expected at least 2 `blocks`, so that both halves are moved; got 1"):
+    with pytest.raises(
+        ValueError, match="expected at least 2 `blocks`, so that both halves are moved; got 1"
+    ):
         FlowPrior(2, blocks=1)
-    with pytest.raises(TypeError, match=r"an unconditional zuko flow; got Elsewhere, which returns Normal\. A module"):
+    with pytest.raises(
+        TypeError,
+        match=r"an unconditional zuko flow; got Elsewhere, which returns Normal\. A module",
+    ):
         FlowPrior(Elsewhere())
 
 
-# -- equation 5 -------------------------------------------------------------------------------------------------------
+# -- equation 5 ------------------------------------------------------------------------------------
 
 
 class Constant(nn.Module):
@@ -253,7 +280,11 @@ class Constant(nn.Module):
 def rates():
     """A model with a bent flow, 20,000 rates of either kind at the same draws, and those draws."""
     decoder = Conditional(nn.Linear(2, 4), Gaussian(4, (3,)))
-    model = VAE(Constant([0.7, -1.1], [0.4, 0.9]), decoder, jittered(FlowPrior(2, hidden_features=(16, 16)), BENT))
+    model = VAE(
+        Constant([0.7, -1.1], [0.4, 0.9]),
+        decoder,
+        jittered(FlowPrior(2, hidden_features=(16, 16)), BENT),
+    )
     x = torch.zeros(20_000, 3)
     state, found = torch.get_rng_state(), {}
     with torch.no_grad():
@@ -288,7 +319,9 @@ def exact_rate(model: VAE) -> float:
 
 
 def test_equation_5_with_its_constant(rates):
-    """Fault: the sum of s over the kept half, an entropy of variances, -L/2 left out (the next test)."""
+    """Fault: the sum of s over the kept half, an entropy of variances, -L/2 left out (the next
+    test).
+    """
     model, found = rates
     with torch.no_grad():
         expected = equation_5(model, found["z"])
@@ -297,7 +330,9 @@ def test_equation_5_with_its_constant(rates):
 
 @pytest.mark.parametrize("kl", ["sample", "entropy"])
 def test_rate_has_the_mean_that_it_should(rates, kl):
-    """Fault: the closed form without -L/2, as it stands in the paper's text, is off by 1 nat in the plane."""
+    """Fault: the closed form without -L/2, as it stands in the paper's text, is off by 1 nat in the
+    plane.
+    """
     model, found = rates
     truth = exact_rate(model)
     check_mean(found[kl], truth, f"the rate by kl={kl!r}")
@@ -306,13 +341,15 @@ def test_rate_has_the_mean_that_it_should(rates, kl):
 
 
 def test_rates_agree_in_the_mean(rates):
-    """Fault: an entropy of another distribution. The difference at a draw is log q + entropy, of mean 0."""
+    """Fault: an entropy of another distribution. The difference at a draw is log q + entropy, of
+    mean 0.
+    """
     _, found = rates
     assert float((found["sample"] - found["entropy"]).std()) > 0.1
     check_mean(found["sample"] - found["entropy"], 0.0, "the difference of the two rates")
 
 
-# -- noise ------------------------------------------------------------------------------------------------------------
+# -- noise -----------------------------------------------------------------------------------------
 
 
 def test_noise_form_is_the_inverse_map():
@@ -323,7 +360,9 @@ def test_noise_form_is_the_inverse_map():
 
 
 def test_langevin_over_a_flow():
-    """Fault: a Jacobian in the target of the noise. A tilt by a . g(z) moves the noise to N(a, I), whatever the flow."""
+    """Fault: a Jacobian in the target of the noise. A tilt by a . g(z) moves the noise to N(a, I),
+    whatever the flow.
+    """
     prior, slope = jittered(FlowPrior(2, hidden_features=(16,)), BENT), torch.tensor([0.8, -0.5])
     tilted = Tilted(prior(), lambda z: (prior.to_generation(z) * slope).sum(-1))
     z, info = Langevin(30, step_size=0.5, adjusted=True).run(tilted, (2000,))
@@ -332,4 +371,6 @@ def test_langevin_over_a_flow():
         eps = prior.to_generation(z)
     for dim in range(2):
         check_mean(eps[:, dim], float(slope[dim]), f"noise {dim}", comparisons=4)
-        check_mean((eps[:, dim] - slope[dim]).square(), 1.0, f"the variance of noise {dim}", comparisons=4)
+        check_mean(
+            (eps[:, dim] - slope[dim]).square(), 1.0, f"the variance of noise {dim}", comparisons=4
+        )

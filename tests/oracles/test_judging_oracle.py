@@ -26,7 +26,9 @@ def test_blocks_weigh_by_their_examples():
     x = torch.arange(10.0)
     assert mean_over_blocks(lambda part: part, x, block=4, seed=0, address="a") == 4.5
     drawn = []
-    mean_over_blocks(lambda part: drawn.append(torch.rand(())) or part, x, block=4, seed=3, address="a")
+    mean_over_blocks(
+        lambda part: drawn.append(torch.rand(())) or part, x, block=4, seed=3, address="a"
+    )
     for index, draw in enumerate(drawn):
         with seeded(3, "a", index):
             assert torch.equal(draw, torch.rand(()))
@@ -36,14 +38,18 @@ def test_whole_batches_weigh_the_same():
     """Fault: a torn batch that counts, or none at all where there is less than one."""
     x = torch.arange(10.0)
     sizes = []
-    mean_over_whole_batches(lambda part: sizes.append(len(part)) or part.mean(), x, batch_size=4, seed=0)
+    mean_over_whole_batches(
+        lambda part: sizes.append(len(part)) or part.mean(), x, batch_size=4, seed=0
+    )
     assert sizes == [4, 4]
     assert mean_over_whole_batches(lambda part: part.mean(), x, batch_size=4, seed=0) == 3.5
     assert mean_over_whole_batches(lambda part: part.mean(), x, batch_size=40, seed=0) == 4.5
 
 
 def test_elbo_is_judged_by_the_bound():
-    """Fault: a dropped constant, a warm-up's weight in the verdict, another number of examples. The bound is known."""
+    """Fault: a dropped constant, a warm-up's weight in the verdict, another number of examples. The
+    bound is known.
+    """
     model = wrong()
     x = model.sample(1, mean=False, seed=0)
     wide = x.expand(20_000, -1)
@@ -64,7 +70,9 @@ def test_elbo_is_judged_by_the_bound():
 
 
 def test_iwae_is_judged_by_its_own_bound():
-    """Fault: the ELBO in its place. With this wrong encoder the two are far apart; with the exact one both are -log p(x)."""
+    """Fault: the ELBO in its place. With this wrong encoder the two are far apart; with the exact
+    one both are -log p(x).
+    """
     model = wrong()
     x = model.sample(1, mean=False, seed=0).expand(400, -1)
     with torch.no_grad():
@@ -94,7 +102,9 @@ def test_iwae_draws_no_more_rows_at_once_than_the_elbo():
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_nce_is_judged_as_the_estimator_does(groups):
-    """Fault: other blocks, other draws, single precision, a torn block left out. Equal to the last bit."""
+    """Fault: other blocks, other draws, single precision, a torn block left out. Equal to the last
+    bit.
+    """
     torch.manual_seed(0)
     ncp = NCP(vae() if groups == 1 else hvae(), hidden_features=(8,))
     x = images(1203)
@@ -103,7 +113,7 @@ def test_nce_is_judged_as_the_estimator_does(groups):
     assert NCE(ncp).metric == "held_out_bce"
 
 
-# -- no rate without a weight -----------------------------------------------------------------------------------------
+# -- no rate without a weight ----------------------------------------------------------------------
 
 
 WITHOUT_RATES = {
@@ -123,7 +133,10 @@ def test_a_rate_without_weight_is_not_computed(name):
     rest = {"mmd"} if name == "InfoVAE" else set()
     assert (terms.per_example.keys(), terms.batch.keys()) == ({"distortion"}, rest)
     terms.loss().backward()
-    assert all(bool(p.grad.isfinite().all()) and p.grad.abs().sum() > 0 for p in objective.model.encoder.parameters())
+    assert all(
+        bool(p.grad.isfinite().all()) and p.grad.abs().sum() > 0
+        for p in objective.model.encoder.parameters()
+    )
     assert objective.may_skip_parameters
     value = judged(objective, torch.randn(20, 3), 5)
     assert value is not None
@@ -142,8 +155,12 @@ WITH_RATES = {
 
 @pytest.mark.parametrize("name", WITH_RATES)
 def test_a_rate_with_a_weight_is(name):
-    """Fault: a rate that is dropped where a small weight or a warm-up asks for it, or a density made up for a point."""
-    with pytest.raises(ValueError, match=r"a Delta \(deterministic encoder or decoder\) has no density"):
+    """Fault: a rate that is dropped where a small weight or a warm-up asks for it, or a density
+    made up for a point.
+    """
+    with pytest.raises(
+        ValueError, match=r"a Delta \(deterministic encoder or decoder\) has no density"
+    ):
         WITH_RATES[name](autoencoder())(torch.randn(5, 3))
     assert not WITH_RATES[name](wrong()).may_skip_parameters
 
@@ -156,7 +173,9 @@ def test_without_a_rate_the_gradient_is_the_distortions():
         model.zero_grad()
         with seeded(0, "same"):
             objective(x).per_example["distortion"].mean().backward()
-        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        )
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name])

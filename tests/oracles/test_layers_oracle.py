@@ -8,18 +8,30 @@ from torch import nn
 
 from priorwise.backbones import LatentClassifier, TwoBranch, gated_body, gated_image_body
 from priorwise.conditionals import Conditional, GaussianHead
-from priorwise.nn import MLP, FlattenEvent, GatedDense, GatedMerge, at_least_float32, event_rows, he_normal_
+from priorwise.nn import (
+    MLP,
+    FlattenEvent,
+    GatedDense,
+    GatedMerge,
+    at_least_float32,
+    event_rows,
+    he_normal_,
+)
 
 
 def test_gated_dense_is_a_product_with_a_gate():
-    """Fault: a gate on the wrong half. h * sigmoid(g), with h and g from the two halves of the matrix."""
+    """Fault: a gate on the wrong half. h * sigmoid(g), with h and g from the two halves of the
+    matrix.
+    """
     layer, x = GatedDense(3, 4), torch.randn(2, 5, 3)
     h, g = (x @ layer.linear.weight.T + layer.linear.bias).split(4, -1)
     torch.testing.assert_close(layer(x), h * torch.sigmoid(g))
 
 
 def test_gated_merge_equals_a_concatenation():
-    """Fault: a bias twice, columns in the other order. One dense layer with stacked weights gives the same."""
+    """Fault: a bias twice, columns in the other order. One dense layer with stacked weights gives
+    the same.
+    """
     merge, dense = GatedMerge(3, 2, 4), GatedDense(5, 4)
     with torch.no_grad():
         dense.linear.weight.copy_(torch.cat([merge.first.weight, merge.second.weight], 1))
@@ -30,7 +42,9 @@ def test_gated_merge_equals_a_concatenation():
 
 
 def test_gated_merge_starts_as_the_concatenation_would():
-    """Fault: an initialisation by each part's own fan-in. The bound of uniform weights is 1 / sqrt(first + second)."""
+    """Fault: an initialisation by each part's own fan-in. The bound of uniform weights is 1 /
+    sqrt(first + second).
+    """
     merge = GatedMerge(90, 10, 50)
     bound = 1 / math.sqrt(100)
     for parameter in merge.parameters():
@@ -38,7 +52,9 @@ def test_gated_merge_starts_as_the_concatenation_would():
 
 
 def test_he_initialisation():
-    """Fault: fan-out, a gain of one, or one part's fan-in in a merged layer. Standard deviation sqrt(2 / fan_in)."""
+    """Fault: fan-out, a gain of one, or one part's fan-in in a merged layer. Standard deviation
+    sqrt(2 / fan_in).
+    """
     network = he_normal_(nn.Sequential(GatedDense(200, 300), GatedMerge(150, 50, 300)))
     for weight in (network[0].linear.weight, network[1].first.weight, network[1].second.weight):
         flat = weight.detach().flatten()
@@ -72,7 +88,13 @@ def test_event_rows():
 def test_mlp_ends_without_an_activation():
     """Fault: outputs that cannot be negative, a layer too few."""
     network = MLP(2, 3, (4, 5), nn.ReLU)
-    assert [type(layer).__name__ for layer in network] == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    assert [type(layer).__name__ for layer in network] == [
+        "Linear",
+        "ReLU",
+        "Linear",
+        "ReLU",
+        "Linear",
+    ]
     assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [4, 5, 3]
     assert len(MLP(2, 3, ())) == 1
 
@@ -92,7 +114,9 @@ def test_two_branches_meet():
     """Fault: branches that are swapped."""
     body = TwoBranch(nn.Linear(3, 4), nn.Linear(2, 4), hidden=4)
     first, second = torch.randn(6, 3), torch.randn(5, 6, 2)
-    torch.testing.assert_close(body(first, second), body.merge(body.first(first), body.second(second)))
+    torch.testing.assert_close(
+        body(first, second), body.merge(body.first(first), body.second(second))
+    )
     assert body(first, second).shape == (5, 6, 4)
 
 
@@ -103,7 +127,9 @@ def test_gated_bodies():
 
 
 def test_gaussian_head():
-    """Fault: the log-variance taken for a log standard deviation, means and variances swapped, no range."""
+    """Fault: the log-variance taken for a log standard deviation, means and variances swapped, no
+    range.
+    """
     head = GaussianHead(3, 2)
     with torch.no_grad():
         head.linear.weight.zero_()
@@ -133,7 +159,10 @@ def test_classifier_adds_its_context_before_the_first_activation():
     """Fault: a context that is ignored, or joined by something else than a concatenation."""
     classifier = LatentClassifier(2, 3, hidden_features=(8,))
     z, context = torch.randn(5, 2), torch.randn(5, 3)
-    joined = torch.cat([z, context], -1) @ torch.cat([classifier.latent.weight, classifier.context.weight], 1).T
+    joined = (
+        torch.cat([z, context], -1)
+        @ torch.cat([classifier.latent.weight, classifier.context.weight], 1).T
+    )
     expected = classifier.rest(joined + classifier.latent.bias).squeeze(-1)
     torch.testing.assert_close(classifier(z, classifier.encode_context(context)), expected)
 
@@ -141,5 +170,7 @@ def test_classifier_adds_its_context_before_the_first_activation():
 def test_classifier_asks_for_what_it_needs():
     with pytest.raises(ValueError, match="expected a `context`; got None"):
         LatentClassifier(2, 3)(torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="expected at least one hidden layer in `hidden_features`; got none"):
+    with pytest.raises(
+        ValueError, match="expected at least one hidden layer in `hidden_features`; got none"
+    ):
         LatentClassifier(2, hidden_features=())

@@ -34,7 +34,9 @@ def test_masses_sum_to_one_with_tails(loc, log_scale):
 
 @pytest.mark.parametrize("levels", [2, 16, 256])
 def test_masses_sum_to_the_paper_form_without_tails(levels):
-    """Fault: tails where there should be none. The sum is S(right) - S(left), and 1e-7 for each bin."""
+    """Fault: tails where there should be none. The sum is S(right) - S(left), and 1e-7 for each
+    bin.
+    """
     loc, scale = 0.3, math.exp(-1.5)
     total = masses(torch.tensor([loc]), torch.tensor([-1.5]), levels=levels, tails=False).sum()
     expected = expit((1 - loc) / scale) - expit((0 - loc) / scale) + levels * 1e-7
@@ -52,14 +54,18 @@ def test_every_bin_against_double_precision():
 
 
 def test_masses_far_out_have_no_floor():
-    """Fault: a difference of sigmoids in float32, which is 0 or a floor of 1e-7 at 20 scales from the location."""
+    """Fault: a difference of sigmoids in float32, which is 0 or a floor of 1e-7 at 20 scales from
+    the location.
+    """
     loc, scale = 0.9, 0.01
     truth = np.log(expit((52 / 256 - loc) / scale) - expit((51 / 256 - loc) / scale))
     law = DiscretizedLogistic(torch.tensor([loc]), torch.tensor([math.log(scale)]))
     assert truth < -60
     assert float(law.log_prob(torch.tensor([51.5 / 256]))) == pytest.approx(truth, abs=1e-3)
     mirrored = DiscretizedLogistic(torch.tensor([1 - loc]), torch.tensor([math.log(scale)]))
-    assert float(mirrored.log_prob(torch.tensor([1 - 51.5 / 256]))) == pytest.approx(truth, abs=1e-3)
+    assert float(mirrored.log_prob(torch.tensor([1 - 51.5 / 256]))) == pytest.approx(
+        truth, abs=1e-3
+    )
 
 
 def test_gradients_are_finite_everywhere():
@@ -88,7 +94,9 @@ def test_draws_follow_the_masses():
     counts = (x * levels).floor().long().flatten().bincount(minlength=levels)
     expected = masses(loc, log_scale, levels=levels)
     assert set(x.unique().tolist()) <= set(all_levels(levels).tolist())
-    assert stats.chisquare(counts.numpy(), (expected / expected.sum() * 40_000).numpy()).pvalue > ALPHA
+    assert (
+        stats.chisquare(counts.numpy(), (expected / expected.sum() * 40_000).numpy()).pvalue > ALPHA
+    )
 
 
 def test_event_sums_over_its_dimensions():
@@ -123,7 +131,9 @@ def every_pixel(channels, levels):
 
 @pytest.mark.parametrize(("channels", "levels"), [(1, 256), (2, 16), (3, 8)])
 def test_mixture_masses_sum_to_one(channels, levels):
-    """Fault: a mixture over channels apart, links that look at later channels, unnormalised weights."""
+    """Fault: a mixture over channels apart, links that look at later channels, unnormalised
+    weights.
+    """
     law = mixture(channels, levels)
     x = every_pixel(channels, levels)
     wide = law.expand((len(x),))
@@ -131,7 +141,9 @@ def test_mixture_masses_sum_to_one(channels, levels):
 
 
 def test_mixture_by_hand():
-    """Fault: another order of the links than (1<-0), (2<-0), (2<-1); a component of its own for each channel."""
+    """Fault: another order of the links than (1<-0), (2<-0), (2<-1); a component of its own for
+    each channel.
+    """
     levels = 16
     law = mixture(3, levels, components=4)
     x = every_pixel(3, levels)[1234]
@@ -141,7 +153,9 @@ def test_mixture_by_hand():
         loc, links = law.loc[k].flatten().clone(), law.links[k].flatten()
         loc[1] += links[0] * (r - 0.5)
         loc[2] += links[1] * (r - 0.5) + links[2] * (g - 0.5)
-        part = DiscretizedLogistic(loc, law.log_scale[k].flatten(), levels=levels).log_prob(x.flatten())
+        part = DiscretizedLogistic(loc, law.log_scale[k].flatten(), levels=levels).log_prob(
+            x.flatten()
+        )
         total = total + law.logits.flatten().softmax(0)[k] * part.exp()
     torch.testing.assert_close(law.log_prob(x), total.log())
 
@@ -156,7 +170,9 @@ def test_mixture_of_one_component_is_the_single_law():
 
 
 def test_mixture_looks_at_bins_only():
-    """Fault: links through the value inside its bin, which make the law depend on more than the level."""
+    """Fault: links through the value inside its bin, which make the law depend on more than the
+    level.
+    """
     law, x = mixture(3, 4), every_pixel(3, 4)[37]
     moved = x + 0.1 * torch.tensor([1.0, -1.0, 1.0]).reshape(3, 1, 1)
     torch.testing.assert_close(law.log_prob(moved), law.log_prob(x), rtol=0, atol=0)
@@ -164,24 +180,34 @@ def test_mixture_looks_at_bins_only():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_mixture_draws_follow_the_masses(channels):
-    """Fault: draws whose later channels do not see the earlier ones, or that choose components unevenly."""
+    """Fault: draws whose later channels do not see the earlier ones, or that choose components
+    unevenly.
+    """
     levels = 3
     law = mixture(channels, levels)
     x = law.sample((30_000,))
-    index = ((x * levels).floor().long().flatten(1) * levels ** torch.arange(channels).flip(0)).sum(1)
+    index = ((x * levels).floor().long().flatten(1) * levels ** torch.arange(channels).flip(0)).sum(
+        1
+    )
     cells = every_pixel(channels, levels)
     expected = law.expand((len(cells),)).log_prob(cells).double().exp()
     counts = index.bincount(minlength=len(cells)).double()
-    rare = expected * 30_000 < 10  # chi-square wants ten expected in a cell; the rare ones are put together
+    rare = (
+        expected * 30_000 < 10
+    )  # chi-square wants ten expected in a cell; the rare ones are put together
     observed = torch.cat([counts[~rare], counts[rare].sum()[None]])
     wanted = torch.cat([expected[~rare], expected[rare].sum()[None]]) * 30_000
     kept = wanted > 0
-    law_of_counts = stats.chisquare(observed[kept].numpy(), (wanted * 30_000 / wanted.sum())[kept].numpy())
+    law_of_counts = stats.chisquare(
+        observed[kept].numpy(), (wanted * 30_000 / wanted.sum())[kept].numpy()
+    )
     assert law_of_counts.pvalue > ALPHA
 
 
 def test_mixture_mean_follows_the_links():
-    """Fault: a picture that forgets weights or links. One component: the location of each channel given the means."""
+    """Fault: a picture that forgets weights or links. One component: the location of each channel
+    given the means.
+    """
     law = mixture(3, 256, components=1)
     loc, links = 0.25 + 0.5 * law.loc, 0.2 * law.links
     law = DiscretizedLogisticMixture(law.logits, loc, law.log_scale, links)
@@ -201,5 +227,8 @@ def test_mixture_counts_its_links():
     """Fault: coefficients that are silently ignored."""
     with pytest.raises(ValueError, match="expected 3 `links` for 3 channels; got 2"):
         DiscretizedLogisticMixture(
-            torch.zeros(2, 1, 1), torch.zeros(2, 3, 1, 1), torch.zeros(2, 3, 1, 1), torch.zeros(2, 2, 1, 1)
+            torch.zeros(2, 1, 1),
+            torch.zeros(2, 3, 1, 1),
+            torch.zeros(2, 3, 1, 1),
+            torch.zeros(2, 2, 1, 1),
         )

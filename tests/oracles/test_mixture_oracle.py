@@ -1,4 +1,6 @@
-"""Mixtures against torch's own in float64: density, draws, gradients; and the priors that are mixtures."""
+"""Mixtures against torch's own in float64: density, draws, gradients; and the priors that are
+mixtures.
+"""
 
 import math
 
@@ -25,7 +27,9 @@ def reference(loc, scale, log_weights=None):
 
 @pytest.fixture
 def wide():
-    """The paper's size: 500 components in 40 dimensions at the encoder's smallest variance, log-variance -6."""
+    """The paper's size: 500 components in 40 dimensions at the encoder's smallest variance,
+    log-variance -6.
+    """
     return torch.randn(500, 40), torch.full((500, 40), math.exp(-3.0))
 
 
@@ -36,7 +40,9 @@ def points(wide):
 
 
 def test_density_in_double_precision(wide, points):
-    """Fault: a dropped constant (2 pi, the log scales, the log weights), a sign in the product form."""
+    """Fault: a dropped constant (2 pi, the log scales, the log weights), a sign in the product
+    form.
+    """
     log_weights = torch.randn(500, dtype=torch.float64).log_softmax(0)
     ours = DiagonalGaussianMixture(wide[0].double(), wide[1].double(), log_weights)
     expected = reference(*wide, log_weights).log_prob(points.double())
@@ -44,28 +50,41 @@ def test_density_in_double_precision(wide, points):
 
 
 def test_density_in_single_precision(wide, points):
-    """Fault: cancellation in the product form. The promise is 0.01 nats, where densities are worth quoting."""
-    ours, truth = DiagonalGaussianMixture(*wide).log_prob(points), reference(*wide).log_prob(points.double())
+    """Fault: cancellation in the product form. The promise is 0.01 nats, where densities are worth
+    quoting.
+    """
+    ours, truth = (
+        DiagonalGaussianMixture(*wide).log_prob(points),
+        reference(*wide).log_prob(points.double()),
+    )
     assert float((ours - truth)[:300].abs().max()) < 0.01
     torch.testing.assert_close(ours.double(), truth, rtol=1e-5, atol=0.01)
 
 
 def test_density_far_from_the_origin():
-    """Fault: a product form that is not centred, and loses the means' spread to a common shift of 100."""
+    """Fault: a product form that is not centred, and loses the means' spread to a common shift of
+    100.
+    """
     loc, scale = 100 + torch.randn(20, 40), torch.full((20, 40), 0.1)
     ours = DiagonalGaussianMixture(loc, scale)
     z = ours.sample((200,))
-    torch.testing.assert_close(ours.log_prob(z).double(), reference(loc, scale).log_prob(z.double()), rtol=0, atol=0.02)
+    torch.testing.assert_close(
+        ours.log_prob(z).double(), reference(loc, scale).log_prob(z.double()), rtol=0, atol=0.02
+    )
 
 
 def test_density_of_half_precision_parameters():
-    """Fault: a matrix product in bfloat16, which autocast would choose, and which is wrong by tens of nats."""
+    """Fault: a matrix product in bfloat16, which autocast would choose, and which is wrong by tens
+    of nats.
+    """
     loc, scale = torch.randn(50, 40).bfloat16(), torch.full((50, 40), 0.25).bfloat16()
     z = reference(loc, scale).sample((50,)).float()
     with torch.autocast("cpu", torch.bfloat16):
         ours = DiagonalGaussianMixture(loc, scale).log_prob(z)
     assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours.double(), reference(loc, scale).log_prob(z.double()), rtol=0, atol=0.01)
+    torch.testing.assert_close(
+        ours.double(), reference(loc, scale).log_prob(z.double()), rtol=0, atol=0.01
+    )
 
 
 def test_gradients(wide):
@@ -99,13 +118,20 @@ def test_standard_normal_density_by_hand():
 
 
 def test_moments_and_law_of_draws():
-    """Fault: a variance without the spread of the means; draws with a variance where a scale belongs."""
+    """Fault: a variance without the spread of the means; draws with a variance where a scale
+    belongs.
+    """
     loc, scale = torch.tensor([[-2.0], [0.5], [3.0]]), torch.tensor([[0.5], [1.5], [0.2]])
     log_weights = torch.tensor([0.2, 0.5, 0.3]).log()
     mixture = DiagonalGaussianMixture(loc, scale, log_weights)
     z = mixture.sample((40_000,))[:, 0]
     check_mean(z, float(mixture.mean), "the mean of the draws", comparisons=2)
-    check_mean((z - mixture.mean).square(), float(mixture.variance), "the variance of the draws", comparisons=2)
+    check_mean(
+        (z - mixture.mean).square(),
+        float(mixture.variance),
+        "the variance of the draws",
+        comparisons=2,
+    )
     parts = Normal(loc[:, 0], scale[:, 0])
 
     def cdf(values):
@@ -128,7 +154,9 @@ def test_components_are_drawn_by_their_weights(shape):
 
 
 def test_few_draws_come_from_all_components():
-    """Fault: N draws from the first N of K components, as the reference code has it: all below index 10."""
+    """Fault: N draws from the first N of K components, as the reference code has it: all below
+    index 10.
+    """
     loc = 10 * torch.arange(1000.0)[:, None]
     index = (DiagonalGaussianMixture(loc, torch.ones_like(loc)).sample((10,)) / 10).round()
     assert len(index.unique()) > 3
@@ -136,7 +164,9 @@ def test_few_draws_come_from_all_components():
 
 
 def test_reparameterised_draws_carry_gradients():
-    """Fault: another component's gradient, or none: dz / d mu_m = 1 and dz / d sigma_m = eps for the drawn m only."""
+    """Fault: another component's gradient, or none: dz / d mu_m = 1 and dz / d sigma_m = eps for
+    the drawn m only.
+    """
     loc = (40 * torch.arange(4.0)[:, None]).requires_grad_()
     scale = torch.tensor([[0.5], [1.0], [1.5], [0.2]]).requires_grad_()
     mixture = DiagonalGaussianMixture(loc, scale)
@@ -172,7 +202,8 @@ def test_mixture_prior_keeps_its_log_variances_in_range():
 def test_shapes_are_checked():
     """Fault: parameters that broadcast by accident."""
     with pytest.raises(
-        ValueError, match=r"expected `loc` and `scale` of one shape \(M, D\); got \(3, 2\) and \(3, 1\)"
+        ValueError,
+        match=r"expected `loc` and `scale` of one shape \(M, D\); got \(3, 2\) and \(3, 1\)",
     ):
         DiagonalGaussianMixture(torch.zeros(3, 2), torch.ones(3, 1))
     with pytest.raises(ValueError, match=r"expected `log_weights` of shape \(3,\); got \(2,\)"):
@@ -192,7 +223,9 @@ def test_vamp_prior_is_the_mixture_of_encodings():
 
 
 def test_pseudo_inputs_start_strictly_inside_and_are_clamped():
-    """Fault: a start at 0 or 1, where the clamp's gradient may vanish; values outside [0, 1] that reach the encoder."""
+    """Fault: a start at 0 or 1, where the clamp's gradient may vanish; values outside [0, 1] that
+    reach the encoder.
+    """
     prior = VampPrior.random(200, SHAPE, mean=0.0, std=0.01)
     start = prior.pseudo_inputs.detach()
     assert ((start > 0) & (start < 1)).all()
@@ -219,16 +252,24 @@ def test_pseudo_inputs_from_data_are_a_random_subset():
 
 def test_vamp_prior_refuses_in_words():
     """Fault: an error from deep inside torch."""
-    with pytest.raises(ValueError, match=r"expected `pseudo_inputs` in \[0, 1\]; got values from 0 to 255"):
+    with pytest.raises(
+        ValueError, match=r"expected `pseudo_inputs` in \[0, 1\]; got values from 0 to 255"
+    ):
         VampPrior(torch.tensor([[0.0], [255.0]]))
-    with pytest.raises(ValueError, match=r"expected `pseudo_inputs` in \[0, 1\]; got values from nan to nan"):
+    with pytest.raises(
+        ValueError, match=r"expected `pseudo_inputs` in \[0, 1\]; got values from nan to nan"
+    ):
         VampPrior(torch.tensor([[math.nan], [0.5]]))
     with pytest.raises(ValueError, match="expected `components` between 1 and the 3 data; got 4"):
         VampPrior.from_data(torch.zeros(3, 2), 4)
     prior = VampPrior.random(3, SHAPE)
-    with pytest.raises(ValueError, match=r"expected `prior\(encode_top\)` with the encoder of the top latents"):
+    with pytest.raises(
+        ValueError, match=r"expected `prior\(encode_top\)` with the encoder of the top latents"
+    ):
         prior()
-    with pytest.raises(TypeError, match="expected the encoder to return an Independent Normal; got Bernoulli"):
+    with pytest.raises(
+        TypeError, match="expected the encoder to return an Independent Normal; got Bernoulli"
+    ):
         prior(lambda u: Bernoulli(logits=torch.zeros(3, 2)))
 
 
@@ -259,9 +300,13 @@ def test_aggregate_posterior_moments():
 
 def test_aggregate_posterior_refuses_in_words():
     """Fault: an aggregate of something else than diagonal Gaussians."""
-    with pytest.raises(TypeError, match="expected the posterior as an Independent Normal; got Normal"):
+    with pytest.raises(
+        TypeError, match="expected the posterior as an Independent Normal; got Normal"
+    ):
         AggregatePosterior(Normal(torch.zeros(3), 1.0))
-    with pytest.raises(ValueError, match=r"expected a posterior of batch shape \(N,\) and event shape \(D,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected a posterior of batch shape \(N,\) and event shape \(D,\)"
+    ):
         AggregatePosterior(gaussian(4, 3))
     with pytest.raises(ValueError, match="expected `tile` of at least 1; got 0"):
         AggregatePosterior(gaussian(4), tile=0)
@@ -281,17 +326,23 @@ def exact_components(loc, scale, z):
     """The exponents of equal components, and how many nats each lies below its component's peak."""
     below = half_square_distances(loc, scale, z)
     features = loc.shape[1]
-    log_norm = scale.double().log().sum(1) + 0.5 * features * math.log(2 * math.pi) + math.log(len(loc))
+    log_norm = (
+        scale.double().log().sum(1) + 0.5 * features * math.log(2 * math.pi) + math.log(len(loc))
+    )
     return -below - log_norm, below
 
 
 def slope(features, dtype):
-    """By how much more an exponent may be off with every nat below the peak beyond the number of dimensions."""
+    """By how much more an exponent may be off with every nat below the peak beyond the number of
+    dimensions.
+    """
     return 5.5 * (3 * features + 8) * 0.5 * torch.finfo(dtype).eps
 
 
 def promised(exact, below, features):
-    """The bound of a log density: the tolerance, what grows with the distance, and the rounding of the result itself."""
+    """The bound of a log density: the tolerance, what grows with the distance, and the rounding of
+    the result itself.
+    """
     beyond = ((exact.softmax(-1) * below).sum(-1) - features).clamp(min=0.0)
     rounding = 8 * 2.0**-24 * exact.logsumexp(-1).abs()
     return TOLERANCE + slope(features, torch.float32) * beyond + rounding
@@ -299,15 +350,23 @@ def promised(exact, below, features):
 
 def near_and_far(mixture, features):
     """Draws, where a density is worth quoting; points between them; points outside."""
-    return torch.cat([mixture.sample((64,)), torch.randn(16, features), 10 * torch.randn(16, features)])
+    return torch.cat(
+        [mixture.sample((64,)), torch.randn(16, features), 10 * torch.randn(16, features)]
+    )
 
 
 @pytest.mark.parametrize("features", [2, 10, 40, 128])
 @pytest.mark.parametrize("width", [1e-4, 1e-3, 3e-3, 1e-2, 0.05, 0.2, 1.0, "mixed"])
 def test_error_of_an_aggregate_posterior_is_bounded(features, width):
-    """Fault: the float32 product at narrow posteriors, off by 12 nats at D = 40 and a scale of 0.001."""
+    """Fault: the float32 product at narrow posteriors, off by 12 nats at D = 40 and a scale of
+    0.001.
+    """
     loc = torch.randn(2500, features)
-    scale = torch.rand(2500, features).mul(-9).exp() if width == "mixed" else torch.full_like(loc, width)
+    scale = (
+        torch.rand(2500, features).mul(-9).exp()
+        if width == "mixed"
+        else torch.full_like(loc, width)
+    )
     ours = AggregatePosterior(Independent(Normal(loc, scale), 1), tile=1000)
     z = near_and_far(ours, features)
     exact, below = exact_components(loc, scale, z)
@@ -328,14 +387,18 @@ def test_bound_of_the_product(features, dtype):
         for offset in (some, some[:, :1].expand_as(some), torch.ones_like(some) / 3 + some[:1, :1]):
             loc, scale = spread * offset.clone(), torch.full_like(offset, 0.7)
             product = GaussianExponents(loc, scale, None)._product(dtype)
-            z = torch.cat([loc + scale * torch.randn_like(loc), loc.mean(0) + 3 * torch.randn_like(loc)])
+            z = torch.cat(
+                [loc + scale * torch.randn_like(loc), loc.mean(0) + 3 * torch.randn_like(loc)]
+            )
             exact, below = exact_components(loc, scale, z)
             allowed = product.bound + slope(features, dtype) * (below - features).clamp(min=0.0)
             error = (product(z).double() - exact).abs()
             judge = 1e-13 if dtype == torch.float64 else 0.0  # the differences are rounded too
             assert (error <= allowed + judge * exact.abs()).all()
             if dtype == torch.float32:
-                assert float(error[:100].diagonal().max()) > 1e-4 * product.bound  # no empty promise
+                assert (
+                    float(error[:100].diagonal().max()) > 1e-4 * product.bound
+                )  # no empty promise
 
 
 def test_trained_mixtures_stay_in_single_precision():
@@ -350,7 +413,9 @@ def test_trained_mixtures_stay_in_single_precision():
 
 @pytest.mark.parametrize("width", [1e-6, 1e-12, 1e-21])
 def test_density_where_float64_is_too_coarse(width):
-    """Fault: a float64 product for any scale; a variance that underflows to zero in float32 and gives NaN."""
+    """Fault: a float64 product for any scale; a variance that underflows to zero in float32 and
+    gives NaN.
+    """
     loc = torch.randn(50, 40)
     scale = torch.full_like(loc, width)
     z = loc + scale * torch.randn_like(loc)
@@ -360,7 +425,9 @@ def test_density_where_float64_is_too_coarse(width):
 
 
 def test_density_without_double_precision(monkeypatch):
-    """Fault: float64 on a device that has none (Apple's), where it is an error; points that are lost between blocks."""
+    """Fault: float64 on a device that has none (Apple's), where it is an error; points that are
+    lost between blocks.
+    """
     inner = GaussianExponents._form
 
     def form(self, dtype):
@@ -376,7 +443,9 @@ def test_density_without_double_precision(monkeypatch):
     z = mixture.sample((4, 5))
     assert mixture.log_components(z).shape == (4, 5, 50)
     exact, _ = exact_components(loc, scale, z.flatten(0, 1))
-    torch.testing.assert_close(mixture.log_prob(z).double().flatten(), exact.logsumexp(1), rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(
+        mixture.log_prob(z).double().flatten(), exact.logsumexp(1), rtol=1e-6, atol=1e-4
+    )
     assert mixture.log_prob(z[:0]).shape == (0, 5)
 
 
@@ -407,14 +476,20 @@ def test_gradients_in_single_precision(width):
     for build, dtype in ((DiagonalGaussianMixture, torch.float32), (reference, torch.float64)):
         inputs = [tensor.to(dtype).requires_grad_() for tensor in (loc, scale, z)]
         density = build(*inputs[:2]).log_prob(inputs[2])
-        gradients.append([width * gradient for gradient in torch.autograd.grad(density.sum(), inputs)])
-    for ours, truth in zip(*gradients, strict=True):  # of order 1, as they were multiplied by the width
+        gradients.append(
+            [width * gradient for gradient in torch.autograd.grad(density.sum(), inputs)]
+        )
+    for ours, truth in zip(
+        *gradients, strict=True
+    ):  # of order 1, as they were multiplied by the width
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), truth, rtol=1e-3, atol=1e-3)
 
 
 def test_gradients_after_an_evaluation_without_them():
-    """Fault: coefficients that were formed under `no_grad` and are used again, so that the parameters get no gradient."""
+    """Fault: coefficients that were formed under `no_grad` and are used again, so that the
+    parameters get no gradient.
+    """
     loc, scale = torch.randn(5, 3).requires_grad_(), torch.rand(5, 3).add(0.5).requires_grad_()
     mixture, z = DiagonalGaussianMixture(loc, scale), torch.randn(7, 3)
     with torch.no_grad():
@@ -430,10 +505,14 @@ def test_gradients_after_an_evaluation_without_them():
 
 
 def test_coefficients_are_formed_once(monkeypatch):
-    """Fault: an expanded copy that forms, and on a GPU waits for, its coefficients anew at every call of a kept prior."""
+    """Fault: an expanded copy that forms, and on a GPU waits for, its coefficients anew at every
+    call of a kept prior.
+    """
     forms = []
     inner = GaussianExponents._form
-    monkeypatch.setattr(GaussianExponents, "_form", lambda self, dtype: forms.append(dtype) or inner(self, dtype))
+    monkeypatch.setattr(
+        GaussianExponents, "_form", lambda self, dtype: forms.append(dtype) or inner(self, dtype)
+    )
     prior, z = GaussianMixture(3, 5), torch.randn(7, 3)
     with torch.no_grad(), prior.kept():
         for _ in range(3):
@@ -442,11 +521,15 @@ def test_coefficients_are_formed_once(monkeypatch):
 
 
 def test_component_without_weight(monkeypatch):
-    """Fault: an infinite bound, and with it the slowest way, because one log weight is minus infinity."""
+    """Fault: an infinite bound, and with it the slowest way, because one log weight is minus
+    infinity.
+    """
     monkeypatch.setattr(GaussianExponents, "_differences", None)
     loc, scale, z = torch.randn(3, 2), torch.rand(3, 2) + 0.5, torch.randn(9, 2)
     ours = DiagonalGaussianMixture(loc, scale, torch.tensor([0.5, 0.5, 0.0]).log())
-    torch.testing.assert_close(ours.log_prob(z), DiagonalGaussianMixture(loc[:2], scale[:2]).log_prob(z))
+    torch.testing.assert_close(
+        ours.log_prob(z), DiagonalGaussianMixture(loc[:2], scale[:2]).log_prob(z)
+    )
 
 
 def test_points_in_double_precision_keep_it():
@@ -479,7 +562,9 @@ def cut(tensor, bits):
 
 @pytest.mark.parametrize(("setting", "bits"), [("high", 10), ("medium", 7)])
 def test_products_are_not_cut(setting, bits, monkeypatch, precision_restored):
-    """Fault: a float32 product that torch takes in TF32 (10 bits) or bfloat16 (7), off by whole nats."""
+    """Fault: a float32 product that torch takes in TF32 (10 bits) or bfloat16 (7), off by whole
+    nats.
+    """
     inner = F.linear
 
     def linear(x, weight, bias=None):
@@ -513,13 +598,17 @@ def test_density_and_gradients_under_a_cut_setting(setting, precision_restored):
     torch.set_float32_matmul_precision(setting)
     ours = DiagonalGaussianMixture(loc, scale).log_prob(z)
     torch.testing.assert_close(ours.double(), truth, rtol=1e-5, atol=1e-3)
-    for gradient, exact in zip(torch.autograd.grad(ours.sum(), [loc, scale, z]), expected, strict=True):
+    for gradient, exact in zip(
+        torch.autograd.grad(ours.sum(), [loc, scale, z]), expected, strict=True
+    ):
         torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-2)
     assert ours.dtype == torch.float32
 
 
 def test_every_setting_that_cuts_is_seen(precision_restored):
-    """Fault: one way to allow TF32 that is looked for, and another that is not; an error where the old and new ways are mixed."""
+    """Fault: one way to allow TF32 that is looked for, and another that is not; an error where the
+    old and new ways are mixed.
+    """
     cpu, cuda, mps = map(torch.device, ("cpu", "cuda", "mps"))
     seen = exponents._float32_is_cut
     assert not any(map(seen, (cpu, cuda, mps)))

@@ -1,4 +1,6 @@
-"""Models: sizes of the papers, densities by hand, what is computed how often, and what `frozen` leaves behind."""
+"""Models: sizes of the papers, densities by hand, what is computed how often, and what `frozen`
+leaves behind.
+"""
 
 import math
 import re
@@ -70,9 +72,17 @@ def with_prior(prior):
 @pytest.mark.parametrize(
     ("distribution", "came", "wrapped"),
     [
-        (Normal(torch.zeros(SIZE), 1.0), "Normal with batch shape (3,) and event shape ()", "Normal(...), 1)"),
+        (
+            Normal(torch.zeros(SIZE), 1.0),
+            "Normal with batch shape (3,) and event shape ()",
+            "Normal(...), 1)",
+        ),
         (Normal(0.0, 1.0), "Normal with batch shape () and event shape ()", "Normal(...), 1)"),
-        (Normal(torch.zeros(SIZE, SIZE), 1.0), "Normal with batch shape (3, 3) and event shape ()", "Normal(...), 2)"),
+        (
+            Normal(torch.zeros(SIZE, SIZE), 1.0),
+            "Normal with batch shape (3, 3) and event shape ()",
+            "Normal(...), 2)",
+        ),
         (
             Independent(Normal(torch.zeros(SIZE, SIZE), 1.0), 1),
             "Independent with batch shape (3,) and event shape (3,)",
@@ -81,11 +91,17 @@ def with_prior(prior):
     ],
 )
 def test_prior_that_is_not_independent_is_refused(distribution, came, wrapped):
-    """Fault: a prior of batch shape (D,), whose density broadcasts where D = S, and gives another NLL without a word."""
+    """Fault: a prior of batch shape (D,), whose density broadcasts where D = S, and gives another
+    NLL without a word.
+    """
     model = with_prior(Returning(distribution))
     message = rf"expected a prior of batch shape \(\) .*; got {re.escape(came)}.*Independent\({re.escape(wrapped)}"
     x = torch.randn(SIZE, 4)
-    for use in (lambda: nll(model, x, samples=SIZE), lambda: ELBO(model)(x), lambda: model.sample(SIZE)):
+    for use in (
+        lambda: nll(model, x, samples=SIZE),
+        lambda: ELBO(model)(x),
+        lambda: model.sample(SIZE),
+    ):
         with pytest.raises(ValueError, match=message):
             use()
 
@@ -95,7 +111,9 @@ def test_prior_that_is_independent_gives_the_same_likelihood_as_ours():
     x = torch.randn(SIZE, 4)
     theirs = with_prior(Returning(Independent(Normal(torch.zeros(SIZE), 1.0), 1)))
     ours = with_prior(StandardNormal(SIZE))
-    assert nll(theirs, x, samples=SIZE).value == pytest.approx(nll(ours, x, samples=SIZE).value, rel=1e-6)
+    assert nll(theirs, x, samples=SIZE).value == pytest.approx(
+        nll(ours, x, samples=SIZE).value, rel=1e-6
+    )
 
 
 # --- densities
@@ -107,7 +125,9 @@ def by_hand(model, groups, x):
     for group in groups:
         normal = group.prior.base_dist
         u = (group.z - normal.loc) / normal.scale
-        total = total + (-0.5 * u.square() - normal.scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        total = total + (-0.5 * u.square() - normal.scale.log() - 0.5 * math.log(2 * math.pi)).sum(
+            -1
+        )
     return total
 
 
@@ -117,22 +137,30 @@ def test_log_joint_by_hand(build, samples):
     """Fault: a prior counted twice or with the wrong sign, a group left out."""
     model, x = build(), images(5)
     groups = model.infer(x, samples)
-    torch.testing.assert_close(model.log_joint(groups, x), by_hand(model, groups, x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model.log_joint(groups, x), by_hand(model, groups, x), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_hierarchy_conditions_on_the_group_above():
-    """Fault: the lower prior or posterior computed from a fresh draw, or groups handed over in the wrong order."""
+    """Fault: the lower prior or posterior computed from a fresh draw, or groups handed over in the
+    wrong order.
+    """
     model, x = hvae(), images(4)
     top, bottom = model.infer(x, (2,))
     torch.testing.assert_close(bottom.prior.mean, model.prior_bottom(top.z).mean)
     torch.testing.assert_close(bottom.posterior.mean, model.encoder_bottom(x, top.z).mean)
     torch.testing.assert_close(top.posterior.mean, model.encoder_top(x).mean.expand(2, 4, LATENT))
     assert bottom.context is top.z
-    torch.testing.assert_close(model.likelihood([top, bottom]).mean, model.decoder(bottom.z, top.z).mean)
+    torch.testing.assert_close(
+        model.likelihood([top, bottom]).mean, model.decoder(bottom.z, top.z).mean
+    )
 
 
 def test_generation_is_ancestral():
-    """Fault: prior draws that ignore the group above. With a wide top prior the lower group follows it."""
+    """Fault: prior draws that ignore the group above. With a wide top prior the lower group follows
+    it.
+    """
 
     class Double(nn.Module):
         def forward(self, z: torch.Tensor) -> Distribution:
@@ -160,7 +188,9 @@ def test_infer_draws_from_the_posterior():
 
 
 def test_shorthands():
-    """Fault: a top posterior of another group, decoder draws where means are asked for, unseeded draws."""
+    """Fault: a top posterior of another group, decoder draws where means are asked for, unseeded
+    draws.
+    """
     model, x = hvae(), images(3)
     torch.testing.assert_close(model.encode(x).mean, model.encoder_top(x).mean)
     assert model.decode(torch.randn(4, LATENT)).mean.shape == (4, *SHAPE)
@@ -209,7 +239,9 @@ def test_a_group_without_posterior_cannot_be_inferred():
 # --- what runs how often
 
 
-@pytest.mark.parametrize("prior", [StandardNormal(LATENT), GaussianMixture(LATENT, 3)], ids=["standard", "mixture"])
+@pytest.mark.parametrize(
+    "prior", [StandardNormal(LATENT), GaussianMixture(LATENT, 3)], ids=["standard", "mixture"]
+)
 def test_x_is_encoded_once(prior):
     """Fault: an encoder that runs once for each sample, or on x repeated S times."""
     model, x = vae(prior), images(4)
@@ -221,7 +253,11 @@ def test_x_is_encoded_once(prior):
 def test_both_encoders_of_a_hierarchy_see_x_once():
     """Fault: the part of the lower encoder that looks at x only, run on S x B rows."""
     model, x = hvae(), images(4)
-    seen = [calls(model.encoder_top), calls(model.encoder_bottom.body.first), calls(model.encoder_bottom.body.second)]
+    seen = [
+        calls(model.encoder_top),
+        calls(model.encoder_bottom.body.first),
+        calls(model.encoder_bottom.body.second),
+    ]
     model.infer(x, (6,))
     assert seen == [[(4, *SHAPE)], [(4, *SHAPE)], [(6, 4, LATENT)]]
 
@@ -295,7 +331,9 @@ def test_frozen_lets_gradients_through_to_inputs():
 def test_frozen_stops_batch_statistics():
     """Fault: running statistics that an evaluation moves."""
     encoder = Conditional(nn.Sequential(FlattenEvent(SHAPE), nn.BatchNorm1d(6)), GaussianHeadOf6())
-    model = VAE(encoder, Conditional(nn.Identity(), Gaussian(LATENT, SHAPE)), StandardNormal(LATENT)).train()
+    model = VAE(
+        encoder, Conditional(nn.Identity(), Gaussian(LATENT, SHAPE)), StandardNormal(LATENT)
+    ).train()
     before = {name: value.clone() for name, value in model.named_buffers()}
     model.sample(3, seed=0)
     model.reconstruct(images(5))

@@ -1,4 +1,6 @@
-"""The noise contrastive prior: the base stays as it is, and the optimal classifier is known for Gaussians."""
+"""The noise contrastive prior: the base stays as it is, and the optimal classifier is known for
+Gaussians.
+"""
 
 from copy import deepcopy
 
@@ -46,7 +48,9 @@ def with_batch_norm() -> VAE:
     inner = encoder()
     body = nn.Sequential(*inner.body, nn.BatchNorm1d(8), nn.Dropout(0.2))
     prior = VampPrior.random(3, SHAPE, mean=0.5)
-    model = VAE(Conditional(body, inner.head), Conditional(nn.Identity(), Bernoulli(2, SHAPE)), prior)
+    model = VAE(
+        Conditional(body, inner.head), Conditional(nn.Identity(), Bernoulli(2, SHAPE)), prior
+    )
     model.encoder.head.linear.bias.requires_grad_(False)
     model.decoder.eval()
     model.encoder.register_forward_hook(lambda *_: None)
@@ -76,7 +80,9 @@ def assert_unchanged(before, after):
 
 
 def test_construction_and_use_leave_the_base_alone():
-    """Fault: a constructor that freezes, evaluates, draws or hooks; a fit that leaves statistics or modes behind."""
+    """Fault: a constructor that freezes, evaluates, draws or hooks; a fit that leaves statistics or
+    modes behind.
+    """
     base = with_batch_norm()
     x = images(8)
     before, state = everything(base), torch.get_rng_state()
@@ -112,11 +118,15 @@ def test_without_a_tilt_it_is_the_base(build):
         assert isinstance(ours.prior, Tilted)
         assert ours.context is theirs.context or torch.equal(ours.context, theirs.context)
     torch.testing.assert_close(ncp.log_joint(tilted, x), base.log_joint(groups, x), rtol=0, atol=0)
-    torch.testing.assert_close(ncp.likelihood(tilted).mean, base.likelihood(groups).mean, rtol=0, atol=0)
+    torch.testing.assert_close(
+        ncp.likelihood(tilted).mean, base.likelihood(groups).mean, rtol=0, atol=0
+    )
 
 
 def test_the_tilt_is_added_to_the_joint():
-    """Fault: a tilt that is subtracted, or halved. Slope 0.5 on standardised z: the sum of z / 2 for N(0, I)."""
+    """Fault: a tilt that is subtracted, or halved. Slope 0.5 on standardised z: the sum of z / 2
+    for N(0, I).
+    """
     base, x = vae(), images(4)
     ncp = NCP(base, [Recorder(0.5)])
     (group,) = groups = ncp.infer(x)
@@ -142,7 +152,9 @@ def test_the_classifier_sees_latents_in_units_of_their_prior():
 
 
 def test_every_classifier_sees_its_ancestors():
-    """Fault: contexts of another group, of other examples, or of other samples, in a ladder of three groups."""
+    """Fault: contexts of another group, of other examples, or of other samples, in a ladder of
+    three groups.
+    """
     base, x = LadderVAE(latent=2), torch.randn(4, 5)
     recorders = [Recorder() for _ in range(3)]
     ncp = NCP(base, recorders)
@@ -153,12 +165,16 @@ def test_every_classifier_sees_its_ancestors():
         z, context = recorders[k].seen[-1]
         assert z.shape == (6, 4, 2)
         assert torch.equal(context, torch.cat([group.z for group in groups[:k]], -1))
-    sizes = [None if part.context is None else part.context.in_features for part in NCP(base).classifiers]
+    sizes = [
+        None if part.context is None else part.context.in_features for part in NCP(base).classifiers
+    ]
     assert sizes == [None, 2, 4]
 
 
 def test_contexts_and_latents_may_be_feature_maps():
-    """Fault: a context that is not flattened as the latents are; convolutional hierarchies have maps (C, H, W)."""
+    """Fault: a context that is not flattened as the latents are; convolutional hierarchies have
+    maps (C, H, W).
+    """
 
     class Maps(AbstractModel):
         def __init__(self) -> None:
@@ -191,7 +207,9 @@ def test_ncp_of_ncp_is_refused_and_counts_are_checked():
     with pytest.raises(TypeError, match="expected a model that is not an NCP itself"):
         NCP(NCP(base))
     for count in (1, 3):
-        with pytest.raises(ValueError, match=f"expected 2 `classifiers`, one a latent group; got {count}"):
+        with pytest.raises(
+            ValueError, match=f"expected 2 `classifiers`, one a latent group; got {count}"
+        ):
             NCP(base, [Zero()] * count)
 
 
@@ -231,7 +249,9 @@ def test_positives_come_from_the_posterior_and_negatives_from_the_prior():
 
 
 def test_cross_entropy_by_hand(monkeypatch):
-    """Fault: a mean of the two halves in place of their sum; 2 log 2 where nothing can be told apart."""
+    """Fault: a mean of the two halves in place of their sum; 2 log 2 where nothing can be told
+    apart.
+    """
     terms = NCE(NCP(LadderVAE(), [Zero() for _ in range(3)]))(torch.randn(4, 5))
     assert list(terms.per_example) == ["bce_1", "bce_2", "bce_3"]
     for term in terms.per_example.values():
@@ -240,7 +260,9 @@ def test_cross_entropy_by_hand(monkeypatch):
     positive, negative = torch.randn(5), torch.randn(5)
     monkeypatch.setattr(nce, "contrast_logits", lambda model, x: [(positive, negative)])
     expected = -positive.sigmoid().log() - (1 - negative.sigmoid()).log()
-    torch.testing.assert_close(objective(images(5)).per_example["bce_1"], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        objective(images(5)).per_example["bce_1"], expected, rtol=1e-4, atol=1e-4
+    )
 
 
 class Shifted(AbstractModel):
@@ -252,7 +274,9 @@ class Shifted(AbstractModel):
 
     def top_down(self, draw, batch_shape, x=None):
         prior = self.prior().expand(torch.Size(batch_shape))
-        group = Group(1, prior, None if x is None else Independent(Normal(prior.mean + self.shift, 1.0), 1))
+        group = Group(
+            1, prior, None if x is None else Independent(Normal(prior.mean + self.shift, 1.0), 1)
+        )
         group.z = draw(group)
         return [group]
 
@@ -285,8 +309,9 @@ def fit(ncp, x, steps, rate):
 def test_the_optimal_logit_is_learned(shift):
     """Fault: swapped labels (a slope of -m), a missing half, a base that leaks into the tilt.
 
-    The logit of the optimum is log q - log p = m z - m^2 / 2, whose Z is 1. 300 steps on 2000 pairs: the error of the
-    slope is near sqrt(2 / 0.2 / 600000) < 0.005, and the tolerance twenty times that.
+    The logit of the optimum is log q - log p = m z - m^2 / 2, whose Z is 1. 300 steps on 2000
+    pairs: the error of the slope is near sqrt(2 / 0.2 / 600000) < 0.005, and the tolerance twenty
+    times that.
     """
     ncp = NCP(Shifted(shift), [Line()])
     fit(ncp, torch.zeros(2000, 1), 300, 0.05)
@@ -298,9 +323,11 @@ def test_the_optimal_logit_is_learned(shift):
 
 
 def test_what_cannot_be_told_apart_costs_two_log_two():
-    """Fault: a classifier that gains from the wrong draws, such as positives for one x against negatives for all.
+    """Fault: a classifier that gains from the wrong draws, such as positives for one x against
+    negatives for all.
 
-    Under data of its own the aggregate posterior of the exact encoder is the prior; that of a shifted one is not.
+    Under data of its own the aggregate posterior of the exact encoder is the prior; that of a
+    shifted one is not.
     """
     exact, wrong = LinearGaussianVAE(1, 2), LinearGaussianVAE(1, 2, shift=2.0)
     x = exact.sample(2000, mean=False, seed=0)
@@ -318,10 +345,11 @@ def test_what_cannot_be_told_apart_costs_two_log_two():
 
 
 def test_generation_tilts_every_group_of_a_ladder():
-    """Fault: a tilt for the top group only; group k + 1 conditioned on proposals instead of what was chosen.
+    """Fault: a tilt for the top group only; group k + 1 conditioned on proposals instead of what
+    was chosen.
 
-    Slope 1 in units of each prior: every standardised group of SIR draws has mean 1 - 0.0055 (M = 500) in each of its
-    two dimensions, whatever the networks are.
+    Slope 1 in units of each prior: every standardised group of SIR draws has mean 1 - 0.0055 (M =
+    500) in each of its two dimensions, whatever the networks are.
     """
     ncp = NCP(LadderVAE(latent=2), [Recorder() for _ in range(3)])
     with frozen(ncp), torch.no_grad():

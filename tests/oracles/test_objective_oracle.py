@@ -15,7 +15,9 @@ from priorwise.testing import LinearGaussianVAE, check_mean
 
 @pytest.fixture
 def wrong():
-    """A model whose encoder is off, and one observation repeated, so that batch members are independent draws."""
+    """A model whose encoder is off, and one observation repeated, so that batch members are
+    independent draws.
+    """
     model = LinearGaussianVAE(2, 4, shift=0.5, stretch=1.3)
     return model, model.sample(1, mean=False, seed=0)
 
@@ -33,7 +35,9 @@ def test_loss_by_hand():
 
 @pytest.mark.parametrize("kl", ["sample", "analytic"])
 def test_elbo_has_the_mean_that_it_should(wrong, kl):
-    """Fault: a dropped constant, a sign of the rate, a distortion averaged over pixels. The bound is known."""
+    """Fault: a dropped constant, a sign of the rate, a distortion averaged over pixels. The bound
+    is known.
+    """
     model, x = wrong
     with torch.no_grad():
         terms = ELBO(model, kl=kl)(x.expand(20_000, -1))
@@ -56,7 +60,9 @@ def test_sampled_and_analytic_rate_agree_in_the_mean(wrong):
 
 
 def test_distortion_and_rate_share_their_draw():
-    """Fault: two draws, which are unbiased too but noisier. With the exact encoder the sum is log p(x) at every draw."""
+    """Fault: two draws, which are unbiased too but noisier. With the exact encoder the sum is log
+    p(x) at every draw.
+    """
     model = LinearGaussianVAE(2, 4)
     x = model.sample(50, mean=False, seed=0)
     per_example = ELBO(model)(x).per_example
@@ -82,17 +88,25 @@ def test_rates_of_a_hierarchy():
 def test_analytic_rate_refuses_in_words():
     """Fault: a silent fall back to another estimate."""
     objective = ELBO(vae(GaussianMixture(LATENT, 3)), kl="analytic")
-    with pytest.raises(ValueError, match=r"closed-form KL .*; got Independent against DiagonalGaussianMixture"):
+    with pytest.raises(
+        ValueError, match=r"closed-form KL .*; got Independent against DiagonalGaussianMixture"
+    ):
         objective(images())
 
 
 def test_beta_is_a_number_or_a_function_of_the_step():
     """Fault: a weight on the distortion, or a step that is not handed over."""
     model, x = LinearGaussianVAE(2, 4), torch.randn(6, 4)
-    for beta, step, expected in [(0.5, 3, 0.5), (lambda step: 0.1 * step, 3, 0.3), (lambda step: step / 4, 0, 0.0)]:
+    for beta, step, expected in [
+        (0.5, 3, 0.5),
+        (lambda step: 0.1 * step, 3, 0.3),
+        (lambda step: step / 4, 0, 0.0),
+    ]:
         terms = ELBO(model, beta=beta)(x, step)
         assert terms.weights == {"rate_1": pytest.approx(expected)}
-        by_hand = terms.per_example["distortion"].mean() + expected * terms.per_example["rate_1"].mean()
+        by_hand = (
+            terms.per_example["distortion"].mean() + expected * terms.per_example["rate_1"].mean()
+        )
         torch.testing.assert_close(terms.loss(), by_hand)
 
 
@@ -105,13 +119,17 @@ def test_iwae_of_one_sample_is_the_elbo(wrong):
 
 
 def test_iwae_is_tighter_with_every_sample(wrong):
-    """Fault: a K that is off by one: exp(bound) has mean p(x) for every K, and the bound stays below log p(x)."""
+    """Fault: a K that is off by one: exp(bound) has mean p(x) for every K, and the bound stays
+    below log p(x).
+    """
     model, x = wrong
     truth, bounds = float(model.log_px(x)), []
     for samples in (1, 5, 50):
         with torch.no_grad():
             bound = -IWAE(model, samples)(x.expand(5000, -1)).per_example["bound"].double()
-        check_mean((bound - truth).exp(), 1.0, f"the ratio to p(x) with {samples} samples", comparisons=3)
+        check_mean(
+            (bound - truth).exp(), 1.0, f"the ratio to p(x) with {samples} samples", comparisons=3
+        )
         bounds.append(float(bound.mean()))
     assert bounds[0] < bounds[1] < bounds[2] < truth + 0.02
 
@@ -127,9 +145,13 @@ def test_iwae_by_hand():
     torch.testing.assert_close(bound, math.log(7) - log_w.logsumexp(0))
 
 
-@pytest.mark.parametrize("build", [lambda m: ELBO(m), lambda m: ELBO(m, kl="analytic"), lambda m: IWAE(m, 5)])
+@pytest.mark.parametrize(
+    "build", [lambda m: ELBO(m), lambda m: ELBO(m, kl="analytic"), lambda m: IWAE(m, 5)]
+)
 def test_gradient_is_that_of_the_exact_bound(build):
-    """Fault: a detached draw or term. At the exact encoder the gradient by the decoder's bias is that of log p(x)."""
+    """Fault: a detached draw or term. At the exact encoder the gradient by the decoder's bias is
+    that of log p(x).
+    """
     model = LinearGaussianVAE(2, 4)
     x = model.sample(1, mean=False, seed=0)
     objective = build(model)
@@ -158,7 +180,8 @@ def test_objectives_refuse_what_they_are_not_for():
     ncp = NCP(vae(), hidden_features=(8,))
     for build, name in ((ELBO, "ELBO"), (IWAE, "IWAE bound")):
         with pytest.raises(
-            TypeError, match=f"expected a model that is trained by its {name}; got one that is tilted by NCP"
+            TypeError,
+            match=f"expected a model that is trained by its {name}; got one that is tilted by NCP",
         ):
             build(ncp)
     with pytest.raises(ValueError, match="expected at least 1 of `samples`; got 0"):

@@ -1,4 +1,6 @@
-"""The models with closed answers are themselves tested: by quadrature, by their own draws, by the known slope."""
+"""The models with closed answers are themselves tested: by quadrature, by their own draws, by the
+known slope.
+"""
 
 import math
 
@@ -20,20 +22,26 @@ def log_weights(model, x, samples):
 
 
 def test_likelihood_by_quadrature():
-    """Fault: a covariance without its noise, a constant. One latent, so that the integral over z is a sum."""
+    """Fault: a covariance without its noise, a constant. One latent, so that the integral over z is
+    a sum.
+    """
     model = LinearGaussianVAE(1, 3, scale=0.7)
     x = model.sample(5, mean=False, seed=0)
     grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
     with torch.no_grad():
         loc = grid[:, None] * model.decoder.weight[:, 0].double() + model.decoder.bias.double()
-        log_px_z = Independent(Normal(loc[:, None], model.decoder.log_scale.double().exp()), 1).log_prob(x.double())
+        log_px_z = Independent(
+            Normal(loc[:, None], model.decoder.log_scale.double().exp()), 1
+        ).log_prob(x.double())
     log_pz = Normal(0.0, 1.0).log_prob(grid)[:, None]
     integral = (log_px_z + log_pz).logsumexp(0) + math.log(float(grid[1] - grid[0]))
     torch.testing.assert_close(model.log_px(x), integral, rtol=1e-5, atol=1e-5)
 
 
 def test_marginal_is_the_law_of_the_draws():
-    """Fault: a likelihood of another model than the one that draws. The Mahalanobis distance is chi-square."""
+    """Fault: a likelihood of another model than the one that draws. The Mahalanobis distance is
+    chi-square.
+    """
     model = LinearGaussianVAE(2, 4)
     x = model.sample(8000, mean=False, seed=1).double()
     law = model.marginal()
@@ -42,7 +50,9 @@ def test_marginal_is_the_law_of_the_draws():
 
 
 def test_exact_posterior_makes_the_bound_tight():
-    """Fault: a posterior that is not the exact one. Then log p(x, z) - log q(z|x) is log p(x) at every z."""
+    """Fault: a posterior that is not the exact one. Then log p(x, z) - log q(z|x) is log p(x) at
+    every z.
+    """
     model = LinearGaussianVAE(3, 5, scale=0.3)
     x = model.sample(6, mean=False, seed=0)
     weights = log_weights(model, x, 50).double()
@@ -50,22 +60,32 @@ def test_exact_posterior_makes_the_bound_tight():
     torch.testing.assert_close(model.exact_elbo(x), model.log_px(x), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"shift": 0.7}, {"stretch": 1.6}, {"shift": -0.4, "stretch": 0.7}])
+@pytest.mark.parametrize(
+    "wrong", [{"shift": 0.7}, {"stretch": 1.6}, {"shift": -0.4, "stretch": 0.7}]
+)
 def test_a_wrong_encoder_costs_what_it_should(wrong):
-    """Fault: a bound whose gap is not KL(q || p(z|x)). Here the gap does not depend on x, and is known by hand."""
+    """Fault: a bound whose gap is not KL(q || p(z|x)). Here the gap does not depend on x, and is
+    known by hand.
+    """
     model = LinearGaussianVAE(2, 4, **wrong)
     x = model.sample(3, mean=False, seed=0)
     shift, stretch = wrong.get("shift", 0.0), wrong.get("stretch", 1.0)
     gap = 2 * 0.5 * (stretch**2 + shift**2 - 1 - 2 * math.log(stretch))
     measured = model.log_px(x) - model.exact_elbo(x)
-    torch.testing.assert_close(measured, torch.full((3,), gap, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        measured, torch.full((3,), gap, dtype=torch.float64), rtol=1e-5, atol=1e-5
+    )
     bound = log_weights(model, x, 20_000)
     for example in range(3):
-        check_mean(bound[:, example], float(model.exact_elbo(x)[example]), "the bound", comparisons=3)
+        check_mean(
+            bound[:, example], float(model.exact_elbo(x)[example]), "the bound", comparisons=3
+        )
 
 
 def test_importance_bound_tightens_by_one_over_k():
-    """Fault: a bound that does not tighten as 1 / K (a wrong count, a sum of logarithms). House oracle: slope -0.98."""
+    """Fault: a bound that does not tighten as 1 / K (a wrong count, a sum of logarithms). House
+    oracle: slope -0.98.
+    """
     model = LinearGaussianVAE(1, 2, shift=0.6, stretch=1.2)
     x = model.sample(1, mean=False, seed=0)
     truth, gaps = float(model.log_px(x)), []
@@ -77,7 +97,9 @@ def test_importance_bound_tightens_by_one_over_k():
 
 
 def test_closed_forms_follow_training():
-    """Fault: closed forms of the weights at construction. A step on the exact bound raises the exact likelihood."""
+    """Fault: closed forms of the weights at construction. A step on the exact bound raises the
+    exact likelihood.
+    """
     model = LinearGaussianVAE(2, 4, seed=1)
     with seeded(0, "data"):
         x = torch.randn(500, 4) * torch.tensor([2.0, 1.0, 0.5, 0.5])
@@ -96,7 +118,9 @@ def test_closed_forms_follow_training():
 def test_oracles_refuse_what_has_no_closed_form():
     with pytest.raises(ValueError, match="expected `latent` between 1 and `observed` = 3; got 4"):
         LinearGaussianVAE(4, 3)
-    with pytest.raises(ValueError, match=r"expected positive `scale` and `stretch`; got -1\.0 and 1\.0"):
+    with pytest.raises(
+        ValueError, match=r"expected positive `scale` and `stretch`; got -1\.0 and 1\.0"
+    ):
         LinearGaussianVAE(scale=-1.0)
     with pytest.raises(ValueError, match="expected at least 1 of `groups`; got 0"):
         LadderVAE(groups=0)

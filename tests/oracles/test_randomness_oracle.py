@@ -22,8 +22,23 @@ def test_the_same_address_gives_the_same_numbers():
 
 
 def test_addresses_are_distinct():
-    """Fault: seeds that are added up, so that (1, 2) meets (2, 1); the number 1 taken for the text "1"."""
-    addresses = [(), (0,), (1,), (0, 0), (1, 2), (2, 1), (12,), ("1",), ("1", 2), ("a", "b"), ("ab",), (-1,)]
+    """Fault: seeds that are added up, so that (1, 2) meets (2, 1); the number 1 taken for the text
+    "1".
+    """
+    addresses = [
+        (),
+        (0,),
+        (1,),
+        (0, 0),
+        (1, 2),
+        (2, 1),
+        (12,),
+        ("1",),
+        ("1", 2),
+        ("a", "b"),
+        ("ab",),
+        (-1,),
+    ]
     draws = [draw(seed, *address) for seed in (0, 1, -1, 2**40) for address in addresses]
     assert len({tuple(values.tolist()) for values in draws}) == len(draws)
 
@@ -102,7 +117,9 @@ class FakeMetal:
 
 @pytest.fixture
 def devices(monkeypatch):
-    """Two CUDA devices, of which the second is the current one, two of XPU and Apple's, all initialised."""
+    """Two CUDA devices, of which the second is the current one, two of XPU and Apple's, all
+    initialised.
+    """
     cuda, xpu = ((torch.Generator(), torch.Generator()) for _ in range(2))
     metal = FakeMetal()
     for module, generators in ((torch.cuda, cuda), (torch.xpu, xpu)):
@@ -123,7 +140,9 @@ def draws_of(generators):
 
 
 def test_draws_on_every_device_depend_on_the_address_alone(devices):
-    """Fault: a stream of the current CUDA device only, so that draws on cuda:0 or Apple's go on as they please."""
+    """Fault: a stream of the current CUDA device only, so that draws on cuda:0 or Apple's go on as
+    they please.
+    """
     with seeded(3, "device"):
         first = draws_of(devices)
     draws_of(devices[:3])
@@ -150,7 +169,10 @@ def test_no_seed_leaves_the_devices_alone(devices):
     """Fault: a seed of its own for every device when none was asked for."""
     states = [generator.get_state() for generator in devices]
     draw(None, "anything")
-    assert all(torch.equal(generator.get_state(), state) for generator, state in zip(devices, states, strict=True))
+    assert all(
+        torch.equal(generator.get_state(), state)
+        for generator, state in zip(devices, states, strict=True)
+    )
 
 
 def test_no_device_is_initialised(monkeypatch):

@@ -1,4 +1,6 @@
-"""Errors for arguments of the wrong kind, in a process without the type checker, which would speak first."""
+"""Errors for arguments of the wrong kind, in a process without the type checker, which would speak
+first.
+"""
 
 import json
 import subprocess
@@ -58,8 +60,14 @@ print(json.dumps(said))
 
 EXPECTED = {
     "prior": ("TypeError", "or one that returns a Distribution; got Tensor"),
-    "wrapped prior": ("TypeError", "expected `Returns()` to return a torch Distribution; got Tensor"),
-    "base": ("TypeError", "expected a priorwise model with `top_down` and `likelihood`; got Linear"),
+    "wrapped prior": (
+        "TypeError",
+        "expected `Returns()` to return a torch Distribution; got Tensor",
+    ),
+    "base": (
+        "TypeError",
+        "expected a priorwise model with `top_down` and `likelihood`; got Linear",
+    ),
     "ncp of ncp": ("TypeError", "expected a model that is not an NCP itself"),
     "nce": ("TypeError", "expected a priorwise.NCP; got VAE. Wrap the model: priorwise.NCP(model)"),
     "kl": ("ValueError", "expected `kl` as 'sample', 'entropy' or 'analytic'; got 'exact'"),
@@ -68,8 +76,14 @@ EXPECTED = {
     "a number of modules": ("TypeError", "expected `modules` as a list of torch modules; got int"),
     "encoded dictionary": ("TypeError", "expected `encode(x)` to return a Distribution, a pair"),
     "encoded triple": ("TypeError", "expected `encode(x)` to return a Distribution, a pair"),
-    "decoded list": ("TypeError", "expected `decode(z)` to return a Distribution or a tensor of means; got list"),
-    "scale": ("ValueError", "expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got 'each'"),
+    "decoded list": (
+        "TypeError",
+        "expected `decode(z)` to return a Distribution or a tensor of means; got list",
+    ),
+    "scale": (
+        "ValueError",
+        "expected `scale` as a number, 'learned', 'per_output' or 'predicted'; got 'each'",
+    ),
     "fixed scale": ("ValueError", "expected a positive `scale`; got 0.0"),
     "mixture shape": ("ValueError", "expected `shape` as (C, H, W); got (3,)"),
     "address": ("TypeError", "expected an address of integers and strings; got 1.5 of type float"),
@@ -79,13 +93,17 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def said():
     program = textwrap.dedent(PROGRAM)
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     return json.loads(process.stdout)
 
 
 @pytest.mark.parametrize("case", EXPECTED)
 def test_refusal(said, case):
-    """Fault: an argument of the wrong kind that is taken, or refused without saying what was expected."""
+    """Fault: an argument of the wrong kind that is taken, or refused without saying what was
+    expected.
+    """
     kind, message = said[case]
     assert kind == EXPECTED[case][0]
     assert EXPECTED[case][1] in message

@@ -1,4 +1,5 @@
-"""The regularised objectives together: the prior is the model's, a weight means the same for every batch, ``explain``.
+"""The regularised objectives together: the prior is the model's, a weight means the same for every
+batch, ``explain``.
 
 False-alarm rate of each statistical test: 1e-6 (``priorwise.testing.ALPHA``).
 """
@@ -13,7 +14,16 @@ from members import LATENT, flow, hvae, identity_flow, images, small_discriminat
 from torch import nn
 
 from priorwise.models import NCP, AbstractModel
-from priorwise.objectives import ELBO, RBF, AbstractObjective, AnnealedVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE
+from priorwise.objectives import (
+    ELBO,
+    RBF,
+    AbstractObjective,
+    AnnealedVAE,
+    BetaTCVAE,
+    BetaVAE,
+    FactorVAE,
+    InfoVAE,
+)
 from priorwise.testing import LinearGaussianVAE
 
 Build = Callable[[AbstractModel], AbstractObjective]
@@ -23,19 +33,23 @@ BUILDS: dict[str, Build] = {
     "BetaVAE, entropy": lambda model: BetaVAE(model, beta=3.0, kl="entropy"),
     "AnnealedVAE": lambda model: AnnealedVAE(model, gamma=5.0, capacity=1.0, capacity_steps=10),
     "BetaTCVAE": lambda model: BetaTCVAE(model, 50, alpha=0.5, beta=4.0, gamma=2.0),
-    "FactorVAE": lambda model: FactorVAE(model, LATENT, gamma=3.0, discriminator=small_discriminator()),
+    "FactorVAE": lambda model: FactorVAE(
+        model, LATENT, gamma=3.0, discriminator=small_discriminator()
+    ),
     "InfoVAE": lambda model: InfoVAE(model, alpha=0.3, lambda_=20.0),
     "InfoVAE, RBF": lambda model: InfoVAE(model, alpha=0.3, lambda_=20.0, kernel=RBF()),
 }
 
 
-# -- the prior is the model's -----------------------------------------------------------------------------------------
+# -- the prior is the model's ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BUILDS)
 @pytest.mark.parametrize("build", [vae, hvae], ids=["VAE", "HVAE"])
 def test_identity_flow_gives_the_plain_loss(name, build):
-    """Fault: a term with its own standard normal, a log-determinant left out or counted twice. In float64, to rounding."""
+    """Fault: a term with its own standard normal, a log-determinant left out or counted twice. In
+    float64, to rounding.
+    """
     plain = build().double()
     decoupled = copy.deepcopy(plain)
     decoupled.prior = identity_flow().double()
@@ -61,7 +75,9 @@ def test_another_flow_gives_another_loss(name):
 
 
 def sharp(name: str) -> AbstractObjective:
-    """An objective whose terms are functions of x alone: posteriors so narrow that draws are means, the entropy closed."""
+    """An objective whose terms are functions of x alone: posteriors so narrow that draws are means,
+    the entropy closed.
+    """
     model = LinearGaussianVAE(2, 4).double()
     nn.init.constant_(model.encoder.log_scale, -20.0)
     objective = BUILDS[name](model).double()
@@ -71,7 +87,9 @@ def sharp(name: str) -> AbstractObjective:
 
 @pytest.mark.parametrize("name", ["BetaVAE", "AnnealedVAE", "FactorVAE"])
 def test_terms_do_not_depend_on_the_batch_size(name):
-    """Fault: a batch sum beside a batch mean, so that a weight means something else for every batch size."""
+    """Fault: a batch sum beside a batch mean, so that a weight means something else for every batch
+    size.
+    """
     objective, x = sharp(name), torch.randn(6, 4, dtype=torch.float64)
     terms, wide = evaluated(objective, x), evaluated(objective, x.repeat(5, 1))
     assert terms.weights == wide.weights
@@ -91,20 +109,28 @@ def test_objectives_refuse_an_ncp():
         (InfoVAE, "InfoVAE objective"),
     ]:
         with pytest.raises(
-            TypeError, match=f"expected a model that is trained by its {name}; got one that is tilted by NCP"
+            TypeError,
+            match=f"expected a model that is trained by its {name}; got one that is tilted by NCP",
         ):
             build(ncp)
 
 
-# -- what the number is -----------------------------------------------------------------------------------------------
+# -- what the number is ----------------------------------------------------------------------------
 
 
 REWARDS = "rewards total correlation"
-EXPLAINED: dict[str, tuple[Callable[[], AbstractObjective], bool, tuple[str, ...], tuple[str, ...]]] = {
+EXPLAINED: dict[
+    str, tuple[Callable[[], AbstractObjective], bool, tuple[str, ...], tuple[str, ...]]
+] = {
     # name: objective, whether it is a bound, what is said, what is not said
     "ELBO": (lambda: ELBO(vae()), True, ("weight beta = 1",), ()),
     "ELBO, half": (lambda: ELBO(vae(), beta=0.5), False, ("weight beta = 0.5",), ()),
-    "ELBO, warm-up": (lambda: ELBO(vae(), beta=lambda step: 1.0), False, ("a function of the step",), ()),
+    "ELBO, warm-up": (
+        lambda: ELBO(vae(), beta=lambda step: 1.0),
+        False,
+        ("a function of the step",),
+        (),
+    ),
     "BetaVAE": (lambda: BetaVAE(vae(), beta=5.0), True, ("weight 5",), ()),
     "BetaVAE, half": (lambda: BetaVAE(vae(), beta=0.5), False, ("weight 0.5", "breaks it"), ()),
     "AnnealedVAE": (
@@ -113,15 +139,30 @@ EXPLAINED: dict[str, tuple[Callable[[], AbstractObjective], bool, tuple[str, ...
         ("weight 15", "0 to 3 over 7 steps", "the batch's mean"),
         (),
     ),
-    "BetaTCVAE, plain": (lambda: BetaTCVAE(vae(), 50, beta=1.0), True, ("stratified",), (REWARDS, "short of up to")),
+    "BetaTCVAE, plain": (
+        lambda: BetaTCVAE(vae(), 50, beta=1.0),
+        True,
+        ("stratified",),
+        (REWARDS, "short of up to"),
+    ),
     "BetaTCVAE": (
         lambda: BetaTCVAE(vae(), 50, alpha=1.5, beta=6.0, gamma=2.0),
         False,
         ("weight 1.5", "weight 6", "weight 2"),
         (REWARDS, "may be negative"),
     ),
-    "BetaTCVAE, looser": (lambda: BetaTCVAE(vae(flow()), 50, alpha=3.0, beta=2.0, gamma=2.0), True, (), (REWARDS,)),
-    "BetaTCVAE, less information": (lambda: BetaTCVAE(vae(), 50, alpha=1.0, beta=2.0, gamma=2.0), False, (), ()),
+    "BetaTCVAE, looser": (
+        lambda: BetaTCVAE(vae(flow()), 50, alpha=3.0, beta=2.0, gamma=2.0),
+        True,
+        (),
+        (REWARDS,),
+    ),
+    "BetaTCVAE, less information": (
+        lambda: BetaTCVAE(vae(), 50, alpha=1.0, beta=2.0, gamma=2.0),
+        False,
+        (),
+        (),
+    ),
     "BetaTCVAE, gamma > beta, normal": (
         lambda: BetaTCVAE(vae(), 50, alpha=1.0, beta=4.0, gamma=15.0),
         False,
@@ -134,16 +175,36 @@ EXPLAINED: dict[str, tuple[Callable[[], AbstractObjective], bool, tuple[str, ...
         (REWARDS, "may be negative"),
         (),
     ),
-    "BetaTCVAE, weighted": (lambda: BetaTCVAE(vae(), 50, weights="weighted"), False, ("short of up to log N",), ()),
+    "BetaTCVAE, weighted": (
+        lambda: BetaTCVAE(vae(), 50, weights="weighted"),
+        False,
+        ("short of up to log N",),
+        (),
+    ),
     "FactorVAE": (
         lambda: FactorVAE(vae(), LATENT, gamma=7.0, discriminator=small_discriminator()),
         False,
         ("weight 7", "discriminator"),
         (),
     ),
-    "InfoVAE": (lambda: InfoVAE(vae(), alpha=0.0, lambda_=10.0), True, ("weight 1;", "weight 9;", "IMQ"), ()),
-    "InfoVAE, alpha": (lambda: InfoVAE(vae(), alpha=0.5, lambda_=10.0), False, ("weight 0.5;", "weight 9.5;"), ()),
-    "InfoVAE, no weight": (lambda: InfoVAE(vae(), alpha=0.0, lambda_=0.5, kernel=RBF()), False, ("-0.5;", "RBF"), ()),
+    "InfoVAE": (
+        lambda: InfoVAE(vae(), alpha=0.0, lambda_=10.0),
+        True,
+        ("weight 1;", "weight 9;", "IMQ"),
+        (),
+    ),
+    "InfoVAE, alpha": (
+        lambda: InfoVAE(vae(), alpha=0.5, lambda_=10.0),
+        False,
+        ("weight 0.5;", "weight 9.5;"),
+        (),
+    ),
+    "InfoVAE, no weight": (
+        lambda: InfoVAE(vae(), alpha=0.0, lambda_=0.5, kernel=RBF()),
+        False,
+        ("-0.5;", "RBF"),
+        (),
+    ),
 }
 
 

@@ -13,8 +13,9 @@ from priorwise.randomness import seeded
 from priorwise.samplers import SIR, Ancestral, Langevin, Rejection
 from priorwise.testing import ALPHA, GaussianTilt, check_mean, standard_errors
 
-# E[z] - 1 of one SIR draw from N(0, 1) tilted by exp(z), and the reference's own standard error: the mean of
-# sum(w z) / sum(w) over 4e6, 1e6 and 3e5 sets of M proposals, computed with numpy, apart from the sampler.
+# E[z] - 1 of one SIR draw from N(0, 1) tilted by exp(z), and the reference's own standard error:
+# the mean of sum(w z) / sum(w) over 4e6, 1e6 and 3e5 sets of M proposals, computed with numpy,
+# apart from the sampler.
 SIR_BIAS = {5: (-0.3326, 0.0003), 20: (-0.1090, 0.0004), 100: (-0.0255, 0.0004)}
 
 
@@ -24,9 +25,11 @@ SIR_BIAS = {5: (-0.3326, 0.0003), 20: (-0.1090, 0.0004), 100: (-0.0255, 0.0004)}
 @pytest.mark.parametrize("rows", [8192, 1 << 22])
 @pytest.mark.parametrize("proposals", SIR_BIAS)
 def test_sir_has_the_bias_that_it_should(proposals, rows):
-    """Fault: one proposal more or fewer, a sign of the tilt, no Gumbel noise, a chunk that is weighted twice.
+    """Fault: one proposal more or fewer, a sign of the tilt, no Gumbel noise, a chunk that is
+    weighted twice.
 
-    Chunks of one proposal (8192 rows for more draws than that) and of all of them have the same law.
+    Chunks of one proposal (8192 rows for more draws than that) and of all of them have the same
+    law.
     """
     draws = 20_000
     z = SIR(proposals, rows=rows)(GaussianTilt().tilted(), (draws,))[:, 0]
@@ -36,7 +39,9 @@ def test_sir_has_the_bias_that_it_should(proposals, rows):
 
 
 def test_sir_with_many_proposals_follows_the_target():
-    """Fault: a bias that does not vanish. Moments first, Kolmogorov-Smirnov beside; the bias left is 0.0014."""
+    """Fault: a bias that does not vanish. Moments first, Kolmogorov-Smirnov beside; the bias left
+    is 0.0014.
+    """
     z = SIR(2000)(GaussianTilt(slope=1.0).tilted(), (1500,))[:, 0]
     check_mean(z, 1.0, "the mean", comparisons=2)
     check_mean((z - 1).square(), 1.0, "the variance", comparisons=2)
@@ -54,7 +59,8 @@ def test_sir_law_does_not_depend_on_the_chunks():
 def test_sir_takes_one_of_its_proposals_by_weight():
     """Fault: an average of proposals; a choice that is not proportional to the weights.
 
-    Three values that the base can take, with weights 1, 2 and 5: chi-square over the chosen ones at many proposals.
+    Three values that the base can take, with weights 1, 2 and 5: chi-square over the chosen ones at
+    many proposals.
     """
     values = torch.tensor([-1.0, 0.0, 1.0])
     base = DiagonalGaussianMixture(values[:, None], torch.full((3, 1), 1e-4))
@@ -67,7 +73,9 @@ def test_sir_takes_one_of_its_proposals_by_weight():
 
 
 def test_sir_draws_have_proposals_of_their_own():
-    """Fault: one set of proposals for all draws: then some draws coincide, and means no longer average out."""
+    """Fault: one set of proposals for all draws: then some draws coincide, and means no longer
+    average out.
+    """
     z = SIR(3)(GaussianTilt().tilted((4,)), (500,))
     assert len(z.flatten().unique()) == 2000
     means = torch.stack([SIR(5)(GaussianTilt().tilted(), (50,)).mean() for _ in range(400)])
@@ -78,7 +86,9 @@ def test_sir_draws_have_proposals_of_their_own():
 
 @pytest.mark.parametrize("rows", [1, 8192])
 def test_sir_effective_sample_size(rows):
-    """Fault: a sum of squares in place of the square of a sum. By hand, from the weights that the tilt was asked for."""
+    """Fault: a sum of squares in place of the square of a sum. By hand, from the weights that the
+    tilt was asked for.
+    """
     weights = []
 
     def log_tilt(z):
@@ -88,7 +98,9 @@ def test_sir_effective_sample_size(rows):
     _, info = SIR(20, rows=rows).run(Tilted(gaussian(3), log_tilt), (2,))
     w = torch.cat(weights).double().exp()
     assert w.shape == (20, 2, 3)
-    torch.testing.assert_close(info.ess.double(), w.sum(0).square() / w.square().sum(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        info.ess.double(), w.sum(0).square() / w.square().sum(0), rtol=1e-4, atol=1e-4
+    )
     torch.testing.assert_close(info.log_norm.double(), w.mean(0).log(), rtol=1e-4, atol=1e-4)
     assert ((info.ess >= 1) & (info.ess <= 20)).all()
 
@@ -153,7 +165,9 @@ def test_rejection_tells_its_acceptance_rate(slack):
     bound = truth.log_bound + slack
     _, info = Rejection(log_bound=bound).run(truth.tilted(), (draws,))
     rate = math.exp(truth.log_norm - bound)
-    stderr = rate * math.sqrt((1 - rate) / draws)  # of draws over a sum of geometric numbers of tries
+    stderr = rate * math.sqrt(
+        (1 - rate) / draws
+    )  # of draws over a sum of geometric numbers of tries
     assert abs(standard_errors(float(info.acceptance), rate, stderr)) < 5.03
     assert abs(standard_errors(1 / info.evaluations, rate, stderr)) < 5.03
 
@@ -161,7 +175,10 @@ def test_rejection_tells_its_acceptance_rate(slack):
 def test_rejection_refuses_a_false_bound():
     """Fault: draws of a clipped tilt, passed off as exact."""
     truth = GaussianTilt(slope=0.8, curvature=0.6)
-    with pytest.raises(ValueError, match=r"expected a tilt of at most 0\.1000 nats; got .* give a larger `log_bound`"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected a tilt of at most 0\.1000 nats; got .* give a larger `log_bound`",
+    ):
         Rejection(log_bound=0.1)(truth.tilted(), (1000,))
 
 
@@ -170,12 +187,16 @@ def test_rejection_asks_for_a_bound_and_gives_up_in_words():
     with pytest.raises(ValueError, match="expected a bounded tilt; got one without `log_bound`"):
         Rejection()(GaussianTilt().tilted())
     hopeless = GaussianTilt(slope=0.0, curvature=1.0)
-    with pytest.raises(ValueError, match=r"draws were not accepted in 20 proposals: the bound of 30\.00 nats"):
+    with pytest.raises(
+        ValueError, match=r"draws were not accepted in 20 proposals: the bound of 30\.00 nats"
+    ):
         Rejection(log_bound=30.0, max_proposals=20)(hopeless.tilted(), (100,))
 
 
 def test_rejection_takes_bounds_that_are_reached():
-    """Fault: a bound that is taken for violated where the tilt touches it. No tilt: every proposal is accepted."""
+    """Fault: a bound that is taken for violated where the tilt touches it. No tilt: every proposal
+    is accepted.
+    """
     _, info = Rejection().run(GaussianTilt(slope=0.0).tilted(), (100,))
     assert float(info.acceptance) == 1.0
 
@@ -184,7 +205,9 @@ def test_rejection_takes_bounds_that_are_reached():
 
 
 def one_component(loc=0.0, scale=1.0):
-    """A Gaussian that does not say so: it has no noise form, so that a chain moves in the scaled space."""
+    """A Gaussian that does not say so: it has no noise form, so that a chain moves in the scaled
+    space.
+    """
     return DiagonalGaussianMixture(torch.tensor([[loc]]), torch.tensor([[scale]]))
 
 
@@ -199,8 +222,9 @@ SPACES = {
 def test_unadjusted_langevin_has_the_variance_that_it_should(step_size, space):
     """Fault: a drift without its half, noise of another size, a Jacobian too many.
 
-    On N(0, 1) in its own units the stationary variance is 1 / (1 - step / 4); one draw from each chain. The start,
-    a draw from the base, is forgotten to (1 - step / 2)^2n < 1e-2 of the difference.
+    On N(0, 1) in its own units the stationary variance is 1 / (1 - step / 4); one draw from each
+    chain. The start, a draw from the base, is forgotten to (1 - step / 2)^2n < 1e-2 of the
+    difference.
     """
     base, chains = SPACES[space](), 300_000  # at step 0.1, ten standard errors between 1.026 and 1
     sampler = Langevin(math.ceil(5 / step_size), step_size=step_size)
@@ -213,18 +237,26 @@ def test_unadjusted_langevin_has_the_variance_that_it_should(step_size, space):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_langevin_finds_the_mean_of_a_tilt(space):
-    """Fault: a drift that forgets the tilt or its scale. Base N(m, s^2) and slope a: the mean is m + a s^2."""
+    """Fault: a drift that forgets the tilt or its scale. Base N(m, s^2) and slope a: the mean is m
+    + a s^2.
+    """
     base = SPACES[space]()
     z = Langevin(60, step_size=0.2)(Tilted(base, lambda z: 0.6 * z.sum(-1)), (20_000,))
     truth = float(base.mean + 0.6 * base.variance)
-    check_mean((z[:, 0] - truth) / float(base.stddev), 0.0, "the error of the mean in standard deviations")
+    check_mean(
+        (z[:, 0] - truth) / float(base.stddev), 0.0, "the error of the mean in standard deviations"
+    )
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_adjusted_langevin_is_exact_when_it_has_forgotten_its_start(space):
-    """Fault: a forward proposal density without its way back, a ratio of the wrong sign. Variance 1 at step 1."""
+    """Fault: a forward proposal density without its way back, a ratio of the wrong sign. Variance 1
+    at step 1.
+    """
     base = SPACES[space]()
-    tilted = Tilted(base, lambda z: 0.3 * ((z - base.mean) / base.stddev).sum(-1))  # the target is N(0.3, 1) in u
+    tilted = Tilted(
+        base, lambda z: 0.3 * ((z - base.mean) / base.stddev).sum(-1)
+    )  # the target is N(0.3, 1) in u
     z, info = Langevin(40, step_size=1.0, adjusted=True).run(tilted, (20_000,))
     u = ((z - base.mean) / base.stddev)[:, 0]
     check_mean(u, 0.3, "the mean", comparisons=2)
@@ -234,7 +266,9 @@ def test_adjusted_langevin_is_exact_when_it_has_forgotten_its_start(space):
 
 
 def test_adjusted_langevin_acceptance():
-    """Fault: a rate that counts proposals, not acceptances. In the limit of small steps all are accepted."""
+    """Fault: a rate that counts proposals, not acceptances. In the limit of small steps all are
+    accepted.
+    """
     _, small = Langevin(20, step_size=1e-4, adjusted=True).run(GaussianTilt().tilted(), (200,))
     _, large = Langevin(20, step_size=30.0, adjusted=True).run(GaussianTilt().tilted(), (200,))
     assert float(small.acceptance.mean()) > 0.999
@@ -256,7 +290,9 @@ def test_langevin_by_single_steps_is_the_same_chain(adjusted):
             state, info = sampler.step(tilted, state)
     torch.testing.assert_close(sampler.position(tilted, state), whole)
     assert info.acceptance.shape == (4, 3)
-    with pytest.raises(TypeError, match="expected the Tilted distribution of the chain; got Independent"):
+    with pytest.raises(
+        TypeError, match="expected the Tilted distribution of the chain; got Independent"
+    ):
         sampler.position(tilted.base, state)
 
 
@@ -280,7 +316,9 @@ def test_langevin_works_where_gradients_are_off():
 
 @pytest.mark.parametrize("sampler", [SIR(5), Rejection(), Langevin(5), Ancestral()], ids=repr)
 def test_what_is_not_tilted_is_drawn_as_it_is(sampler):
-    """Fault: a sampler that spends proposals or steps, and gains a bias, where there is nothing to correct."""
+    """Fault: a sampler that spends proposals or steps, and gains a bias, where there is nothing to
+    correct.
+    """
     law = gaussian(3)
     with seeded(0):
         z, info = sampler.run(law, (4,))
@@ -304,7 +342,9 @@ def test_temperature_multiplies_standard_deviations():
 def test_temperature_of_a_mixture_keeps_its_weights():
     """Fault: a temperature that moves the means or forgets the weights."""
     weights = torch.tensor([0.2, 0.8])
-    mixture = DiagonalGaussianMixture(torch.tensor([[-50.0], [50.0]]), torch.ones(2, 1), weights.log())
+    mixture = DiagonalGaussianMixture(
+        torch.tensor([[-50.0], [50.0]]), torch.ones(2, 1), weights.log()
+    )
     z = Ancestral(0.3)(mixture.expand((2,)), (10_000,))
     assert z.shape == (10_000, 2, 1)
     z = z.flatten()
@@ -315,10 +355,14 @@ def test_temperature_of_a_mixture_keeps_its_weights():
 def test_refusals_of_ancestral_sampling():
     """Fault: a temperature that is silently dropped, a tilt that is ignored."""
     law = torch.distributions.Gamma(torch.ones(2), torch.ones(2))
-    with pytest.raises(ValueError, match=r"expected a Gaussian or a mixture of Gaussians for a temperature of 0\.7"):
+    with pytest.raises(
+        ValueError, match=r"expected a Gaussian or a mixture of Gaussians for a temperature of 0\.7"
+    ):
         Ancestral(0.7)(law)
     for temperature in (1.0, 0.7):
-        with pytest.raises(ValueError, match="expected a distribution that can be drawn directly; got a Tilted one"):
+        with pytest.raises(
+            ValueError, match="expected a distribution that can be drawn directly; got a Tilted one"
+        ):
             Ancestral(temperature)(GaussianTilt().tilted())
 
 
@@ -340,10 +384,16 @@ def test_settings_are_checked_at_construction(build, message):
 
 
 def test_the_tilt_oracle_itself():
-    """Fault: a reference that is wrong. log Z by quadrature on a grid, moments of the product on the same grid."""
+    """Fault: a reference that is wrong. log Z by quadrature on a grid, moments of the product on
+    the same grid.
+    """
     grid = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     width = float(grid[1] - grid[0])
-    for truth in (GaussianTilt(), GaussianTilt(slope=-0.7, curvature=0.9), GaussianTilt(slope=0.4, curvature=-0.5)):
+    for truth in (
+        GaussianTilt(),
+        GaussianTilt(slope=-0.7, curvature=0.9),
+        GaussianTilt(slope=0.4, curvature=-0.5),
+    ):
         density = (Normal(0.0, 1.0).log_prob(grid) + truth.log_tilt(grid[:, None])).exp() * width
         mean = float((density * grid).sum() / density.sum())
         assert float(density.sum().log()) == pytest.approx(truth.log_norm, abs=1e-6)
@@ -351,13 +401,17 @@ def test_the_tilt_oracle_itself():
         variance = float((density * (grid - mean).square()).sum() / density.sum())
         assert variance == pytest.approx(truth.variance, abs=1e-6)
         if truth.log_bound is not None:
-            assert float(truth.log_tilt(grid[:, None]).max()) == pytest.approx(truth.log_bound, abs=1e-6)
+            assert float(truth.log_tilt(grid[:, None]).max()) == pytest.approx(
+                truth.log_bound, abs=1e-6
+            )
     assert GaussianTilt(features=3).log_norm == 1.5
     assert GaussianTilt().log_bound is None
 
 
 def test_chains_stay_on_their_support():
-    """Fault: a chain that leaves the support of its base: log Z of an exponential base came out as 59 for -2."""
+    """Fault: a chain that leaves the support of its base: log Z of an exponential base came out as
+    59 for -2.
+    """
     base = Independent(Exponential(torch.ones(2), validate_args=False), 1, validate_args=False)
     tilted = Tilted(base, lambda z: -z.sum(-1))
     with pytest.raises(ValueError, match="expected a base over all real numbers for a chain"):

@@ -70,7 +70,9 @@ def test_delta_refuses_a_density():
     point = Delta(torch.tensor([[1.0, 2.0]]))
     assert point.sample((3,)).tolist() == [[[1.0, 2.0]]] * 3
     assert point.variance.tolist() == [[0.0, 0.0]]
-    with pytest.raises(ValueError, match=r"a Delta .* has no density, so ELBO and likelihood are undefined"):
+    with pytest.raises(
+        ValueError, match=r"a Delta .* has no density, so ELBO and likelihood are undefined"
+    ):
         point.log_prob(point.mean)
 
 
@@ -95,12 +97,18 @@ def test_tilted_keeps_what_it_knows_when_it_expands():
 
 
 def test_tilted_refuses_in_words():
-    """Fault: an unnormalised density that passes for a likelihood; draws from the base that pass for draws."""
+    """Fault: an unnormalised density that passes for a likelihood; draws from the base that pass
+    for draws.
+    """
     tilted = GaussianTilt().tilted()
-    with pytest.raises(ValueError, match=r"expected a `log_norm` for a normalised density; got None.*log_unnorm"):
+    with pytest.raises(
+        ValueError, match=r"expected a `log_norm` for a normalised density; got None.*log_unnorm"
+    ):
         tilted.log_prob(torch.zeros(1))
     for draw in (tilted.sample, tilted.rsample):
-        with pytest.raises(ValueError, match=r"does not sample by itself.*SIR, Rejection .* or Langevin"):
+        with pytest.raises(
+            ValueError, match=r"does not sample by itself.*SIR, Rejection .* or Langevin"
+        ):
             draw((3,))
 
 
@@ -131,13 +139,18 @@ def test_rows_take_draws_of_many():
 
 
 def bent():
-    transforms = [AffineTransform(torch.tensor([0.5, -1.0]), torch.tensor([2.0, 0.5])), TanhTransform()]
+    transforms = [
+        AffineTransform(torch.tensor([0.5, -1.0]), torch.tensor([2.0, 0.5])),
+        TanhTransform(),
+    ]
     return TransformedDistribution(Normal(torch.zeros(2), torch.ones(2)), transforms)
 
 
 @pytest.mark.parametrize("build", [gaussian, bent, lambda: Independent(bent(), 1)])
 def test_noise_form_is_the_change_of_variables(build):
-    """Fault: a variance for a scale, transforms in the wrong order. log p(T(eps)) = log N(eps) - log |dT / d eps|."""
+    """Fault: a variance for a scale, transforms in the wrong order. log p(T(eps)) = log N(eps) -
+    log |dT / d eps|.
+    """
     law = build()
     assert has_noise_form(law)
     eps = torch.randn(20, 2).requires_grad_()
@@ -145,7 +158,9 @@ def test_noise_form_is_the_change_of_variables(build):
     (slope,) = torch.autograd.grad(z.sum(), eps)  # T acts on each coordinate here
     expected = (Normal(0.0, 1.0).log_prob(eps) - slope.abs().log()).sum(-1)
     density = law.log_prob(z)
-    torch.testing.assert_close(density if density.dim() == 1 else density.sum(-1), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        density if density.dim() == 1 else density.sum(-1), expected, rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("flow", ["MAF", "NSF"])
@@ -156,7 +171,11 @@ def test_noise_form_of_a_zuko_flow(zuko, flow):
     eps = torch.randn(10, 2)
     z = from_noise(law, eps)
     torch.testing.assert_close(law.transform(z), eps, rtol=1e-3, atol=1e-3)
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda e: from_noise(law, e)))(eps) if flow == "NSF" else None
+    jacobian = (
+        torch.func.vmap(torch.func.jacrev(lambda e: from_noise(law, e)))(eps)
+        if flow == "NSF"
+        else None
+    )
     if jacobian is not None:
         expected = Normal(0.0, 1.0).log_prob(eps).sum(-1) - torch.linalg.slogdet(jacobian)[1]
         torch.testing.assert_close(law.log_prob(z), expected, rtol=1e-3, atol=1e-3)
@@ -167,7 +186,10 @@ def test_no_noise_form_is_said_in_words():
     mixture = DiagonalGaussianMixture(torch.zeros(2, 1), torch.ones(2, 1))
     assert not has_noise_form(mixture)
     assert not has_noise_form(GaussianTilt().tilted())
-    with pytest.raises(TypeError, match="expected a Gaussian or a flow over a Gaussian; got DiagonalGaussianMixture"):
+    with pytest.raises(
+        TypeError,
+        match="expected a Gaussian or a flow over a Gaussian; got DiagonalGaussianMixture",
+    ):
         from_noise(mixture, torch.zeros(1))
 
 

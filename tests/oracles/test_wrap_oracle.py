@@ -32,9 +32,12 @@ def not_yet_independent(x: Tensor) -> Distribution:
     return ORACLE.encoder(x).base_dist
 
 
-@pytest.mark.parametrize("encode", [ORACLE.encoder, as_pair, not_yet_independent], ids=["law", "pair", "normal"])
+@pytest.mark.parametrize(
+    "encode", [ORACLE.encoder, as_pair, not_yet_independent], ids=["law", "pair", "normal"]
+)
 def test_encoders_that_mean_the_same(encode):
-    """Fault: a log-variance taken for a log standard deviation, batch dimensions where events should be.
+    """Fault: a log-variance taken for a log standard deviation, batch dimensions where events
+    should be.
 
     The wrapped oracle's bound is its likelihood, at every draw.
     """
@@ -57,12 +60,16 @@ def test_means_become_a_likelihood():
     )
     x = ORACLE.sample(5, mean=False, seed=0)
     groups = model.infer(x, (3,))
-    torch.testing.assert_close(model.log_joint(groups, x), ORACLE.log_joint(groups, x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model.log_joint(groups, x), ORACLE.log_joint(groups, x), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_decoder_that_takes_rows_of_images():
     """Fault: (S, B) latents handed to a convolution; rows that come back in another order."""
-    network = nn.Sequential(nn.Linear(2, 12), nn.Unflatten(1, (2, 3, 2)), nn.ConvTranspose2d(2, 1, 1))
+    network = nn.Sequential(
+        nn.Linear(2, 12), nn.Unflatten(1, (2, 3, 2)), nn.ConvTranspose2d(2, 1, 1)
+    )
     model = wrap(
         encode=nn.Sequential(nn.Flatten(), nn.Linear(6, 2)),
         decode=lambda z: Independent(Bernoulli(logits=network(z)), 3),
@@ -121,7 +128,8 @@ def test_the_default_prior_is_standard_normal():
     check_mean(z.flatten(), 0.0, "the mean", comparisons=2)
     check_mean(z.flatten().square(), 1.0, "the variance", comparisons=2)
     assert isinstance(
-        wrap(encode=abs, decode=abs, latent=2, prior=GaussianMixture(2, 3), modules=()).prior, GaussianMixture
+        wrap(encode=abs, decode=abs, latent=2, prior=GaussianMixture(2, 3), modules=()).prior,
+        GaussianMixture,
     )
 
 
@@ -146,7 +154,9 @@ def distribution_of_pixels(z: Tensor) -> Distribution:
 
 
 def test_a_decoder_that_forgets_independent_is_taken_as_the_encoder_is():
-    """Fault: a decoder that returns Normal(mean, s), of batch shape (rows, 4), and fails deep inside torch."""
+    """Fault: a decoder that returns Normal(mean, s), of batch shape (rows, 4), and fails deep
+    inside torch.
+    """
     model = wrap(encode=ORACLE.encoder, decode=distribution_of_pixels, latent=2)
     x = ORACLE.sample(5, mean=False, seed=0)
     groups = model.infer(x, (3,))
@@ -157,11 +167,13 @@ def test_a_decoder_that_forgets_independent_is_taken_as_the_encoder_is():
 def test_an_encoder_of_another_size():
     """Fault: an error about shapes far from its cause."""
     model = wrap(encode=nn.Linear(4, 3), decode=nn.Linear(2, 4), latent=2)
-    with pytest.raises(ValueError, match=r"to give latents of shape \(2,\), as `latent` says; got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"to give latents of shape \(2,\), as `latent` says; got \(3,\)"
+    ):
         model.infer(torch.randn(3, 4))
 
 
-# -- functions that use networks ------------------------------------------------------------------------------------------
+# -- functions that use networks -------------------------------------------------------------------
 
 
 def networks() -> tuple[nn.Sequential, nn.Sequential]:
@@ -209,7 +221,13 @@ def unit(mean: Tensor) -> Distribution:
 
 
 def as_lambdas(encoder: nn.Module, decoder: nn.Module, **options: object) -> AbstractModel:
-    return wrap(encode=lambda x: halves(encoder, x), decode=lambda z: decoder(z), latent=2, likelihood=unit, **options)
+    return wrap(
+        encode=lambda x: halves(encoder, x),
+        decode=lambda z: decoder(z),
+        latent=2,
+        likelihood=unit,
+        **options,
+    )
 
 
 def as_partials(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
@@ -233,7 +251,10 @@ def as_method_and_module(encoder: nn.Module, decoder: nn.Module) -> AbstractMode
 
 def in_the_likelihood(encoder: nn.Module, decoder: nn.Module) -> AbstractModel:
     return wrap(
-        encode=lambda x: halves(encoder, x), decode=nn.Identity(), latent=2, likelihood=lambda z: unit(decoder(z))
+        encode=lambda x: halves(encoder, x),
+        decode=nn.Identity(),
+        latent=2,
+        likelihood=lambda z: unit(decoder(z)),
     )
 
 
@@ -242,7 +263,9 @@ FORMS = [as_lambdas, as_partials, as_object, as_methods, as_method_and_module, i
 
 @pytest.mark.parametrize("form", FORMS)
 def test_networks_behind_functions_are_registered(form):
-    """Fault: networks behind a function that miss `.eval()`, `.to()`, `frozen` and the checkpoint, or are there twice."""
+    """Fault: networks behind a function that miss `.eval()`, `.to()`, `frozen` and the checkpoint,
+    or are there twice.
+    """
     encoder, decoder = networks()
     model = form(encoder, decoder)
     wanted = {id(parameter) for parameter in [*encoder.parameters(), *decoder.parameters()]}
@@ -260,11 +283,16 @@ def test_networks_behind_functions_are_registered(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_evaluation_leaves_no_trace_in_networks_behind_functions(form):
-    """Fault: dropout and batch statistics that stay in training mode, since nobody knows of them: draws that differ."""
+    """Fault: dropout and batch statistics that stay in training mode, since nobody knows of them:
+    draws that differ.
+    """
     encoder, decoder = networks()
     model = form(encoder, decoder).train()
     encoder[2].eval()
-    before = {name: tensor.clone() for name, tensor in [*encoder.state_dict().items(), *decoder.state_dict().items()]}
+    before = {
+        name: tensor.clone()
+        for name, tensor in [*encoder.state_dict().items(), *decoder.state_dict().items()]
+    }
     x = torch.randn(5, 3)
     assert torch.equal(model.reconstruct(x, seed=0), model.reconstruct(x, seed=0))
     assert torch.equal(model.sample(4, seed=0), model.sample(4, seed=0))
@@ -275,7 +303,9 @@ def test_evaluation_leaves_no_trace_in_networks_behind_functions(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_fitting_an_ncp_leaves_networks_behind_functions_alone(form):
-    """Fault: `fit(NCP(wrap(encode=lambda ...)))` that moves `running_mean`, or returns networks in another mode."""
+    """Fault: `fit(NCP(wrap(encode=lambda ...)))` that moves `running_mean`, or returns networks in
+    another mode.
+    """
     both = nn.ModuleList(networks())
     before, modes = copy.deepcopy(both.state_dict()), [part.training for part in both.modules()]
     model = form(*both)
@@ -283,14 +313,18 @@ def test_fitting_an_ncp_leaves_networks_behind_functions_alone(form):
     fit(ncp, torch.randn(40, 3), epochs=2, batch_size=10, progress=False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in both.state_dict().items())
     assert [part.training for part in both.modules()] == modes
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in both.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in both.parameters()
+    )
 
 
 class KilledError(BaseException):
     """Stands for a kill: nothing in the library may catch it."""
 
 
-def stopping(kind: type[AbstractObjective], model: AbstractModel, at: int | None) -> AbstractObjective:
+def stopping(
+    kind: type[AbstractObjective], model: AbstractModel, at: int | None
+) -> AbstractObjective:
     """An objective that kills the fit when it comes to a step."""
 
     class Stopping(kind):
@@ -305,14 +339,22 @@ def stopping(kind: type[AbstractObjective], model: AbstractModel, at: int | None
 @pytest.mark.parametrize("kind", [ELBO, NCE])
 @pytest.mark.parametrize("form", FORMS)
 def test_fits_of_networks_behind_functions_go_on(form, kind, tmp_path):
-    """Fault: checkpoints without the networks: a fit that was killed ends in other weights than one that ran through."""
+    """Fault: checkpoints without the networks: a fit that was killed ends in other weights than one
+    that ran through.
+    """
 
     def fitted(out: Path, at: int | None = None) -> AbstractModel:
         with seeded(3, "networks"):
             model = form(*networks())
             what = NCP(model, hidden_features=(8,)) if kind is NCE else model
             x = torch.randn(40, 3)
-        options = {"epochs": 3, "batch_size": 10, "warmup_epochs": 0, "checkpoint_seconds": 1e-9, "keep": "last"}
+        options = {
+            "epochs": 3,
+            "batch_size": 10,
+            "warmup_epochs": 0,
+            "checkpoint_seconds": 1e-9,
+            "keep": "last",
+        }
         fit(what, x, stopping(kind, what, at), out=out, progress=False, **options)
         return what
 
@@ -328,13 +370,15 @@ def test_fits_of_networks_behind_functions_go_on(form, kind, tmp_path):
 def test_fitting_trains_the_networks_behind_functions():
     """Fault: an optimiser that never hears of them, so that only the prior is trained."""
     encoder, decoder = networks()
-    before = [parameter.detach().clone() for parameter in [*encoder.parameters(), *decoder.parameters()]]
+    before = [
+        parameter.detach().clone() for parameter in [*encoder.parameters(), *decoder.parameters()]
+    ]
     fit(as_lambdas(encoder, decoder), torch.randn(40, 3), epochs=2, batch_size=10, progress=False)
     after = [*encoder.parameters(), *decoder.parameters()]
     assert not any(torch.equal(first, second) for first, second in zip(before, after, strict=True))
 
 
-# -- what the search does not find ----------------------------------------------------------------------------------------
+# -- what the search does not find -----------------------------------------------------------------
 
 
 class Dynamic:
@@ -348,32 +392,43 @@ class Dynamic:
 
 
 def test_a_function_without_modules_is_warned_of_before_anything_runs():
-    """Fault: a network out of reach that stays in training mode without a word; a word that comes after the fact."""
+    """Fault: a network out of reach that stays in training mode without a word; a word that comes
+    after the fact.
+    """
 
     def never(x: Tensor) -> Tensor:
         raise AssertionError("the function was run")
 
     net = nn.Linear(3, 2)
-    with pytest.warns(UserWarning, match=r"no module was found in `encode` and `decode`.* `modules=\[\.\.\.\]`"):
+    with pytest.warns(
+        UserWarning, match=r"no module was found in `encode` and `decode`.* `modules=\[\.\.\.\]`"
+    ):
         wrap(encode=never, decode=never, latent=2)
     with pytest.warns(UserWarning, match=r"no module was found in `decode`, "):
         wrap(encode=net, decode=never, latent=2)
     wrap(encode=never, decode=never, latent=2, modules=())
     wrap(encode=net, decode=never, latent=2, modules=())
-    assert set(wrap(encode=never, decode=never, latent=2, modules=net).parameters()) == set(net.parameters())
+    assert set(wrap(encode=never, decode=never, latent=2, modules=net).parameters()) == set(
+        net.parameters()
+    )
 
 
 def test_modules_are_added_to_those_that_are_found():
     """Fault: modules by name in place of those that are found; one that is named and found, twice."""
     encoder, decoder, hidden = nn.Linear(3, 2), nn.Linear(2, 3), nn.BatchNorm1d(3)
-    model = wrap(encode=lambda x: encoder(x), decode=Dynamic(decoder), latent=2, modules=[decoder, encoder, hidden])
+    model = wrap(
+        encode=lambda x: encoder(x),
+        decode=Dynamic(decoder),
+        latent=2,
+        modules=[decoder, encoder, hidden],
+    )
     assert {id(part) for part in model.modules()} >= {id(encoder), id(decoder), id(hidden)}
     assert len(model.state_dict()) == 2 + 2 + 5
     model.eval()
     assert not hidden.training
 
 
-# -- copies ---------------------------------------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------------------
 
 
 def moved(model: AbstractModel) -> None:
@@ -388,7 +443,9 @@ def evaluated(model: AbstractModel, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("form", [as_partials, as_object, as_methods, as_method_and_module])
 def test_copies_stand_alone(form):
-    """Fault: a copy whose registered networks are not those that its functions use, or that shares them."""
+    """Fault: a copy whose registered networks are not those that its functions use, or that shares
+    them.
+    """
     model, x = form(*networks()), torch.randn(5, 3)
     before = evaluated(model, x)
     for second in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -400,10 +457,14 @@ def test_copies_stand_alone(form):
 
 
 def test_copies_share_what_a_closure_holds():
-    """Fault: a copy that registers copies of the networks, while its closures go on using the first ones."""
+    """Fault: a copy that registers copies of the networks, while its closures go on using the first
+    ones.
+    """
     model, x = as_lambdas(*networks(), modules=[nn.Linear(2, 2)]), torch.randn(5, 3)
     second = copy.deepcopy(model)
-    assert [id(parameter) for parameter in second.parameters()] == [id(parameter) for parameter in model.parameters()]
+    assert [id(parameter) for parameter in second.parameters()] == [
+        id(parameter) for parameter in model.parameters()
+    ]
     before = evaluated(model, x)
     moved(second)
     assert not torch.allclose(evaluated(model, x), before)

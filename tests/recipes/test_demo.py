@@ -1,4 +1,6 @@
-"""The main job with two epochs of everything: it runs, it goes on where it stopped, its runs are complete."""
+"""The main job with two epochs of everything: it runs, it goes on where it stopped, its runs are
+complete.
+"""
 
 import json
 

@@ -7,17 +7,23 @@ import pytest
 import torch
 from torch import nn
 
+from priorwise.config.models import NCPConfig
+from priorwise.config.overrides import validated
+from priorwise.config.run import Run
 from priorwise.data import DataSpec
 from priorwise.models import HVAE, NCP, VAE
 from priorwise.priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from priorwise.recipes import UnknownRecipeError, recipe, recipes
-from priorwise.recipes.tables import papers, published_beside_ours
-from priorwise.training.overrides import validated
-from priorwise.training.run import NCPConfig, Run, build_model
+from priorwise.recipes.published import papers, published_beside_ours
 
 SETS = ["static_mnist", "dynamic_mnist", "omniglot", "omniglot_part", "frey"]
 KINDS = ["standard", "mixture", "vamp", "vamp_data"]
-VAMPPRIOR = [f"vampprior/{data}_{model}_{prior}" for data in SETS for model in ("vae", "hvae") for prior in KINDS]
+VAMPPRIOR = [
+    f"vampprior/{data}_{model}_{prior}"
+    for data in SETS
+    for model in ("vae", "hvae")
+    for prior in KINDS
+]
 COLUMNS = ["mnist", "mnist_latent10", "svhn", "celeba"]  # of the dpVAE paper's table
 DPVAE_SETS = ["two_moons", "sprites", *COLUMNS]
 OBJECTIVES = ["vae", "beta_h", "beta_b", "beta_tc", "factor", "info"]
@@ -57,11 +63,13 @@ def spec_for(name: str) -> DataSpec:
 
 def built(name: str, run: Run) -> nn.Module:
     spec = spec_for(name)
-    return build_model(run.model, spec, seed=0, x=torch.rand(1000, *spec.shape))
+    return run.model.build(spec, seed=0, x=torch.rand(1000, *spec.shape))
 
 
 def test_names_are_frozen():
-    """Fault: a recipe that is renamed or lost, and somebody's scripts with it. New ones are added here."""
+    """Fault: a recipe that is renamed or lost, and somebody's scripts with it. New ones are added
+    here.
+    """
     assert sorted(recipes()) == sorted([*VAMPPRIOR, *DPVAE, *OTHERS])
 
 
@@ -81,12 +89,25 @@ def test_recipe_is_complete_and_its_model_works(name):
 
 @pytest.mark.parametrize("name", VAMPPRIOR)
 def test_vampprior_follows_the_paper(name):
-    """Tomczak & Welling (2018), section 5 and its code: K, initial pseudo-inputs, optimiser, warm-up, sizes, likelihood."""
+    """Tomczak & Welling (2018), section 5 and its code: K, initial pseudo-inputs, optimiser,
+    warm-up, sizes, likelihood.
+    """
     run = recipe(name)
-    data, _, prior = name.removeprefix("vampprior/").replace("_vamp_data", "_vamp-data").rpartition("_")
+    data, _, prior = (
+        name.removeprefix("vampprior/").replace("_vamp_data", "_vamp-data").rpartition("_")
+    )
     training = run.training
-    assert (training.optimizer, training.lr, training.schedule) == ("adam_normalized", 5e-4, "constant")
-    assert (training.batch_size, training.epochs, training.patience, training.seed) == (100, 2000, 50, 14)
+    assert (training.optimizer, training.lr, training.schedule) == (
+        "adam_normalized",
+        5e-4,
+        "constant",
+    )
+    assert (training.batch_size, training.epochs, training.patience, training.seed) == (
+        100,
+        2000,
+        50,
+        14,
+    )
     assert training.warmup_epochs == 100
     assert run.evaluation.samples == 5000
     assert run.evaluation.images is None
@@ -94,15 +115,18 @@ def test_vampprior_follows_the_paper(name):
     if prior != "standard":
         assert run.model.prior.components == (1000 if data.startswith("omniglot") else 500)
     if prior == "vamp":
-        assert (run.model.prior.mean, run.model.prior.std) == ((0.5, 0.02) if data.startswith("frey") else (0.05, 0.01))
+        assert (run.model.prior.mean, run.model.prior.std) == (
+            (0.5, 0.02) if data.startswith("frey") else (0.05, 0.01)
+        )
     paper = "discretized_logistic_paper" if data.startswith("frey") else "bernoulli"
     assert run.model.likelihood == paper
     fixed = data.startswith(("static", "frey"))
     assert run.data.binarize == (None if fixed else "dynamic")
 
 
-# Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the objective's numbers as they
-# are written there. Its reconstruction is a sum over the batch; what it averages is marked "mean".
+# Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the
+# objective's numbers as they are written there. Its reconstruction is a sum over the batch; what it
+# averages is marked "mean".
 WITHOUT_FLOW = {
     "vae": (1, 100, {}),
     "beta_h": (1, 24, {"beta": 5}),
@@ -118,7 +142,9 @@ def each_image(written: dict, batch: int) -> dict[str, float]:
     """The numbers for a loss that is a mean over images."""
     found = {}
     for name, value in written.items():
-        number, divided = (value[0], True) if isinstance(value, tuple) else (value, name in OF_THE_BATCH)
+        number, divided = (
+            (value[0], True) if isinstance(value, tuple) else (value, name in OF_THE_BATCH)
+        )
         found[name] = number / batch if divided else number
     if "lambda" in found:  # alpha + lambda - 1 weighs the discrepancy, a mean
         found["lambda_"] = (found["alpha"] + found.pop("lambda") - 1) / batch + 1 - found["alpha"]
@@ -140,7 +166,9 @@ def steps_of(run: Run, examples: int) -> int:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("data", COLUMNS)
 def test_dpvae_follows_the_paper(data, objective, prior):
-    """Bhalodia et al. (2020), section 5: steps, batches, one rate, one set of weights for both priors."""
+    """Bhalodia et al. (2020), section 5: steps, batches, one rate, one set of weights for both
+    priors.
+    """
     run = recipe(f"dpvae/{data}_{objective}_{prior}")
     assert_settings(run, *WITHOUT_FLOW[objective])
     grey = data.startswith("mnist")
@@ -161,18 +189,29 @@ def test_dpvae_follows_the_paper(data, objective, prior):
 @pytest.mark.parametrize("data", DPVAE_SETS)
 def test_dpvae_differs_in_the_prior_alone(data, objective):
     """Fault: a gain of the flow that is one of the settings."""
-    plain, decoupled = (recipe(f"dpvae/{data}_{objective}_{prior}").model_dump() for prior in ("standard", "flow"))
+    plain, decoupled = (
+        recipe(f"dpvae/{data}_{objective}_{prior}").model_dump() for prior in ("standard", "flow")
+    )
     assert plain["model"].pop("prior") == {"kind": "standard"}
-    assert decoupled["model"].pop("prior") == {"kind": "flow", "blocks": 6, "hidden_features": (64, 64)}
+    assert decoupled["model"].pop("prior") == {
+        "kind": "flow",
+        "blocks": 6,
+        "hidden_features": (64, 64),
+    }
     assert plain.pop("name") != decoupled.pop("name")
     assert plain == decoupled
 
 
-# Where the configurations with the flow differ, with learning rate and steps: of all, as they are written there.
+# Where the configurations with the flow differ, with learning rate and steps: of all, as they are
+# written there.
 REPO_RATES = {"beta_b": 1e-3}
 WITH_FLOW = {
     "beta_h": ((10, 100, {"beta": 5}), 1e-3, 100_000),
-    "beta_tc": ((1, 100, {"alpha": (1, "mean"), "beta": (4, "mean"), "gamma": (150, "mean")}), 1e-4, 200_000),
+    "beta_tc": (
+        (1, 100, {"alpha": (1, "mean"), "beta": (4, "mean"), "gamma": (150, "mean")}),
+        1e-4,
+        200_000,
+    ),
     "info": (WITHOUT_FLOW["info"], 1e-3, 100_000),
 }
 
@@ -196,8 +235,16 @@ def test_recipes_of_our_own_sets():
     """What is ours there, two_moons and sprites: the paper's weights are lost, or for other images."""
     for cell in CELLS:
         moons, sprites = recipe(f"dpvae/two_moons_{cell}"), recipe(f"dpvae/sprites_{cell}")
-        assert (moons.data.name, moons.model.kind, moons.model.latent) == ("two_moons", "moons_vae", 2)
-        assert (sprites.data.name, sprites.model.kind, sprites.model.latent) == ("sprites", "vae", 10)
+        assert (moons.data.name, moons.model.kind, moons.model.latent) == (
+            "two_moons",
+            "moons_vae",
+            2,
+        )
+        assert (sprites.data.name, sprites.model.kind, sprites.model.latent) == (
+            "sprites",
+            "vae",
+            10,
+        )
         assert (moons.model.likelihood, moons.model.scale) == ("gaussian", 0.1)
         for run, examples in [(moons, 2000), (sprites, 24_576)]:
             assert run.training.lr == 1e-3
@@ -218,7 +265,14 @@ def test_published_dpvae_rows_have_recipes():
         assert row.recipe.endswith("_flow") == ("dp" in row.row)
         assert (row.table, row.quoted) == ("T1", False)
         assert len(row.published.split(" / ")) == len(row.metric.split(" / ")) == 4
-    names = {"beta_h": "H", "beta_b": "B", "beta_tc": "TC", "factor": "Factor", "info": "Info", "vae": "VAE"}
+    names = {
+        "beta_h": "H",
+        "beta_b": "B",
+        "beta_tc": "TC",
+        "factor": "Factor",
+        "info": "Info",
+        "vae": "VAE",
+    }
     for objective, part in names.items():
         found = [row.row for row in rows if row.recipe == f"dpvae/mnist_{objective}_standard"]
         assert len(found) == 1
@@ -282,7 +336,7 @@ def test_dpvae_priors_and_networks():
 def test_networks_refuse_other_data(name, spec, message):
     """Fault: a crash in the first convolution, once the run has begun."""
     with pytest.raises(ValueError, match=f"expected {message}"):
-        build_model(recipe(name).model, spec, seed=0)
+        recipe(name).model.build(spec, seed=0)
 
 
 def test_posthoc_waits_for_its_base():

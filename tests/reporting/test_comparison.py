@@ -1,4 +1,6 @@
-"""Models side by side: what a row shows is what the estimators found, and the picture holds every row."""
+"""Models side by side: what a row shows is what the estimators found, and the picture holds every
+row.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ PANEL, GAP, ROW, LEGEND = 3.3, 0.75, 0.68 + 3.3 + 0.62, 0.72  # inches
 def plain(prior=None, offset=0.0, latent=2):
     """Encodings are the observations moved by ``offset``; the decoder moves them back."""
     return wrap(
-        encode=lambda x: Independent(Normal(x + offset, 0.3, validate_args=False), 1, validate_args=False),
+        encode=lambda x: Independent(
+            Normal(x + offset, 0.3, validate_args=False), 1, validate_args=False
+        ),
         decode=lambda z: z - offset,
         latent=latent,
         prior=prior,
@@ -34,7 +38,9 @@ def pixels(path):
 
 
 def test_a_row_shows_what_the_estimators_found():
-    """Fault: other draws than those of the estimators, pockets and leaks exchanged, z in place of z0."""
+    """Fault: other draws than those of the estimators, pockets and leaks exchanged, z in place of
+    z0.
+    """
     model, x = plain(FlowPrior(2)), torch.randn(50, 2)
     row = portrait(model, x, x, shown=7, draws=300, seed=4)
     low = low_posterior_samples(model, x, count=7, draws=300, seed=4)
@@ -50,14 +56,18 @@ def test_a_row_shows_what_the_estimators_found():
 
 
 def test_the_prior_is_normal_in_z0():
-    """1000 draws: means within 5.2 standard errors of 0. Fault: draws of z shown as z0, which an untrained flow moves."""
+    """1000 draws: means within 5.2 standard errors of 0. Fault: draws of z shown as z0, which an
+    untrained flow moves.
+    """
     row = portrait(plain(FlowPrior(2)), torch.randn(50, 2), torch.randn(50, 2), shown=3, draws=100)
     assert float(row.z0.prior.mean(0).abs().max()) < 5.2 / 1000**0.5
     assert row.z0.prior.std(0).tolist() == pytest.approx([1.0, 1.0], abs=5.2 / 2000**0.5)
 
 
 def test_numbers_see_the_hole():
-    """Encodings 6 off the prior: pockets have a q far below p, leaks a p far below q; without a hole both are small."""
+    """Encodings 6 off the prior: pockets have a q far below p, leaks a p far below q; without a
+    hole both are small.
+    """
     x = torch.randn(400, 2) * 0.91**0.5  # with deviation 0.3, q(z) is close to N(0, I)
     good = portrait(plain(), x, x, shown=20, draws=400).numbers
     bad = portrait(plain(offset=6.0), x, x, shown=20, draws=400).numbers
@@ -80,7 +90,9 @@ def test_plane_holds_the_directions_of_largest_variance():
 def test_one_row_a_model(tmp_path):
     """Fault: a row that is cut, no place for z0, the rows of other models left out."""
     data = torch.randn(120, 2)
-    rows = save_comparison({"plain": plain(), "dp": plain(FlowPrior(2))}, data, tmp_path / "a.png", draws=200)
+    rows = save_comparison(
+        {"plain": plain(), "dp": plain(FlowPrior(2))}, data, tmp_path / "a.png", draws=200
+    )
     assert [row.about for row in rows.values()] == ["StandardNormal", "FlowPrior"]
     assert pixels(tmp_path / "a.png").shape[:2] == pytest.approx(
         (DPI * (LEGEND + 2 * ROW), DPI * (4 * (PANEL + GAP) + 0.25)), abs=1
@@ -92,14 +104,20 @@ def test_one_row_a_model(tmp_path):
 
 
 def test_rows_of_images(tmp_path):
-    """The first samples stand in the upper left corner of their panel. Fault: pockets in the place of samples."""
+    """The first samples stand in the upper left corner of their panel. Fault: pockets in the place
+    of samples.
+    """
     model = gated_vae((1, 4, 4), latent=3, hidden=6)
-    rows = save_comparison({"images": model}, torch.rand(60, 1, 4, 4), tmp_path / "a.png", draws=100)
+    rows = save_comparison(
+        {"images": model}, torch.rand(60, 1, 4, 4), tmp_path / "a.png", draws=100
+    )
     picture = pixels(tmp_path / "a.png")
     cell = PANEL / 6
     top, right = LEGEND + 0.68, GAP + 2 * (PANEL + GAP)
     for left, shown in ((GAP, rows["images"].samples), (right, rows["images"].low.x)):
-        at = [round(DPI * (start + cell * 3 / 8)) for start in (top, left)]  # the middle of the second pixel of four
+        at = [
+            round(DPI * (start + cell * 3 / 8)) for start in (top, left)
+        ]  # the middle of the second pixel of four
         assert picture[at[0], at[1], 0] == pytest.approx(255 * float(shown[0, 0, 1, 1]), abs=2)
 
 

@@ -7,7 +7,13 @@ from pages import picture
 from torch.distributions import Independent, Normal
 
 from priorwise import wrap
-from priorwise.reporting.figures import curves_figure, images_uri, latent_figure, pairs, points_figure
+from priorwise.reporting.figures import (
+    curves_figure,
+    images_uri,
+    latent_figure,
+    pairs,
+    points_figure,
+)
 from priorwise.reporting.latents import latent_map
 from priorwise.reporting.pictures import grid
 from priorwise.testing import LinearGaussianVAE
@@ -29,11 +35,17 @@ def test_pairs_set_each_row_above_its_counterpart():
 
 
 def two_dimensional(offset: float = 0.0, scale: float = 0.1):
-    """Encodings are the observations, moved by ``offset`` along the first axis; the decoder moves them back."""
+    """Encodings are the observations, moved by ``offset`` along the first axis; the decoder moves
+    them back.
+    """
     shift = torch.tensor([offset, 0.0])
     return wrap(
-        encode=lambda x: Independent(Normal(x + shift, scale, validate_args=False), 1, validate_args=False),
-        decode=lambda z: Independent(Normal(z - shift, 0.1, validate_args=False), 1, validate_args=False),
+        encode=lambda x: Independent(
+            Normal(x + shift, scale, validate_args=False), 1, validate_args=False
+        ),
+        decode=lambda z: Independent(
+            Normal(z - shift, 0.1, validate_args=False), 1, validate_args=False
+        ),
         latent=2,
         modules=(),
     )
@@ -52,18 +64,24 @@ def test_leaks_are_the_encodings_that_the_prior_finds_least_likely():
 
 
 def test_pockets_are_the_prior_draws_farthest_from_the_encodings():
-    """With one encoding, q(z) is one Gaussian about it. Planted fault: ranking by the prior's own density."""
+    """With one encoding, q(z) is one Gaussian about it. Planted fault: ranking by the prior's own
+    density.
+    """
     one = torch.zeros(1, 2)
     found = latent_map(two_dimensional(3.0, scale=0.5), torch.randn(20, 2), one, marked=4)
     far = (found.prior - torch.tensor([3.0, 0.0])).norm(dim=1)
     others = torch.ones(len(far), dtype=torch.bool)
     others[found.pockets] = False
     assert float(far[found.pockets].min()) >= float(far[others].max())
-    assert torch.allclose(found.pocket_images, found.prior[found.pockets] - torch.tensor([3.0, 0.0]), atol=1e-5)
+    assert torch.allclose(
+        found.pocket_images, found.prior[found.pockets] - torch.tensor([3.0, 0.0]), atol=1e-5
+    )
 
 
 def test_plane_holds_the_directions_of_largest_variance():
-    """Encodings with standard deviations 9, 5 and 1 on the axes: the plane must hold (81 + 25) / 107 of the variance."""
+    """Encodings with standard deviations 9, 5 and 1 on the axes: the plane must hold (81 + 25) /
+    107 of the variance.
+    """
     x = torch.randn(4000, 3) * torch.tensor([1.0, 9.0, 5.0])
     model = wrap(
         encode=lambda x: Independent(Normal(x, 1e-3, validate_args=False), 1, validate_args=False),

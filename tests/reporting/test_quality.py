@@ -23,15 +23,21 @@ def grey(count: int = 60) -> Splits:
 def test_vectors_are_their_own_features():
     splits = load("two_moons")
     assert isinstance(build_extractor("auto", splits), Raw)
-    with pytest.raises(ValueError, match=r"expected images for the features 'classifier'; two_moons has vectors"):
+    with pytest.raises(
+        ValueError, match=r"expected images for the features 'classifier'; two_moons has vectors"
+    ):
         build_extractor("classifier", splits)
     with pytest.raises(ValueError, match=r"expected 'auto', 'raw', .*got 'vgg'"):
         build_extractor("vgg", grey())
 
 
 def test_a_classifier_is_trained_once_and_found_again(tmp_path):
-    """Fault: noise of dequantisation in what it is trained on, so that every call trains another one."""
-    first, second = (build_extractor("auto", grey(), cache=tmp_path, progress=False) for _ in range(2))
+    """Fault: noise of dequantisation in what it is trained on, so that every call trains another
+    one.
+    """
+    first, second = (
+        build_extractor("auto", grey(), cache=tmp_path, progress=False) for _ in range(2)
+    )
     assert isinstance(first, TrainedClassifier)
     assert first.fingerprint == second.fingerprint
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1
@@ -53,7 +59,13 @@ def test_measures_are_repeatable_and_low_posterior_samples_are_further_off():
     test = splits.evaluation("test")[:300]
     first, second = (quality_measures(model, splits, test, Raw(), images=100) for _ in range(2))
     assert first == second
-    assert set(first) == {"floor", "random", "random_neighbours", "low_posterior", "low_posterior_neighbours"}
+    assert set(first) == {
+        "floor",
+        "random",
+        "random_neighbours",
+        "low_posterior",
+        "low_posterior_neighbours",
+    }
     assert first["floor"]["value"] < first["random"]["value"]
     assert first["random"]["protocol"]["generated"] == "random samples"
     assert first["random"]["count"] == first["low_posterior"]["count"] == 100
@@ -103,7 +115,9 @@ AS = {
 
 @pytest.mark.parametrize("name", AS)
 def test_bits_are_compared_with_bits(monkeypatch, name):
-    """Fault: grey means of a Bernoulli decoder compared with binarised images; draws of a Gaussian, which are noise."""
+    """Fault: grey means of a Bernoulli decoder compared with binarised images; draws of a Gaussian,
+    which are noise.
+    """
     model, splits = (make() for make in AS[name])
     kind = name.split()[0]
     found, images = measured(monkeypatch, model, splits)
@@ -115,19 +129,25 @@ def test_bits_are_compared_with_bits(monkeypatch, name):
 
 
 def test_a_perfect_model_of_bits_has_no_distance(monkeypatch):
-    """Fault: means in place of draws, which are at a distance from bits for every model, also for the true one."""
+    """Fault: means in place of draws, which are at a distance from bits for every model, also for
+    the true one.
+    """
     splits, model = bits(), members.vae()
     torch.nn.init.zeros_(model.decoder.head.logits.weight)
     torch.nn.init.zeros_(model.decoder.head.logits.bias)
     found, _ = measured(monkeypatch, model, splits)
     assert found["random"]["value"] < 5 * found["floor"]["value"] + 0.05
     means = model.sample(100, seed=0)
-    away = quality.frechet_distance(extract(Raw(), splits.evaluation("test")), extract(Raw(), means))
+    away = quality.frechet_distance(
+        extract(Raw(), splits.evaluation("test")), extract(Raw(), means)
+    )
     assert away.value > 1
 
 
 def test_means_and_draws_are_not_compared(monkeypatch):
-    """Fault: a distance of draws set beside one of means; older numbers, which do not say, beside each other are."""
+    """Fault: a distance of draws set beside one of means; older numbers, which do not say, beside
+    each other are.
+    """
     splits = bits()
     (drawn, _), (means, _) = (
         measured(monkeypatch, members.vae(likelihood=kind), splits)

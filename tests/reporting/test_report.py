@@ -43,7 +43,11 @@ def side_by_side(digits, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         base = small_vae()
-        models = {"base": base, "NCP": small_ncp(base), NASTY: small_vae(priors.GaussianMixture(3, 4))}
+        models = {
+            "base": base,
+            "NCP": small_ncp(base),
+            NASTY: small_vae(priors.GaussianMixture(3, 4)),
+        }
     path = tmp_path_factory.mktemp("report") / "page.html"
     assert report(base, digits, path, models=models, **options()) == path
     return path
@@ -62,7 +66,11 @@ def test_page_needs_nothing_beside_it(side_by_side):
     assert "link" not in page.tags
     assert page.images
     assert all(source.startswith("data:image/png;base64,") for source in page.images)
-    assert not [value for name, value in page.attributes if name in ("href", "src") and not value.startswith("data:")]
+    assert not [
+        value
+        for name, value in page.attributes
+        if name in ("href", "src") and not value.startswith("data:")
+    ]
     assert "url(" not in side_by_side.read_text(encoding="utf-8")
 
 
@@ -70,7 +78,9 @@ def test_every_picture_is_a_whole_png(side_by_side):
     page, _ = written(side_by_side)
     sizes = [picture(uri).size for uri in page.images]
     assert all(min(size) > 20 for size in sizes)
-    assert len(sizes) == 1 + 3 + 3 * 3 + 2  # test images, samples, latents with two strips each, reconstructions
+    assert (
+        len(sizes) == 1 + 3 + 3 * 3 + 2
+    )  # test images, samples, latents with two strips each, reconstructions
 
 
 def test_json_says_what_the_table_shows(side_by_side):
@@ -83,7 +93,10 @@ def test_json_says_what_the_table_shows(side_by_side):
         assert row == [f"{stored['model']} {stored['about']}", *texts]
         nll = record["models"][stored["model"]]["nll"]
         assert stored["cells"][0]["text"].removesuffix(" (!)") == f"{nll['value']:.2f}"
-        assert stored["cells"][0]["small"] == [f"± {nll['stderr']:.2f} MC", f"± {nll['stderr_data']:.2f} data"]
+        assert stored["cells"][0]["small"] == [
+            f"± {nll['stderr']:.2f} MC",
+            f"± {nll['stderr_data']:.2f} data",
+        ]
 
 
 def test_gain_is_the_base_less_the_other(side_by_side):
@@ -103,7 +116,12 @@ def test_all_words_and_warnings_are_on_the_page(side_by_side):
     page, record = written(side_by_side)
     body = page.body()
     assert record["warnings"]  # 40 samples of an untrained model cannot be trusted
-    for sentence in (record["verdict"], *record["findings"], *record["warnings"], *record["glossary"].values()):
+    for sentence in (
+        record["verdict"],
+        *record["findings"],
+        *record["warnings"],
+        *record["glossary"].values(),
+    ):
         assert " ".join(sentence.split()) in body
     for value in record["protocol"].values():
         assert str(value) in body
@@ -116,7 +134,10 @@ def test_an_ncp_is_judged_as_the_same_vae(side_by_side):
     assert not record["models"][NASTY]["same_vae"]
     assert record["models"]["base"]["classifiers"]["source"] == "the classifiers of NCP"
     assert record["models"][NASTY]["classifiers"]["source"] == "classifiers fitted for this report"
-    assert record["models"]["NCP"]["classifiers"]["groups"] == record["models"]["base"]["classifiers"]["groups"]
+    assert (
+        record["models"]["NCP"]["classifiers"]["groups"]
+        == record["models"]["base"]["classifiers"]["groups"]
+    )
 
 
 def test_an_ncp_over_equal_weights_is_the_same_vae(digits, tmp_path):
@@ -124,7 +145,9 @@ def test_an_ncp_over_equal_weights_is_the_same_vae(digits, tmp_path):
     base, twin, stranger = small_vae(), small_vae(), small_vae()
     twin.load_state_dict(base.state_dict())
     models = {"base": base, "twin": small_ncp(twin), "stranger": small_ncp(stranger)}
-    path = report(base, digits, tmp_path / "page.html", models=models, classifier=False, **options())
+    path = report(
+        base, digits, tmp_path / "page.html", models=models, classifier=False, **options()
+    )
     _, record = written(path)
     assert [record["models"][name]["same_vae"] for name in models] == [False, True, False]
 
@@ -151,7 +174,13 @@ def test_what_is_refused_is_shown_with_its_reason(digits, tmp_path):
         decode=nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, SHAPE)),
         latent=2,
     )
-    path = report(model, digits, tmp_path / "page.html", models={"codes": model, "again": small_vae()}, **options())
+    path = report(
+        model,
+        digits,
+        tmp_path / "page.html",
+        models={"codes": model, "again": small_vae()},
+        **options(),
+    )
     page, record = written(path)
     numbers = record["models"]["codes"]
     assert "has no density" in numbers["nll"]["refused"]
@@ -177,7 +206,9 @@ def test_an_ncp_alone_is_shown_beside_its_base(digits, tmp_path):
     assert record["models"]["NCP"]["log_norm"]["count"] == 500
     assert ncp.log_norm is not None
     kept = report(ncp, digits, tmp_path / "again.html", **options())
-    assert written(kept)[1]["models"]["NCP"]["log_norm"]["protocol"] == {"estimator": "kept with the model"}
+    assert written(kept)[1]["models"]["NCP"]["log_norm"]["protocol"] == {
+        "estimator": "kept with the model"
+    }
 
 
 def test_a_hierarchy_is_judged_group_by_group(digits, tmp_path):
@@ -213,4 +244,6 @@ def test_bad_input_is_refused_before_any_work(digits, tmp_path, path, changes, m
 
 def test_a_name_twice_is_refused(digits, tmp_path):
     with pytest.raises(ValueError, match="without the name 'model'"):
-        report(small_vae(), digits, tmp_path / "page.html", models={"model": small_vae()}, **options())
+        report(
+            small_vae(), digits, tmp_path / "page.html", models={"model": small_vae()}, **options()
+        )

@@ -10,7 +10,16 @@ from torch.distributions import Independent, Normal
 from priorwise import NCP, wrap
 from priorwise.data import as_splits
 from priorwise.distributions import AbstractBijection
-from priorwise.models import along, between, encodings, flow_prior, gated_hvae, gated_vae, in_space, latent_range
+from priorwise.models import (
+    along,
+    between,
+    encodings,
+    flow_prior,
+    gated_hvae,
+    gated_vae,
+    in_space,
+    latent_range,
+)
 from priorwise.priors import FlowPrior
 from priorwise.reporting import save_traversal
 
@@ -25,7 +34,9 @@ class Banana(AbstractBijection):
         self.bend = nn.Parameter(torch.ones(()))
 
     def forward(self, z):
-        return torch.stack([z[..., 0], z[..., 1] - self.bend * z[..., 0] ** 2], -1), torch.zeros(z.shape[:-1])
+        return torch.stack([z[..., 0], z[..., 1] - self.bend * z[..., 0] ** 2], -1), torch.zeros(
+            z.shape[:-1]
+        )
 
     def inverse(self, z0):
         return torch.stack([z0[..., 0], z0[..., 1] + self.bend * z0[..., 0] ** 2], -1)
@@ -62,13 +73,19 @@ def bend(path):
     return float((chord[0] * away[:, 1] - chord[1] * away[:, 0]).abs().max() / chord.square().sum())
 
 
-PRIORS = {"standard": lambda: None, "couplings": lambda: FlowPrior(2), "banana": lambda: FlowPrior(Banana())}
+PRIORS = {
+    "standard": lambda: None,
+    "couplings": lambda: FlowPrior(2),
+    "banana": lambda: FlowPrior(Banana()),
+}
 
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("space", [None, "representation"])
 def test_ends_are_the_encodings_exactly(prior, space):
-    """Fault: ends that went through the flow and back, so that they are rounded; weights that stop before 1."""
+    """Fault: ends that went through the flow and back, so that they are rounded; weights that stop
+    before 1.
+    """
     first, second = torch.randn(3, 2), torch.randn(3, 2)
     walk = between(plain(PRIORS[prior]()), first, second, steps=7, space=space)
     assert torch.equal(walk.z[:, 0], first)
@@ -108,7 +125,9 @@ def test_identity_flow_walks_as_no_flow():
 
 
 def test_along_leaves_the_others_exactly_as_they_are():
-    """Fault: a walk that shares its row with another, values in another order, others that were rounded."""
+    """Fault: a walk that shares its row with another, values in another order, others that were
+    rounded.
+    """
     z, values = torch.randn(5), torch.randn(2, 6)
     walk = along(plain(latent=5), z, [3, 0], values)
     for row, dimension in enumerate([3, 0]):
@@ -121,15 +140,21 @@ def test_along_leaves_the_others_exactly_as_they_are():
 
 
 def test_along_a_dimension_of_z0():
-    """In z0 the others stand still exactly; in z they follow the parabola. Fault: the dimension of z in its place."""
+    """In z0 the others stand still exactly; in z they follow the parabola. Fault: the dimension of
+    z in its place.
+    """
     values = torch.linspace(-1, 1, 5)
-    walk = along(plain(FlowPrior(Banana())), torch.tensor([0.5, 1.25]), [0], values, space="generation")
+    walk = along(
+        plain(FlowPrior(Banana())), torch.tensor([0.5, 1.25]), [0], values, space="generation"
+    )
     assert torch.equal(walk.u[0, :, 1], torch.ones(5))
     assert torch.allclose(walk.z[0], torch.stack([values, 1 + values**2], -1), atol=1e-6)
 
 
 def test_range_is_that_of_the_draws():
-    """Codes 0, 0.01, .. 1 and their doubles; the central 98 % end at the second and the last but one."""
+    """Codes 0, 0.01, .. 1 and their doubles; the central 98 % end at the second and the last but
+    one.
+    """
     x = torch.stack([torch.linspace(0, 1, 101), torch.linspace(0, 2, 101)], 1)
     codes = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())
     ends = latent_range(codes, x[torch.randperm(101)])
@@ -139,20 +164,28 @@ def test_range_is_that_of_the_draws():
 def test_range_of_z0():
     """Fault: the range of z where that of z0 is asked for: z[1] runs from 0 to 1, and z0[1] is 0."""
     line = torch.linspace(0, 1, 101)
-    codes = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, prior=FlowPrior(Banana()), modules=())
+    codes = wrap(
+        encode=lambda x: x, decode=lambda z: z, latent=2, prior=FlowPrior(Banana()), modules=()
+    )
     ends = latent_range(codes, torch.stack([line, line**2], 1), space="generation")
     assert ends[:, 1].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_range_is_of_draws_and_not_of_means():
-    """Equal means and deviation 0.1: the range is +-2.326 x 0.1. 1e-6 false alarms: s.e. of a 1 % quantile of 4000 is 0.0059."""
+    """Equal means and deviation 0.1: the range is +-2.326 x 0.1. 1e-6 false alarms: s.e. of a 1 %
+    quantile of 4000 is 0.0059.
+    """
     ends = latent_range(plain(), torch.zeros(4000, 2))
     assert torch.allclose(ends, torch.tensor([[-0.2326], [0.2326]]).expand(2, 2), atol=5.2 * 0.0059)
 
 
-@pytest.mark.parametrize("build", [gated_hvae, lambda *a, **k: NCP(gated_hvae(*a, **k), hidden_features=(4,))])
+@pytest.mark.parametrize(
+    "build", [gated_hvae, lambda *a, **k: NCP(gated_hvae(*a, **k), hidden_features=(4,))]
+)
 def test_groups_below_the_top_keep_their_noise(build):
-    """From an image to itself nothing may change, although the lower group is drawn. Fault: a draw of its own each step."""
+    """From an image to itself nothing may change, although the lower group is drawn. Fault: a draw
+    of its own each step.
+    """
     model = build((1, 4, 4), latent=3, hidden=6)
     x = torch.rand(2, 1, 4, 4)
     still = between(model, x, x, steps=4, seed=1)
@@ -179,13 +212,34 @@ def test_a_walk_leaves_the_model_alone():
 
 POINTS = torch.zeros(2, 2)
 REFUSED = {
-    "shapes": (lambda m: between(m, POINTS, POINTS[:1]), "expected `first` and `second` of one shape"),
-    "steps": (lambda m: between(m, POINTS, POINTS, steps=1), "at least 2 `steps`, both ends included; got 1"),
-    "space": (lambda m: between(m, POINTS, POINTS, space="generation"), "no generation space. Choose 'representation'"),
-    "dimension": (lambda m: along(m, POINTS[0], [0, 2], torch.zeros(3)), "`dimensions` from 0 to 1; got 2"),
-    "no dimension": (lambda m: along(m, POINTS[0], [], torch.zeros(3)), "at least one of `dimensions`"),
-    "values": (lambda m: along(m, POINTS[0], [0], torch.zeros(2, 3)), "`values` of shape (T,) or (1, T)"),
-    "point": (lambda m: along(m, torch.zeros(3), [0], torch.zeros(3)), "`z` as one point of shape (2,); got (3,)"),
+    "shapes": (
+        lambda m: between(m, POINTS, POINTS[:1]),
+        "expected `first` and `second` of one shape",
+    ),
+    "steps": (
+        lambda m: between(m, POINTS, POINTS, steps=1),
+        "at least 2 `steps`, both ends included; got 1",
+    ),
+    "space": (
+        lambda m: between(m, POINTS, POINTS, space="generation"),
+        "no generation space. Choose 'representation'",
+    ),
+    "dimension": (
+        lambda m: along(m, POINTS[0], [0, 2], torch.zeros(3)),
+        "`dimensions` from 0 to 1; got 2",
+    ),
+    "no dimension": (
+        lambda m: along(m, POINTS[0], [], torch.zeros(3)),
+        "at least one of `dimensions`",
+    ),
+    "values": (
+        lambda m: along(m, POINTS[0], [0], torch.zeros(2, 3)),
+        "`values` of shape (T,) or (1, T)",
+    ),
+    "point": (
+        lambda m: along(m, torch.zeros(3), [0], torch.zeros(3)),
+        "`z` as one point of shape (2,); got (3,)",
+    ),
     "mass": (lambda m: latent_range(m, POINTS, mass=1.0), "`mass` between 0 and 1; got 1.0"),
 }
 
@@ -206,7 +260,7 @@ def test_two_flows_are_refused():
     assert between(model, POINTS, POINTS, space="representation").space == "representation"
 
 
-# -- pictures ---------------------------------------------------------------------------------------------------------------
+# -- pictures --------------------------------------------------------------------------------------
 
 DPI = 130
 CELL, LEFT, RIGHT, ABOVE, BELOW = 0.6, 1.25, 1.15, 0.64, 0.25  # inches of a band of small images
@@ -224,15 +278,24 @@ def shades(count=60):
 def test_image_rows_begin_and_end_with_the_images(tmp_path):
     """Fault: labels that name one image and cells that show another; a size that cuts the picture."""
     data = shades()
-    made = save_traversal(image_vae(), data, tmp_path / "walk.png", pairs=[(1, 4), (2, 0)], dimensions=0, steps=5)
+    made = save_traversal(
+        image_vae(), data, tmp_path / "walk.png", pairs=[(1, 4), (2, 0)], dimensions=0, steps=5
+    )
     picture = pixels(made.path)
-    height, width = (round(DPI * inches) for inches in (ABOVE + 2 * CELL + BELOW, LEFT + 7 * CELL + RIGHT))
+    height, width = (
+        round(DPI * inches) for inches in (ABOVE + 2 * CELL + BELOW, LEFT + 7 * CELL + RIGHT)
+    )
     assert picture.shape[:2] == pytest.approx((height, width), abs=1)
     test = as_splits(data).evaluation("test")
     for row, pair in enumerate([(1, 4), (2, 0)]):
         for column, place in ((0, pair[0]), (6, pair[1])):
-            middle = [round(DPI * (start + (index + 0.5) * CELL)) for start, index in ((ABOVE, row), (LEFT, column))]
-            assert picture[middle[0], middle[1], 0] == pytest.approx(255 * float(test[place].mean()), abs=2)
+            middle = [
+                round(DPI * (start + (index + 0.5) * CELL))
+                for start, index in ((ABOVE, row), (LEFT, column))
+            ]
+            assert picture[middle[0], middle[1], 0] == pytest.approx(
+                255 * float(test[place].mean()), abs=2
+            )
     assert (made.pairs, made.between, made.dimensions, made.along) == (
         [(1, 4), (2, 0)],
         "representation",
@@ -245,8 +308,12 @@ def test_defaults_choose_pairs_at_random_and_active_dimensions_first(tmp_path):
     """Fault: an image in two pairs, the least active first, a seed without effect."""
     model = image_vae(latent=12)
     options = {"steps": 3}
-    first, again = (save_traversal(model, shades(), tmp_path / name, **options) for name in ("a.png", "b.png"))
-    assert len({place for pair in first.pairs for place in pair}) == 6  # half of the 6 test images are begun from
+    first, again = (
+        save_traversal(model, shades(), tmp_path / name, **options) for name in ("a.png", "b.png")
+    )
+    assert (
+        len({place for pair in first.pairs for place in pair}) == 6
+    )  # half of the 6 test images are begun from
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert first.pairs == again.pairs
     assert len(first.dimensions) == 10
@@ -256,11 +323,17 @@ def test_defaults_choose_pairs_at_random_and_active_dimensions_first(tmp_path):
 
 
 def test_points_and_planes_are_plotted(tmp_path):
-    """Observations, z and z0 side by side; walks along dimensions below. Fault: a plane that is left out."""
+    """Observations, z and z0 side by side; walks along dimensions below. Fault: a plane that is
+    left out.
+    """
     model = plain(FlowPrior(2))
     made = save_traversal(model, torch.randn(80, 2), tmp_path / "walk.png", pairs=2, steps=4)
     picture = pixels(made.path)
-    assert (made.between, made.along, sorted(made.dimensions)) == ("generation", "representation", [0, 1])
+    assert (made.between, made.along, sorted(made.dimensions)) == (
+        "generation",
+        "representation",
+        [0, 1],
+    )
     assert picture.shape[1] == round(DPI * (3 * (3.6 + 0.75) + 0.35))
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
     alone = save_traversal(plain(), torch.randn(80, 2), tmp_path / "plain.png", pairs=2, steps=4)
@@ -268,7 +341,9 @@ def test_points_and_planes_are_plotted(tmp_path):
 
 
 def test_latents_of_two_dimensions_get_a_plane_below_the_images(tmp_path):
-    made = save_traversal(image_vae(2, prior=FlowPrior(2)), shades(), tmp_path / "walk.png", pairs=2, dimensions=0)
+    made = save_traversal(
+        image_vae(2, prior=FlowPrior(2)), shades(), tmp_path / "walk.png", pairs=2, dimensions=0
+    )
     rows_alone = DPI * (ABOVE + 2 * CELL + BELOW)
     assert pixels(made.path).shape[0] > rows_alone + DPI * 3.6
 
@@ -303,7 +378,9 @@ def test_pictures_that_cannot_be_are_refused(tmp_path, options, words):
 
 
 def test_vectors_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"observations of two numbers, to draw them; got shape \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"observations of two numbers, to draw them; got shape \(5,\)"
+    ):
         save_traversal(plain(latent=5), torch.randn(60, 5), tmp_path / "walk.png")
 
 

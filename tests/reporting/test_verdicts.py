@@ -1,4 +1,6 @@
-"""Words follow from numbers: made-up measurements on either side of every threshold, so nothing here is left to chance."""
+"""Words follow from numbers: made-up measurements on either side of every threshold, so nothing
+here is left to chance.
+"""
 
 import math
 from dataclasses import replace
@@ -28,11 +30,19 @@ def group(jsd: float, error: float, *, calibration: float = 1.0) -> GroupContras
     )
 
 
-def nll(value: float, *, spread: float = 1.0, stderr: float = 0.0, warnings: tuple[str, ...] = ()) -> Estimate:
+def nll(
+    value: float, *, spread: float = 1.0, stderr: float = 0.0, warnings: tuple[str, ...] = ()
+) -> Estimate:
     per_example = value + spread * torch.tensor([-1.0, 1.0] * 50, dtype=torch.float64)
     diagnostics = {"ess_median": 100.0, "ess_min": 30.0}
     return Estimate(
-        value, stderr, 100, stderr_data=0.1, per_example=per_example, diagnostics=diagnostics, warnings=warnings
+        value,
+        stderr,
+        100,
+        stderr_data=0.1,
+        per_example=per_example,
+        diagnostics=diagnostics,
+        warnings=warnings,
     )
 
 
@@ -112,7 +122,9 @@ def test_distances_are_shown_and_nothing_is_concluded_from_them(value):
     other = replace(same, symmetric_kl=Estimate(value, 0.1, 100))
     with_value, with_same = (sentences([measurement("base"), model])[1] for model in (other, same))
     assert f"symmetric KL {value:.2f} ± 0.10 nats where base has 1.00 ± 0.10" in with_value
-    assert with_value.replace(f"{value:.2f} ± 0.10 nats where", "1.00 ± 0.10 nats where") == with_same
+    assert (
+        with_value.replace(f"{value:.2f} ± 0.10 nats where", "1.00 ± 0.10 nats where") == with_same
+    )
 
 
 def test_a_distance_that_was_refused_is_not_shown():
@@ -123,7 +135,8 @@ def test_a_distance_that_was_refused_is_not_shown():
 def test_the_best_is_named_only_when_it_is_surely_ahead():
     def last(third: Estimate) -> str:
         others = [
-            measurement(name, gain=gain(0.0, 1.0, 1.0), nll=value) for name, value in (("b", nll(90.0)), ("c", third))
+            measurement(name, gain=gain(0.0, 1.0, 1.0), nll=value)
+            for name, value in (("b", nll(90.0)), ("c", third))
         ]
         return sentences([measurement("a"), *others])[-1]
 
@@ -133,17 +146,26 @@ def test_the_best_is_named_only_when_it_is_surely_ahead():
 
 def test_warnings_are_kept_in_full_and_the_classifier_is_doubted():
     doubtful = measurement(
-        "base", nll=nll(1.0, warnings=("say this",)), verdict=Verdict([group(0.1, 0.01, calibration=0.7)], "")
+        "base",
+        nll=nll(1.0, warnings=("say this",)),
+        verdict=Verdict([group(0.1, 0.01, calibration=0.7)], ""),
     )
     first, second = all_warnings([doubtful])
     assert first == "base, NLL: say this"
     assert "averages 0.70 ± 0.10" in second
-    assert not all_warnings([measurement("base", verdict=Verdict([group(0.1, 0.01, calibration=1.19)], ""))])
+    assert not all_warnings(
+        [measurement("base", verdict=Verdict([group(0.1, 0.01, calibration=1.19)], ""))]
+    )
 
 
 def test_terminal_table_shows_every_number(capsys):
     base = measurement("base")
-    other = measurement("VampPrior", gain=gain(1.25, 0.1, 0.0), log_norm=Estimate(0.7, 0.2, 9), nll=Refusal("a reason"))
+    other = measurement(
+        "VampPrior",
+        gain=gain(1.25, 0.1, 0.0),
+        log_norm=Estimate(0.7, 0.2, 9),
+        nll=Refusal("a reason"),
+    )
     table = summary_table([base, other])
     print_table(table, title="title")
     shown = capsys.readouterr()
@@ -158,7 +180,11 @@ def test_terminal_table_shows_every_number(capsys):
 
 
 def test_both_forms_of_the_cross_entropy():
-    (row,) = contrast_table([measurement("base", verdict=Verdict([group(0.0, 0.01)], "whose"))])["rows"]
-    texts = dict(zip(["group", "sum", "mean", "jsd"], (cell["text"] for cell in row["cells"]), strict=False))
+    (row,) = contrast_table([measurement("base", verdict=Verdict([group(0.0, 0.01)], "whose"))])[
+        "rows"
+    ]
+    texts = dict(
+        zip(["group", "sum", "mean", "jsd"], (cell["text"] for cell in row["cells"]), strict=False)
+    )
     assert (texts["sum"], texts["mean"], texts["jsd"]) == ("1.386", "0.693", "0.000")
     assert row["about"] == "whose"

@@ -18,7 +18,9 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_autoencoders_train(name, tmp_path):
-    """Fault: a validation, a line of metrics or a default that asks for a rate; a prior that moves without one."""
+    """Fault: a validation, a line of metrics or a default that asks for a rate; a prior that moves
+    without one.
+    """
     torch.manual_seed(0)
     model = autoencoder(FlowPrior(2, blocks=2, hidden_features=(4,)))
     before = {key: tensor.clone() for key, tensor in model.prior.state_dict().items()}
@@ -29,11 +31,15 @@ def test_autoencoders_train(name, tmp_path):
     assert result.metric == ("distortion" if name == "ELBO" else "loss")
     values = [line["validation"][result.metric] for line in result.history]
     assert values[-1] < values[0] - 0.5
-    moved = any(not torch.equal(tensor, before[key]) for key, tensor in model.prior.state_dict().items())
+    moved = any(
+        not torch.equal(tensor, before[key]) for key, tensor in model.prior.state_dict().items()
+    )
     assert moved == (name == "InfoVAE")
 
 
 def test_the_default_refuses_in_words():
     """Fault: a rate of zero, or a number made up, for an encoder without a density."""
-    with pytest.raises(ValueError, match=r"a Delta \(deterministic encoder or decoder\) has no density"):
+    with pytest.raises(
+        ValueError, match=r"a Delta \(deterministic encoder or decoder\) has no density"
+    ):
         fit(autoencoder(), splits(), epochs=1, progress=False)

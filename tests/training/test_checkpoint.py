@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from toys import with_batch_norm, wrong
 
+from priorwise.storage import WriteError, write_atomically
 from priorwise.training.checkpoint import (
     CheckpointError,
     load_model,
@@ -21,7 +22,6 @@ from priorwise.training.checkpoint import (
     model_tensors,
     optimizer_tensors,
     read_checkpoint,
-    write_atomically,
     write_checkpoint,
 )
 from priorwise.training.optimizer import build_optimizer
@@ -43,7 +43,9 @@ def test_everything_comes_back(tmp_path):
     assert {name: tensor.dtype for name, tensor in other.state_dict().items()} == {
         name: tensor.dtype for name, tensor in model.state_dict().items()
     }
-    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert all(
+        torch.equal(tensor, other.state_dict()[name]) for name, tensor in model.state_dict().items()
+    )
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -53,7 +55,8 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def test_optimizer_goes_on_where_it_was(tmp_path):
-    """Fault: moments or step counts that start again, or that lie in memory otherwise than their parameters.
+    """Fault: moments or step counts that start again, or that lie in memory otherwise than their
+    parameters.
 
     The decoder's weight is a transposed matrix, as many a user's is.
     """
@@ -71,7 +74,9 @@ def test_optimizer_goes_on_where_it_was(tmp_path):
     for _ in range(2):
         step(model, optimizer)
         step(other, fresh)
-    assert all(torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(
+        torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True)
+    )
 
 
 class Trap:
@@ -94,9 +99,16 @@ def test_what_is_no_checkpoint_is_refused_unread(tmp_path, kind):
         torch.save({"trap": Trap(sprung)}, path)
     else:
         whole = written(path, wrong()).read_bytes()
-        cut = {"half": whole[: len(whole) // 2], "byte": whole[:-1], "empty": b"", "zeros": bytes(len(whole))}
+        cut = {
+            "half": whole[: len(whole) // 2],
+            "byte": whole[:-1],
+            "empty": b"",
+            "zeros": bytes(len(whole)),
+        }
         path.write_bytes(cut[kind])
-    with pytest.raises(CheckpointError, match=r"best\.safetensors is not a whole safetensors file.*Restore it"):
+    with pytest.raises(
+        CheckpointError, match=r"best\.safetensors is not a whole safetensors file.*Restore it"
+    ):
         read_checkpoint(path)
     assert not sprung.exists()
 
@@ -108,18 +120,24 @@ def test_the_trap_works(tmp_path):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"expected a checkpoint at .*none\.safetensors; there is none"):
+    with pytest.raises(
+        CheckpointError, match=r"expected a checkpoint at .*none\.safetensors; there is none"
+    ):
         read_checkpoint(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="there is none"):
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "priorwise-1"}, {"format": "priorwise-2"}])
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"format": "priorwise-1"}, {"format": "priorwise-2"}]
+)
 def test_foreign_safetensors_are_refused(tmp_path, metadata):
     """Fault: another library's file taken for ours, or a KeyError."""
     path = tmp_path / "foreign.safetensors"
     save_file({"model/a": torch.zeros(2)}, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match=r"foreign\.safetensors was not written by this version of priorwise"):
+    with pytest.raises(
+        CheckpointError, match=r"foreign\.safetensors was not written by this version of priorwise"
+    ):
         read_checkpoint(path)
 
 
@@ -128,7 +146,9 @@ def test_other_models_are_refused(tmp_path):
     model, other = with_batch_norm(), wrong()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tensors, _ = read_checkpoint(written(tmp_path / "a", other))
-    with pytest.raises(CheckpointError, match=r"holds another model: \d+ tensors differ, the first is `"):
+    with pytest.raises(
+        CheckpointError, match=r"holds another model: \d+ tensors differ, the first is `"
+    ):
         load_model(model, tensors, tmp_path / "a")
     tensors, _ = read_checkpoint(written(tmp_path / "b", model))
     tensors["model/encoder.head.linear.bias"] = torch.zeros(5)
@@ -153,7 +173,10 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path):
     """Fault: writing into the old file; half a file that stays behind; an error without a path."""
     path = written(tmp_path / "last.safetensors", wrong(), step=1)
     before = path.read_bytes()
-    with no_file_above(100), pytest.raises(CheckpointError, match=r"could not write .*last\.safetensors .*unharmed"):
+    with (
+        no_file_above(100),
+        pytest.raises(WriteError, match=r"could not write .*last\.safetensors .*unharmed"),
+    ):
         written(path, wrong(), step=2)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["last.safetensors"]

@@ -3,12 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
+from priorwise.config.models import HVAEConfig, NCPConfig, VAEConfig
+from priorwise.config.priors import GaussianMixtureConfig, VampPriorConfig
+from priorwise.config.run import DataConfig, EvaluationConfig, Run
 from priorwise.data import DataSpec
 from priorwise.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from priorwise.recipes import recipe
 from priorwise.training import TrainingConfig
-from priorwise.training.prior import GaussianMixtureConfig, VampPriorConfig
-from priorwise.training.run import DataConfig, EvaluationConfig, HVAEConfig, NCPConfig, Run, VAEConfig, build_model
 
 
 @pytest.mark.parametrize("count", [0, -1])
@@ -68,13 +69,13 @@ SPECS = {
 def test_likelihood_follows_the_data(name):
     """Fault: Bernoulli for everything."""
     spec, kind = SPECS[name]
-    model = build_model(VAEConfig(latent=2, hidden=4), spec, seed=0)
+    model = VAEConfig(latent=2, hidden=4).build(spec, seed=0)
     assert isinstance(model.decoder.head, kind)
     if kind is DiscretizedLogistic:
         assert (model.decoder.head.levels, model.decoder.head.tails) == (16, True)
         paper = VAEConfig(latent=2, hidden=4, likelihood="discretized_logistic_paper")
-        assert not build_model(paper, spec, seed=0).decoder.head.tails
-    chosen = build_model(VAEConfig(latent=2, hidden=4, likelihood="gaussian"), spec, seed=0)
+        assert not paper.build(spec, seed=0).decoder.head.tails
+    chosen = VAEConfig(latent=2, hidden=4, likelihood="gaussian").build(spec, seed=0)
     assert isinstance(chosen.decoder.head, Gaussian)
 
 
@@ -82,10 +83,16 @@ def test_seed_decides_the_weights():
     """Fault: initial weights from the global stream."""
     spec = SPECS["bernoulli"][0]
     config = NCPConfig(base=VAEConfig(latent=2, hidden=4), base_run="x", hidden_features=(4,))
-    first, second, third = (build_model(config, spec, seed=seed).state_dict() for seed in (1, 1, 2))
-    same = [name for name, tensor in first.items() if tensor.equal(second[name]) or bool(tensor.isnan().any())]
+    first, second, third = (config.build(spec, seed=seed).state_dict() for seed in (1, 1, 2))
+    same = [
+        name
+        for name, tensor in first.items()
+        if tensor.equal(second[name]) or bool(tensor.isnan().any())
+    ]
     assert same == list(first)
-    assert not first["base.encoder.head.linear.weight"].equal(third["base.encoder.head.linear.weight"])
+    assert not first["base.encoder.head.linear.weight"].equal(
+        third["base.encoder.head.linear.weight"]
+    )
     assert not first["classifiers.0.latent.weight"].equal(third["classifiers.0.latent.weight"])
 
 

@@ -69,7 +69,9 @@ def wrapped_modules() -> AbstractModel:
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 4))
+            self.body = nn.Sequential(
+                nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 4)
+            )
 
         def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
             loc, log_var = self.body(x).chunk(2, -1)
@@ -92,13 +94,14 @@ PRIORS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-# -- what it learns ---------------------------------------------------------------------------------------------------
+# -- what it learns --------------------------------------------------------------------------------
 
 
 def test_one_gaussian_learns_the_moments_of_the_codes():
     """Fault: the posterior's mean for its draw, a sum over the batch, codes of the validation data.
 
-    The best Gaussian has the mean and variance of all codes, the variance within each posterior included.
+    The best Gaussian has the mean and variance of all codes, the variance within each posterior
+    included.
     """
     model = LinearGaussianVAE(2, 3, shift=2.0, stretch=2.0)
     data = splits(2000, 500)
@@ -135,19 +138,23 @@ def test_every_prior_on_every_encoder(name, prior):
     assert result.model.sample(3, seed=0).shape == (3, 3)
     still = [
         line["train"]["cross_entropy"]
-        for line in fit_prior(model, copy.deepcopy(fitted), splits(), **QUICK | {"lr": 1e-30}).history
+        for line in fit_prior(
+            model, copy.deepcopy(fitted), splits(), **QUICK | {"lr": 1e-30}
+        ).history
     ]
     assert (max(still) - min(still) < 1e-5) == (name == "autoencoder")  # whose codes are points
 
 
-# -- what it leaves alone ---------------------------------------------------------------------------------------------
+# -- what it leaves alone --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("out", [True, False], ids=["in a folder", "in memory"])
 @pytest.mark.parametrize("prior", ["mixture", "vamp"])
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_else_moves(name, prior, out, tmp_path):
-    """Fault: batch statistics that move, dropout at work, a flag that stays, the old model with the new prior."""
+    """Fault: batch statistics that move, dropout at work, a flag that stays, the old model with the
+    new prior.
+    """
     if prior == "vamp" and name in ("autoencoder", "linear"):
         pytest.skip("a VampPrior is a mixture of Gaussian posteriors")
     torch.manual_seed(0)
@@ -156,10 +163,17 @@ def test_nothing_else_moves(name, prior, out, tmp_path):
     parts, prior_module = dict(model.named_children()), PRIORS[prior]()
     random = torch.get_rng_state()
     seen: list[tuple[bool, bool]] = []
-    encoder = model._owners[0].body if name == "wrapped" else parts.get("encoder", parts.get("encoder_top"))
+    encoder = (
+        model._owners[0].body
+        if name == "wrapped"
+        else parts.get("encoder", parts.get("encoder_top"))
+    )
     hook = encoder.register_forward_hook(
         lambda module, given, result: seen.append(
-            (any(part.training for part in module.modules()), any(p.requires_grad for p in module.parameters()))
+            (
+                any(part.training for part in module.modules()),
+                any(p.requires_grad for p in module.parameters()),
+            )
         )
     )
     result = fit_prior(model, prior_module, splits(), out=tmp_path if out else None, **QUICK)
@@ -184,7 +198,9 @@ def test_an_encoder_that_the_model_cannot_see_is_used_as_it_is():
 
 
 def test_gradients_pass_through_the_frozen_encoder():
-    """Fault: codes and components both without gradients; an encoder that takes some; a model that is told it trains."""
+    """Fault: codes and components both without gradients; an encoder that takes some; a model that
+    is told it trains.
+    """
     torch.manual_seed(0)
     model = with_batch_norm()
     model.prior = VampPrior.random(4, (3,), mean=0.5, std=0.2)
@@ -219,7 +235,7 @@ def test_killed_fit_ends_as_a_quiet_one(seconds, tmp_path, monkeypatch):
             assert same_bits(resumed.model.state_dict()[key], tensor)
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 class Unnormalised(AbstractPrior):
@@ -255,19 +271,49 @@ class Bare(LinearGaussianVAE):
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: (wrong(), Unnormalised()), ValueError, "expected a `log_norm` for a normalised density"),
-        (lambda: (wrong(), GaussianMixture(1, 3)), ValueError, r"latents of shape \(2,\); got one over \(1,\)"),
+        (
+            lambda: (wrong(), Unnormalised()),
+            ValueError,
+            "expected a `log_norm` for a normalised density",
+        ),
+        (
+            lambda: (wrong(), GaussianMixture(1, 3)),
+            ValueError,
+            r"latents of shape \(2,\); got one over \(1,\)",
+        ),
         (lambda: (wrong(), StandardNormal(2)), ValueError, "at least one parameter to train"),
-        (lambda: (NCP(wrong()), GaussianMixture(2, 3)), TypeError, "`prior` that can be replaced; NCP has none"),
-        (lambda: (Bare(), GaussianMixture(2, 3)), TypeError, "`prior` that can be replaced; Bare has none"),
-        (lambda: (nn.Linear(2, 2), GaussianMixture(2, 3)), TypeError, "expected a model of priorwise"),
-        (lambda: (model := wrong(), Dependent(model.encoder)), ValueError, "shares some with the model"),
-        (lambda: (autoencoder(), VampPrior.random(3, (3,), mean=0.5, std=0.1)), TypeError, "Independent Normal"),
+        (
+            lambda: (NCP(wrong()), GaussianMixture(2, 3)),
+            TypeError,
+            "`prior` that can be replaced; NCP has none",
+        ),
+        (
+            lambda: (Bare(), GaussianMixture(2, 3)),
+            TypeError,
+            "`prior` that can be replaced; Bare has none",
+        ),
+        (
+            lambda: (nn.Linear(2, 2), GaussianMixture(2, 3)),
+            TypeError,
+            "expected a model of priorwise",
+        ),
+        (
+            lambda: (model := wrong(), Dependent(model.encoder)),
+            ValueError,
+            "shares some with the model",
+        ),
+        (
+            lambda: (autoencoder(), VampPrior.random(3, (3,), mean=0.5, std=0.1)),
+            TypeError,
+            "Independent Normal",
+        ),
     ],
     ids=["unnormalised", "shape", "nothing", "NCP", "bare", "no model", "shared", "vamp of points"],
 )
 def test_what_cannot_be_fitted_is_refused(make, error, words, tmp_path):
-    """Fault: a density made up, latents that broadcast, an encoder that moves; a folder made before the refusal."""
+    """Fault: a density made up, latents that broadcast, an encoder that moves; a folder made before
+    the refusal.
+    """
     model, prior = make()
     with pytest.raises(error, match=words):
         fit_prior(model, prior, splits(), out=tmp_path / "run", **QUICK)
@@ -275,7 +321,9 @@ def test_what_cannot_be_fitted_is_refused(make, error, words, tmp_path):
 
 
 def test_the_prior_of_the_model_itself_is_refused():
-    """Fault: a model that is said to be left alone and is not. A copy will do, and an objective of its own too."""
+    """Fault: a model that is said to be left alone and is not. A copy will do, and an objective of
+    its own too.
+    """
     torch.manual_seed(0)
     model = pw.VAE(with_batch_norm().encoder, with_batch_norm().decoder, GaussianMixture(2, 3))
     before = model.prior.loc.detach().clone()

@@ -1,10 +1,13 @@
-"""Loss traces of 50 steps, stored with all their digits: training that moves by accident is noticed.
+"""Loss traces of 50 steps, stored with all their digits: training that moves by accident is
+noticed.
 
-Each recipe has a small twin here. A change that means to move a trace says so, and stores it anew with
+Each recipe has a small twin here. A change that means to move a trace says so, and stores it anew
+with
 
     PRIORWISE_REGENERATE=1 python -m pytest tests/training/test_golden.py
 
-Traces are compared at rtol 1e-5: float32 rounding differs between processors, and 50 steps do not blow it up beyond that.
+Traces are compared at rtol 1e-5: float32 rounding differs between processors, and 50 steps do not
+blow it up beyond that.
 """
 
 import json
@@ -18,23 +21,28 @@ import torch
 from toys import Hooked
 
 from priorwise import NCP, fit
+from priorwise.config.overrides import override
+from priorwise.config.run import Run
 from priorwise.data import DataSpec, Splits
+from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel
 from priorwise.objectives import ELBO, NCE, AbstractObjective, Terms
 from priorwise.recipes import recipe
 from priorwise.schedules import warmup
-from priorwise.training.overrides import override
-from priorwise.training.run import Run, build_model, pseudo_input_data
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SMALL = ("model.hidden=12", "model.latent=3")
 STEPS = 50
 
-Twin: TypeAlias = tuple[AbstractObjective, Splits, str]  # an objective that holds its model, data, and an optimiser
+Twin: TypeAlias = tuple[
+    AbstractObjective, Splits, str
+]  # an objective that holds its model, data, and an optimiser
 
 
 def grey() -> Splits:
-    """120 grey images of 4x4 pixels, binarised afresh each time, from integers alone: the same everywhere."""
+    """120 grey images of 4x4 pixels, binarised afresh each time, from integers alone: the same
+    everywhere.
+    """
     pixels = torch.arange(160 * 16).reshape(160, 1, 4, 4) * 37 % 101 * 2 % 256
     spec = DataSpec("grey", (1, 4, 4), 256, "bernoulli", "dynamic", "unit")
     return Splits(*pixels.to(torch.uint8).split([120, 20, 20]), spec)
@@ -43,12 +51,16 @@ def grey() -> Splits:
 def plane() -> Splits:
     """120 points on a curve in the plane, likewise."""
     steps = torch.arange(160)
-    points = torch.stack([steps * 37 % 101 - 50, (steps * 37 % 101 - 50) ** 2 // 50 + steps % 7], 1) / 25
-    return Splits(*points.split([120, 20, 20]), DataSpec("plane", (2,), None, "gaussian", "none", "none"))
+    points = (
+        torch.stack([steps * 37 % 101 - 50, (steps * 37 % 101 - 50) ** 2 // 50 + steps % 7], 1) / 25
+    )
+    return Splits(
+        *points.split([120, 20, 20]), DataSpec("plane", (2,), None, "gaussian", "none", "none")
+    )
 
 
 def built(run: Run, splits: Splits) -> AbstractModel:
-    return build_model(run.model, splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
+    return run.model.build(splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
 
 
 def vamp_twin(name: str, *texts: str) -> Twin:
@@ -59,7 +71,8 @@ def vamp_twin(name: str, *texts: str) -> Twin:
 
 def ncp_twin() -> Twin:
     model = NCP(
-        built(override(recipe("vampprior/static_mnist_hvae_standard"), SMALL), grey()), hidden_features=(12, 12)
+        built(override(recipe("vampprior/static_mnist_hvae_standard"), SMALL), grey()),
+        hidden_features=(12, 12),
     )
     return NCE(model), grey(), "adam"
 
@@ -78,7 +91,9 @@ TWINS: dict[str, Callable[[], Twin]] = {
     "hvae_vamp": lambda: vamp_twin("vampprior/static_mnist_hvae_vamp", "model.prior.components=8"),
     "ncp": ncp_twin,
     "moons_flow": lambda: dpvae_twin("dpvae/two_moons_vae_flow", *FLOW),
-    "moons_factor_flow": lambda: dpvae_twin("dpvae/two_moons_factor_flow", *FLOW, "objective.hidden_features=[8,8]"),
+    "moons_factor_flow": lambda: dpvae_twin(
+        "dpvae/two_moons_factor_flow", *FLOW, "objective.hidden_features=[8,8]"
+    ),
     "moons_beta_tc": lambda: dpvae_twin("dpvae/two_moons_beta_tc_standard"),
 }
 
@@ -95,15 +110,26 @@ def trace(name: str) -> dict[str, list[float]]:
             losses.append(float(terms.loss().detach()))
         return terms
 
-    options = {"epochs": 10, "batch_size": 24, "lr": 2e-3, "optimizer": optimizer, "progress": False}
+    options = {
+        "epochs": 10,
+        "batch_size": 24,
+        "lr": 2e-3,
+        "optimizer": optimizer,
+        "progress": False,
+    }
     model = inner.ncp if isinstance(inner, NCE) else inner.model
     result = fit(model, splits, Hooked(inner, recorded), **options)
-    return {"loss": losses, "validation": [line["validation"][result.metric] for line in result.history]}
+    return {
+        "loss": losses,
+        "validation": [line["validation"][result.metric] for line in result.history],
+    }
 
 
 @pytest.mark.parametrize("name", TWINS)
 def test_trace(name):
-    """Fault: another order of draws, another initialisation, a changed optimiser: anything that moves training."""
+    """Fault: another order of draws, another initialisation, a changed optimiser: anything that
+    moves training.
+    """
     path = GOLDEN / f"{name}.json"
     found = trace(name)
     assert len(found["loss"]) == STEPS * (2 if "factor" in name else 1)
@@ -117,7 +143,9 @@ def test_trace(name):
             torch.tensor(stored[kind], dtype=torch.float64),
             rtol=1e-5,
             atol=0,
-            msg=lambda text, kind=kind: f"the {kind} of {name} moved; say why, and store it anew. {text}",
+            msg=lambda text, kind=kind: (
+                f"the {kind} of {name} moved; say why, and store it anew. {text}"
+            ),
         )
 
 

@@ -1,4 +1,6 @@
-"""State that is too large for every checkpoint: beside it, always the one that goes with it, and no more often than needed."""
+"""State that is too large for every checkpoint: beside it, always the one that goes with it, and no
+more often than needed.
+"""
 
 import re
 from pathlib import Path
@@ -14,15 +16,24 @@ from toys import Hooked, splits, wrong
 
 from priorwise import fit
 from priorwise.objectives import ELBO, AbstractObjective, Terms
+from priorwise.storage import WriteError
 from priorwise.training import CheckpointError
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
 
-OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 25, "warmup_epochs": 0, "lr": 0.05, "progress": False}
+OPTIONS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 25,
+    "warmup_epochs": 0,
+    "lr": 0.05,
+    "progress": False,
+}
 
 
 class Replayed(Hooked):
-    """Adds to the loss how far the decoder's bias is from a buffer, into which every ``every``-th batch is put."""
+    """Adds to the loss how far the decoder's bias is from a buffer, into which every ``every``-th
+    batch is put.
+    """
 
     def __init__(self, every: int = 2) -> None:
         super().__init__(ELBO(wrong()), self.pull)
@@ -60,7 +71,8 @@ def buffers(folder: Path) -> list[str]:
 @pytest.mark.parametrize("every", [1, 4], ids=["changes always", "changes seldom"])
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 def test_killed_between_buffer_and_checkpoint(every, seconds, tmp_path, monkeypatch):
-    """Fault: a checkpoint with the buffer of another step, an old buffer that goes too early; before every single write.
+    """Fault: a checkpoint with the buffer of another step, an old buffer that goes too early;
+    before every single write.
 
     The loss reads the buffer, so training on with another one moves the weights.
     """
@@ -93,17 +105,27 @@ def test_killed_between_buffer_and_checkpoint(every, seconds, tmp_path, monkeypa
 
 
 def test_a_buffer_is_written_when_it_changed(tmp_path, monkeypatch):
-    """Fault: a buffer with every checkpoint. It changes at steps 3 and 7 of 9, and there is a checkpoint after each."""
+    """Fault: a buffer with every checkpoint. It changes at steps 3 and 7 of 9, and there is a
+    checkpoint after each.
+    """
     from priorwise.training import store
 
     written = []
     write = store.write_checkpoint
-    monkeypatch.setattr(store, "write_checkpoint", lambda path, *rest: (written.append(path.name), write(path, *rest)))
+    monkeypatch.setattr(
+        store,
+        "write_checkpoint",
+        lambda path, *rest: (written.append(path.name), write(path, *rest)),
+    )
     fitted(Replayed(4), out=tmp_path, checkpoint_seconds=1e-9)
-    assert sum(name.startswith("buffer-") for name in written) == 3  # the first one, and two that are new
+    assert (
+        sum(name.startswith("buffer-") for name in written) == 3
+    )  # the first one, and two that are new
     assert written.count("last.safetensors") == 10
     tensors, state = read_checkpoint(tmp_path / "last.safetensors")
-    assert state["large"] == buffers(tmp_path)[0].removeprefix("buffer-").removesuffix(".safetensors")
+    assert state["large"] == buffers(tmp_path)[0].removeprefix("buffer-").removesuffix(
+        ".safetensors"
+    )
     assert not any("images" in name for name in tensors)
 
 
@@ -153,7 +175,7 @@ def wide() -> Replayed:
 def test_no_checkpoint_without_its_buffer_on_a_full_disk(tmp_path):
     """Fault: a checkpoint that names a buffer which did not fit."""
     objective = wide()
-    with no_file_above(12_000), pytest.raises(CheckpointError, match=r"could not write .*buffer-"):
+    with no_file_above(12_000), pytest.raises(WriteError, match=r"could not write .*buffer-"):
         fitted(objective, out=tmp_path)
     assert buffers(tmp_path) == []
     assert not (tmp_path / "last.safetensors").exists()
@@ -185,8 +207,13 @@ def test_nothing_is_loaded_for_nothing(tmp_path):
 
 
 def test_copies_of_a_buffer_stay(tmp_path):
-    """Fault: files of the user's that begin with the same word are removed with the earlier buffers."""
-    mine = [tmp_path / name for name in ("buffer-mine.safetensors", "buffer-0123456789abcdef-copy.safetensors")]
+    """Fault: files of the user's that begin with the same word are removed with the earlier
+    buffers.
+    """
+    mine = [
+        tmp_path / name
+        for name in ("buffer-mine.safetensors", "buffer-0123456789abcdef-copy.safetensors")
+    ]
     for path in mine:
         path.write_bytes(b"mine")
     drop_others(tmp_path, "")
@@ -195,5 +222,7 @@ def test_copies_of_a_buffer_stay(tmp_path):
 
 def test_a_buffer_that_nobody_takes_is_refused():
     """Fault: an objective without a place for it resumes in silence, and the buffer is removed."""
-    with pytest.raises(ValueError, match=r"expected an objective that takes back its large state \(images\)"):
+    with pytest.raises(
+        ValueError, match=r"expected an objective that takes back its large state \(images\)"
+    ):
         ELBO(wrong()).load_large_state({"images": torch.zeros(2)})

@@ -31,7 +31,9 @@ def test_loss_falls_and_the_best_weights_come_back():
     """Fault: the last weights instead of the best; an optimiser that does not see the encoder."""
     model = wrong()
     before = validation_loss(model)
-    result = fit(model, splits(), epochs=30, batch_size=20, warmup_epochs=0, lr=0.05, progress=False)
+    result = fit(
+        model, splits(), epochs=30, batch_size=20, warmup_epochs=0, lr=0.05, progress=False
+    )
     values = [line["validation"]["negative_elbo"] for line in result.history]
     assert result.model is model
     assert result.best == min(values) < before - 1
@@ -49,15 +51,19 @@ def test_best_weights_survive_a_bad_end():
         return Terms({name: weight * term for name, term in terms.per_example.items()})
 
     model = wrong()
-    result = fit(model, splits(), Hooked(ELBO(model), ruin), **QUICK | {"lr": 0.05, "schedule": "constant"})
+    result = fit(
+        model, splits(), Hooked(ELBO(model), ruin), **QUICK | {"lr": 0.05, "schedule": "constant"}
+    )
     assert result.best_epoch == 2
     assert validation_loss(model) == result.best < result.history[-1]["validation"]["negative_elbo"]
 
 
 def test_warmup_is_a_staircase_of_epochs():
-    """Fault: a ramp by steps, or one that starts at 0; the paper's beta is epoch / 4 here, from epoch 1."""
+    """Fault: a ramp by steps, or one that starts at 0; the paper's beta is epoch / 4 here, from
+    epoch 1.
+    """
     model = wrong()
-    objective = objective_for(model, None, TrainingConfig(warmup_epochs=4), 3)
+    objective = objective_for(model, None, TrainingConfig(warmup_epochs=4, batch_size=20), 60)
     betas = [objective(torch.zeros(2, 3), step).weights["rate_1"] for step in range(15)]
     assert betas == [0.25] * 3 + [0.5] * 3 + [0.75] * 3 + [1.0] * 6
     without = objective_for(model, None, TrainingConfig(warmup_epochs=0), 3)
@@ -70,14 +76,21 @@ def test_default_objective_is_the_warmed_up_elbo():
     plain, explicit, without = wrong(), wrong(), wrong()
     options = QUICK | {"warmup_epochs": 4}
     fit(plain, splits(), **options)
-    fit(explicit, splits(), ELBO(explicit, beta=lambda step: min(1.0, (step // 3 + 1) / 4)), **options)
+    fit(
+        explicit,
+        splits(),
+        ELBO(explicit, beta=lambda step: min(1.0, (step // 3 + 1) / 4)),
+        **options,
+    )
     fit(without, splits(), **QUICK)
     weight = plain.encoder.weight
     assert torch.equal(weight, explicit.encoder.weight)
     assert not torch.equal(weight, without.encoder.weight)
 
 
-@pytest.mark.parametrize(("warmup_epochs", "patience", "epochs"), [(0, 3, 4), (5, 3, 7), (0, 1, 2), (3, None, 9)])
+@pytest.mark.parametrize(
+    ("warmup_epochs", "patience", "epochs"), [(0, 3, 4), (5, 3, 7), (0, 1, 2), (3, None, 9)]
+)
 def test_early_stopping(warmup_epochs, patience, epochs):
     """Fault: patience counted during the warm-up, or one off. Nothing improves after epoch 1 here."""
     options = {"lr": 1e-30, "batch_size": 60, "epochs": 9, "progress": False}
@@ -88,7 +101,9 @@ def test_early_stopping(warmup_epochs, patience, epochs):
 
 
 def test_learning_rate_follows_the_cosine():
-    """Fault: a schedule over epochs, or one that is off by a step. A loss of slope one moves Adam by exactly lr."""
+    """Fault: a schedule over epochs, or one that is off by a step. A loss of slope one moves Adam
+    by exactly lr.
+    """
     assert [cosine(step, 4) for step in (0, 2, 4, 9)] == pytest.approx([1, 0.5, 0, 0])
     model = wrong()
     seen = []
@@ -102,7 +117,7 @@ def test_learning_rate_follows_the_cosine():
     assert moves == pytest.approx([0.01 * cosine(step, 12) for step in range(11)], rel=1e-3)
 
 
-# -- trouble --------------------------------------------------------------------------------------------------------------
+# -- trouble ---------------------------------------------------------------------------------------
 
 
 def poison(at: int, term: str) -> Hooked:
@@ -147,14 +162,17 @@ class BrokenInEvaluation(LinearGaussianVAE):
 def test_nan_in_validation_stops_too():
     """Fault: NaN compared with the best, which is False, and so never noticed."""
     with pytest.raises(
-        TrainingDivergedError, match=r"validation negative_elbo .* step 3 \(epoch 1\).*none was written"
+        TrainingDivergedError,
+        match=r"validation negative_elbo .* step 3 \(epoch 1\).*none was written",
     ):
         fit(BrokenInEvaluation(2, 3), splits(), **QUICK)
 
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_objects_come_back_as_they_were(broken):
-    """Fault: a model left in training mode, wrapped, with gradients or without its flags; also after an error."""
+    """Fault: a model left in training mode, wrapped, with gradients or without its flags; also
+    after an error.
+    """
     model = with_batch_norm()
     model.encoder.register_forward_hook(lambda module, given, result: None)
     before, state = marks(model), torch.get_rng_state()
@@ -181,7 +199,9 @@ def test_parameters_without_gradients_stay():
 def test_what_cannot_be_fitted_is_refused():
     """Fault: an error from deep inside, or from after the folder was made."""
     for other in (nn.Identity(), nn.Linear(3, 3), ELBO(wrong())):
-        with pytest.raises(TypeError, match=rf"expected a model of priorwise to fit; got {type(other).__name__}"):
+        with pytest.raises(
+            TypeError, match=rf"expected a model of priorwise to fit; got {type(other).__name__}"
+        ):
             fit(other, splits(), **QUICK)
     with pytest.raises(ValueError, match="at least one parameter to train"):
         fit(wrong().requires_grad_(False), splits(), **QUICK)
@@ -197,18 +217,24 @@ def test_objective_of_another_model_is_refused():
 
 
 def test_unknown_option_is_refused():
-    with pytest.raises(TypeError, match=r"unknown option 'epoch' of a fit\. Did you mean 'epochs'\?"):
+    with pytest.raises(
+        TypeError, match=r"unknown option 'epoch' of a fit\. Did you mean 'epochs'\?"
+    ):
         fit(wrong(), splits(), epoch=3)
     with pytest.raises(ValueError, match="batch_size"):
         fit(wrong(), splits(), batch_size=0)
 
 
-# -- options --------------------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 
 
 def test_gradients_are_normalised_tensor_by_tensor():
     """Fault: one norm for all parameters; a division by zero."""
-    parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
+    parameters = [
+        nn.Parameter(torch.zeros(3)),
+        nn.Parameter(torch.zeros(2, 2)),
+        nn.Parameter(torch.zeros(2)),
+    ]
     optimizer = build_optimizer(parameters, 0.1)
     parameters[0].grad = torch.tensor([3.0, 0.0, 4.0])
     parameters[1].grad = torch.zeros(2, 2)
@@ -219,7 +245,9 @@ def test_gradients_are_normalised_tensor_by_tensor():
 
 
 def test_normalisation_is_an_option():
-    """Fault: an option that changes nothing. Adam is blind to a constant factor, not to one that changes."""
+    """Fault: an option that changes nothing. Adam is blind to a constant factor, not to one that
+    changes.
+    """
     plain, normalised = wrong(), wrong()
     fit(plain, splits(), **QUICK)
     fit(normalised, splits(), optimizer="adam_normalized", **QUICK)
@@ -257,7 +285,7 @@ def test_a_batch_may_be_larger_than_the_data():
     assert result.history[-1]["step"] == 2
 
 
-# -- noise contrastive priors ---------------------------------------------------------------------------------------------
+# -- noise contrastive priors ----------------------------------------------------------------------
 
 
 def test_ncp_leaves_its_base_alone():
@@ -270,14 +298,19 @@ def test_ncp_leaves_its_base_alone():
     fit(ncp, splits(), **QUICK)
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
     assert marks(base) == told
-    assert any(not torch.equal(tensor, first[name]) for name, tensor in ncp.classifiers.state_dict().items())
+    assert any(
+        not torch.equal(tensor, first[name])
+        for name, tensor in ncp.classifiers.state_dict().items()
+    )
     assert ncp.log_norm is None
 
 
 def test_ncp_learns_the_ratio():
-    """Fault: classes exchanged, or classifiers that see tilted draws. q = N(d, 1) in two dimensions, p = N(0, 1).
+    """Fault: classes exchanged, or classifiers that see tilted draws. q = N(d, 1) in two
+    dimensions, p = N(0, 1).
 
-    The cross-entropy can fall from 1.386 to that of the true ratio, known from the same held-out draws.
+    The cross-entropy can fall from 1.386 to that of the true ratio, known from the same held-out
+    draws.
     """
     base = LinearGaussianVAE(2, 3, shift=2.0)
     x = LinearGaussianVAE(2, 3).marginal().sample((3000,)).float()

@@ -2,8 +2,8 @@
 
 import pytest
 
+from priorwise.config.overrides import OverrideError, override
 from priorwise.recipes import recipe
-from priorwise.training.overrides import OverrideError, override
 
 
 def changed(*texts: str, name: str = "own/vae") -> dict:
@@ -50,7 +50,12 @@ def test_truth_values():
 @pytest.mark.parametrize("order", [1, -1])
 def test_kinds_come_first(order):
     """Fault: fields of a new kind set before the kind, or fields of the old kind that stay."""
-    texts = ["model.prior.components=20", "model.prior.kind=vamp", "model.kind=hvae", "model.latent=3"][::order]
+    texts = [
+        "model.prior.components=20",
+        "model.prior.kind=vamp",
+        "model.kind=hvae",
+        "model.latent=3",
+    ][::order]
     model = changed(*texts)["model"]
     assert (model["kind"], model["latent"]) == ("hvae", 3)
     assert model["prior"] == {"kind": "vamp", "components": 20, "mean": 0.05, "std": 0.01}
@@ -75,7 +80,10 @@ def test_kinds_come_first(order):
         ("model.latent=0", r"  model\.latent: .*greater than or equal to 1 \(got 0\)"),
         ("model.prior.kind=5", r"  model\.prior: .*'standard', 'mixture', 'vamp', 'vamp_data'"),
         ("training.epochs=many", r"training\.epochs: .*integer.*\(got 'many'\)"),
-        ("training.optimizer=sgd", r"training\.optimizer: .*'adam', 'adam_normalized' or 'adamax' \(got 'sgd'\)"),
+        (
+            "training.optimizer=sgd",
+            r"training\.optimizer: .*'adam', 'adam_normalized' or 'adamax' \(got 'sgd'\)",
+        ),
         ("model.kind=gan", r"model: .*'gan'.*'vae', 'hvae', .*'ncp'"),
     ],
 )

@@ -57,14 +57,18 @@ def watched(objective: AbstractObjective) -> dict[str, list[bool]]:
     found: dict[str, list[bool]] = {}
     for name, parameter in objective.named_parameters():
         seen = found[name] = []
-        parameter.register_post_accumulate_grad_hook(lambda p, seen=seen: seen.append(bool(p.grad.isfinite().all())))
+        parameter.register_post_accumulate_grad_hook(
+            lambda p, seen=seen: seen.append(bool(p.grad.isfinite().all()))
+        )
     return found
 
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_every_prior(name, prior, moons):
-    """Fault: a parameter that a step forgets, of a player, a flow or pseudo-inputs; a gradient that is not finite."""
+    """Fault: a parameter that a step forgets, of a player, a flow or pseudo-inputs; a gradient that
+    is not finite.
+    """
     torch.manual_seed(0)
     model = moons_vae(prior=PRIORS[prior]())
     objective = OBJECTIVES[name](model)
@@ -72,8 +76,12 @@ def test_every_objective_trains_every_prior(name, prior, moons):
     seen = watched(objective)
     result = fit(model, moons, objective, epochs=1, batch_size=100, warmup_epochs=0, progress=False)
     assert all(finite == [True] * 20 for finite in seen.values()), seen
-    assert result.metric == {"ELBO": "negative_elbo", "IWAE": "negative_iwae_bound"}.get(name, "loss")
-    terms = {name for player in objective.players for name in _terms(objective, moons.train, player.name)}
+    assert result.metric == {"ELBO": "negative_elbo", "IWAE": "negative_iwae_bound"}.get(
+        name, "loss"
+    )
+    terms = {
+        name for player in objective.players for name in _terms(objective, moons.train, player.name)
+    }
     assert result.history[0]["train"].keys() == terms
     for key, parameter in objective.named_parameters():
         assert not torch.equal(parameter, before[key]), f"{key} did not move"
@@ -85,14 +93,22 @@ def _terms(objective: AbstractObjective, x: Tensor, player: str) -> set[str]:
     return set(terms.per_example | terms.batch)
 
 
-# -- two players ------------------------------------------------------------------------------------------------------
+# -- two players -----------------------------------------------------------------------------------
 
-OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 25, "warmup_epochs": 0, "lr": 0.02, "progress": False}
+OPTIONS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 25,
+    "warmup_epochs": 0,
+    "lr": 0.02,
+    "progress": False,
+}
 
 
 def factor() -> FactorVAE:
     torch.manual_seed(0)
-    return FactorVAE(wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (8, 8)), discriminator_lr=0.01)
+    return FactorVAE(
+        wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (8, 8)), discriminator_lr=0.01
+    )
 
 
 def fitted(objective: AbstractObjective, **options: Any) -> Any:
@@ -101,7 +117,9 @@ def fitted(objective: AbstractObjective, **options: Any) -> Any:
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 def test_killed_players_end_as_quiet_ones(seconds, tmp_path, monkeypatch):
-    """Fault: a discriminator, or the moments of its optimiser, that start again; killed before every single write."""
+    """Fault: a discriminator, or the moments of its optimiser, that start again; killed before
+    every single write.
+    """
     options = {"checkpoint_seconds": seconds}
     quiet = factor()
     with monkeypatch.context() as patch:
@@ -135,16 +153,30 @@ def test_checkpoint_holds_both_players(tmp_path):
 
 
 def test_each_player_has_its_own_rate(moons):
-    """Fault: the model's rate for the discriminator. Adam's first step is the rate itself in every coordinate."""
+    """Fault: the model's rate for the discriminator. Adam's first step is the rate itself in every
+    coordinate.
+    """
     model = moons_vae()
     objective = FactorVAE(model, 2, discriminator=Discriminator(2, (4,)), discriminator_lr=1e-3)
     before = {name: value.clone() for name, value in objective.state_dict().items()}
-    fit(model, moons, objective, epochs=1, batch_size=2000, lr=1e-2, schedule="constant", progress=False)
+    fit(
+        model,
+        moons,
+        objective,
+        epochs=1,
+        batch_size=2000,
+        lr=1e-2,
+        schedule="constant",
+        progress=False,
+    )
     largest = {"model": 0.0, "discriminator": 0.0}
     for name, value in objective.state_dict().items():
         player = name.split(".")[0]
         largest[player] = max(largest[player], float((value - before[name]).abs().max()))
-    assert largest == {"model": pytest.approx(1e-2, rel=1e-2), "discriminator": pytest.approx(1e-3, rel=1e-2)}
+    assert largest == {
+        "model": pytest.approx(1e-2, rel=1e-2),
+        "discriminator": pytest.approx(1e-3, rel=1e-2),
+    }
 
 
 def test_factor_vae_without_its_term_trains_as_the_elbo():
@@ -158,11 +190,13 @@ def test_factor_vae_without_its_term_trains_as_the_elbo():
     assert not torch.equal(objective.discriminator[0].weight, factor().discriminator[0].weight)
 
 
-# -- checkpoints of other objectives ----------------------------------------------------------------------------------
+# -- checkpoints of other objectives ---------------------------------------------------------------
 
 
 def wide() -> FactorVAE:
-    return FactorVAE(wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (9,)), discriminator_lr=0.01)
+    return FactorVAE(
+        wrong(), 2, gamma=5.0, discriminator=Discriminator(2, (9,)), discriminator_lr=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,11 +219,13 @@ def test_checkpoint_of_another_discriminator_stops_the_run(tmp_path):
     """Fault: a discriminator that starts anew in mid-run, or is dropped, without a word."""
     fitted(factor(), out=tmp_path)
     message = r"expected `discriminator\.0\.bias` of shape \(9,\), got \(8,\)"
-    with pytest.raises(CheckpointError, match=rf"last\.safetensors holds another objective: {message}\. Go on with"):
+    with pytest.raises(
+        CheckpointError, match=rf"last\.safetensors holds another objective: {message}\. Go on with"
+    ):
         fitted(wide(), out=tmp_path)
 
 
-# -- validation -------------------------------------------------------------------------------------------------------
+# -- validation ------------------------------------------------------------------------------------
 
 
 def annealed(capacity_steps: int) -> AnnealedVAE:
@@ -204,7 +240,9 @@ def validated(objective: AbstractObjective, batch_size: int = 15) -> float:
 
 
 def test_validation_sees_schedules_at_their_end():
-    """Fault: a number that moves with the capacity; other draws every time; a torn batch that weighs as a whole one."""
+    """Fault: a number that moves with the capacity; other draws every time; a torn batch that
+    weighs as a whole one.
+    """
     objective = annealed(1000)
     value = validated(objective)
     assert value == validated(objective) == validated(annealed(1))
@@ -225,8 +263,15 @@ def test_validation_of_few_examples():
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("folder", [True, False], ids=["in a folder", "in memory"])
 def test_which_weights_are_kept(keep, folder, tmp_path):
-    """Fault: "last" that gives the best, or stops early. At this rate validation does not improve every time."""
-    options = {"epochs": 8, "lr": 0.3, "schedule": "constant", "patience": 1 if keep == "last" else None}
+    """Fault: "last" that gives the best, or stops early. At this rate validation does not improve
+    every time.
+    """
+    options = {
+        "epochs": 8,
+        "lr": 0.3,
+        "schedule": "constant",
+        "patience": 1 if keep == "last" else None,
+    }
     objective = BetaVAE(wrong())
     result = fitted(objective, keep=keep, out=tmp_path if folder else None, **options)
     values = [line["validation"]["loss"] for line in result.history]

@@ -1,4 +1,6 @@
-"""A folder knows a model by more than its tensors: settings that no tensor tells are noticed on a second visit."""
+"""A folder knows a model by more than its tensors: settings that no tensor tells are noticed on a
+second visit.
+"""
 
 import copy
 from functools import partial
@@ -23,15 +25,25 @@ from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.probe import Probe
 from priorwise.training.stage import judged
 
-OPTIONS: dict[str, Any] = {"epochs": 3, "batch_size": 25, "warmup_epochs": 0, "lr": 0.05, "progress": False}
+OPTIONS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 25,
+    "warmup_epochs": 0,
+    "lr": 0.05,
+    "progress": False,
+}
 
 
-def vae(*, scale: float = 0.5, low: float = -6.0, activation: type[torch.nn.Module] = torch.nn.SiLU) -> VAE:
+def vae(
+    *, scale: float = 0.5, low: float = -6.0, activation: type[torch.nn.Module] = torch.nn.SiLU
+) -> VAE:
     """Models with the same tensors and different settings."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         body = torch.nn.Sequential(torch.nn.Linear(3, 8), activation())
-        decoder = Conditional(torch.nn.Sequential(torch.nn.Linear(2, 8), activation()), Gaussian(8, (3,), scale=scale))
+        decoder = Conditional(
+            torch.nn.Sequential(torch.nn.Linear(2, 8), activation()), Gaussian(8, (3,), scale=scale)
+        )
         prior = GaussianMixture(2, 3, log_var_range=(low, 2.0))
         return VAE(Conditional(body, GaussianHead(8, 2)), decoder, prior)
 
@@ -42,14 +54,20 @@ OTHERS = {
     "activation": partial(vae, activation=torch.nn.Tanh),
     "range": partial(vae, low=1.0),
 }
-OBJECTIVES = {"default": lambda model: None, "IWAE": lambda model: IWAE(model, 3), "BetaVAE": BetaVAE}
+OBJECTIVES = {
+    "default": lambda model: None,
+    "IWAE": lambda model: IWAE(model, 3),
+    "BetaVAE": BetaVAE,
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
 
 
-def began(out: Path, make: Any, monkeypatch: pytest.MonkeyPatch, *, finished: bool) -> dict[str, Any]:
+def began(
+    out: Path, make: Any, monkeypatch: pytest.MonkeyPatch, *, finished: bool
+) -> dict[str, Any]:
     """A run of ``vae()`` in a folder, whole or killed after some checkpoints; its options."""
     model, options = vae(), OPTIONS | {"checkpoint_seconds": 1e9 if finished else 1e-9, "out": out}
     if finished:
@@ -67,7 +85,9 @@ def began(out: Path, make: Any, monkeypatch: pytest.MonkeyPatch, *, finished: bo
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings_are_refused(name, objective, finished, tmp_path, monkeypatch):
-    """Fault: a run that goes on with another scale, or hands its weights to another model, since all tensors fit."""
+    """Fault: a run that goes on with another scale, or hands its weights to another model, since
+    all tensors fit.
+    """
     make = OBJECTIVES[objective]
     options = began(tmp_path, make, monkeypatch, finished=finished)
     other = OTHERS[name]()
@@ -83,12 +103,16 @@ def test_other_settings_are_refused(name, objective, finished, tmp_path, monkeyp
 
 
 def same_shapes(one: AbstractModel, other: AbstractModel) -> bool:
-    shapes = [{key: tensor.shape for key, tensor in model.state_dict().items()} for model in (one, other)]
+    shapes = [
+        {key: tensor.shape for key, tensor in model.state_dict().items()} for model in (one, other)
+    ]
     return shapes[0] == shapes[1]
 
 
 def test_settings_that_change_nothing_are_welcome(tmp_path):
-    """Fault: a comparison so sharp that rounding, another start or another copy of the model is refused."""
+    """Fault: a comparison so sharp that rounding, another start or another copy of the model is
+    refused.
+    """
     fit(vae(), splits(), out=tmp_path, **OPTIONS)
     path = tmp_path / "last.safetensors"
     tensors, state = read_checkpoint(path)
@@ -97,7 +121,11 @@ def test_settings_that_change_nothing_are_welcome(tmp_path):
         write_checkpoint(path, tensors, {**state, "probe": probe})
         torch.manual_seed(5)
         fit(copy.deepcopy(vae()), splits(), out=tmp_path, **OPTIONS)
-    write_checkpoint(path, tensors, {**state, "probe": {**state["probe"], "value": state["probe"]["value"] * 1.01}})
+    write_checkpoint(
+        path,
+        tensors,
+        {**state, "probe": {**state["probe"], "value": state["probe"]["value"] * 1.01}},
+    )
     with pytest.raises(RunFolderError, match="other settings"):
         fit(vae(), splits(), out=tmp_path, **OPTIONS)
 
@@ -121,18 +149,26 @@ def test_without_a_judge_there_is_no_probe(tmp_path):
 
 
 def test_the_probe_is_the_verdict_on_the_first_examples():
-    """Fault: other random numbers every time, or so many examples that each checkpoint waits for them."""
+    """Fault: other random numbers every time, or so many examples that each checkpoint waits for
+    them.
+    """
     objective: AbstractObjective = ELBO(wrong())
     x = splits().validation
     found = Probe(objective, x, 25).measured()
     assert found is not None
-    assert found["value"] == judged(objective, x[:8], 8) == Probe(objective, x[:8], 25).measured()["value"]
+    assert (
+        found["value"]
+        == judged(objective, x[:8], 8)
+        == Probe(objective, x[:8], 25).measured()["value"]
+    )
     ncp = NCP(wrong())
     assert Probe(default_objective(ncp), x, 25).measured() is not None
 
 
 def test_another_base_is_not_overwritten(tmp_path):
-    """Fault: a second fit over another frozen base in the same folder puts the first base's weights into it."""
+    """Fault: a second fit over another frozen base in the same folder puts the first base's weights
+    into it.
+    """
     first, second = LinearGaussianVAE(2, 3, seed=0), LinearGaussianVAE(2, 3, seed=1)
     x = torch.randn(80, 3)
     fit(NCP(first, hidden_features=(4,)), x, epochs=1, progress=False, out=tmp_path)

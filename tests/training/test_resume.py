@@ -1,4 +1,6 @@
-"""A run that was stopped, by whatever, ends as if it had not been: the same tensors and the same metrics, bit for bit."""
+"""A run that was stopped, by whatever, ends as if it had not been: the same tensors and the same
+metrics, bit for bit.
+"""
 
 import copy
 import json
@@ -41,7 +43,9 @@ def train(out: Path, data: Path) -> list[str]:
 
 def start(command: list[str], **options: object) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options
+    )
 
 
 def finish(command: list[str], code: int = 0) -> str:
@@ -100,7 +104,8 @@ def quiet(tmp_path_factory, small) -> Path:
 
 
 def test_killed_run_ends_as_a_quiet_one(quiet, small, tmp_path):
-    """Fault: a generator's state, a moment, a sum or a line that is not in the checkpoint. The steps are random, seed 1.
+    """Fault: a generator's state, a moment, a sum or a line that is not in the checkpoint. The
+    steps are random, seed 1.
 
     Between two kills the disk is full: that costs the run nothing either.
     """
@@ -138,7 +143,7 @@ def test_interrupted_run_ends_as_a_quiet_one(quiet, small, tmp_path):
     assert_same_run(out, quiet)
 
 
-# -- killed at every single write -----------------------------------------------------------------------------------------
+# -- killed at every single write ------------------------------------------------------------------
 
 
 class KilledError(BaseException):
@@ -146,7 +151,9 @@ class KilledError(BaseException):
 
 
 class Writes:
-    """Counts the changes of a run's folder, and kills it before one of them: just after the one before it, that is."""
+    """Counts the changes of a run's folder, and kills it before one of them: just after the one
+    before it, that is.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int | None = None, *also: str) -> None:
         self.count, self.at = 0, at
@@ -176,9 +183,11 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 @pytest.mark.parametrize("name", MODELS)
 def test_killed_at_any_write(name, seconds, tmp_path, monkeypatch):
-    """Fault: a best checkpoint ahead of the last one, a line of metrics twice, a sum that starts again in mid-epoch.
+    """Fault: a best checkpoint ahead of the last one, a line of metrics twice, a sum that starts
+    again in mid-epoch.
 
-    "often" puts a checkpoint after every step, the last one of an epoch included, whose validation is then to come.
+    "often" puts a checkpoint after every step, the last one of an epoch included, whose validation
+    is then to come.
     """
     torch.manual_seed(0)
     model = MODELS[name]()
@@ -197,7 +206,9 @@ def test_killed_at_any_write(name, seconds, tmp_path, monkeypatch):
         resumed = fit(copy.deepcopy(model), splits(), out=out, **options)
         assert_same_run(out, tmp_path / "quiet")
         assert resumed.history == expected.history
-        for found, wanted in zip(resumed.model.parameters(), expected.model.parameters(), strict=True):
+        for found, wanted in zip(
+            resumed.model.parameters(), expected.model.parameters(), strict=True
+        ):
             assert same_bits(found.detach(), wanted.detach())
 
 
@@ -209,7 +220,11 @@ def test_finished_run_is_not_trained_again(tmp_path, monkeypatch):
         second = fit(wrong(), splits(), out=tmp_path, **OPTIONS)
     assert writes.count == 0
     assert torch.equal(first.model.encoder.weight, second.model.encoder.weight)
-    assert (first.best, first.history, first.stopped) == (second.best, second.history, second.stopped)
+    assert (first.best, first.history, first.stopped) == (
+        second.best,
+        second.history,
+        second.stopped,
+    )
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])

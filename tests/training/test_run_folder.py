@@ -36,7 +36,12 @@ def test_another_run_is_refused_by_field(tmp_path):
     with pytest.raises(RunFolderError) as caught:
         RunFolder(tmp_path, other)
     message = str(caught.value)
-    for part in (str(tmp_path), "training.lr was 0.1, now 0.2", "training.patience was None, now 5", "--out"):
+    for part in (
+        str(tmp_path),
+        "training.lr was 0.1, now 0.2",
+        "training.patience was None, now 5",
+        "--out",
+    ):
         assert part in message
     assert "epochs" not in message
     assert contents(tmp_path) == before
@@ -67,14 +72,19 @@ def test_leftover_of_a_kill_is_no_stranger(tmp_path):
 def test_damaged_record_is_refused(tmp_path, text):
     """Fault: a traceback, or a run that begins again over the old one."""
     (tmp_path / "run.json").write_text(text)
-    for visit in (lambda: RunFolder(tmp_path, IDENTITY), lambda: read_record(tmp_path / "run.json")):
+    for visit in (
+        lambda: RunFolder(tmp_path, IDENTITY),
+        lambda: read_record(tmp_path / "run.json"),
+    ):
         with pytest.raises(RunFolderError, match=r"run\.json is damaged.*restore it"):
             visit()
     assert (tmp_path / "run.json").read_text() == text
 
 
 def test_missing_record_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match=r"expected a run folder with run\.json; there is none"):
+    with pytest.raises(
+        RunFolderError, match=r"expected a run folder with run\.json; there is none"
+    ):
         read_record(tmp_path / "run.json")
 
 

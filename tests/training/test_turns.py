@@ -1,4 +1,6 @@
-"""Whose parameters a turn steps, with which optimiser and rate, and what may happen to gradients before."""
+"""Whose parameters a turn steps, with which optimiser and rate, and what may happen to gradients
+before.
+"""
 
 import copy
 from collections.abc import Callable
@@ -27,7 +29,9 @@ CLIP = 0.3
 
 
 class TwoPlayers(AbstractObjective):
-    """Encoder and decoder in turn, each by an ELBO with another weight; the decoder's gradients are clipped."""
+    """Encoder and decoder in turn, each by an ELBO with another weight; the decoder's gradients are
+    clipped.
+    """
 
     def __init__(self, model: LinearGaussianVAE, *, clips: bool = True) -> None:
         super().__init__()
@@ -40,7 +44,9 @@ class TwoPlayers(AbstractObjective):
 
     @property
     def players(self) -> tuple[Player, ...]:
-        encoder, decoder = (list(part.parameters()) for part in (self.model.encoder, self.model.decoder))
+        encoder, decoder = (
+            list(part.parameters()) for part in (self.model.encoder, self.model.decoder)
+        )
         second = {"lr": 0.05, "betas": (0.5, 0.9), "weight_decay": 0.1, "optimizer": "adamax"}
         return (
             Player("model", self.model, parameters=encoder),
@@ -76,16 +82,26 @@ def by_hand(model: LinearGaussianVAE, steps: int, seed: int = 14) -> None:
             model.zero_grad()
             loss.backward()
             if name == "decoder":
-                assert nn.utils.clip_grad_norm_(decoder, CLIP) > CLIP  # else the clip proves nothing
+                assert (
+                    nn.utils.clip_grad_norm_(decoder, CLIP) > CLIP
+                )  # else the clip proves nothing
             optimizer.param_groups[0]["lr"] = lr * factor
             optimizer.step()
 
 
-HAND = QUICK | {"lr": 1e-2, "weight_decay": 0.01, "lr_warmup_steps": 4, "lr_final": 0.1, "keep": "last"}
+HAND = QUICK | {
+    "lr": 1e-2,
+    "weight_decay": 0.01,
+    "lr_warmup_steps": 4,
+    "lr_final": 0.1,
+    "keep": "last",
+}
 
 
 def test_two_players_and_a_hook_are_a_hand_written_loop():
-    """Fault: a hook before backward or after the step, a player with the other's optimiser, rate or decay. Bit for bit."""
+    """Fault: a hook before backward or after the step, a player with the other's optimiser, rate or
+    decay. Bit for bit.
+    """
     found, expected = wrong(), wrong()
     fit(found, splits(), TwoPlayers(found), **HAND)
     by_hand(expected, steps=12)
@@ -98,7 +114,9 @@ def test_two_players_and_a_hook_are_a_hand_written_loop():
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 def test_killed_hand_written_loop_ends_the_same(seconds, tmp_path, monkeypatch):
-    """Fault: an Adamax, a rise of the rate or a clip that starts again; killed before every third write."""
+    """Fault: an Adamax, a rise of the rate or a clip that starts again; killed before every third
+    write.
+    """
     options = HAND | {"checkpoint_seconds": seconds}
     quiet = wrong()
     with monkeypatch.context() as patch:
@@ -126,13 +144,17 @@ class Watching(Hooked):
         self.seen: list[tuple[str, int, list[float]]] = []
 
     def before_step(self, player: Player, optimizer: Optimizer, step: int) -> None:
-        assert {id(p) for p in optimizer.param_groups[0]["params"]} == {id(p) for p in player.trained()}
+        assert {id(p) for p in optimizer.param_groups[0]["params"]} == {
+            id(p) for p in player.trained()
+        }
         norms = [float(parameter.grad.norm()) for parameter in player.trained()]
         self.seen.append((player.name, step, norms))
 
 
 def test_the_hook_sees_normalised_gradients_once_a_turn():
-    """Fault: a hook that is called for one player alone, or before the normalisation undoes what it did."""
+    """Fault: a hook that is called for one player alone, or before the normalisation undoes what it
+    did.
+    """
     model = wrong()
     objective = Watching(TwoPlayers(model))
     fit(model, splits(), objective, optimizer="adam_normalized", **QUICK)
@@ -142,16 +164,20 @@ def test_the_hook_sees_normalised_gradients_once_a_turn():
     of_model = [norms for name, _, norms in objective.seen if name == "model"]
     of_decoder = [norms for name, _, norms in objective.seen if name == "decoder"]
     assert all(norm == pytest.approx(1.0, abs=1e-3) for norms in of_model for norm in norms)
-    assert any(abs(norm - 1) > 0.1 for norms in of_decoder for norm in norms)  # Adamax is not normalised
+    assert any(
+        abs(norm - 1) > 0.1 for norms in of_decoder for norm in norms
+    )  # Adamax is not normalised
 
 
-# -- who owns what ----------------------------------------------------------------------------------------------------
+# -- who owns what ---------------------------------------------------------------------------------
 
 
 class Given(TwoPlayers):
     """Players from a function of the model."""
 
-    def __init__(self, model: LinearGaussianVAE, players: Callable[[LinearGaussianVAE], tuple[Player, ...]]) -> None:
+    def __init__(
+        self, model: LinearGaussianVAE, players: Callable[[LinearGaussianVAE], tuple[Player, ...]]
+    ) -> None:
         super().__init__(model)
         self.make = players
 
@@ -175,12 +201,17 @@ class Given(TwoPlayers):
             lambda model: (Player("model", model), Player("energy", nn.Linear(3, 1))),
             r"parameters of player 'energy' among those of Given; one of shape \(1, 3\) is not",
         ),
-        (lambda model: (Player("model", model), Player("none", model, parameters=[])), r"at least one parameter"),
+        (
+            lambda model: (Player("model", model), Player("none", model, parameters=[])),
+            r"at least one parameter",
+        ),
     ],
     ids=["shared", "same name", "not the objective's", "nothing"],
 )
 def test_players_that_do_not_fit_are_refused(players, words, tmp_path):
-    """Fault: two optimisers on one parameter, or a player that no checkpoint holds; a folder made before the refusal."""
+    """Fault: two optimisers on one parameter, or a player that no checkpoint holds; a folder made
+    before the refusal.
+    """
     model = wrong()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=words):
@@ -199,13 +230,15 @@ def test_a_frozen_parameter_may_be_in_two_lists():
         fit(model, splits(), Given(model, players), **QUICK)
 
 
-# -- optimisers and rates ---------------------------------------------------------------------------------------------
+# -- optimisers and rates --------------------------------------------------------------------------
 
 
 def one_step(name: str, gradients: list[float], decay: float, eps: float = 1e-8) -> float:
     """A parameter that starts at 2, after steps of rate 0.1 with these gradients."""
     parameter = nn.Parameter(torch.tensor(2.0))
-    optimizer = build_optimizer([parameter], 0.1, (0.9, 0.99), name=name, weight_decay=decay, eps=eps)
+    optimizer = build_optimizer(
+        [parameter], 0.1, (0.9, 0.99), name=name, weight_decay=decay, eps=eps
+    )
     for gradient in gradients:
         parameter.grad = torch.tensor(gradient)
         optimizer.step()
@@ -217,7 +250,8 @@ def one_step(name: str, gradients: list[float], decay: float, eps: float = 1e-8)
 def test_adam_and_adamax_by_hand(decay, eps):
     """Fault: decoupled decay, an eps that is not passed on, the second moment of Adam in Adamax.
 
-    Adam (Kingma & Ba, 2015), algorithms 1 and 2, with the decay inside the gradient; Adamax with eps inside the maximum.
+    Adam (Kingma & Ba, 2015), algorithms 1 and 2, with the decay inside the gradient; Adamax with
+    eps inside the maximum.
     """
     gradients = [0.5, -1.5, 0.25]
     adam = adamax = 2.0
@@ -246,7 +280,10 @@ def test_options_reach_the_optimiser(option):
 @pytest.mark.parametrize(
     ("options", "factors"),
     [
-        ({"lr_warmup_steps": 5}, [0.2, 0.4, 0.6, 0.8, 1.0] + [cosine(step, 7) for step in range(7)]),
+        (
+            {"lr_warmup_steps": 5},
+            [0.2, 0.4, 0.6, 0.8, 1.0] + [cosine(step, 7) for step in range(7)],
+        ),
         ({"lr_warmup_steps": 3, "schedule": "constant"}, [1 / 3, 2 / 3] + [1.0] * 10),
         ({"lr_final": 0.25}, [cosine(step, 12, final=0.25) for step in range(12)]),
         ({"lr_warmup_steps": 20}, [(step + 1) / 20 for step in range(12)]),
@@ -255,7 +292,9 @@ def test_options_reach_the_optimiser(option):
     ids=["rise and cosine", "rise and constant", "final", "rise alone", "constant"],
 )
 def test_learning_rate_rises_and_falls(options, factors):
-    """Fault: a rise from 0, one that multiplies the cosine, a cosine that ends too late. A slope of one moves Adam by lr."""
+    """Fault: a rise from 0, one that multiplies the cosine, a cosine that ends too late. A slope of
+    one moves Adam by lr.
+    """
     model = wrong()
     seen = []
 
@@ -266,13 +305,18 @@ def test_learning_rate_rises_and_falls(options, factors):
     objective = Hooked(ELBO(model), straight)
     objective.judge = lambda x, **options: None  # it would be seen too
     fit(model, splits(), objective, **QUICK | {"lr": 0.01} | options)
-    moves = [after - before for before, after in pairwise([*seen, float(model.decoder.log_scale.detach())])]
+    moves = [
+        after - before
+        for before, after in pairwise([*seen, float(model.decoder.log_scale.detach())])
+    ]
     assert moves == pytest.approx([0.01 * factor for factor in factors], rel=1e-3)
 
 
 @pytest.mark.parametrize("names", [[], ["gan/enc"], [""]])
 def test_names_of_players_are_checked(names):
-    """Fault: a slash in a name, which parts the names of a checkpoint: the optimiser's state was lost on resume."""
+    """Fault: a slash in a name, which parts the names of a checkpoint: the optimiser's state was
+    lost on resume.
+    """
 
     class Named(ELBO):
         @property

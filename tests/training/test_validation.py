@@ -18,7 +18,13 @@ from priorwise.training import TrainingConfig
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.stage import config_for
 
-QUICK: dict[str, Any] = {"epochs": 4, "batch_size": 25, "warmup_epochs": 0, "lr": 0.05, "progress": False}
+QUICK: dict[str, Any] = {
+    "epochs": 4,
+    "batch_size": 25,
+    "warmup_epochs": 0,
+    "lr": 0.05,
+    "progress": False,
+}
 STEPS = 12  # batches of 25, 25 and 10
 
 
@@ -45,7 +51,7 @@ class Unjudged(Hooked):
         return None
 
 
-# -- every n steps ----------------------------------------------------------------------------------------------------
+# -- every n steps ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,9 @@ class Unjudged(Hooked):
     ],
 )
 def test_lines_stand_where_they_should(every, steps):
-    """Fault: an epoch's end that is validated too, a last step that is not, an epoch that is off by one."""
+    """Fault: an epoch's end that is validated too, a last step that is not, an epoch that is off by
+    one.
+    """
     result = fit(wrong(), splits(), validate_every=every, **QUICK)
     assert [line["step"] for line in result.history] == steps
     assert [line["epoch"] for line in result.history] == [-(-step // 3) for step in steps]
@@ -79,17 +87,26 @@ def test_when_to_validate_has_no_influence_on_training():
     often.load_state_dict(plain.state_dict())
     fit(plain, splits(), keep="last", **QUICK)
     fit(often, splits(), keep="last", validate_every=1, **QUICK)
-    assert all(same_bits(tensor, often.state_dict()[name]) for name, tensor in plain.state_dict().items())
+    assert all(
+        same_bits(tensor, often.state_dict()[name]) for name, tensor in plain.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("every", [None, 2, 5])
 def test_training_terms_are_means_over_the_examples_since_the_last_line(every):
-    """Fault: a mean of batch means, or one divided by an epoch's examples. Batches are 25, 25 and 10."""
+    """Fault: a mean of batch means, or one divided by an epoch's examples. Batches are 25, 25 and
+    10.
+    """
     seen: list[tuple[int, float]] = []
 
     def noted(terms: Terms, step: int) -> Terms:
         if torch.is_grad_enabled():
-            seen.append((len(terms.per_example["distortion"]), float(terms.per_example["distortion"].detach().mean())))
+            seen.append(
+                (
+                    len(terms.per_example["distortion"]),
+                    float(terms.per_example["distortion"].detach().mean()),
+                )
+            )
         return terms
 
     model = wrong()
@@ -110,7 +127,9 @@ def test_best_weights_of_the_steps_come_back(every, folder, tmp_path):
     model = wrong()
     verdicts: list[float | None] = [3.0, 1.0, 2.0, *[4.0] * 9]
     objective = Judged(model, verdicts)
-    result = fit(model, splits(), objective, validate_every=every, out=tmp_path if folder else None, **QUICK)
+    result = fit(
+        model, splits(), objective, validate_every=every, out=tmp_path if folder else None, **QUICK
+    )
     assert (result.best, result.best_step) == (1.0, 2 * every)
     assert torch.equal(model.encoder.weight, objective.weights[1])
     if folder:
@@ -120,10 +139,20 @@ def test_best_weights_of_the_steps_come_back(every, folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("every", "warmup", "patience", "steps"),
-    [(1, 0, 3, 4), (2, 0, 3, 8), (1, 2, 3, 8), (5, 0, 1, 10), (1, 0, None, 12), (1, 5, 1, 12), (2, 1, 1, 4)],
+    [
+        (1, 0, 3, 4),
+        (2, 0, 3, 8),
+        (1, 2, 3, 8),
+        (5, 0, 1, 10),
+        (1, 0, None, 12),
+        (1, 5, 1, 12),
+        (2, 1, 1, 4),
+    ],
 )
 def test_patience_counts_validations(every, warmup, patience, steps):
-    """Fault: patience in epochs, or counted while the weight of the KL still rises (3 steps an epoch). Only the first is best."""
+    """Fault: patience in epochs, or counted while the weight of the KL still rises (3 steps an
+    epoch). Only the first is best.
+    """
     model = wrong()
     objective = Judged(model, [1.0, *[2.0] * 11])
     options = QUICK | {"warmup_epochs": warmup}
@@ -137,7 +166,9 @@ def test_patience_counts_validations(every, warmup, patience, steps):
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 @pytest.mark.parametrize("every", [2, 5])
 def test_killed_between_validations(every, seconds, tmp_path, monkeypatch):
-    """Fault: a line twice or never, sums that start again, an order of examples that does; before every write."""
+    """Fault: a line twice or never, sums that start again, an order of examples that does; before
+    every write.
+    """
     options = QUICK | {"validate_every": every, "checkpoint_seconds": seconds}
     with monkeypatch.context() as patch:
         writes = Writes(patch)
@@ -153,7 +184,7 @@ def test_killed_between_validations(every, seconds, tmp_path, monkeypatch):
         assert (resumed.history, resumed.best_step) == (expected.history, expected.best_step)
 
 
-# -- never ------------------------------------------------------------------------------------------------------------
+# -- never -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -164,15 +195,27 @@ def test_without_a_judge_the_last_weights_are_kept(keep, folder, tmp_path):
     fit(plain, splits(), **QUICK | {"keep": "last"})
     out = tmp_path if folder else None
     result = fit(model, splits(), Unjudged(model), out=out, patience=1, keep=keep, **QUICK)
-    assert all(same_bits(tensor, model.state_dict()[name]) for name, tensor in plain.state_dict().items())
-    assert (result.best, result.best_epoch, result.best_step, result.stopped) == (None, 4, 12, "epochs")
+    assert all(
+        same_bits(tensor, model.state_dict()[name]) for name, tensor in plain.state_dict().items()
+    )
+    assert (result.best, result.best_epoch, result.best_step, result.stopped) == (
+        None,
+        4,
+        12,
+        "epochs",
+    )
     assert result.metric == "negative_elbo"  # what it would be
-    assert [line.keys() for line in result.history] == [{"epoch", "step", "train", "best_epoch", "best_step"}] * 4
+    assert [line.keys() for line in result.history] == [
+        {"epoch", "step", "train", "best_epoch", "best_step"}
+    ] * 4
     if folder:
         tensors, state = read_checkpoint(tmp_path / "best.safetensors")
         assert torch.equal(tensors["model/encoder.weight"], model.encoder.weight)
         assert state == {"epoch": 4, "step": 12}
-        assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0]).keys() == result.history[0].keys()
+        assert (
+            json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0]).keys()
+            == result.history[0].keys()
+        )
 
 
 def test_killed_without_a_judge(tmp_path, monkeypatch):
@@ -193,7 +236,9 @@ def test_killed_without_a_judge(tmp_path, monkeypatch):
 
 
 def test_a_judge_may_stay_silent_now_and_then():
-    """Fault: silence that counts as an improvement, or against patience. Verdicts: none, 2, none, 3, none, 4."""
+    """Fault: silence that counts as an improvement, or against patience. Verdicts: none, 2, none,
+    3, none, 4.
+    """
     model = wrong()
     objective = Judged(model, [None, 2.0, None, 3.0, None, 4.0])
     result = fit(model, splits(), objective, validate_every=2, patience=2, **QUICK)
@@ -206,7 +251,9 @@ def test_a_judge_may_stay_silent_now_and_then():
 def test_validation_data_without_an_example_are_refused():
     """Fault: a mean over nothing, found after the first epoch."""
     whole = splits()
-    with pytest.raises(DataError, match="at least one observation in the validation split; got none"):
+    with pytest.raises(
+        DataError, match="at least one observation in the validation split; got none"
+    ):
         fit(wrong(), Splits(whole.train, whole.validation[:0], whole.test, whole.spec), **QUICK)
 
 
@@ -225,7 +272,7 @@ def test_never_is_no_number_of_steps(count):
         TrainingConfig(validate_every=count)
 
 
-# -- who says so ------------------------------------------------------------------------------------------------------
+# -- who says so -----------------------------------------------------------------------------------
 
 
 class OwnModel(LinearGaussianVAE):

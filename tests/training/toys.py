@@ -18,7 +18,9 @@ REAL = DataSpec("toy", (3,), None, "gaussian", "none", "none")
 
 
 def splits(train: int = 60, validation: int = 40) -> Splits:
-    """Draws from the law that ``LinearGaussianVAE(2, 3)`` has at construction, the same for every call."""
+    """Draws from the law that ``LinearGaussianVAE(2, 3)`` has at construction, the same for every
+    call.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         x = LinearGaussianVAE(2, 3).marginal().sample((train + 2 * validation,)).float()
@@ -79,7 +81,10 @@ def marks(model: nn.Module) -> dict[str, object]:
         "modes": [module.training for module in model.modules()],
         "flags": [parameter.requires_grad for parameter in model.parameters()],
         "gradients": [parameter.grad is None for parameter in model.parameters()],
-        "hooks": [(len(module._forward_hooks), len(module._forward_pre_hooks)) for module in model.modules()],
+        "hooks": [
+            (len(module._forward_hooks), len(module._forward_pre_hooks))
+            for module in model.modules()
+        ],
         "devices": {str(parameter.device) for parameter in model.parameters()},
         "forward": ["forward" in vars(module) for module in model.modules()],
     }

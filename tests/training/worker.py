@@ -13,7 +13,14 @@ from priorwise import fit
 from priorwise.data import Splits
 from priorwise.likelihoods import Gaussian
 from priorwise.models import moons_vae
-from priorwise.objectives import ELBO, AbstractObjective, Discriminator, Explanation, FactorVAE, Terms
+from priorwise.objectives import (
+    ELBO,
+    AbstractObjective,
+    Discriminator,
+    Explanation,
+    FactorVAE,
+    Terms,
+)
 from priorwise.priors import GaussianMixture
 from priorwise.testing import LinearGaussianVAE
 
@@ -41,7 +48,11 @@ class Fixed(AbstractObjective):
 
 def model() -> LinearGaussianVAE:
     found = wrong()
-    for name in ("decoder.weight", "decoder.log_scale", "encoder.log_scale"):  # the fixed loss does not reach these
+    for name in (
+        "decoder.weight",
+        "decoder.log_scale",
+        "encoder.log_scale",
+    ):  # the fixed loss does not reach these
         found.get_parameter(name).requires_grad = False
     return found
 

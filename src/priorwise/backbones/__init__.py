@@ -1,6 +1,11 @@
 """Networks from observations or latents to features."""
 
-from priorwise.backbones.conv import IMAGE_BODIES, ImageBodies, moons_decoder_body, moons_encoder_body
+from priorwise.backbones.conv import (
+    IMAGE_BODIES,
+    ImageBodies,
+    moons_decoder_body,
+    moons_encoder_body,
+)
 from priorwise.backbones.coupling import AffineCoupling, CouplingFlow
 from priorwise.backbones.latent_classifier import AbstractLatentClassifier, LatentClassifier
 from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body

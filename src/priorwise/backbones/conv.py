@@ -1,7 +1,7 @@
 """Convolutional bodies: from images to features, and from latents to pixels.
 
-The layers of the dpVAE paper, with a leaky slope of 0.01 where its code, by a misplaced argument, had the identity.
-Letters: ``C H W`` image channels, height and width, ``L`` latent dimensions.
+The layers of the dpVAE paper, with a leaky slope of 0.01 where its code, by a misplaced argument,
+had the identity. Letters: ``C H W`` image channels, height and width, ``L`` latent dimensions.
 """
 
 import math
@@ -26,7 +26,8 @@ class ImageBodies:
         shape: Shape (C, H, W) of the images.
         features: Size of the encoder's features.
         encoder: Builds the body of q(z|x): ``(*, C, H, W) -> (*, features)``.
-        decoder: Called with L, builds the body of p(x|z): ``(*, L) -> (*, C*H*W)``, pixels without an activation.
+        decoder: Called with L, builds the body of p(x|z): ``(*, L) -> (*, C*H*W)``, pixels without
+            an activation.
     """
 
     shape: Shape
@@ -59,22 +60,38 @@ def _up(*sizes: tuple[int, int, int, int, int]) -> list[nn.Module]:
 
 def _mnist_encoder() -> nn.Module:
     sizes = ((1, 32, 4, 2, 1), (32, 32, 3, 1, 0), (32, 32, 4, 2, 1), (32, 32, 3, 1, 0))
-    return nn.Sequential(_rows(3, *_down(*sizes), nn.Flatten()), MLP(512, 256, (256,), nn.ReLU), nn.ReLU())
+    return nn.Sequential(
+        _rows(3, *_down(*sizes), nn.Flatten()), MLP(512, 256, (256,), nn.ReLU), nn.ReLU()
+    )
 
 
 def _mnist_decoder(latent: int) -> nn.Module:
     sizes = ((32, 32, 3, 1, 0), (32, 32, 4, 2, 1), (32, 32, 3, 1, 0), (32, 1, 4, 2, 1))
     dense = MLP(latent, 512, (256, 256), nn.ReLU)
-    return nn.Sequential(dense, nn.ReLU(), _rows(1, nn.Unflatten(1, (32, 4, 4)), *_up(*sizes), nn.Flatten()))
+    return nn.Sequential(
+        dense, nn.ReLU(), _rows(1, nn.Unflatten(1, (32, 4, 4)), *_up(*sizes), nn.Flatten())
+    )
 
 
 def _mnist_factor_encoder() -> nn.Module:
-    sizes = ((1, 32, 4, 2, 1), (32, 64, 3, 1, 0), (64, 64, 4, 2, 1), (64, 256, 3, 1, 0), (256, 256, 4, 1, 0))
+    sizes = (
+        (1, 32, 4, 2, 1),
+        (32, 64, 3, 1, 0),
+        (64, 64, 4, 2, 1),
+        (64, 256, 3, 1, 0),
+        (256, 256, 4, 1, 0),
+    )
     return _rows(3, *_down(*sizes), nn.Flatten())
 
 
 def _mnist_factor_decoder(latent: int) -> nn.Module:
-    sizes = ((256, 256, 4, 1, 0), (256, 64, 3, 1, 0), (64, 64, 4, 2, 1), (64, 32, 3, 1, 0), (32, 1, 4, 2, 1))
+    sizes = (
+        (256, 256, 4, 1, 0),
+        (256, 64, 3, 1, 0),
+        (64, 64, 4, 2, 1),
+        (64, 32, 3, 1, 0),
+        (32, 1, 4, 2, 1),
+    )
     dense = nn.Sequential(nn.Linear(latent, 256), nn.ReLU())
     return nn.Sequential(dense, _rows(1, nn.Unflatten(1, (256, 1, 1)), *_up(*sizes), nn.Flatten()))
 

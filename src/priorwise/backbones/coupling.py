@@ -18,8 +18,8 @@ class AffineCoupling(AbstractBijection):
     .. math:: g(z) = b \odot z + (1 - b) \odot \big(z \odot e^{s(b \odot z)} + t(b \odot z)\big), \qquad
               \log\left|\det \frac{\partial g}{\partial z}\right| = \sum_l (1 - b_l) \, s_l(b \odot z)
 
-    s and t are two networks of their own with a tanh at the end, so that one block scales by e at most and shifts by 1 at
-    most.
+    s and t are two networks of their own with a tanh at the end, so that one block scales by e at
+    most and shifts by 1 at most.
 
     References:
         dpVAE (Bhalodia et al., 2020), equations 3, 8 and 20-23.
@@ -35,8 +35,12 @@ class AffineCoupling(AbstractBijection):
         super().__init__()
         self.features = len(mask)
         self.register_buffer("mask", mask.float(), persistent=False)
-        self.scale = nn.Sequential(MLP(len(mask), len(mask), hidden_features, nn.LeakyReLU), nn.Tanh())
-        self.shift = nn.Sequential(MLP(len(mask), len(mask), hidden_features, nn.LeakyReLU), nn.Tanh())
+        self.scale = nn.Sequential(
+            MLP(len(mask), len(mask), hidden_features, nn.LeakyReLU), nn.Tanh()
+        )
+        self.shift = nn.Sequential(
+            MLP(len(mask), len(mask), hidden_features, nn.LeakyReLU), nn.Tanh()
+        )
 
     def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         free = 1 - self.mask
@@ -56,13 +60,13 @@ class AffineCoupling(AbstractBijection):
 class CouplingFlow(AbstractBijection):
     r"""Affine couplings that take turns: :math:`g = g_K \circ \dots \circ g_1`.
 
-    The masks alternate between the first and the second half of the dimensions. Six blocks scale a dimension by
-    :math:`e^{\pm 3}` at most and shift it by a few units: a posterior far from the origin, or narrower than :math:`e^{-3}`
-    everywhere, is beyond their reach.
+    The masks alternate between the first and the second half of the dimensions. Six blocks scale a
+    dimension by :math:`e^{\pm 3}` at most and shift it by a few units: a posterior far from the
+    origin, or narrower than :math:`e^{-3}` everywhere, is beyond their reach.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equations 4 and 9; with six blocks it has 53,784 parameters for L = 2, 66,168 for
-        L = 10 and 143,568 for L = 60.
+        dpVAE (Bhalodia et al., 2020), equations 4 and 9; with six blocks it has 53,784 parameters
+        for L = 2, 66,168 for L = 10 and 143,568 for L = 60.
 
     Arguments:
         features: Number of dimensions L, at least 2.
@@ -70,16 +74,24 @@ class CouplingFlow(AbstractBijection):
         hidden_features: Hidden layers of the two networks of each block.
     """
 
-    def __init__(self, features: int, *, blocks: int = 6, hidden_features: tuple[int, ...] = (64, 64)) -> None:
+    def __init__(
+        self, features: int, *, blocks: int = 6, hidden_features: tuple[int, ...] = (64, 64)
+    ) -> None:
         super().__init__()
         if features < 2:
-            raise ValueError(f"expected at least 2 `features`, one half to move the other; got {features}.")
+            raise ValueError(
+                f"expected at least 2 `features`, one half to move the other; got {features}."
+            )
         if blocks < 2:
-            raise ValueError(f"expected at least 2 `blocks`, so that both halves are moved; got {blocks}.")
+            raise ValueError(
+                f"expected at least 2 `blocks`, so that both halves are moved; got {blocks}."
+            )
         self.features = features
         first = (torch.arange(features) < features - features // 2).float()
         masks = (first, 1 - first)
-        self.blocks = nn.ModuleList(AffineCoupling(masks[k % 2], hidden_features) for k in range(blocks))
+        self.blocks = nn.ModuleList(
+            AffineCoupling(masks[k % 2], hidden_features) for k in range(blocks)
+        )
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``(*, L)`` to the noise ``(*, L)`` and the log-determinant ``(*)`` in nats."""

@@ -15,12 +15,14 @@ __all__ = ["AbstractLatentClassifier", "LatentClassifier"]
 class AbstractLatentClassifier(nn.Module, ABC):
     """How to write a classifier of latents.
 
-    1. Inherit. Latents keep the shape of their event: ``z`` is ``(*sample, *batch, *event)``.
-    2. Implement ``encode_context(context)``: what the classifier needs of a context ``(*batch, *context_event)``. It is
-       called once a group, however many proposals are judged in that context.
-    3. Implement ``forward(z, encoded)``: logits ``(*sample, *batch)`` in nats. ``encoded`` is what ``encode_context``
-       gave, with the batch dimensions alone, or None without a context: broadcast it over the samples.
-    4. Set ``max_logit`` if the logit is bounded; rejection sampling is exact then.
+    1. Inherit. Latents keep the shape of their event: ``z`` is ``(*sample, *batch, *event)``. 2.
+    Implement ``encode_context(context)``: what the classifier needs of a context ``(*batch,
+    *context_event)``. It is
+       called once a group, however many proposals are judged in that context. 3. Implement
+    ``forward(z, encoded)``: logits ``(*sample, *batch)`` in nats. ``encoded`` is what
+    ``encode_context``
+       gave, with the batch dimensions alone, or None without a context: broadcast it over the
+    samples. 4. Set ``max_logit`` if the logit is bounded; rejection sampling is exact then.
 
     A module that does not inherit from here is called with ``(z, context)`` in the same shapes.
     """
@@ -39,8 +41,8 @@ class AbstractLatentClassifier(nn.Module, ABC):
 class LatentClassifier(AbstractLatentClassifier):
     r"""Dense layers on flattened latents; the context enters the first layer.
 
-    With ``max_logit`` the logit is soft-clipped, :math:`c \tanh(l / c)`, so that the tilt is bounded and rejection
-    sampling is exact.
+    With ``max_logit`` the logit is soft-clipped, :math:`c \tanh(l / c)`, so that the tilt is
+    bounded and rejection sampling is exact.
 
     Arguments:
         latent: Shape of the latents of the group, or their number.
@@ -64,15 +66,17 @@ class LatentClassifier(AbstractLatentClassifier):
         self.latent_dims = 1 if isinstance(latent, int) else len(latent)
         self.context_dims = 1 if isinstance(context, int) or context is None else len(context)
         self.latent = nn.Linear(_size(latent), hidden_features[0])
-        self.context = None if context is None else nn.Linear(_size(context), hidden_features[0], bias=False)
+        self.context = (
+            None if context is None else nn.Linear(_size(context), hidden_features[0], bias=False)
+        )
         self.rest = nn.Sequential(nn.SiLU(), MLP(hidden_features[0], 1, hidden_features[1:]))
 
     def encode_context(self, context: Tensor) -> Tensor:
         """The context's part of the first layer, ``(*batch, hidden)``."""
         if self.context is None:
             raise ValueError(
-                f"expected no context; got one of shape {tuple(context.shape)}. This classifier was built without "
-                "`context`."
+                f"expected no context; got one of shape {tuple(context.shape)}. This classifier "
+                "was built without `context`."
             )
         return self.context(context.flatten(-self.context_dims))
 
@@ -81,10 +85,14 @@ class LatentClassifier(AbstractLatentClassifier):
         hidden = self.latent(z.flatten(-self.latent_dims))
         if self.context is not None:
             if encoded is None:
-                raise ValueError("expected a `context`; got None. This classifier was built with `context`.")
+                raise ValueError(
+                    "expected a `context`; got None. This classifier was built with `context`."
+                )
             hidden = hidden + encoded
         logit = self.rest(hidden).squeeze(-1)
-        return logit if self.max_logit is None else self.max_logit * torch.tanh(logit / self.max_logit)
+        return (
+            logit if self.max_logit is None else self.max_logit * torch.tanh(logit / self.max_logit)
+        )
 
 
 def _size(shape: int | Shape) -> int:

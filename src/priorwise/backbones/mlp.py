@@ -17,7 +17,9 @@ def gated_body(in_features: int, hidden: int = 300) -> nn.Sequential:
 
 def gated_image_body(shape: Shape, hidden: int = 300) -> nn.Sequential:
     """Two gated dense layers on a flattened observation: the VampPrior paper's body of q(z|x)."""
-    return nn.Sequential(FlattenEvent(shape), GatedDense(math.prod(shape), hidden), GatedDense(hidden, hidden))
+    return nn.Sequential(
+        FlattenEvent(shape), GatedDense(math.prod(shape), hidden), GatedDense(hidden, hidden)
+    )
 
 
 class TwoBranch(nn.Module):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from priorwise.choices import Binarize, Likelihood
 from priorwise.data.embedded import EMBEDDED
-from priorwise.data.errors import DataError
 from priorwise.data.named import NAMED, load_named, missing_message
-from priorwise.data.own import from_arrays, from_file, from_folder
+from priorwise.data.own_data import from_arrays, from_file, from_folder
 from priorwise.data.sources import find
-from priorwise.data.spec import Binarize, Likelihood
+from priorwise.data.spec import DataError
 from priorwise.data.splits import Splits
 
 __all__ = ["as_splits", "availability", "load", "names"]
@@ -37,14 +37,20 @@ def _where(name: str) -> str:
     return "download" if NAMED[name].remotes else f"missing: {missing_message(NAMED[name])}"
 
 
-def load(name_or_path: str | Path, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None) -> Splits:
+def load(
+    name_or_path: str | Path,
+    *,
+    binarize: Binarize | None = None,
+    likelihood: Likelihood | None = None,
+) -> Splits:
     """A data set by its name, or from an .npz or .npy file or a folder of images.
 
-    Named sets are taken from ``$PRIORWISE_DATA/NAME.npz``, else from the cache (``$PRIORWISE_CACHE``, or the
-    platform's), else downloaded where the checksum is known.
+    Named sets are taken from ``$PRIORWISE_DATA/NAME.npz``, else from the cache
+    (``$PRIORWISE_CACHE``, or the platform's), else downloaded where the checksum is known.
 
     Arguments:
-        name_or_path: A name of ``names()``, or a path. A name goes before a folder that is called alike.
+        name_or_path: A name of ``names()``, or a path. A name goes before a folder that is called
+            alike.
         binarize: "none", "dynamic" or "threshold", instead of what the set says.
         likelihood: "bernoulli", "gaussian" or "discretized_logistic", instead of what the set says.
 
@@ -61,7 +67,10 @@ def load(name_or_path: str | Path, *, binarize: Binarize | None = None, likeliho
 
 def _found(name_or_path: str | Path) -> Splits:
     if not str(name_or_path):
-        raise DataError("expected the name of a data set or a path; got nothing. `priorwise list` shows the names.")
+        raise DataError(
+            "expected the name of a data set or a path; got nothing. `priorwise list` shows the "
+            "names."
+        )
     if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
         return EMBEDDED[name_or_path]()
     if isinstance(name_or_path, str) and name_or_path in NAMED:

@@ -1,6 +1,7 @@
 """Data sets that need no file: handwritten digits of scikit-learn, two laws in the plane, and shapes of known factors.
 
-Their splits are drawn by numpy's legacy generator, whose stream is frozen, so they are the same everywhere.
+Their splits are drawn by numpy's legacy generator, whose stream is frozen, so they are the same
+everywhere.
 """
 
 import math
@@ -22,7 +23,9 @@ _GRID25 = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
 def _cut(x: np.ndarray, sizes: tuple[int, int, int], spec: DataSpec) -> Splits:
-    train, validation, test = (torch.from_numpy(part.copy()) for part in np.split(x, np.cumsum(sizes)[:-1]))
+    train, validation, test = (
+        torch.from_numpy(part.copy()) for part in np.split(x, np.cumsum(sizes)[:-1])
+    )
     return Splits(train, validation, test, spec)
 
 
@@ -37,7 +40,8 @@ def _digits() -> Splits:
         likelihood="gaussian",
         binarize="none",
         scaling="dequantize",
-        citation="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998",
+        citation="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine "
+        "Learning Repository, 1998",
         note="the 1,797 images of scikit-learn, split at random; no published split",
     )
     images = load_digits().images.astype(np.uint8)[:, None]
@@ -60,7 +64,9 @@ def _two_moons() -> Splits:
     """Two half circles with noise of standard deviation 0.05."""
     from sklearn.datasets import make_moons
 
-    spec = DataSpec("two_moons", (2,), None, "gaussian", "none", "none", note="drawn with noise 0.05")
+    spec = DataSpec(
+        "two_moons", (2,), None, "gaussian", "none", "none", note="drawn with noise 0.05"
+    )
     x, _ = make_moons(n_samples=4200, noise=0.05, random_state=0)
     return _cut(x.astype(np.float32), (2000, 200, 2000), spec)
 
@@ -74,8 +80,10 @@ def _gaussians25() -> Splits:
         likelihood="gaussian",
         binarize="none",
         scaling="none",
-        citation="Aneja et al., A Contrastive Learning Approach for Training Variational Autoencoder Priors, 2021",
-        note="spacing 1, sigma 0.05: the paper prints neither, its log-likelihoods agree with these",
+        citation="Aneja et al., A Contrastive Learning Approach for Training Variational "
+        "Autoencoder Priors, 2021",
+        note="spacing 1, sigma 0.05: the paper prints neither, its log-likelihoods agree with "
+        "these",
     )
     generator = np.random.RandomState(0)
     centres = generator.choice(_GRID25, size=(65_000, 2))
@@ -88,10 +96,12 @@ def gaussians25_log_prob(x: Tensor) -> Tensor:
 
     .. math:: \log p(x) = \sum_{d=1}^{2} \log \frac{1}{5} \sum_{c=-2}^{2} N(x_d; c, 0.05^2)
 
-    which is the mixture of 25 Gaussians, since its grid is a product. The mean over the law is about -0.0653.
+    which is the mixture of 25 Gaussians, since its grid is a product. The mean over the law is
+    about -0.0653.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), appendix I.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), appendix I.
 
     Raises:
         ValueError: if the last dimension is not 2.
@@ -112,7 +122,8 @@ def _sprites() -> Splits:
         likelihood="bernoulli",
         binarize="none",
         scaling="unit",
-        note="a set of our own, not dSprites; the factors: priorwise.data.Sprites().factors[part] for part in its parts()",
+        note="a set of our own, not dSprites; the factors: "
+        "priorwise.data.Sprites().factors[part] for part in its parts()",
     )
     grid = Sprites()
     train, validation, test = (grid.images[part] for part in grid.parts())

@@ -1,17 +1,19 @@
-"""Arrays out of .npz and .npy files, never through pickle."""
+"""Arrays out of .npz and .npy files, never through pickle, and out of the idx files in which MNIST is published."""
 
 import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from priorwise.data.errors import DataError
+from priorwise.data.spec import DataError
 
-__all__ = ["array_names", "read_arrays"]
+__all__ = ["array_names", "read_arrays", "read_idx"]
 
 _ZIPS = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an archive of nothing
+_IDX_BYTES = 0x08  # the code of unsigned bytes in an idx file
 _NPY = b"\x93NUMPY"
 _DAMAGE = (
     OSError,
@@ -28,11 +30,12 @@ _DAMAGE = (
 def _damaged(path: Path, error: Exception) -> DataError:
     if "allow_pickle" in str(error):
         return DataError(
-            f"expected plain arrays; {path} holds pickled objects, which are refused unread, since reading them would "
-            "run code. Save arrays of numbers with numpy.savez_compressed."
+            f"expected plain arrays; {path} holds pickled objects, which are refused unread, since "
+            "reading them would run code. Save arrays of numbers with numpy.savez_compressed."
         )
     return DataError(
-        f"expected a readable .npz or .npy file; {path} is damaged or cut short ({error}). Make or get it anew."
+        f"expected a readable .npz or .npy file; {path} is damaged or cut short ({error}). Make or "
+        "get it anew."
     )
 
 
@@ -48,8 +51,8 @@ def _check_kind(path: Path) -> bytes:
         raise DataError(f"expected an .npz or .npy file; {path} is empty.")
     if not head.startswith((*_ZIPS, _NPY)):
         raise DataError(
-            f"expected an .npz or .npy file; {path} begins with {head!r}, which is neither. Pickles are refused unread; "
-            "save arrays with numpy.savez_compressed."
+            f"expected an .npz or .npy file; {path} begins with {head!r}, which is neither. "
+            "Pickles are refused unread; save arrays with numpy.savez_compressed."
         )
     return head
 
@@ -59,7 +62,8 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict
 
     Arguments:
         path: An .npz or .npy file.
-        wanted: Which names to read where they are present, None for all; the others are not unpacked.
+        wanted: Which names to read where they are present, None for all; the others are not
+            unpacked.
 
     Raises:
         DataError: if it is not such a file, damaged, or pickled.
@@ -75,7 +79,9 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except (RuntimeError, NotImplementedError) as error:
-        raise DataError(f"expected a compression that this Python can read; {path}: {error}.") from error
+        raise DataError(
+            f"expected a compression that this Python can read; {path}: {error}."
+        ) from error
 
 
 def array_names(path: str | Path) -> list[str]:
@@ -92,3 +98,30 @@ def array_names(path: str | Path) -> list[str]:
             return list(file.files)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """An array of unsigned bytes from an unpacked idx file.
+
+    Such a file is two zero bytes, the type, the number of dimensions, their sizes as 32-bit
+    big-endian integers, and the values.
+
+    Raises:
+        DataError: if the file is not one, or its size is not the one that it states.
+    """
+    content = Path(path).read_bytes()
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _IDX_BYTES:
+        raise DataError(
+            f"expected an idx file of unsigned bytes; {path} begins with {content[:4]!r}."
+        )
+    start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise DataError(f"expected an idx file; {path} ends within its header.")
+    sizes = struct.unpack(f">{content[3]}I", content[4:start])
+    values = np.frombuffer(content, np.uint8, offset=start)
+    if values.size != np.prod(sizes, dtype=np.int64):
+        raise DataError(
+            f"expected {sizes} values in {path}; got {values.size}. The file is cut short or too "
+            "long."
+        )
+    return values.reshape(sizes).copy()

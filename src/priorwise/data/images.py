@@ -6,22 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from priorwise.data.errors import DataError
+from priorwise.data.spec import DataError
 
 __all__ = ["read_folder"]
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"})
+_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
+)
 _MANY = 500  # from here on a progress bar is worth its place
 
 
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(
-            f"expected a folder of images; {folder} is {'not a folder' if folder.exists() else 'not there'}."
+            f"expected a folder of images; {folder} is "
+            f"{'not a folder' if folder.exists() else 'not there'}."
         )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
+    )
     if not files:
-        raise DataError(f"expected images ({' '.join(sorted(_SUFFIXES))}) in {folder} or below it; there are none.")
+        raise DataError(
+            f"expected images ({' '.join(sorted(_SUFFIXES))}) in {folder} or below it; there are "
+            "none."
+        )
     return files
 
 
@@ -29,7 +37,9 @@ def _opaque(image: Any, path: Path) -> Any:  # noqa: ANN401 - a Pillow image
     """The image without its alpha channel, which must not hide anything."""
     alpha = image.convert("RGBA").getchannel("A")
     if alpha.getextrema()[0] < 255:
-        raise DataError(f"expected images without transparency; {path} has some. Save it on a background.")
+        raise DataError(
+            f"expected images without transparency; {path} has some. Save it on a background."
+        )
     return image.convert("L" if image.mode == "LA" else "RGB")
 
 
@@ -46,7 +56,10 @@ def _pixels(path: Path) -> np.ndarray:
                 return np.asarray(image.convert("L"))
             if image.mode in ("RGB", "P", "CMYK", "YCbCr"):
                 return np.asarray(image.convert("RGB"))
-            raise DataError(f"expected images of 8 bits a channel, grey or coloured; {path} has mode {image.mode}.")
+            raise DataError(
+                f"expected images of 8 bits a channel, grey or coloured; {path} has mode "
+                f"{image.mode}."
+            )
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -73,7 +86,8 @@ def read_folder(folder: Path, *, show: bool = True) -> np.ndarray:
         uint8 ``(N, H, W)`` or ``(N, H, W, 3)``; zeros and ones if all is pure black or white.
 
     Raises:
-        DataError: if there are none, or one cannot be read or has another size than the first; it is named.
+        DataError: if there are none, or one cannot be read or has another size than the first; it
+            is named.
     """
     files = _image_files(folder)
     images: list[np.ndarray] = []
@@ -91,7 +105,10 @@ def read_folder(folder: Path, *, show: bool = True) -> np.ndarray:
 
 def _stacked(images: list[np.ndarray]) -> np.ndarray:
     if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1) for image in images]
+        images = [
+            image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
+            for image in images
+        ]
     stack = np.stack(images)
     pure = bool(((stack == 0) | (stack == 255)).all())
     return stack // 255 if pure else stack

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from priorwise.data.errors import DataError, MissingDataError
-from priorwise.data.files import array_names, read_arrays
-from priorwise.data.idx import read_idx
+from priorwise.data.files import array_names, read_arrays, read_idx
 from priorwise.data.sources import (
     CACHE_VARIABLE,
     DATA_VARIABLE,
@@ -19,7 +17,7 @@ from priorwise.data.sources import (
     find,
     places,
 )
-from priorwise.data.spec import DataSpec
+from priorwise.data.spec import DataError, DataSpec, MissingDataError
 from priorwise.data.splits import Splits
 
 __all__ = ["ARRAYS", "NAMED", "NamedSet", "load_named", "missing_message"]
@@ -49,15 +47,17 @@ class NamedSet:
     def layout(self) -> str:
         """The arrays that the file has to hold."""
         height, width = self.spec.shape[1:]
-        arrays = ", ".join(f"{key} ({n}, {height}, {width})" for key, n in zip(ARRAYS, self.sizes, strict=True))
+        arrays = ", ".join(
+            f"{key} ({n}, {height}, {width})" for key, n in zip(ARRAYS, self.sizes, strict=True)
+        )
         values = "0 and 1" if self.spec.levels == 2 else "0..255"
         return f"uint8 arrays {arrays} with values {values}"
 
 
-_MNIST_CITATION = "LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document recognition, 1998"
-_OMNIGLOT_CITATION = (
-    "Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction, 2015"
+_MNIST_CITATION = (
+    "LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document recognition, 1998"
 )
+_OMNIGLOT_CITATION = "Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction, 2015"
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _IDX_SPLIT = "the last 10,000 of the 60,000 training images are for validation"
@@ -66,7 +66,8 @@ _IDX_SPLIT = "the last 10,000 of the 60,000 training images are for validation"
 def _idx_images(url: str, train: str, test: str) -> tuple[Remote, Remote]:
     stems = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
     first, second = (
-        Remote(f"{url}/{stem}.gz", sha256, stem, "gzip") for stem, sha256 in zip(stems, (train, test), strict=True)
+        Remote(f"{url}/{stem}.gz", sha256, stem, "gzip")
+        for stem, sha256 in zip(stems, (train, test), strict=True)
     )
     return first, second
 
@@ -89,7 +90,8 @@ _SETS = (
         DataSpec(
             "mnist_static", (1, 28, 28), 2, "bernoulli", "none", "unit",
             "Larochelle & Murray, The Neural Autoregressive Distribution Estimator, 2011",
-            "one fixed binarisation; the test images are sorted by digit: shuffle before taking the first ones",
+            "one fixed binarisation; the test images are sorted by digit: shuffle before taking "
+            "the first ones",
         ),
         (50_000, 10_000, 10_000),
         "Its source is Larochelle's binarized_mnist_{train,valid,test}.amat (www.cs.toronto.edu/~larocheh/public/"
@@ -98,7 +100,8 @@ _SETS = (
     NamedSet(
         DataSpec(
             "fashion_mnist", (1, 28, 28), 256, "discretized_logistic", "none", "midpoint",
-            "Xiao, Rasul & Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning, 2017",
+            "Xiao, Rasul & Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking "
+            "Machine Learning, 2017",
             _IDX_SPLIT,
         ),
         (50_000, 10_000, 10_000),
@@ -124,7 +127,8 @@ _SETS = (
         DataSpec(
             "omniglot_part", (1, 28, 28), 256, "bernoulli", "dynamic", "unit",
             _OMNIGLOT_CITATION,
-            "30 of the 50 alphabets, scaled down by box averages: not the papers' set, numbers cannot be compared",
+            "30 of the 50 alphabets, scaled down by box averages: not the papers' set, numbers "
+            "cannot be compared",
         ),
         (11_937, 698, 4_198),
         "Make it from the images of 105x105: box averages of ink, drawers 16-20 for the test set",
@@ -133,7 +137,8 @@ _SETS = (
         DataSpec(
             "freyfaces", (1, 28, 20), 256, "discretized_logistic", "none", "midpoint",
             "Roweis, Saul & Hinton, Global Coordination of Local Linear Models, 2002",
-            "split at random, as the papers do without a seed; neighbouring frames fall on both sides",
+            "split at random, as the papers do without a seed; neighbouring frames fall on both "
+            "sides",
         ),
         (1_565, 200, 200),
         "Its source is the set of 1,965 frames of 20 wide by 28 high, as in the VampPrior code "
@@ -148,8 +153,8 @@ def missing_message(entry: NamedSet) -> str:
     name = entry.spec.name
     looked = ", ".join(str(path) for path in places(name))
     return (
-        f"expected {name}.npz with {entry.layout}; it is not at {looked}. {entry.how}. Put the file into a folder and "
-        f"set {DATA_VARIABLE} to it, or into the cache ({CACHE_VARIABLE})."
+        f"expected {name}.npz with {entry.layout}; it is not at {looked}. {entry.how}. Put the "
+        f"file into a folder and set {DATA_VARIABLE} to it, or into the cache ({CACHE_VARIABLE})."
     )
 
 
@@ -175,7 +180,9 @@ def _download(entry: NamedSet, *, show: bool) -> Path:
     target = folder / f"{entry.spec.name}.npz"
     with atomic_file(target) as partial:
         try:
-            whole, test = (read_idx(fetch(remote, partial.parent, show=show)) for remote in entry.remotes)
+            whole, test = (
+                read_idx(fetch(remote, partial.parent, show=show)) for remote in entry.remotes
+            )
         except MissingDataError as error:
             raise MissingDataError(f"{missing_message(entry)} ({error})") from error
         cut = entry.sizes[0]
@@ -201,10 +208,12 @@ def _read(entry: NamedSet, path: Path) -> Splits:
         raise DataError(f"{path}: {error}") from error
 
 
-def _check(entry: NamedSet, path: Path, key: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+def _check(
+    entry: NamedSet, path: Path, key: str, array: np.ndarray, shape: tuple[int, ...]
+) -> None:
     types = ("uint8", "float32") if entry.probabilities else ("uint8",)
     if array.shape != shape or array.dtype.name not in types:
         raise DataError(
-            f"expected {entry.layout} in {path}; {key} is {array.dtype.name} {array.shape}. {entry.how}, or load the "
-            "file by its path, under a name of its own."
+            f"expected {entry.layout} in {path}; {key} is {array.dtype.name} {array.shape}. "
+            f"{entry.how}, or load the file by its path, under a name of its own."
         )

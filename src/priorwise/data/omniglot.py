@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from priorwise.data.errors import DataError
 from priorwise.data.sources import atomic_file, cache_folder
+from priorwise.data.spec import DataError
 
 __all__ = ["omniglot_from_mat"]
 
@@ -35,14 +35,19 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         content = loadmat(path)
     except (OSError, ValueError, NotImplementedError, TypeError) as error:
-        raise DataError(f"expected MATLAB's chardata.mat; {path} cannot be read ({error}).") from error
+        raise DataError(
+            f"expected MATLAB's chardata.mat; {path} cannot be read ({error})."
+        ) from error
     wanted = {"data": _TRAIN + _VALIDATION, "testdata": _TEST}
     for name, count in wanted.items():
         if name not in content:
             present = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
             raise DataError(f"expected the matrices data and testdata in {path}; got {present}.")
         if content[name].shape != (_PIXELS, count):
-            raise DataError(f"expected `{name}` of shape ({_PIXELS}, {count}) in {path}; got {content[name].shape}.")
+            raise DataError(
+                f"expected `{name}` of shape ({_PIXELS}, {count}) in {path}; got "
+                f"{content[name].shape}."
+            )
         if not 0 <= content[name].min() <= content[name].max() <= 1:
             raise DataError(f"expected `{name}` with values in [0, 1] in {path}.")
     return content["data"], content["testdata"]
@@ -51,10 +56,11 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: int = 0) -> Path:
     """Turn ``chardata.mat``, the OMNIGLOT of the IWAE and VampPrior papers, into ``omniglot.npz``.
 
-    The file lies in the ``datasets/OMNIGLOT`` folder of the IWAE paper's repository (github.com/yburda/iwae). It holds
-    24,345 training and 8,070 test images of 28x28, stored column by column, values in [0, 1]. The papers take 1,345 of
-    the former for validation, drawn without a seed; here ``numpy.random.RandomState(seed).permutation`` orders them,
-    the first 23,000 are for training and the rest for validation.
+    The file lies in the ``datasets/OMNIGLOT`` folder of the IWAE paper's repository
+    (github.com/yburda/iwae). It holds 24,345 training and 8,070 test images of 28x28, stored column
+    by column, values in [0, 1]. The papers take 1,345 of the former for validation, drawn without a
+    seed; here ``numpy.random.RandomState(seed).permutation`` orders them, the first 23,000 are for
+    training and the rest for validation.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), section 5;
@@ -62,7 +68,8 @@ def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: 
 
     Arguments:
         path: The file ``chardata.mat``.
-        out: The file to write, by default ``omniglot.npz`` in the cache, where ``load("omniglot")`` finds it.
+        out: The file to write, by default ``omniglot.npz`` in the cache, where ``load("omniglot")``
+            finds it.
         seed: Seed of the split.
 
     Raises:

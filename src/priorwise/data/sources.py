@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
-from priorwise.data.errors import DataError, MissingDataError
+from priorwise.data.spec import DataError, MissingDataError
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -47,7 +47,9 @@ class Remote:
 
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
-            raise ValueError(f"expected `sha256` as 64 lower-case hexadecimal digits; got {self.sha256!r}.")
+            raise ValueError(
+                f"expected `sha256` as 64 lower-case hexadecimal digits; got {self.sha256!r}."
+            )
         if self.packed not in ("none", "gzip"):
             raise ValueError(f"expected `packed` as 'none' or 'gzip'; got {self.packed!r}.")
         if urlparse(self.url).scheme not in ("http", "https"):
@@ -114,7 +116,9 @@ def _download(remote: Remote, to: Path, *, show: bool) -> None:
     with _download_bar(remote.filename, show=show) as bar:
         # identity: a server that packs on the way would change what is checked
         headers = {"Accept-Encoding": "identity"}
-        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers=headers)
+        download = pooch.HTTPDownloader(
+            progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers=headers
+        )
         try:
             download(remote.url, str(to), None)
         except OSError as error:  # requests' errors are OSErrors
@@ -127,7 +131,9 @@ def _gunzip(remote: Remote, packed: Path, to: Path) -> None:
             while block := source.read(1 << 20):
                 target.write(block)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"expected a gzip file from {remote.url}; it does not unpack ({error}). Try again.") from error
+        raise DataError(
+            f"expected a gzip file from {remote.url}; it does not unpack ({error}). Try again."
+        ) from error
 
 
 def _verify(remote: Remote, path: Path) -> None:
@@ -135,8 +141,8 @@ def _verify(remote: Remote, path: Path) -> None:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != remote.sha256:
         raise DataError(
-            f"expected SHA-256 {remote.sha256} for {remote.filename}; got {found} from {remote.url}. The file was "
-            "thrown away: try again, or get it from another place."
+            f"expected SHA-256 {remote.sha256} for {remote.filename}; got {found} from "
+            f"{remote.url}. The file was thrown away: try again, or get it from another place."
         )
 
 

@@ -2,22 +2,26 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
-from priorwise.data.errors import DataError
+from priorwise.choices import Binarize, Likelihood, Scaling
 from priorwise.typing import Shape
 
-__all__ = ["Binarize", "DataSpec", "Likelihood", "Scaling"]
-
-Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
-Binarize: TypeAlias = Literal["none", "dynamic", "threshold"]
-Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
+__all__ = ["DataError", "DataSpec", "MissingDataError"]
 
 _SCALING: dict[str, Scaling] = {
     "bernoulli": "unit",
     "gaussian": "dequantize",
     "discretized_logistic": "midpoint",
 }
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says what was expected and what to do."""
+
+
+class MissingDataError(DataError):
+    """A data set that is not at hand and cannot be had from here."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ class DataSpec:
     .. math:: \text{unit: } \frac{r}{L - 1} \qquad \text{midpoint: } \frac{r + 1/2}{L} \qquad
               \text{dequantize: } \frac{r + u}{L},\ u \sim U[0, 1) \text{ afresh each time}
 
-    A Gaussian on integer data has no bounded density, so it gets dequantised ones: the mean log density of (r + u) / L,
-    less D log L, is a lower bound of the log probability of r. Binarised data are zeros and ones: r / (L - 1) is the
-    probability of a one ("dynamic", drawn afresh each time) or is compared with one half ("threshold").
+    A Gaussian on integer data has no bounded density, so it gets dequantised ones: the mean log
+    density of (r + u) / L, less D log L, is a lower bound of the log probability of r. Binarised
+    data are zeros and ones: r / (L - 1) is the probability of a one ("dynamic", drawn afresh each
+    time) or is compared with one half ("threshold").
 
     References:
-        A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for dequantisation;
-        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov & Murray, 2008), for binarisation.
+        A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for
+        dequantisation; On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov &
+        Murray, 2008), for binarisation.
 
     Arguments:
         name: Name of the set.
@@ -62,17 +68,28 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
-        for field, allowed in (("likelihood", Likelihood), ("binarize", Binarize), ("scaling", Scaling)):
+        for field, allowed in (
+            ("likelihood", Likelihood),
+            ("binarize", Binarize),
+            ("scaling", Scaling),
+        ):
             if getattr(self, field) not in get_args(allowed):
-                raise DataError(f"expected `{field}` as one of {get_args(allowed)}; got {getattr(self, field)!r}.")
+                raise DataError(
+                    f"expected `{field}` as one of {get_args(allowed)}; got "
+                    f"{getattr(self, field)!r}."
+                )
         if not self.shape or any(size < 1 for size in self.shape):
-            raise DataError(f"expected a `shape` of positive sizes, (C, H, W) or (D,); got {self.shape}.")
+            raise DataError(
+                f"expected a `shape` of positive sizes, (C, H, W) or (D,); got {self.shape}."
+            )
         if self.levels is not None and not 2 <= self.levels <= 256:
-            raise DataError(f"expected `levels` from 2 to 256, or None for real values; got {self.levels}.")
+            raise DataError(
+                f"expected `levels` from 2 to 256, or None for real values; got {self.levels}."
+            )
         if (self.levels is None) != (self.scaling == "none"):
             raise DataError(
-                f"expected `scaling` 'none' for real values and for nothing else; got {self.scaling!r} with "
-                f"{self.levels} levels."
+                "expected `scaling` 'none' for real values and for nothing else; got "
+                f"{self.scaling!r} with {self.levels} levels."
             )
         self._check_likelihood()
 
@@ -81,18 +98,18 @@ class DataSpec:
         if self.likelihood == "bernoulli" and not binary:
             raise DataError(
                 f"expected zeros and ones for the Bernoulli likelihood; {self.name} has "
-                f"{'real values' if self.levels is None else f'{self.levels} levels'}. Set `binarize` to 'dynamic' or "
-                "'threshold', or take another likelihood."
+                f"{'real values' if self.levels is None else f'{self.levels} levels'}. Set "
+                "`binarize` to 'dynamic' or 'threshold', or take another likelihood."
             )
         if self.likelihood != "bernoulli" and self.binarize != "none":
             raise DataError(
-                f"expected the Bernoulli likelihood for data that are binarised; got {self.likelihood!r}. Set "
-                "`binarize` to 'none', or `likelihood` to 'bernoulli'."
+                "expected the Bernoulli likelihood for data that are binarised; got "
+                f"{self.likelihood!r}. Set `binarize` to 'none', or `likelihood` to 'bernoulli'."
             )
         if self.likelihood == "discretized_logistic" and self.levels is None:
             raise DataError(
-                f"expected integers for the discretised logistic likelihood; {self.name} has real values. Give the "
-                "pixels as integers 0..255, or take the Gaussian likelihood."
+                f"expected integers for the discretised logistic likelihood; {self.name} has real "
+                "values. Give the pixels as integers 0..255, or take the Gaussian likelihood."
             )
 
     @property
@@ -100,11 +117,14 @@ class DataSpec:
         """How many numbers one observation has."""
         return math.prod(self.shape)
 
-    def overridden(self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None) -> "DataSpec":
+    def overridden(
+        self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None
+    ) -> "DataSpec":
         """The description with another binarisation or likelihood; what is not given follows from what is.
 
-        Binarised data take the Bernoulli likelihood; grey data that are no longer binarised the discretised logistic;
-        the Bernoulli likelihood of grey data binarises dynamically; the scaling goes with the likelihood.
+        Binarised data take the Bernoulli likelihood; grey data that are no longer binarised the
+        discretised logistic; the Bernoulli likelihood of grey data binarises dynamically; the
+        scaling goes with the likelihood.
 
         Raises:
             DataError: if the two do not fit each other or the data.

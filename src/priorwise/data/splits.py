@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from priorwise.data.errors import DataError
-from priorwise.data.spec import Binarize, DataSpec, Likelihood
+from priorwise.choices import Binarize, Likelihood
+from priorwise.data.spec import DataError, DataSpec
 from priorwise.randomness import seeded
 
-__all__ = ["SPLIT_NAMES", "Splits"]
+__all__ = ["SPLIT_NAMES", "Splits", "pseudo_input_data"]
 
 SplitName: TypeAlias = Literal["validation", "test"]
 SPLIT_NAMES = ("train", "validation", "test")
@@ -43,7 +43,9 @@ def _scaled(raw: Tensor, spec: DataSpec) -> Tensor:
     raise AssertionError(spec.scaling)
 
 
-def _fixed_draws(validation: Tensor, test: Tensor, levels: int | None, seed: int) -> dict[str, Tensor]:
+def _fixed_draws(
+    validation: Tensor, test: Tensor, levels: int | None, seed: int
+) -> dict[str, Tensor]:
     """Validation and test set binarised once, by numpy's legacy generator; validation first, as the VampPrior code."""
     generator = np.random.RandomState(seed)
     draws = {}
@@ -58,7 +60,8 @@ def _fixed_draws(validation: Tensor, test: Tensor, levels: int | None, seed: int
 class Splits:
     """A data set in three parts.
 
-    The tensors are raw, uint8 for images and float32 for real values; ``prepare`` gives what a model sees.
+    The tensors are raw, uint8 for images and float32 for real values; ``prepare`` gives what a
+    model sees.
 
     Arguments:
         train: Training data, ``(N, *spec.shape)``.
@@ -68,7 +71,8 @@ class Splits:
         whole: The splits from which these were cut or moved, so that evaluation data stay the same.
 
     Raises:
-        DataError: if a part is empty, or its shape, type or values are not those of the description.
+        DataError: if a part is empty, or its shape, type or values are not those of the
+            description.
 
     Example:
         >>> from priorwise.data import DataSpec, Splits
@@ -93,19 +97,32 @@ class Splits:
         spec = self.spec
         wanted = torch.float32 if spec.levels is None else torch.uint8
         if raw.dtype != wanted:
-            raise DataError(f"expected the {name} split as {wanted}; got {raw.dtype}. Convert it, or use from_arrays.")
+            raise DataError(
+                f"expected the {name} split as {wanted}; got {raw.dtype}. Convert it, or use "
+                "from_arrays."
+            )
         if raw.dim() < 1 or tuple(raw.shape[1:]) != spec.shape:
-            raise DataError(f"expected the {name} split in shape (N, {_sizes(spec.shape)}); got {tuple(raw.shape)}.")
+            raise DataError(
+                f"expected the {name} split in shape (N, {_sizes(spec.shape)}); got "
+                f"{tuple(raw.shape)}."
+            )
         if not len(raw):
             raise DataError(f"expected at least one observation in the {name} split; got none.")
         if spec.levels is not None and int(raw.max()) >= spec.levels:
-            raise DataError(f"expected values 0..{spec.levels - 1} in the {name} split; got {int(raw.max())}.")
+            raise DataError(
+                f"expected values 0..{spec.levels - 1} in the {name} split; got {int(raw.max())}."
+            )
         if spec.levels is None and not bool(raw.isfinite().all()):
             raise DataError(f"expected finite values in the {name} split; got NaN or infinity.")
-        if spec.levels is None and spec.binarize != "none" and not 0 <= float(raw.min()) <= float(raw.max()) <= 1:
+        if (
+            spec.levels is None
+            and spec.binarize != "none"
+            and not 0 <= float(raw.min()) <= float(raw.max()) <= 1
+        ):
             raise DataError(
-                f"expected values in [0, 1] for binarising; the {name} split has {float(raw.min()):.4g} to "
-                f"{float(raw.max()):.4g}. Rescale them, or take another likelihood and set `binarize` to 'none'."
+                f"expected values in [0, 1] for binarising; the {name} split has "
+                f"{float(raw.min()):.4g} to {float(raw.max()):.4g}. Rescale them, or take another "
+                "likelihood and set `binarize` to 'none'."
             )
 
     def __repr__(self) -> str:
@@ -134,8 +151,9 @@ class Splits:
     def evaluation(self, split: SplitName, seed: int = 777) -> Tensor:
         """The validation or test data as a model sees them, the same every time: ``(N, *shape)`` in float32.
 
-        Binarised sets are drawn as the VampPrior code draws them, so that with its seed, 777, the MNIST test images are
-        its own, bit for bit. The data of a ``subset`` are the first ones of the whole set's.
+        Binarised sets are drawn as the VampPrior code draws them, so that with its seed, 777, the
+        MNIST test images are its own, bit for bit. The data of a ``subset`` are the first ones of
+        the whole set's.
 
         Arguments:
             split: ``"validation"`` or ``"test"``.
@@ -164,22 +182,32 @@ class Splits:
         train, validation, test = (getattr(self, name).to(device) for name in SPLIT_NAMES)
         return Splits(train, validation, test, self.spec, whole=self)
 
-    def subset(self, *, train: int | None = None, validation: int | None = None, test: int | None = None) -> "Splits":
+    def subset(
+        self, *, train: int | None = None, validation: int | None = None, test: int | None = None
+    ) -> "Splits":
         """The first ones of each split; None takes all. Some sets are sorted, see ``spec.note``.
 
         Raises:
             DataError: if a number is below 1 or above the size of its split.
         """
-        first = self._first("train", train), self._first("validation", validation), self._first("test", test)
+        first = (
+            self._first("train", train),
+            self._first("validation", validation),
+            self._first("test", test),
+        )
         return Splits(*first, self.spec, whole=self)
 
     def _first(self, name: str, n: int | None) -> Tensor:
         raw: Tensor = getattr(self, name)
         if n is not None and not 1 <= n <= len(raw):
-            raise DataError(f"expected `{name}` from 1 to {len(raw)}, the size of the split; got {n}.")
+            raise DataError(
+                f"expected `{name}` from 1 to {len(raw)}, the size of the split; got {n}."
+            )
         return raw[:n]
 
-    def overridden(self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None) -> "Splits":
+    def overridden(
+        self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None
+    ) -> "Splits":
         """The same data under another binarisation or likelihood; see ``DataSpec.overridden``."""
         spec = self.spec.overridden(binarize=binarize, likelihood=likelihood)
         return self if spec == self.spec else replace(self, spec=spec, whole=None)
@@ -194,7 +222,9 @@ class Splits:
         return str(self._kept["fingerprint"])
 
     def _digest(self) -> str:
-        described = {key: value for key, value in asdict(self.spec).items() if key not in _DESCRIPTIVE}
+        described = {
+            key: value for key, value in asdict(self.spec).items() if key not in _DESCRIPTIVE
+        }
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for name in SPLIT_NAMES:
             raw = getattr(self, name).cpu().contiguous().numpy()
@@ -205,3 +235,15 @@ class Splits:
 
 def _sizes(shape: tuple[int, ...]) -> str:
     return ", ".join(str(size) for size in shape)
+
+
+def pseudo_input_data(splits: Splits) -> Tensor:
+    """Training data in [0, 1] as the encoder sees them on average, from which pseudo-inputs may be taken.
+
+    Grey images that are binarised or dequantised afresh every time are given as their means.
+    """
+    train, levels = splits.train, splits.spec.levels
+    if levels is None:
+        return train
+    middle = splits.spec.binarize == "none" and splits.spec.scaling in ("midpoint", "dequantize")
+    return (train.float() + 0.5) / levels if middle else train.float() / (levels - 1)

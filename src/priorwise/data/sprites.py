@@ -15,9 +15,10 @@ from torch import Tensor
 
 __all__ = ["Sprites"]
 
-# Lengths in units of 1/32 of the side. The centre lies 0.3 beside the middle of a pixel, so that a shape that grows gains one
-# row of pixels at a time. With these radii every outline keeps clear of the middles of the pixels (by more than 1e-7 in the
-# functions below), so that rounding decides nothing and the bits are the same everywhere.
+# Lengths in units of 1/32 of the side. The centre lies 0.3 beside the middle of a pixel, so that a
+# shape that grows gains one row of pixels at a time. With these radii every outline keeps clear of
+# the middles of the pixels (by more than 1e-7 in the functions below), so that rounding decides
+# nothing and the bits are the same everywhere.
 _FRAME = 32
 _RADII = (4.7, 5.7, 6.7, 7.7)
 _FIRST_CENTRE = 8.8
@@ -45,27 +46,31 @@ _SHAPES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_in_square, _in_ellip
 class Sprites:
     r"""All images of a square, an ellipse or a heart of known size, orientation and position; binary, no two alike.
 
-    A pixel is white when its middle lies inside of the shape. With the radius r of the circle around the shape and with
-    (u, v) the place of the pixel as seen from the shape's centre, turned back by the orientation and divided by r:
+    A pixel is white when its middle lies inside of the shape. With the radius r of the circle
+    around the shape and with (u, v) the place of the pixel as seen from the shape's centre, turned
+    back by the orientation and divided by r:
 
     .. math:: \text{square: } \max(|u|, |v|) < 1/\sqrt{2} \qquad \text{ellipse: } u^2 + 4 v^2 < 1 \qquad
               \text{heart: } (a^2 + b^2 - 1)^3 < a^2 b^3,\ (a, b) = 1.4246\,(u, v)
 
-    ========== ==== ===========================================================================================
-    factor     size values
-    ========== ==== ===========================================================================================
-    shape         3 square, ellipse, heart; the order means nothing
-    scale         4 the radius: 4.7, 5.7, 6.7, 7.7 thirty-seconds of the side
-    orientation  10 0, 9, ..., 81 degrees anticlockwise: below 90, where the square repeats itself
-    x            16 of the centre, to the right: 8.8, 9.8, ..., 23.8 thirty-seconds of the side
-    y            16 of the centre, downwards, the same
-    ========== ==== ===========================================================================================
+    ========== ====
+    ===========================================================================================
+    factor     size values ========== ====
+    ===========================================================================================
+    shape         3 square, ellipse, heart; the order means nothing scale         4 the radius: 4.7,
+    5.7, 6.7, 7.7 thirty-seconds of the side orientation  10 0, 9, ..., 81 degrees anticlockwise:
+    below 90, where the square repeats itself x            16 of the centre, to the right: 8.8, 9.8,
+    ..., 23.8 thirty-seconds of the side y            16 of the centre, downwards, the same
+    ========== ====
+    ===========================================================================================
 
-    The grid is in the order of an odometer: y runs fastest. It resembles dSprites and is not dSprites (737,280 images of
-    64x64, orientations over the full turn); numbers on the two cannot be compared.
+    The grid is in the order of an odometer: y runs fastest. It resembles dSprites and is not
+    dSprites (737,280 images of 64x64, orientations over the full turn); numbers on the two cannot
+    be compared.
 
     References:
-        dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017), for the idea and the factors.
+        dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017), for the idea and
+        the factors.
 
     Arguments:
         side: 32 or 64 pixels.
@@ -145,7 +150,9 @@ class Sprites:
         canvas = torch.arange(self.side + self._slack, dtype=torch.float64)
         away = (canvas - self._slack + 0.5) / self._step - _FIRST_CENTRE
         radius = torch.tensor(_RADII, dtype=torch.float64)[:, None, None, None]
-        angle = torch.arange(self.sizes[2], dtype=torch.float64)[:, None, None] * (math.pi / 2 / self.sizes[2])
+        angle = torch.arange(self.sizes[2], dtype=torch.float64)[:, None, None] * (
+            math.pi / 2 / self.sizes[2]
+        )
         right, up = away, -away[:, None]
         u = (angle.cos() * right + angle.sin() * up) / radius
         v = (angle.cos() * up - angle.sin() * right) / radius
@@ -154,12 +161,13 @@ class Sprites:
     def _checked(self, factors: Tensor) -> Tensor:
         if factors.dim() != 2 or factors.shape[1] != len(self.names) or factors.is_floating_point():
             raise ValueError(
-                f"expected `factors` as integers of shape (N, {len(self.names)}), for {', '.join(self.names)}; got "
-                f"{factors.dtype} of shape {tuple(factors.shape)}."
+                f"expected `factors` as integers of shape (N, {len(self.names)}), for "
+                f"{', '.join(self.names)}; got {factors.dtype} of shape {tuple(factors.shape)}."
             )
         for name, size, column in zip(self.names, self.sizes, factors.unbind(1), strict=True):
             if bool(((column < 0) | (column >= size)).any()):
                 raise ValueError(
-                    f"expected the factor {name!r} from 0 to {size - 1}; got {int(column.min())} to {int(column.max())}."
+                    f"expected the factor {name!r} from 0 to {size - 1}; got {int(column.min())} "
+                    f"to {int(column.max())}."
                 )
         return factors.long()

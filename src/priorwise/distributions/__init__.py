@@ -4,10 +4,16 @@ from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
 from priorwise.distributions.display import has_mean, picture
-from priorwise.distributions.flow import AbstractBijection, NormalizingFlow
+from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
-from priorwise.distributions.mixture import DiagonalGaussianMixture
-from priorwise.distributions.noise import from_noise, has_noise_form, is_standard_normal, is_zuko_flow, to_noise
+from priorwise.distributions.noise import (
+    from_noise,
+    has_noise_form,
+    is_standard_normal,
+    is_zuko_flow,
+    to_noise,
+)
+from priorwise.distributions.normalizing_flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.support import is_binary, require_support
 from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, tilts_within, untilted

@@ -6,21 +6,24 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
-from priorwise.distributions.mixture import DiagonalGaussianMixture
+from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.nn import event_rows
 from priorwise.typing import SizeLike
 
 __all__ = ["AggregatePosterior"]
 
 _POINTS = 256  # points at once: the exponents of a block and a tile, 4 MB in float32, stay near the processor
-_NEGLIGIBLE = -80.0  # nats: a billion terms of exp(-80) beside one of 1 are below the rounding of float64
+_NEGLIGIBLE = (
+    -80.0
+)  # nats: a billion terms of exp(-80) beside one of 1 are below the rounding of float64
 
 
 def _log_sum_exp(exponents: Tensor) -> Tensor:
     """``logsumexp`` over the last dimension, ``(B, M) -> (B)``, in the memory of its argument.
 
-    Most encodings are hundreds of nats away from a point. On a CPU an exponential takes some ten times as long where it
-    underflows, so exponents that cannot change the sum are lifted to where it does not.
+    Most encodings are hundreds of nats away from a point. On a CPU an exponential takes some ten
+    times as long where it underflows, so exponents that cannot change the sum are lifted to where
+    it does not.
     """
     lowest = torch.finfo(exponents.dtype).min  # so that no infinity is taken from itself
     peak = exponents.detach().amax(-1, keepdim=True).clamp(min=lowest)
@@ -32,19 +35,22 @@ class AggregatePosterior(Distribution):
 
     .. math:: q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z | x_n)
 
-    Normalised; exact sampling; not reparameterised. A density runs over blocks of points and tiles of encodings with a
-    streamed logsumexp: one matrix product a block and tile, and memory for one of them, whatever the number of points and N.
+    Normalised; exact sampling; not reparameterised. A density runs over blocks of points and tiles
+    of encodings with a streamed logsumexp: one matrix product a block and tile, and memory for one
+    of them, whatever the number of points and N.
 
     References:
         ELBO surgery (Hoffman & Johnson, 2016); dpVAE (Bhalodia et al., 2020), section 3.1.
 
     Arguments:
-        posterior: q(z|x) of the whole set: an ``Independent`` Normal of batch shape ``(N,)`` over vectors.
-        tile: Encodings that are evaluated at once; changes memory and speed, the value only by rounding.
+        posterior: q(z|x) of the whole set: an ``Independent`` Normal of batch shape ``(N,)`` over
+            vectors.
+        tile: Encodings that are evaluated at once; changes memory and speed, the value only by
+            rounding.
 
     Attributes:
-        tiles: The encodings as mixtures of ``tile`` components, the last of what is left; each keeps the coefficients of its
-            product once it was evaluated.
+        tiles: The encodings as mixtures of ``tile`` components, the last of what is left; each
+            keeps the coefficients of its product once it was evaluated.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -53,8 +59,9 @@ class AggregatePosterior(Distribution):
     def __init__(self, posterior: Distribution, *, tile: int = 4096) -> None:
         if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
             raise TypeError(
-                f"expected the posterior as an Independent Normal; got {type(posterior).__name__}. Other encoders have "
-                "no closed aggregate posterior here; use the k-NN estimators on draws."
+                f"expected the posterior as an Independent Normal; got {type(posterior).__name__}. "
+                "Other encoders have no closed aggregate posterior here; use the k-NN estimators "
+                "on draws."
             )
         if len(posterior.batch_shape) != 1 or len(posterior.event_shape) != 1:
             raise ValueError(
@@ -90,7 +97,9 @@ class AggregatePosterior(Distribution):
     def log_prob(self, z: Tensor) -> Tensor:
         """The log density over all N encodings: ``(*, D) -> (*)``, in nats."""
         points, batch_shape = event_rows(z, 1)
-        return torch.cat([self._log_prob(block) for block in points.split(_POINTS)]).reshape(batch_shape)
+        return torch.cat([self._log_prob(block) for block in points.split(_POINTS)]).reshape(
+            batch_shape
+        )
 
     def _log_prob(self, z: Tensor) -> Tensor:
         """A block of points, ``(B, D) -> (B)``."""

@@ -16,9 +16,10 @@ class IndependentBernoulli(Distribution):
 
     .. math:: \log p(x) = \sum_i x_i l_i - \log(1 + e^{l_i})
 
-    The same law as ``Independent(Bernoulli(logits=...), n)``. It exists because the density of many logits against one
-    image is the hot path of every likelihood estimate: no probability is formed, nothing is clamped, and the image is
-    broadcast instead of repeated. Values in [0, 1] are accepted, as the cross-entropy of grey images needs them.
+    The same law as ``Independent(Bernoulli(logits=...), n)``. It exists because the density of many
+    logits against one image is the hot path of every likelihood estimate: no probability is formed,
+    nothing is clamped, and the image is broadcast instead of repeated. Values in [0, 1] are
+    accepted, as the cross-entropy of grey images needs them.
 
     Arguments:
         logits: ``(*batch, *event)``.
@@ -50,7 +51,9 @@ class IndependentBernoulli(Distribution):
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "IndependentBernoulli":
         """The same pixels for every member of a larger batch."""
-        return IndependentBernoulli(self.logits.expand(*batch_shape, *self.event_shape), self.event_dims)
+        return IndependentBernoulli(
+            self.logits.expand(*batch_shape, *self.event_shape), self.event_dims
+        )
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``(*batch, *event) -> (*batch)``, in nats; ``x`` broadcasts."""

@@ -52,7 +52,7 @@ class Delta(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Refuse: a likelihood bound needs an encoder with a density."""
         raise ValueError(
-            "a Delta (deterministic encoder or decoder) has no density, so ELBO and likelihood are undefined; NCP, k-NN "
-            "distances and Frechet distances work on it. For likelihoods give the encoder a Gaussian output and the "
-            "decoder a likelihood."
+            "a Delta (deterministic encoder or decoder) has no density, so ELBO and likelihood "
+            "are undefined; NCP, k-NN distances and Frechet distances work on it. For likelihoods "
+            "give the encoder a Gaussian output and the decoder a likelihood."
         )

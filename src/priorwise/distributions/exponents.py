@@ -24,7 +24,8 @@ class _Product:
         centre: ``(D,)``.
         matrix: ``(M, 2D)``, from -1/2 sigma^-2 and (mu - centre) sigma^-2.
         constant: ``(M,)``.
-        bound: By how many nats an exponent can be off; beyond D nats below the peak the error grows with the distance.
+        bound: By how many nats an exponent can be off; beyond D nats below the peak the error grows
+            with the distance.
     """
 
     centre: Tensor
@@ -40,21 +41,23 @@ class _Product:
 class GaussianExponents:
     r"""``log w_m + log N(z; mu_m, diag sigma_m^2)`` of all components, in one of three ways.
 
-    Expanding :math:`(z - \mu)^2 / \sigma^2` around a centre c gives a matrix product, which is fast, and which cancels where
-    :math:`|\mu - c|` is many :math:`\sigma`. In a precision of unit roundoff u, every exponent that lies at most D nats below the
-    component's peak is off by at most
+    Expanding :math:`(z - \mu)^2 / \sigma^2` around a centre c gives a matrix product, which is
+    fast, and which cancels where :math:`|\mu - c|` is many :math:`\sigma`. In a precision of unit
+    roundoff u, every exponent that lies at most D nats below the component's peak is off by at most
 
     .. math:: (3D + 8)\, u \, \max_m \Big( \tfrac{9}{4} P_m + L_m + \tfrac{11}{2} D \Big), \qquad
               P_m = \tfrac{1}{2} \sum_d \frac{(\mu_{md} - c_d)^2}{\sigma_{md}^2}, \qquad
               L_m = \sum_d |\log \sigma_{md}| + \tfrac{D}{2} \log 2\pi + |\log w_m|
 
-    and further away by :math:`\tfrac{11}{2} (3D + 8) u` of the distance in addition: ``docs/derivations/mixture_precision.md``. The
-    product is taken in the precision of the points where this is at most ``TOLERANCE``, else in float64, and where that
-    is too coarse as well, or the device lacks it, the differences are squared as they stand.
+    and further away by :math:`\tfrac{11}{2} (3D + 8) u` of the distance in addition:
+    ``docs/derivations/mixture_precision.md``. The product is taken in the precision of the points
+    where this is at most ``TOLERANCE``, else in float64, and where that is too coarse as well, or
+    the device lacks it, the differences are squared as they stand.
 
-    A float32 product is never taken while the user lets torch compute it in TF32 or bfloat16: the float64 product replaces
-    it, forwards and backwards, and no setting is touched. Coefficients and their bound are formed once. On a GPU reading the
-    bound waits for the device, once in the life of the components.
+    A float32 product is never taken while the user lets torch compute it in TF32 or bfloat16: the
+    float64 product replaces it, forwards and backwards, and no setting is touched. Coefficients and
+    their bound are formed once. On a GPU reading the bound waits for the device, once in the life
+    of the components.
 
     Arguments:
         loc: Means, ``(M, D)``.
@@ -85,7 +88,9 @@ class GaussianExponents:
 
     def _product(self, dtype: torch.dtype) -> _Product:
         parts = (self.loc, self.scale, self.log_weights)
-        learned = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in parts)
+        learned = torch.is_grad_enabled() and any(
+            part is not None and part.requires_grad for part in parts
+        )
         if (dtype, learned) not in self._products:
             self._products[dtype, learned] = self._form(dtype)
         return self._products[dtype, learned]
@@ -105,7 +110,9 @@ class GaussianExponents:
     def _bound(self, reach: Tensor, log_scale: Tensor) -> float:
         features = self.loc.shape[1]
         log_weights = self._log_weights(log_scale)
-        log_weights = log_weights.where(log_weights.isfinite(), 0.0)  # a weight of zero has no rounding error
+        log_weights = log_weights.where(
+            log_weights.isfinite(), 0.0
+        )  # a weight of zero has no rounding error
         logs = log_scale.abs().sum(1) + 0.5 * features * math.log(2 * math.pi) + log_weights.abs()
         rounding = (3 * features + 8) * 0.5 * torch.finfo(reach.dtype).eps
         return rounding * float((2.25 * reach + logs + 5.5 * features).amax())

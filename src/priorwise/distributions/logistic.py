@@ -1,7 +1,8 @@
 """The discretised logistic law of grey and colour pixels, and its mixture.
 
-Values live in [0, 1] in ``levels`` bins of equal width; bin j covers [j / levels, (j + 1) / levels). Draws are bin
-centres. Letters: ``K`` mixture components, ``C H W`` channels, height, width.
+Values live in [0, 1] in ``levels`` bins of equal width; bin j covers [j / levels, (j + 1) /
+levels). Draws are bin centres. Letters: ``K`` mixture components, ``C H W`` channels, height,
+width.
 """
 
 import torch
@@ -23,9 +24,9 @@ def _bins(x: Tensor, levels: int) -> Tensor:
 def _log_mass(x: Tensor, loc: Tensor, log_scale: Tensor, levels: int, *, tails: bool) -> Tensor:
     """The log probability of each value's bin under a logistic law.
 
-    With the tails the outermost bins reach to infinity and the masses sum to one; the difference of two sigmoids is
-    taken in the log domain, ``log S(u) + log S(-v) + log(1 - exp(v - u))``, which has no floor. Without the tails it is
-    the VampPrior paper's form, 1e-7 included.
+    With the tails the outermost bins reach to infinity and the masses sum to one; the difference of
+    two sigmoids is taken in the log domain, ``log S(u) + log S(-v) + log(1 - exp(v - u))``, which
+    has no floor. Without the tails it is the VampPrior paper's form, 1e-7 included.
     """
     index = _bins(x, levels)
     inverse_scale = torch.exp(-log_scale)
@@ -51,12 +52,13 @@ class DiscretizedLogistic(Distribution):
 
     .. math:: P(j) = S\!\left(\frac{(j+1)/L - \mu}{s}\right) - S\!\left(\frac{j/L - \mu}{s}\right)
 
-    With ``tails`` the first and last bin hold the mass outside [0, 1], so the masses sum to one; without, it is the form
-    of the VampPrior code, whose masses sum to less. Numbers of the two forms must not be compared.
+    With ``tails`` the first and last bin hold the mass outside [0, 1], so the masses sum to one;
+    without, it is the form of the VampPrior code, whose masses sum to less. Numbers of the two
+    forms must not be compared.
 
     References:
-        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), appendix;
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
+        appendix; VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
 
     Arguments:
         loc: Location in data units, ``(*batch, *event)``.
@@ -69,7 +71,13 @@ class DiscretizedLogistic(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}
 
     def __init__(
-        self, loc: Tensor, log_scale: Tensor, *, levels: int = 256, tails: bool = True, event_dims: int = 1
+        self,
+        loc: Tensor,
+        log_scale: Tensor,
+        *,
+        levels: int = 256,
+        tails: bool = True,
+        event_dims: int = 1,
     ) -> None:
         self.loc, self.log_scale = torch.broadcast_tensors(loc, log_scale)
         self.levels = levels
@@ -103,7 +111,11 @@ class DiscretizedLogistic(Distribution):
         """The log probability of the bins of ``x``: ``(*batch, *event) -> (*batch)``, in nats."""
         with no_autocast(x):
             loc, log_scale = at_least_float32(self.loc), at_least_float32(self.log_scale)
-            return _log_mass(x, loc, log_scale, self.levels, tails=self.tails).flatten(-self.event_dims).sum(-1)
+            return (
+                _log_mass(x, loc, log_scale, self.levels, tails=self.tails)
+                .flatten(-self.event_dims)
+                .sum(-1)
+            )
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Bin centres, ``(*sample, *batch, *event)``."""
@@ -115,8 +127,9 @@ class DiscretizedLogistic(Distribution):
 class DiscretizedLogisticMixture(Distribution):
     r"""A mixture of discretised logistics for each pixel, with linear links between its channels.
 
-    All channels of a pixel share the mixture component; the location of channel c is shifted by a learned multiple of
-    the (centred) values of the channels before it. The outermost bins hold the tails, so the masses sum to one.
+    All channels of a pixel share the mixture component; the location of channel c is shifted by a
+    learned multiple of the (centred) values of the channels before it. The outermost bins hold the
+    tails, so the masses sum to one.
 
     References:
         PixelCNN++ (Salimans et al., 2017), section 2.1 and equations 2-3.
@@ -125,8 +138,8 @@ class DiscretizedLogisticMixture(Distribution):
         logits: Unnormalised log weights, ``(*batch, K, H, W)``.
         loc: Locations, ``(*batch, K, C, H, W)``.
         log_scale: Log scales, ``(*batch, K, C, H, W)``.
-        links: Coefficients between channels, ``(*batch, K, C(C-1)/2, H, W)``, ordered (1<-0), (2<-0), (2<-1);
-            None for one channel or for no links.
+        links: Coefficients between channels, ``(*batch, K, C(C-1)/2, H, W)``, ordered (1<-0),
+            (2<-0), (2<-1); None for one channel or for no links.
         levels: Number of bins.
     """
 
@@ -145,8 +158,16 @@ class DiscretizedLogisticMixture(Distribution):
         channels = loc.shape[-3]
         expected = channels * (channels - 1) // 2
         if links is not None and links.shape[-3] != expected:
-            raise ValueError(f"expected {expected} `links` for {channels} channels; got {links.shape[-3]}.")
-        self.logits, self.loc, self.log_scale, self.links, self.levels = logits, loc, log_scale, links, levels
+            raise ValueError(
+                f"expected {expected} `links` for {channels} channels; got {links.shape[-3]}."
+            )
+        self.logits, self.loc, self.log_scale, self.links, self.levels = (
+            logits,
+            loc,
+            log_scale,
+            links,
+            levels,
+        )
         super().__init__(loc.shape[:-4], loc.shape[-3:], validate_args=False)
 
     def _shifted(self, loc: Tensor, links: Tensor | None, x: Tensor) -> Tensor:
@@ -183,14 +204,19 @@ class DiscretizedLogisticMixture(Distribution):
 
         links = None if self.links is None else wider(self.links, 4)
         return DiscretizedLogisticMixture(
-            wider(self.logits, 3), wider(self.loc, 4), wider(self.log_scale, 4), links, levels=self.levels
+            wider(self.logits, 3),
+            wider(self.loc, 4),
+            wider(self.log_scale, 4),
+            links,
+            levels=self.levels,
         )
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log probability of the bins of ``x``: ``(*batch, C, H, W) -> (*batch)``, in nats."""
         with no_autocast(x):
             logits, loc, log_scale = map(at_least_float32, (self.logits, self.loc, self.log_scale))
-            # the law is over bins, so channels are linked through bin centres, whatever the value inside its bin
+            # the law is over bins, so channels are linked through bin centres, whatever the value
+            # inside its bin
             value = ((_bins(x, self.levels) + 0.5) / self.levels).unsqueeze(-4)
             loc = self._shifted(loc, self.links, value)
             mass = _log_mass(value, loc, log_scale, self.levels, tails=True).sum(-3)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
-from priorwise.distributions.flow import NormalizingFlow
+from priorwise.distributions.normalizing_flow import NormalizingFlow
 
 __all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow", "to_noise"]
 
@@ -57,8 +57,8 @@ def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
     if is_zuko_flow(distribution):
         return distribution.transform.inv(eps)  # type: ignore[attr-defined]
     raise TypeError(
-        f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which is no smooth image of "
-        "normal noise."
+        f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which "
+        "is no smooth image of normal noise."
     )
 
 
@@ -81,6 +81,6 @@ def to_noise(distribution: Distribution, z: Tensor) -> Tensor:
     if is_zuko_flow(distribution):
         return distribution.transform(z)  # type: ignore[attr-defined]
     raise TypeError(
-        f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which is no smooth image of "
-        "normal noise."
+        f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which "
+        "is no smooth image of normal noise."
     )

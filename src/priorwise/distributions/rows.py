@@ -35,7 +35,9 @@ class UnflattenedRows(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``(*sample, *batch, *event) -> (*sample, *batch)``, in nats; ``value`` broadcasts."""
-        wide = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
+        wide = value.expand(
+            torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)
+        )
         batch_dims = len(self.batch_shape)
         start = wide.dim() - batch_dims - len(self.event_shape)
         rows = wide.flatten(start, start + batch_dims - 1)
@@ -43,4 +45,6 @@ class UnflattenedRows(Distribution):
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws, ``(*sample, *batch, *event)``."""
-        return self.rows.sample(torch.Size(sample_shape)).unflatten(len(sample_shape), self.batch_shape)
+        return self.rows.sample(torch.Size(sample_shape)).unflatten(
+            len(sample_shape), self.batch_shape
+        )

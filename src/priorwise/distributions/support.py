@@ -1,7 +1,7 @@
 """Whether observations are what a likelihood is a likelihood of.
 
-Our distributions check nothing in their densities, which run in hot loops: a value that no draw can take
-still gets a number. So observations are checked once, before the loop.
+Our distributions check nothing in their densities, which run in hot loops: a value that no draw can
+take still gets a number. So observations are checked once, before the loop.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,15 @@ def is_binary(distribution: Distribution) -> bool:
 def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> tuple[str, ...]:
     r"""Refuse observations that a likelihood does not fit: another shape, no numbers, values that it cannot have.
 
-    One pass over ``x`` finds its lowest and its highest value, which settle every support that is an interval. Where
-    single values count (whole numbers, points of a simplex), a second pass looks at them part by part, so that no
-    temporary tensor grows with ``x``. A support whose bounds differ between the images or latents of the batch
-    is refused only where no bound allows the lowest or the highest value.
+    One pass over ``x`` finds its lowest and its highest value, which settle every support that is
+    an interval. Where single values count (whole numbers, points of a simplex), a second pass looks
+    at them part by part, so that no temporary tensor grows with ``x``. A support whose bounds
+    differ between the images or latents of the batch is refused only where no bound allows the
+    lowest or the highest value.
 
-    Bernoulli pixels take all values in [0, 1], since training on grey images is cross-entropy. On values between 0 and 1
-    :math:`x l - \log(1 + e^l)` is no log probability, which is returned as a doubt for ``Estimate.warnings``.
+    Bernoulli pixels take all values in [0, 1], since training on grey images is cross-entropy. On
+    values between 0 and 1 :math:`x l - \log(1 + e^l)` is no log probability, which is returned as a
+    doubt for ``Estimate.warnings``.
 
     Arguments:
         distribution: The likelihood p(x|z) of some latents, of any batch shape.
@@ -73,13 +75,13 @@ def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> t
         _check_bounds(support, low, high, f"{message} {_advice(support, low)}")
         if support.is_discrete and not _all(x, _is_whole):
             raise ValueError(
-                f"expected whole numbers in `{what}` for {name}; got fractions among {words}. Give the values as they were "
-                "counted, or take a likelihood of real values."
+                f"expected whole numbers in `{what}` for {name}; got fractions among {words}. Give "
+                "the values as they were counted, or take a likelihood of real values."
             )
     elif not _all(x, support.check):
         raise ValueError(
-            f"expected observations in `{what}` inside the support of {name}; got {words}, of which some are not. Take a "
-            "likelihood of such values, or other data."
+            f"expected observations in `{what}` inside the support of {name}; got {words}, of "
+            "which some are not. Take a likelihood of such values, or other data."
         )
     return ()
 
@@ -92,12 +94,12 @@ def _check_shape(distribution: Distribution, x: Tensor, what: str) -> None:
     advice = f"Reshape `{what}`, or build the model for its shape."
     if not event and x.dim() > 1 and missing:
         advice = (
-            f"Its likelihood has batch shape {tuple(distribution.batch_shape)}: join the dimensions of one observation by "
-            "torch.distributions.Independent."
+            f"Its likelihood has batch shape {tuple(distribution.batch_shape)}: join the "
+            "dimensions of one observation by torch.distributions.Independent."
         )
     raise ValueError(
-        f"expected `{what}` as observations (N, *event) of event shape {event}, which the likelihood has; got shape "
-        f"{tuple(x.shape)}. {advice}"
+        f"expected `{what}` as observations (N, *event) of event shape {event}, which the "
+        f"likelihood has; got shape {tuple(x.shape)}. {advice}"
     )
 
 
@@ -108,13 +110,13 @@ def _range(x: Tensor, what: str) -> tuple[Tensor, Tensor]:
     if bool(low.isnan()):
         first = next(index for index, row in enumerate(x) if bool(row.isnan().any()))
         raise ValueError(
-            f"expected numbers in `{what}`; got NaN, first in observation {first}. Leave such observations out, or fill the "
-            "gaps."
+            f"expected numbers in `{what}`; got NaN, first in observation {first}. Leave such "
+            "observations out, or fill the gaps."
         )
     if not bool(low.isfinite() & high.isfinite()):
         raise ValueError(
-            f"expected finite numbers in `{what}`; got {_range_words(low, high)}. Leave such observations out, or look at "
-            "what was divided by zero."
+            f"expected finite numbers in `{what}`; got {_range_words(low, high)}. Leave such "
+            "observations out, or look at what was divided by zero."
         )
     return low, high
 
@@ -123,7 +125,7 @@ def _range_words(low: Tensor, high: Tensor) -> str:
     return f"values from {float(low):.6g} to {float(high):.6g}"
 
 
-# -- supports -------------------------------------------------------------------------------------------------------------
+# -- supports --------------------------------------------------------------------------------------
 
 
 def _support(distribution: Distribution) -> Constraint | None:
@@ -144,7 +146,9 @@ def _is_boolean(support: Constraint | None) -> bool:
 def _name(distribution: Distribution) -> str:
     """What a likelihood is called, without what only regroups its dimensions."""
     while isinstance(distribution, (Independent, UnflattenedRows)):
-        distribution = distribution.base_dist if isinstance(distribution, Independent) else distribution.rows
+        distribution = (
+            distribution.base_dist if isinstance(distribution, Independent) else distribution.rows
+        )
     return type(distribution).__name__.removeprefix("Independent")
 
 
@@ -178,13 +182,14 @@ def _check_binary(x: Tensor, low: Tensor, high: Tensor, what: str, name: str) ->
     if not x.is_floating_point() or _all(x, _is_whole):
         return ()
     return (
-        f"{what} has values between 0 and 1, on which Bernoulli pixels have a cross-entropy and no likelihood: the number must "
-        "not be compared with one of binarised images. Binarise them (`binarize` of the data), or take a likelihood of grey "
-        "values, such as DiscretizedLogistic.",
+        f"{what} has values between 0 and 1, on which Bernoulli pixels have a cross-entropy and "
+        "no likelihood: the number must not be compared with one of binarised images. Binarise "
+        "them (`binarize` of the data), or take a likelihood of grey values, such as "
+        "DiscretizedLogistic.",
     )
 
 
-# -- single values --------------------------------------------------------------------------------------------------------
+# -- single values ---------------------------------------------------------------------------------
 
 
 def _is_whole(x: Tensor) -> Tensor:

@@ -14,24 +14,28 @@ class Tilted(Distribution):
 
     .. math:: p(z) = p_0(z) \, e^{t(z)} / Z, \qquad Z = \mathbb{E}_{p_0}[e^{t(z)}]
 
-    With a ``log_norm`` it is normalised, and everything in the library treats it so. Without one, the constant is
-    unknown: a module that inherits ``priorwise.AbstractTilt`` keeps it for the distributions that it returns, and where
-    nobody does, likelihoods refuse. Exact sampling only by rejection, where the tilt is bounded. Draws come from a
-    sampler: ``priorwise.samplers.SIR``, ``Rejection`` or ``Langevin``.
+    With a ``log_norm`` it is normalised, and everything in the library treats it so. Without one,
+    the constant is unknown: a module that inherits ``priorwise.AbstractTilt`` keeps it for the
+    distributions that it returns, and where nobody does, likelihoods refuse. Exact sampling only by
+    rejection, where the tilt is bounded. Draws come from a sampler: ``priorwise.samplers.SIR``,
+    ``Rejection`` or ``Langevin``.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equation 1.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), equation 1.
 
     Arguments:
         base: The distribution that is tilted; batch shape ``(*batch)``, event shape ``(*event)``.
         log_tilt: Maps ``(*sample, *batch, *event)`` to ``(*sample, *batch)``, in nats.
-        log_norm: log Z in nats where it is known, a number or a tensor that broadcasts with the batch shape.
+        log_norm: log Z in nats where it is known, a number or a tensor that broadcasts with the
+            batch shape.
         log_bound: An upper bound of ``log_tilt`` where there is one; rejection sampling needs it.
-        owner: The module that keeps an unknown log Z, a ``priorwise.AbstractTilt``; None where nobody does.
+        owner: The module that keeps an unknown log Z, a ``priorwise.AbstractTilt``; None where
+            nobody does.
 
     Raises:
-        ValueError: for a ``log_norm`` that is larger than the batch, or, when it is evaluated, a tilt of another shape
-            than the batch of points.
+        ValueError: for a ``log_norm`` that is larger than the batch, or, when it is evaluated, a
+            tilt of another shape than the batch of points.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -49,8 +53,8 @@ class Tilted(Distribution):
             wide = torch.broadcast_shapes(log_norm.shape, base.batch_shape)
             if wide != base.batch_shape:
                 raise ValueError(
-                    f"expected `log_norm` to broadcast with the batch shape {tuple(base.batch_shape)}; got shape "
-                    f"{tuple(log_norm.shape)}."
+                    "expected `log_norm` to broadcast with the batch shape "
+                    f"{tuple(base.batch_shape)}; got shape {tuple(log_norm.shape)}."
                 )
         self.base = base
         self.log_norm = log_norm
@@ -75,8 +79,9 @@ class Tilted(Distribution):
         expected = z.shape[: z.dim() - len(self.event_shape)]
         if tilt.shape != expected:
             raise ValueError(
-                f"expected `log_tilt` to map {tuple(z.shape)} to {tuple(expected)}, a number for each point; got "
-                f"{tuple(tilt.shape)}. A network that ends in one output needs `.squeeze(-1)`."
+                f"expected `log_tilt` to map {tuple(z.shape)} to {tuple(expected)}, a number for "
+                f"each point; got {tuple(tilt.shape)}. A network that ends in one output needs "
+                "`.squeeze(-1)`."
             )
         return tilt
 
@@ -101,8 +106,8 @@ class Tilted(Distribution):
     def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Refuse: a tilted distribution has no sampler of its own."""
         raise ValueError(
-            "a Tilted distribution does not sample by itself; call a sampler with it: priorwise.samplers.SIR, "
-            "Rejection (exact, needs a bounded tilt) or Langevin."
+            "a Tilted distribution does not sample by itself; call a sampler with it: "
+            "priorwise.samplers.SIR, Rejection (exact, needs a bounded tilt) or Langevin."
         )
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
@@ -129,7 +134,9 @@ def log_unnorm(distribution: Distribution, z: Tensor) -> Tensor:
 
     That is ``log_prob`` for everything but a ``Tilted`` whose ``log_norm`` is None.
     """
-    return distribution.log_unnorm(z) if isinstance(distribution, Tilted) else distribution.log_prob(z)
+    return (
+        distribution.log_unnorm(z) if isinstance(distribution, Tilted) else distribution.log_prob(z)
+    )
 
 
 def untilted(distribution: Distribution) -> Distribution:

@@ -1,9 +1,10 @@
 """Estimators: numbers with standard errors, for any model."""
 
+from priorwise.estimators.active import ActiveUnits, active_units
 from priorwise.estimators.annealed import annealed_log_norm
 from priorwise.estimators.base import Estimate
 from priorwise.estimators.bracket import Bracket
-from priorwise.estimators.classifier import GroupContrast, contrast, held_out_bce
+from priorwise.estimators.contrastive import GroupContrast, contrast, held_out_bce
 from priorwise.estimators.disentanglement import (
     DCI,
     Disentanglement,
@@ -16,12 +17,15 @@ from priorwise.estimators.divergence import knn_kl, symmetric_kl
 from priorwise.estimators.frechet import frechet_distance, frechet_floor
 from priorwise.estimators.leaks import PAPER_THRESHOLDS, Leakage, leakage
 from priorwise.estimators.likelihood import elbo, nll
-from priorwise.estimators.neighbours import PrecisionRecall, precision_recall
 from priorwise.estimators.normalizer import log_norm
-from priorwise.estimators.pockets import RankedSamples, high_posterior_samples, low_posterior_samples
+from priorwise.estimators.pockets import (
+    RankedSamples,
+    high_posterior_samples,
+    low_posterior_samples,
+)
+from priorwise.estimators.precision_and_recall import PrecisionRecall, precision_recall
 from priorwise.estimators.quality import Quality, protocol_differences
 from priorwise.estimators.two_sample import TwoSample, c2st, classifier_two_sample
-from priorwise.estimators.usage import ActiveUnits, active_units
 
 __all__ = [
     "DCI",

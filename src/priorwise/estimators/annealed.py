@@ -1,6 +1,7 @@
 """The log normaliser of a tilted prior by annealed importance sampling, forward and backward.
 
-Letters: ``C`` chains of a tile, ``N`` chains each way, ``n`` temperatures, ``w`` the log weight of a path.
+Letters: ``C`` chains of a tile, ``N`` chains each way, ``n`` temperatures, ``w`` the log weight of
+a path.
 """
 
 import math
@@ -42,40 +43,43 @@ def annealed_log_norm(
     .. math:: w = \sum_{i=0}^{n-1} (b_{i+1} - b_i)\, t(z_i), \qquad
               \mathbb{E}_\mathrm{forward}[e^{w}] = Z, \qquad \mathbb{E}_\mathrm{backward}[e^{-w}] = 1 / Z
 
-    A forward path starts at an exact draw of the base and moves through :math:`p_0 e^{b t}`, b from 0 to
-    1, by Metropolis-adjusted Langevin steps. A backward one starts at a draw of the tilted law and
-    returns. By Jensen's inequality :math:`\log \overline{e^{w}}` is too low in expectation and
+    A forward path starts at an exact draw of the base and moves through :math:`p_0 e^{b t}`, b from
+    0 to 1, by Metropolis-adjusted Langevin steps. A backward one starts at a draw of the tilted law
+    and returns. By Jensen's inequality :math:`\log \overline{e^{w}}` is too low in expectation and
     :math:`-\log \overline{e^{-w}}` too high. With one temperature the lower end is plain importance
     sampling.
 
-    The tilted law is drawn exactly by rejection where the tilt has a ``log_bound`` and a draw costs at
-    most 10,000 proposals. Otherwise the forward end points are resampled by their weights and continued
-    by adjusted chains. The upper end is then only as good as their mixing, which ``diagnostics`` measures
-    and ``warnings`` tells: the ``drift`` of the mean tilt over the last half of the burn-in, its ``shift``
-    from the start on, and the worst split ``r_hat`` of a coordinate. A mode that no forward path found is
-    missing from both ends; ``starts`` in that mode bring it to light.
+    The tilted law is drawn exactly by rejection where the tilt has a ``log_bound`` and a draw costs
+    at most 10,000 proposals. Otherwise the forward end points are resampled by their weights and
+    continued by adjusted chains. The upper end is then only as good as their mixing, which
+    ``diagnostics`` measures and ``warnings`` tells: the ``drift`` of the mean tilt over the last
+    half of the burn-in, its ``shift`` from the start on, and the worst split ``r_hat`` of a
+    coordinate. A mode that no forward path found is missing from both ends; ``starts`` in that mode
+    bring it to light.
 
-    A pilot of 100 chains, under an address of its own, sets the temperatures so that each adds the same
-    spread of log weights, and the step of each to an acceptance of 0.57. Then both are fixed, so the
-    expectations above are exact. Chains run in tiles of 100, each under its own address: the first n
-    chains are the same for every ``chains``, the cost is that of whole tiles, and the memory that of one
-    tile's evaluation of the tilt with its gradient.
+    A pilot of 100 chains, under an address of its own, sets the temperatures so that each adds the
+    same spread of log weights, and the step of each to an acceptance of 0.57. Then both are fixed,
+    so the expectations above are exact. Chains run in tiles of 100, each under its own address: the
+    first n chains are the same for every ``chains``, the cost is that of whole tiles, and the
+    memory that of one tile's evaluation of the tilt with its gradient.
 
     References:
         Annealed Importance Sampling (Neal, 2001), section 2; Sandwiching the marginal likelihood
-        using bidirectional Monte Carlo (Grosse et al., 2015); for the value, Efficient Estimation of Free
-        Energy Differences from Monte Carlo Data (Bennett, 1976).
+        using bidirectional Monte Carlo (Grosse et al., 2015); for the value, Efficient Estimation
+        of Free Energy Differences from Monte Carlo Data (Bennett, 1976).
 
     Arguments:
         tilted: The distribution, of batch shape ``()``; its own ``log_norm`` is not read.
-        temperatures: Number n of steps from b = 0 to 1; bias and variance of the ends fall like 1 / n.
+        temperatures: Number n of steps from b = 0 to 1; bias and variance of the ends fall like 1 /
+            n.
         chains: Number N of paths each way.
         transitions: Langevin steps at each temperature.
-        step_size: One step for all temperatures, in units of the space where the chains move; from the
-            pilot if None.
-        burn_in: Steps of the adjusted chains before the backward paths, where rejection is not used.
-        starts: Points near the tilted law, ``(M, *event)``, where these chains begin instead, such as
-            codes of data under an NCP. They are used in a random order.
+        step_size: One step for all temperatures, in units of the space where the chains move; from
+            the pilot if None.
+        burn_in: Steps of the adjusted chains before the backward paths, where rejection is not
+            used.
+        starts: Points near the tilted law, ``(M, *event)``, where these chains begin instead, such
+            as codes of data under an NCP. They are used in a random order.
         seed: Seed of all draws.
         report: Called with the number of paths just finished, 2 N in all, for a progress bar.
 
@@ -87,7 +91,10 @@ def annealed_log_norm(
         path = AnnealingPath(tilted)
         pilot = pilot_run(path, step_size)
     run = _Run(path, pilot, pilot.schedule(temperatures), transitions, burn_in, starts, seed)
-    tiles = [run.tile(start // _TILE, min(_TILE, chains - start), report) for start in range(0, chains, _TILE)]
+    tiles = [
+        run.tile(start // _TILE, min(_TILE, chains - start), report)
+        for start in range(0, chains, _TILE)
+    ]
     origin, how = torch.cat([tile.origin for tile in tiles]), run.how
     return bracket_of(
         Paths(
@@ -124,7 +131,11 @@ def _check(
 ) -> None:
     if not isinstance(tilted, Tilted):
         raise TypeError(f"expected a Tilted distribution; got {type(tilted).__name__}.")
-    least = {"temperatures": (temperatures, 1), "chains": (chains, 2), "transitions": (transitions, 0)}
+    least = {
+        "temperatures": (temperatures, 1),
+        "chains": (chains, 2),
+        "transitions": (transitions, 0),
+    }
     for name, (value, smallest) in (least | {"burn_in": (burn_in, 0)}).items():
         if value < smallest:
             raise ValueError(f"expected at least {smallest} of `{name}`; got {value}.")
@@ -132,7 +143,8 @@ def _check(
         raise ValueError(f"expected a positive `step_size`; got {step_size}.")
     if starts is not None and (starts.shape[1:] != tilted.event_shape or not len(starts)):
         raise ValueError(
-            f"expected `starts` of shape (M, {', '.join(map(str, tilted.event_shape))}); got {tuple(starts.shape)}."
+            f"expected `starts` of shape (M, {', '.join(map(str, tilted.event_shape))}); got "
+            f"{tuple(starts.shape)}."
         )
 
 
@@ -190,12 +202,16 @@ class _Run:
             else:
                 order = self._order(len(self.starts))[own % len(self.starts)]
                 origin = _ELSEWHERE + order
-                start, mixing = self._continued(self.path.state(self.path.positions(self.starts[order])))
+                start, mixing = self._continued(
+                    self.path.state(self.path.positions(self.starts[order]))
+                )
         with seeded(self.seed, "annealed", "backward", index):
             backward = self._backward(start)
         _tell(report, used)
         moves = (2 * len(accepted) - 1) * self.transitions
-        extra = (0 if self.how == "exact" else self.burn_in) + (self.how == "exact" or self.starts is not None)
+        extra = (0 if self.how == "exact" else self.burn_in) + (
+            self.how == "exact" or self.starts is not None
+        )
         return _Tile(
             forward=forward[:used],
             backward=backward[:used],
@@ -257,8 +273,9 @@ class _Run:
             log_tilt = self.path.tilted.log_tilt(self.path.to_z(u))
             if bool((log_tilt > bound + 1e-4).any()):
                 raise ValueError(
-                    f"expected a tilt of at most {bound:.4f} nats, its `log_bound`; got {float(log_tilt.max()):.4f}. "
-                    "Rejection is exact only under a true bound: correct it, or leave it out."
+                    f"expected a tilt of at most {bound:.4f} nats, its `log_bound`; got "
+                    f"{float(log_tilt.max()):.4f}. Rejection is exact only under a true bound: "
+                    "correct it, or leave it out."
                 )
             kept.append(u[torch.rand_like(log_tilt).log() < log_tilt - bound])
             proposals += len(u)
@@ -274,12 +291,20 @@ class _Run:
         tilts, means, variances = [], [], []
         for _ in range(2):
             tilt = torch.zeros_like(first)
-            mean = torch.zeros(len(first), state.u[0].numel() + 1, dtype=torch.float64, device=first.device)
+            mean = torch.zeros(
+                len(first), state.u[0].numel() + 1, dtype=torch.float64, device=first.device
+            )
             square = torch.zeros_like(mean)
             for _ in range(quarter):
                 state, _ = self._move(state, 1.0, 1)
-                seen = torch.cat([state.u.flatten(1), state.log_tilt[:, None]], 1).double()  # modes may share a centre
-                tilt, mean, square = tilt + state.log_tilt.double(), mean + seen, square + seen.square()
+                seen = torch.cat(
+                    [state.u.flatten(1), state.log_tilt[:, None]], 1
+                ).double()  # modes may share a centre
+                tilt, mean, square = (
+                    tilt + state.log_tilt.double(),
+                    mean + seen,
+                    square + seen.square(),
+                )
             tilts.append(tilt / quarter)
             means.append(mean / quarter)
             variances.append((square / quarter - means[-1].square()) * quarter / (quarter - 1))

@@ -19,13 +19,16 @@ class Estimate:
         stderr: Monte-Carlo standard error on the given data.
         count: Number of examples (or draws, where there are no data).
         unit: For example ``"nats"``.
-        stderr_data: Standard error over the data set, from the spread between examples; None without examples.
-        per_example: The values of the single examples, ``(N,)`` float64 on the CPU, where there are any.
-        diagnostics: What tells whether the number can be trusted, such as the smallest effective sample size.
+        stderr_data: Standard error over the data set, from the spread between examples; None
+            without examples.
+        per_example: The values of the single examples, ``(N,)`` float64 on the CPU, where there are
+            any.
+        diagnostics: What tells whether the number can be trusted, such as the smallest effective
+            sample size.
         protocol: What was done: samples, seed, and whatever a second person needs to repeat it.
         warnings: Reasons for doubt, in words; empty when there are none.
-        data: What the values per example belong to, as a short hash (``storage.content_hash``) and, where examples are draws,
-            their number and seed; None where it was not told.
+        data: What the values per example belong to, as a short hash (``storage.content_hash``) and,
+            where examples are draws, their number and seed; None where it was not told.
     """
 
     value: float
@@ -48,27 +51,36 @@ class Estimate:
     def minus(self, other: "Estimate") -> "Estimate":
         """The paired difference ``self - other``, example by example; positive where ``self`` is larger.
 
-        Its ``stderr_data`` is the error of the mean difference over the data, far tighter than the two errors suggest. Where the
-        protocols differ in more than the seed (another density, other numbers of samples), ``warnings`` says in what.
+        Its ``stderr_data`` is the error of the mean difference over the data, far tighter than the
+        two errors suggest. Where the protocols differ in more than the seed (another density, other
+        numbers of samples), ``warnings`` says in what.
 
         Raises:
-            ValueError: if the two were not computed on the same examples, in the same unit, or by the same kind of estimator.
+            ValueError: if the two were not computed on the same examples, in the same unit, or by
+                the same kind of estimator.
         """
         if self.per_example is None or other.per_example is None:
-            raise ValueError("expected two estimates with values per example; at least one has none.")
+            raise ValueError(
+                "expected two estimates with values per example; at least one has none."
+            )
         if self.unit != other.unit or len(self.per_example) != len(other.per_example):
             raise ValueError(
-                f"expected two estimates in one unit on the same examples; got {len(self.per_example)} in {self.unit} and "
-                f"{len(other.per_example)} in {other.unit}."
+                "expected two estimates in one unit on the same examples; got "
+                f"{len(self.per_example)} in {self.unit} and {len(other.per_example)} in "
+                f"{other.unit}."
             )
         if None not in (self.data, other.data) and self.data != other.data:
             raise ValueError(
-                f"expected two estimates on the same data; got values of {self.data} and of {other.data}. Compute both on the "
-                "same observations in the same order (and with as many draws and the same seed, where draws are compared)."
+                f"expected two estimates on the same data; got values of {self.data} and of "
+                f"{other.data}. Compute both on the same observations in the same order (and with "
+                "as many draws and the same seed, where draws are compared)."
             )
         kinds = [estimate.protocol.get("estimator") for estimate in (self, other)]
         if None not in kinds and kinds[0] != kinds[1]:
-            raise ValueError(f"expected two estimates of one kind; got {kinds[0]} and {kinds[1]}. Compute both alike.")
+            raise ValueError(
+                f"expected two estimates of one kind; got {kinds[0]} and {kinds[1]}. Compute both "
+                "alike."
+            )
         difference = self.per_example - other.per_example
         return Estimate(
             value=self.value - other.value,
@@ -78,15 +90,21 @@ class Estimate:
             stderr_data=standard_error(difference),
             per_example=difference,
             protocol={"kind": "paired difference"},
-            warnings=self.warnings + other.warnings + _protocol_doubts(self.protocol, other.protocol),
+            warnings=self.warnings
+            + other.warnings
+            + _protocol_doubts(self.protocol, other.protocol),
             data=self.data if self.data == other.data else None,
         )
 
     def to_json(self) -> dict[str, object]:
         """Everything but the values per example, ready for JSON; what is not finite becomes None, as JSON has no NaN."""
-        record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_example"}
+        record = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_example"
+        }
         finite = {name: value if _is_finite(value) else None for name, value in record.items()}
-        diagnostics = {name: value if _is_finite(value) else None for name, value in self.diagnostics.items()}
+        diagnostics = {
+            name: value if _is_finite(value) else None for name, value in self.diagnostics.items()
+        }
         return finite | {"diagnostics": diagnostics, "warnings": list(self.warnings)}
 
     def with_warnings(self, *warnings: str) -> "Estimate":
@@ -96,10 +114,16 @@ class Estimate:
 
 def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) -> tuple[str, ...]:
     """In words, what was done in another way; the seed may differ."""
-    names = [name for name in {**first, **second} if name != "seed" and first.get(name) != second.get(name)]
+    names = [
+        name
+        for name in {**first, **second}
+        if name != "seed" and first.get(name) != second.get(name)
+    ]
     if not names:
         return ()
-    found = ", ".join(f"{name} ({first.get(name, 'none')} against {second.get(name, 'none')})" for name in names)
+    found = ", ".join(
+        f"{name} ({first.get(name, 'none')} against {second.get(name, 'none')})" for name in names
+    )
     return (f"the two differ in {found}, and so may their numbers.",)
 
 

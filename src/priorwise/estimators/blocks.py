@@ -1,8 +1,9 @@
 """How Monte-Carlo work over images is cut up, so that its random numbers do not depend on the cut.
 
-Noise is drawn in blocks of ``IMAGES`` images by ``DRAWS`` draws, each block under its own address. Work proceeds in chunks, as
-large as memory and speed like it: whole blocks, or parts of one where a row is large. So the numbers are the same for every chunk
-size, for any partition over processes and after a resume, and the first n draws are a prefix of n + m.
+Noise is drawn in blocks of ``IMAGES`` images by ``DRAWS`` draws, each block under its own address.
+Work proceeds in chunks, as large as memory and speed like it: whole blocks, or parts of one where a
+row is large. So the numbers are the same for every chunk size, for any partition over processes and
+after a resume, and the first n draws are a prefix of n + m.
 
 Letters: ``S`` draws and ``B`` images of one chunk.
 """
@@ -76,12 +77,14 @@ def image_chunks(count: int, samples: int, rows: int) -> Iterator[Chunk]:
 def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> int:
     """How many rows a model takes at once, so that a pass stays near ``TILE_BYTES``: at most ``at_most``, at least 1.
 
-    It depends on the model and the shape of its observations alone, so the cut is the same in every run.
+    It depends on the model and the shape of its observations alone, so the cut is the same in every
+    run.
 
     Arguments:
         model: The model.
         at_most: The most rows.
-        x: Observations ``(N, *event)``, of which one is encoded too, for passes that draw from posteriors.
+        x: Observations ``(N, *event)``, of which one is encoded too, for passes that draw from
+            posteriors.
     """
 
     def one_row() -> list[Tensor]:
@@ -90,7 +93,10 @@ def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> in
             with seeded(0, "tile"):
                 groups = model.infer(x[:1].to(groups[0].z.device))
         observed = groups[0].z.new_empty(model.likelihood(groups).event_shape)
-        return [observed, *(part for group in groups for part in (group.z, group.context) if part is not None)]
+        return [
+            observed,
+            *(part for group in groups for part in (group.z, group.context) if part is not None),
+        ]
 
     with frozen(model), torch.no_grad():
         example_pass(model)  # encodes pseudo-inputs, which are no rows of a pass
@@ -100,7 +106,8 @@ def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> in
 def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[Tensor]]) -> int:
     """How many rows take ``TILE_BYTES`` together: at most ``at_most``, at least 1.
 
-    A row takes what it holds, and three times the largest output of a module: without gradients not many are alive at once.
+    A row takes what it holds, and three times the largest output of a module: without gradients not
+    many are alive at once.
 
     Arguments:
         module: Whose parts compute a row.
@@ -111,7 +118,9 @@ def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[
 
     def measure(module: nn.Module, inputs: object, output: object) -> None:
         nonlocal largest
-        largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in _tensors(output)))
+        largest = max(
+            largest, sum(tensor.numel() * tensor.element_size() for tensor in _tensors(output))
+        )
 
     hooks = [part.register_forward_hook(measure) for part in module.modules()]
     try:
@@ -126,15 +135,21 @@ def _tensors(output: object) -> list[Tensor]:
     """The tensors of a module's output, in whatever it holds them."""
     if isinstance(output, Tensor):
         return [output]
-    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (list, tuple)) else ()
+    parts = (
+        output.values()
+        if isinstance(output, Mapping)
+        else output
+        if isinstance(output, (list, tuple))
+        else ()
+    )
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
 class BlockDraws:
     """A ``draw`` for ``top_down`` that draws from the posterior with the noise of the blocks that a chunk covers.
 
-    A posterior that is no image of normal noise is drawn as a whole under the address of the chunk; its numbers do depend
-    on the chunk size.
+    A posterior that is no image of normal noise is drawn as a whole under the address of the chunk;
+    its numbers do depend on the chunk size.
 
     Arguments:
         seed: The seed of the computation.
@@ -173,7 +188,9 @@ class BlockDraws:
 
     def _block(self, group: int, image: int, draw: int, event: torch.Size) -> Tensor:
         with seeded(self.seed, self.purpose, group, image, draw):
-            return torch.randn(DRAWS, IMAGES, *event, dtype=self.like.dtype, device=self.like.device)
+            return torch.randn(
+                DRAWS, IMAGES, *event, dtype=self.like.dtype, device=self.like.device
+            )
 
 
 def _blocks(chunk: Chunk, size: int) -> range:

@@ -33,8 +33,8 @@ class Paths:
         origin: The draw that each backward path descends from, ``(N,)`` integers: those under N are
             forward paths. Paths of one origin are not independent.
         starts: How the draws of the tilted law were made: ``"exact"``, or in words.
-        inherits: Whether the backward paths start at ends of forward paths, and so share their errors
-            unless chains in between have forgotten them.
+        inherits: Whether the backward paths start at ends of forward paths, and so share their
+            errors unless chains in between have forgotten them.
         diagnostics: What else tells whether the numbers can be trusted.
     """
 
@@ -51,19 +51,20 @@ class Bracket:
     """A log normaliser between an end that is too low in expectation and one that is too high, in nats.
 
     Attributes:
-        value: log Z by Bennett's acceptance ratio, which weighs forward and backward paths against each
-            other: less bias and less variance than either end.
-        stderr: Its standard error over the paths; half the gap between the ends where they lie further
-            apart than their errors explain, and that of ``forward`` where the other end inherits it.
+        value: log Z by Bennett's acceptance ratio, which weighs forward and backward paths against
+            each other: less bias and less variance than either end.
+        stderr: Its standard error over the paths; half the gap between the ends where they lie
+            further apart than their errors explain, and that of ``forward`` where the other end
+            inherits it.
         lower: ``forward`` less 1.96 of its standard errors: above log Z in about 2.5 % of all runs.
         upper: ``backward`` plus 1.96 of its standard errors: below log Z in about 2.5 %, where the
-            backward paths start at exact draws; a condition, where they do not. Starts that are ends of
-            forward paths and have not mixed inherit the forward error: then it is the higher of the ends
-            plus 1.96 of both errors.
+            backward paths start at exact draws; a condition, where they do not. Starts that are
+            ends of forward paths and have not mixed inherit the forward error: then it is the
+            higher of the ends plus 1.96 of both errors.
         forward: log mean exp w of paths from the base, too low in expectation.
         backward: -log mean exp(-w) of paths from the tilted law, too high in expectation.
-        divergence: Mean backward less mean forward w: the Jeffreys divergence between the two kinds of
-            paths. It falls like 1 / temperatures, whatever N.
+        divergence: Mean backward less mean forward w: the Jeffreys divergence between the two kinds
+            of paths. It falls like 1 / temperatures, whatever N.
         exact_starts: Whether the backward paths start at exact draws.
         gradients: Evaluations of the tilt with its gradient, over all chains, pilot included.
         proposals: Evaluations of the tilt alone, by rejection.
@@ -90,7 +91,11 @@ class Bracket:
         text = f"{self.value:.3f} ± {self.stderr:.3f} nats, "
         if self.exact_starts:
             return text + f"95 % in [{self.lower:.3f}, {self.upper:.3f}]"
-        return text + f"at least {self.lower:.3f}, and at most {self.upper:.3f} if the backward starts are right"
+        return (
+            text
+            + f"at least {self.lower:.3f}, and at most {self.upper:.3f} if the backward starts "
+            "are right"
+        )
 
     @property
     def gap(self) -> float:
@@ -148,11 +153,15 @@ def _end(log_w: Tensor, cluster: Tensor, sign: int) -> Estimate:
             "largest_weight": float(weights.max()),
             "mean_log_weight": float(log_w.mean()),
         },
-        protocol={"estimator": f"annealed importance sampling, {'forward' if sign > 0 else 'backward'}"},
+        protocol={
+            "estimator": f"annealed importance sampling, {'forward' if sign > 0 else 'backward'}"
+        },
     )
 
 
-def _bennett(forward: Tensor, backward: Tensor, clusters: tuple[Tensor, Tensor]) -> tuple[float, float]:
+def _bennett(
+    forward: Tensor, backward: Tensor, clusters: tuple[Tensor, Tensor]
+) -> tuple[float, float]:
     """The c with mean sigmoid(w_forward - c) = mean sigmoid(c - w_backward), by bisection; its error."""
     both = torch.cat([forward, backward])
     low, high = float(both.min()) - 50, float(both.max()) + 50
@@ -163,7 +172,9 @@ def _bennett(forward: Tensor, backward: Tensor, clusters: tuple[Tensor, Tensor])
     above, below = torch.sigmoid(forward - c), torch.sigmoid(c - backward)
     slope = float((above * (1 - above)).mean() + (below * (1 - below)).mean())
     influence = torch.cat([above - above.mean(), below.mean() - below])
-    error = 2 * clustered_error(influence, torch.cat(clusters))  # two means of N, where it divides by 2 N
+    error = 2 * clustered_error(
+        influence, torch.cat(clusters)
+    )  # two means of N, where it divides by 2 N
     return c, error / slope if slope > 0 else math.inf
 
 
@@ -176,7 +187,9 @@ def bracket_of(
         ValueError: for a log weight that is not finite.
     """
     if not bool(paths.forward.isfinite().all() and paths.backward.isfinite().all()):
-        raise ValueError("expected a tilt that is finite along the paths; got a log weight that is not.")
+        raise ValueError(
+            "expected a tilt that is finite along the paths; got a log weight that is not."
+        )
     clusters = torch.arange(len(paths.forward)), paths.origin
     forward, backward = _end(paths.forward, clusters[0], 1), _end(paths.backward, clusters[1], -1)
     value, stderr = _bennett(paths.forward, paths.backward, clusters)
@@ -212,19 +225,20 @@ def _doubts_of_weights(forward: Estimate, backward: Estimate) -> Iterator[str]:
     for name, end in (("forward", forward), ("backward", backward)):
         if end.diagnostics["ess"] < _TRUSTED_ESS:
             yield (
-                f"the effective sample size of the {name} paths is {end.diagnostics['ess']:.1f} of {end.count}: a few "
-                "of them decide that end. Use more temperatures or more chains."
+                f"the effective sample size of the {name} paths is {end.diagnostics['ess']:.1f} of "
+                f"{end.count}: a few of them decide that end. Use more temperatures or more chains."
             )
     gap, error = backward.value - forward.value, math.hypot(forward.stderr, backward.stderr)
     if gap > _NOTABLE_GAP * error:
         yield (
-            f"the ends lie {gap:.3f} nats apart, more than their errors of {error:.3f} explain: log Z is known to "
-            "that gap only. Use more temperatures."
+            f"the ends lie {gap:.3f} nats apart, more than their errors of {error:.3f} explain: "
+            "log Z is known to that gap only. Use more temperatures."
         )
     if gap < -_NOTABLE_GAP * error:
         yield (
-            f"the lower end lies {-gap:.3f} nats above the upper one, more than their errors of {error:.3f} explain: "
-            "the backward paths did not start at draws of the tilted law. Use a longer `burn_in`."
+            f"the lower end lies {-gap:.3f} nats above the upper one, more than their errors of "
+            f"{error:.3f} explain: the backward paths did not start at draws of the tilted law. "
+            "Use a longer `burn_in`."
         )
 
 
@@ -232,15 +246,15 @@ def _doubts_of_chains(diagnostics: dict[str, float]) -> Iterator[str]:
     low, high = _TRUSTED_ACCEPTANCE
     if "acceptance" in diagnostics and not low < diagnostics["acceptance"] < high:
         yield (
-            f"the chains accept {100 * diagnostics['acceptance']:.0f} % of their steps, where 57 % is best: they "
-            "hardly move. Change the `step_size`, or leave it to the pilot."
+            f"the chains accept {100 * diagnostics['acceptance']:.0f} % of their steps, where 57 % "
+            "is best: they hardly move. Change the `step_size`, or leave it to the pilot."
         )
 
 
 def _doubts_of_starts(paths: Paths) -> Iterator[str]:
     yield (
-        f"the backward paths start at {paths.starts}, not at exact draws: the upper end is only as good as their "
-        "mixing, and a mode that none of them found is missing from both ends."
+        f"the backward paths start at {paths.starts}, not at exact draws: the upper end is only as "
+        "good as their mixing, and a mode that none of them found is missing from both ends."
     )
     found = paths.diagnostics
     moves = {"drift": "over the last half of the burn-in"}
@@ -249,11 +263,12 @@ def _doubts_of_starts(paths: Paths) -> Iterator[str]:
     for name, what in moves.items():
         if name in found and abs(found[name]) > _NOTABLE_MOVE * found[f"{name}_stderr"]:
             yield (
-                f"the mean tilt moves by {found[name]:+.3f} ± {found[f'{name}_stderr']:.3f} nats {what}: the chains "
-                "have not reached the tilted law. Use a longer `burn_in`."
+                f"the mean tilt moves by {found[name]:+.3f} ± {found[f'{name}_stderr']:.3f} nats "
+                f"{what}: the chains have not reached the tilted law. Use a longer `burn_in`."
             )
     if found.get("r_hat", 0.0) > _TRUSTED_R_HAT:
         yield (
-            f"R-hat over the starts is {found['r_hat']:.2f}: each chain stays near where it began, so the modes have "
-            "the shares that they had at the start of the burn-in. Use a longer `burn_in`, or `starts` of another origin."
+            f"R-hat over the starts is {found['r_hat']:.2f}: each chain stays near where it began, "
+            "so the modes have the shares that they had at the start of the burn-in. Use a longer "
+            "`burn_in`, or `starts` of another origin."
         )

@@ -1,7 +1,8 @@
 """How far two distributions over latents are apart: the symmetric KL, from neighbours or from densities.
 
-Letters: ``N`` and ``M`` points, ``T`` of a tile, ``S`` draws, ``D`` dimensions, ``G`` groups of a jackknife.
-What holds one value for all points and one for each group left out has ``G + 1`` rows, all points first.
+Letters: ``N`` and ``M`` points, ``T`` of a tile, ``S`` draws, ``D`` dimensions, ``G`` groups of a
+jackknife. What holds one value for all points and one for each group left out has ``G + 1`` rows,
+all points first.
 """
 
 import math
@@ -14,7 +15,7 @@ from torch.distributions import Independent, Normal
 
 from priorwise.distributions import AggregatePosterior, is_normalised
 from priorwise.estimators.base import Estimate, device_of
-from priorwise.estimators.top import aggregate_posterior, places
+from priorwise.estimators.top_latents import aggregate_posterior, places
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
@@ -30,19 +31,21 @@ _SOUND_VALUE = 2.0
 _EXACT = "donot_use_mm_for_euclid_dist"  # as matrix products, near points lose all their digits
 
 
-# -- the jackknife --------------------------------------------------------------------------------------------------------
+# -- the jackknife ---------------------------------------------------------------------------------
 
 
 def _dealt(sources: Tensor, others: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
     """Who is kept of two sets, ``(G + 1, N)`` and ``(G + 1, M)``; the first row alone if too few were left.
 
-    Sources are dealt to groups at random, so that all points of a source are in one; a group is left out of
-    both sets.
+    Sources are dealt to groups at random, so that all points of a source are in one; a group is
+    left out of both sets.
     """
     groups = min(_GROUPS, len(sources.unique()), len(others.unique()))
     kept, others_kept = _without_groups(sources, groups), _without_groups(others, groups)
     fewest = min(int(rows.sum(1).min()) for rows in (kept, others_kept))
-    return (kept, others_kept) if groups > 1 and fewest > neighbours else (kept[:1], others_kept[:1])
+    return (
+        (kept, others_kept) if groups > 1 and fewest > neighbours else (kept[:1], others_kept[:1])
+    )
 
 
 def _without_groups(sources: Tensor, groups: int) -> Tensor:
@@ -65,7 +68,7 @@ def _error_words(kept: Tensor) -> str:
     return f"jackknife, {groups} groups of both sets" if groups else "unknown, too few points"
 
 
-# -- nearest neighbours ---------------------------------------------------------------------------------------------------
+# -- nearest neighbours ----------------------------------------------------------------------------
 
 
 def _nearest(points: Tensor, others: Tensor | None, kept: Tensor, rank: int) -> Tensor:
@@ -77,7 +80,11 @@ def _nearest(points: Tensor, others: Tensor | None, kept: Tensor, rank: int) -> 
     return torch.cat(
         [
             _ranked(
-                _distances(points[tile], others) if others is not None else _own_distances(points, tile), kept, rank
+                _distances(points[tile], others)
+                if others is not None
+                else _own_distances(points, tile),
+                kept,
+                rank,
             )
             for tile in rows.split(_TILE)
         ],
@@ -108,7 +115,12 @@ def _ranked(distances: Tensor, kept: Tensor, rank: int) -> Tensor:
 
 
 def _knn_values(
-    points: Tensor, others: Tensor, kept: Tensor, others_kept: Tensor, neighbours: int, names: tuple[str, str]
+    points: Tensor,
+    others: Tensor,
+    kept: Tensor,
+    others_kept: Tensor,
+    neighbours: int,
+    names: tuple[str, str],
 ) -> Tensor:
     """KL(P || Q) from all points and without each group of both sets, ``(G + 1,)`` on the CPU."""
     kept, others_kept = kept.to(points.device), others_kept.to(points.device)
@@ -124,10 +136,11 @@ def _check_distinct(own: Tensor, other: Tensor, names: tuple[str, str], neighbou
     among, across = int((own == 0).sum()), int((other == 0).sum())
     if among or across:
         raise ValueError(
-            f"expected distinct points, as a distance of 0 has no logarithm; {among} of {len(own)} {names[0]} "
-            f"coincide with others of them, and {across} with {names[1]}. Leave copies out: one observation "
-            "given twice, or draws that a sampler repeats. Where they come from rounding (float32 in one "
-            f"dimension has few numbers), take `neighbours` of {neighbours + 1} or more."
+            f"expected distinct points, as a distance of 0 has no logarithm; {among} of {len(own)} "
+            f"{names[0]} coincide with others of them, and {across} with {names[1]}. Leave copies "
+            "out: one observation given twice, or draws that a sampler repeats. Where they come "
+            "from rounding (float32 in one dimension has few numbers), take `neighbours` of "
+            f"{neighbours + 1} or more."
         )
 
 
@@ -136,22 +149,22 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
 
     .. math:: \frac{D}{N} \sum_i \log \frac{s_i}{r_i} + \log \frac{M}{N - 1}
 
-    with :math:`r_i` the distance of a point to its k-th neighbour among its own kind (itself left out)
-    and :math:`s_i` among the others. Consistent, but far off at any count that one can afford where P and
-    Q differ in many dimensions or by much: ``warnings`` says so. Points must be distinct: a point drawn
-    twice has r = 0.
+    with :math:`r_i` the distance of a point to its k-th neighbour among its own kind (itself left
+    out) and :math:`s_i` among the others. Consistent, but far off at any count that one can afford
+    where P and Q differ in many dimensions or by much: ``warnings`` says so. Points must be
+    distinct: a point drawn twice has r = 0.
 
-    ``stderr`` is the error of sampling both sets, by a jackknife: points of both are dealt to 40 groups,
-    and each group is left out in turn, with the neighbours found anew. (The terms of the sum depend on
-    each other, so their spread tells too little.) It is for the mean reading at these counts; the bias is
-    not in it. ``docs/derivations/coverage.md`` has its measured coverage.
+    ``stderr`` is the error of sampling both sets, by a jackknife: points of both are dealt to 40
+    groups, and each group is left out in turn, with the neighbours found anew. (The terms of the
+    sum depend on each other, so their spread tells too little.) It is for the mean reading at these
+    counts; the bias is not in it. ``docs/derivations/coverage.md`` has its measured coverage.
 
     The cost is that of all distances, N (N + M), tile by tile.
 
     References:
-        Kullback-Leibler Divergence Estimation of Continuous Distributions (Perez-Cruz, 2008), equation
-        14; The Jackknife Estimate of Variance (Efron & Stein, 1981), for the error, which is not too
-        small in expectation.
+        Kullback-Leibler Divergence Estimation of Continuous Distributions (Perez-Cruz, 2008),
+        equation 14; The Jackknife Estimate of Variance (Efron & Stein, 1981), for the error, which
+        is not too small in expectation.
 
     Arguments:
         points: Draws from P, ``(N, D)``.
@@ -164,10 +177,13 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
     """
     if points.dim() != 2 or others.dim() != 2 or points.shape[1] != others.shape[1]:
         raise ValueError(
-            f"expected points (N, D) and (M, D) of one dimension; got {tuple(points.shape)} and {tuple(others.shape)}."
+            f"expected points (N, D) and (M, D) of one dimension; got {tuple(points.shape)} and "
+            f"{tuple(others.shape)}."
         )
     if not 1 <= neighbours < min(len(points), len(others) + 1):
-        raise ValueError(f"expected `neighbours` from 1 to fewer than the points; got {neighbours}.")
+        raise ValueError(
+            f"expected `neighbours` from 1 to fewer than the points; got {neighbours}."
+        )
     points, others = points.double(), others.double()
     with seeded(seed, "knn_kl", "groups"):
         kept, others_kept = _dealt(torch.arange(len(points)), torch.arange(len(others)), neighbours)
@@ -192,24 +208,25 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
     )
 
 
-# -- doubts ---------------------------------------------------------------------------------------------------------------
+# -- doubts ----------------------------------------------------------------------------------------
 
 
 def _neighbour_doubts(what: str, value: float, dimensions: int) -> tuple[str, ...]:
     """Why a nearest-neighbour estimate is biased; figures of ``docs/derivations/symmetric_kl.md``."""
     if dimensions > _SOUND_DIMENSIONS:
         return (
-            f"nearest neighbours in {dimensions} dimensions: {what} is far off where the two laws differ. "
-            "Between Gaussians in 10 and 40 dimensions the symmetric KL read 0.3 to 0.7 of the true one, "
-            "five times as many points hardly helped, and the error does not contain it. Neither the "
-            "number nor a difference of two is proof: ask a held-out classifier (classifier_two_sample).",
+            f"nearest neighbours in {dimensions} dimensions: {what} is far off where the two laws "
+            "differ. Between Gaussians in 10 and 40 dimensions the symmetric KL read 0.3 to 0.7 "
+            "of the true one, five times as many points hardly helped, and the error does not "
+            "contain it. Neither the number nor a difference of two is proof: ask a held-out "
+            "classifier (classifier_two_sample).",
         )
     if value > _SOUND_VALUE:
         return (
-            f"nearest neighbours far apart: {what} comes out too low where it is large, in any dimension. "
-            "Between Gaussians in 2 dimensions the symmetric KL read 6.6 nats for 7.8, and 4.5 for 17.6; the "
-            "error does not contain it. Ask a held-out classifier (classifier_two_sample) whether the laws "
-            "differ.",
+            f"nearest neighbours far apart: {what} comes out too low where it is large, in any "
+            "dimension. Between Gaussians in 2 dimensions the symmetric KL read 6.6 nats for "
+            "7.8, and 4.5 for 17.6; the error does not contain it. Ask a held-out classifier "
+            "(classifier_two_sample) whether the laws differ.",
         )
     return ()
 
@@ -218,8 +235,8 @@ def _negative(name: str, value: float, error: float) -> tuple[str, ...]:
     if value >= 0:
         return ()
     return (
-        f"{name} came out as {value:.3g} ± {error:.2g} nats, and no divergence is negative: it is not told "
-        "from 0, or its bias is larger than itself.",
+        f"{name} came out as {value:.3g} ± {error:.2g} nats, and no divergence is negative: it is "
+        "not told from 0, or its bias is larger than itself.",
     )
 
 
@@ -232,12 +249,12 @@ def _copies(sources: Tensor) -> tuple[str, ...]:
     if not count:
         return ()
     return (
-        f"{count} of {len(sources)} observations are copies of others: their encodings are each other's "
-        "neighbours, which makes KL(q || p) too high. Leave copies out.",
+        f"{count} of {len(sources)} observations are copies of others: their encodings are each "
+        "other's neighbours, which makes KL(q || p) too high. Leave copies out.",
     )
 
 
-# -- of a model -----------------------------------------------------------------------------------------------------------
+# -- of a model ------------------------------------------------------------------------------------
 
 
 def symmetric_kl(
@@ -252,22 +269,22 @@ def symmetric_kl(
 ) -> Estimate:
     r"""KL(q || p) + KL(p || q) between the aggregate posterior and the prior of the top group, in nats.
 
-    ``"knn"`` needs draws alone: one z for each distinct x, and as many from the prior. ``"density"`` takes
-    both densities in closed form over the encodings of ``x``, and is refused where that misleads: once a
-    posterior is so narrow that only its own component explains a draw, log q(z) is about that component
-    and not about the data.
+    ``"knn"`` needs draws alone: one z for each distinct x, and as many from the prior.
+    ``"density"`` takes both densities in closed form over the encodings of ``x``, and is refused
+    where that misleads: once a posterior is so narrow that only its own component explains a draw,
+    log q(z) is about that component and not about the data.
 
-    ``stderr`` is the error of sampling observations and draws, of both sums together, by a jackknife:
-    observations (with their encodings and draws) and prior draws are dealt to 40 groups, and each is left
-    out in turn. It is for the mean reading at these counts. The bias is not in it: ``"knn"`` is far too low
-    in many dimensions and for large divergences, and ``warnings`` says so. No verdict should rest on this
-    number; ``classifier_two_sample`` gives one. ``diagnostics`` has the two directions with their errors,
-    which are not independent.
+    ``stderr`` is the error of sampling observations and draws, of both sums together, by a
+    jackknife: observations (with their encodings and draws) and prior draws are dealt to 40 groups,
+    and each is left out in turn. It is for the mean reading at these counts. The bias is not in it:
+    ``"knn"`` is far too low in many dimensions and for large divergences, and ``warnings`` says so.
+    No verdict should rest on this number; ``classifier_two_sample`` gives one. ``diagnostics`` has
+    the two directions with their errors, which are not independent.
 
     References:
         dpVAE (Bhalodia et al., 2020), section 4.2, with 5000 draws of each.
-        ``docs/derivations/symmetric_kl.md`` derives error and bias, ``docs/derivations/coverage.md``
-        measures them.
+        ``docs/derivations/symmetric_kl.md`` derives error and bias,
+        ``docs/derivations/coverage.md`` measures them.
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
@@ -290,7 +307,9 @@ def symmetric_kl(
         top = model.infer(x[chosen])[0]
         prior = model.generate(len(top.z), sampler)[0]
         if method == "knn":
-            return _by_neighbours(top.z.flatten(1), prior.z.flatten(1), places(x[chosen], x[chosen]), neighbours, seed)
+            return _by_neighbours(
+                top.z.flatten(1), prior.z.flatten(1), places(x[chosen], x[chosen]), neighbours, seed
+            )
         return _by_density(model, x, chosen, top, prior, seed)
 
 
@@ -298,7 +317,9 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
     """From encodings and prior draws, ``(N, D)`` each."""
     count, dimensions = q.shape
     if not 1 <= neighbours < count:
-        raise ValueError(f"expected `neighbours` from 1 to fewer than the draws, {count}; got {neighbours}.")
+        raise ValueError(
+            f"expected `neighbours` from 1 to fewer than the draws, {count}; got {neighbours}."
+        )
     q, p = q.double(), p.double()
     with seeded(seed, "symmetric_kl", "groups"):
         q_kept, p_kept = _dealt(sources, torch.arange(count), neighbours)
@@ -316,19 +337,24 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
     return _sum(there, back, count, protocol, doubts)
 
 
-def _by_density(model: AbstractModel, x: Tensor, chosen: Tensor, top: Group, prior: Group, seed: int) -> Estimate:
+def _by_density(
+    model: AbstractModel, x: Tensor, chosen: Tensor, top: Group, prior: Group, seed: int
+) -> Estimate:
     """Monte-Carlo means of log q - log p under both, with q the mixture of the encodings of ``x``."""
     p = prior.prior
     if not is_normalised(p):
-        raise ValueError("expected a prior with a normalised density for method='density'; use method='knn'.")
+        raise ValueError(
+            "expected a prior with a normalised density for method='density'; use method='knn'."
+        )
     assert top.posterior is not None
     log_p = p.log_prob(top.z)
     rate = float((top.posterior.log_prob(top.z) - log_p).mean())
     limit = math.log(len(x)) - _SOUND_MARGIN
     if rate > limit:
         raise ValueError(
-            f"expected a mean KL(q(z|x) || p) of at most log N - 2 = {limit:.2f} nats for N = {len(x)}; got {rate:.2f}. Each "
-            "encoding is so narrow that the mixture of them says nothing about the data between: use method='knn', or more x."
+            f"expected a mean KL(q(z|x) || p) of at most log N - 2 = {limit:.2f} nats for N = "
+            f"{len(x)}; got {rate:.2f}. Each encoding is so narrow that the mixture of them says "
+            "nothing about the data between: use method='knn', or more x."
         )
     q = aggregate_posterior(model, x)
     with seeded(seed, "symmetric_kl", "groups"):
@@ -348,15 +374,23 @@ def _by_density(model: AbstractModel, x: Tensor, chosen: Tensor, top: Group, pri
 def _log_q(q: AggregatePosterior, z: Tensor, kept: Tensor) -> Tensor:
     """Log density of the mixture of all encodings and without each group, ``(G + 1, S)`` float64 on the CPU."""
     groups = ~kept[1:] if len(kept) > 1 else kept
-    log_sums = torch.stack([_log_sum(q, z, group.nonzero()[:, 0].to(q.loc.device)) for group in groups])
-    others = [torch.cat([log_sums[:g], log_sums[g + 1 :]]).logsumexp(0) for g in range(len(kept) - 1)]
+    log_sums = torch.stack(
+        [_log_sum(q, z, group.nonzero()[:, 0].to(q.loc.device)) for group in groups]
+    )
+    others = [
+        torch.cat([log_sums[:g], log_sums[g + 1 :]]).logsumexp(0) for g in range(len(kept) - 1)
+    ]
     return torch.stack([log_sums.logsumexp(0), *others]) - kept.sum(1, keepdim=True).double().log()
 
 
 def _log_sum(q: AggregatePosterior, z: Tensor, encodings: Tensor) -> Tensor:
     """Log of the sum of the densities of some encodings, ``(S,)`` float64 on the CPU."""
-    some = Independent(Normal(q.loc[encodings], q.scale[encodings], validate_args=False), 1, validate_args=False)
-    return AggregatePosterior(some, tile=q.tile).log_prob(z).double().cpu() + math.log(len(encodings))
+    some = Independent(
+        Normal(q.loc[encodings], q.scale[encodings], validate_args=False), 1, validate_args=False
+    )
+    return AggregatePosterior(some, tile=q.tile).log_prob(z).double().cpu() + math.log(
+        len(encodings)
+    )
 
 
 def _kept_means(terms: Tensor, kept: Tensor) -> Tensor:
@@ -372,7 +406,9 @@ def _sum(
     doubts: Sequence[str] = (),
 ) -> Estimate:
     """Both directions, ``(G + 1,)`` each, as one estimate."""
-    error, there_error, back_error = (_jackknife_error(values) for values in (there + back, there, back))
+    error, there_error, back_error = (
+        _jackknife_error(values) for values in (there + back, there, back)
+    )
     kl_q_p, kl_p_q = float(there[0]), float(back[0])
     return Estimate(
         value=kl_q_p + kl_p_q,

@@ -40,7 +40,9 @@ class Moments:
         """
         weights = torch.ones(len(values), device=values.device) if weights is None else weights
         total = float(weights.sum())
-        centre = values[:_TILE].double().mean(0)  # so that squares do not cancel; any centre gives the same moments
+        centre = (
+            values[:_TILE].double().mean(0)
+        )  # so that squares do not cancel; any centre gives the same moments
         shift = torch.zeros_like(centre)
         square = centre.new_zeros(len(centre), len(centre))
         for tile, share in zip(values.split(_TILE), weights.double().split(_TILE), strict=True):
@@ -59,7 +61,9 @@ class Moments:
         if not failed and bool((lower.diagonal().square() > rounding).all()):
             return lower
         eigenvalues, vectors = torch.linalg.eigh(self.covariance)
-        return vectors * eigenvalues.where(eigenvalues > rounding, 0.0).sqrt()  # the root of 1e-16 is 1e-8
+        return (
+            vectors * eigenvalues.where(eigenvalues > rounding, 0.0).sqrt()
+        )  # the root of 1e-16 is 1e-8
 
 
 def gaussian_frechet(first: Moments, second: Moments) -> tuple[float, float]:
@@ -68,8 +72,9 @@ def gaussian_frechet(first: Moments, second: Moments) -> tuple[float, float]:
     .. math:: |\mu_1 - \mu_2|^2 + \mathrm{tr}\,\Sigma_1 + \mathrm{tr}\,\Sigma_2
               - 2\, \mathrm{tr} \big(\Sigma_1^{1/2} \Sigma_2 \Sigma_1^{1/2}\big)^{1/2}
 
-    The last trace is the sum of the singular values of :math:`A_1^\top A_2` where :math:`A_i A_i^\top = \Sigma_i`. So nothing
-    is squared, no complex or negative number needs a root, and covariances need not have full rank.
+    The last trace is the sum of the singular values of :math:`A_1^\top A_2` where :math:`A_i
+    A_i^\top = \Sigma_i`. So nothing is squared, no complex or negative number needs a root, and
+    covariances need not have full rank.
 
     References:
         The Frechet Distance between Multivariate Normal Distributions (Dowson & Landau, 1982).
@@ -119,13 +124,15 @@ def _warnings(count: int, features: int, value: float, bias: float) -> tuple[str
     found = []
     if count < _TRUSTED_RATIO * features:
         found.append(
-            f"{count} images are few for {features} features: the distance is too large by much, and its bias known "
-            f"roughly. Take {_TRUSTED_RATIO * features} images or more, or an extractor with fewer features."
+            f"{count} images are few for {features} features: the distance is too large by much, "
+            f"and its bias known roughly. Take {_TRUSTED_RATIO * features} images or more, or an "
+            "extractor with fewer features."
         )
     if bias > _TRUSTED_BIAS * value:
         found.append(
-            f"about {bias:.3g} of the distance of {value:.3g} is bias that comes with {count} images: compare it only with "
-            "distances at the same counts, and with the floor (`frechet_floor`)."
+            f"about {bias:.3g} of the distance of {value:.3g} is bias that comes with {count} "
+            "images: compare it only with distances at the same counts, and with the floor "
+            "(`frechet_floor`)."
         )
     return tuple(found)
 
@@ -140,31 +147,35 @@ def frechet_distance(
 ) -> Quality:
     r"""The Frechet distance between Gaussians with the moments of the features of real and of generated images.
 
-    It is FID with the ``Inception`` extractor alone; with any other it bears that one's name. Features that were extracted
-    once (``priorwise.features.extract``) serve many calls.
+    It is FID with the ``Inception`` extractor alone; with any other it bears that one's name.
+    Features that were extracted once (``priorwise.features.extract``) serve many calls.
 
-    **Bias.** The distance between finite sets is too large on average, by about a constant over the counts, and by much where
-    there are fewer images than features: so counts are part of the number. ``diagnostics`` holds the jackknife's estimate
-    ``bias`` and ``corrected``, the distance without it; ``mean_term`` and ``covariance_term`` are its two parts.
+    **Bias.** The distance between finite sets is too large on average, by about a constant over the
+    counts, and by much where there are fewer images than features: so counts are part of the
+    number. ``diagnostics`` holds the jackknife's estimate ``bias`` and ``corrected``, the distance
+    without it; ``mean_term`` and ``covariance_term`` are its two parts.
 
-    **Interval.** Resampled sets repeat images and are biased once more, so the plain percentile interval misses: in a
-    simulation with 32 features that were no Gaussians it covered neither the true distance nor the mean reading at 200
-    images (0 of 100 times). The interval given is that of the percentiles moved back to the reading. It is for the mean
-    reading at these counts and covered it 93 to 100 times of 100 (nominal 95) at 20, 200 and 1000 images, wider than needed
-    where the distance is near its floor; ``stderr`` is too large by up to a half there. For the distance between the
-    populations take ``corrected`` with the same width.
+    **Interval.** Resampled sets repeat images and are biased once more, so the plain percentile
+    interval misses: in a simulation with 32 features that were no Gaussians it covered neither the
+    true distance nor the mean reading at 200 images (0 of 100 times). The interval given is that of
+    the percentiles moved back to the reading. It is for the mean reading at these counts and
+    covered it 93 to 100 times of 100 (nominal 95) at 20, 200 and 1000 images, wider than needed
+    where the distance is near its floor; ``stderr`` is too large by up to a half there. For the
+    distance between the populations take ``corrected`` with the same width.
 
     References:
-        GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017), equation 6;
-        Effectively Unbiased FID and Inception Score and Where to Find Them (Chong & Forsyth, 2020), section 3, for the bias.
+        GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et
+        al., 2017), equation 6; Effectively Unbiased FID and Inception Score and Where to Find Them
+        (Chong & Forsyth, 2020), section 3, for the bias.
 
     Arguments:
         real: Reference images ``(N, *event)``, or their features.
         fake: Generated images, or their features.
         extractor: Turns images into features; not needed for features.
-        bootstrap: Resampled pairs of sets behind the error and the interval, at least 20. Each costs as much as the distance:
-            milliseconds with 64 features, seconds with 2048.
-        seed: Seed of the resampling. The same seed pairs the errors of distances to one reference set.
+        bootstrap: Resampled pairs of sets behind the error and the interval, at least 20. Each
+            costs as much as the distance: milliseconds with 64 features, seconds with 2048.
+        seed: Seed of the resampling. The same seed pairs the errors of distances to one reference
+            set.
 
     Raises:
         ValueError: for features of different extractors, images without one, or too few images.
@@ -176,16 +187,23 @@ def frechet_distance(
         >>> frechet_distance(x, y, Raw()).name
         'frechet distance, raw'
     """
-    real, fake = (as_features(real, extractor, split="real"), as_features(fake, extractor, split="generated"))
+    real, fake = (
+        as_features(real, extractor, split="real"),
+        as_features(fake, extractor, split="generated"),
+    )
     protocol = protocol_of("frechet distance", real, fake, seed, bootstrap=bootstrap)
     if min(len(real), len(fake)) < 3:
-        raise ValueError(f"expected at least 3 images of either kind; got {len(real)} and {len(fake)}.")
+        raise ValueError(
+            f"expected at least 3 images of either kind; got {len(real)} and {len(fake)}."
+        )
     if bootstrap < _FEWEST:
         raise ValueError(f"expected `bootstrap` of at least {_FEWEST}; got {bootstrap}.")
     means, covariances = gaussian_frechet(Moments.of(real.values), Moments.of(fake.values))
     value = means + covariances
     bias = _bias(real.values, fake.values, seed)
-    replicates = torch.tensor(list(_replicates(real.values, fake.values, bootstrap, seed)), dtype=torch.float64)
+    replicates = torch.tensor(
+        list(_replicates(real.values, fake.values, bootstrap, seed)), dtype=torch.float64
+    )
     bounds = replicates.quantile(replicates.new_tensor([0.025, 0.975])) - replicates.mean() + value
     return Quality(
         name=_name(real),
@@ -233,11 +251,18 @@ def frechet_floor(
         raise ValueError(f"expected `count` from 3 to half of {len(real)} images; got {count}.")
     with seeded(seed, "frechet", "floor"):
         order = torch.randperm(len(real)).to(real.values.device)
-    first, second = _part(real, order[:count], "one part"), _part(real, order[count : 2 * count], "another part")
+    first, second = (
+        _part(real, order[:count], "one part"),
+        _part(real, order[count : 2 * count], "another part"),
+    )
     return frechet_distance(first, second, bootstrap=bootstrap, seed=seed)
 
 
 def _part(features: Features, rows: Tensor, words: str) -> Features:
     return Features(
-        features.values[rows], features.extractor, features.weights, features.resize, split=f"{features.split}, {words}"
+        features.values[rows],
+        features.extractor,
+        features.weights,
+        features.resize,
+        split=f"{features.split}, {words}",
     )

@@ -26,14 +26,17 @@ class Journal:
     Arguments:
         path: The file.
         identity: What the entries belong to: every setting on which they depend.
-        probe: A few of the numbers themselves, computed again at every start: they see what no setting names, such as a
-            scale that is no parameter. They are compared up to rounding, so that another processor may go on.
+        probe: A few of the numbers themselves, computed again at every start: they see what no
+            setting names, such as a scale that is no parameter. They are compared up to rounding,
+            so that another processor may go on.
 
     Raises:
         ValueError: if the file belongs to another computation.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, str | int], probe: Sequence[float] = ()) -> None:
+    def __init__(
+        self, path: Path, identity: Mapping[str, str | int], probe: Sequence[float] = ()
+    ) -> None:
         self.path = path
         self.identity = dict(identity)
         self.probe = [value if math.isfinite(value) else str(value) for value in probe]
@@ -68,7 +71,8 @@ class Journal:
         advice = "Remove it, or name another file in `resume`."
         if not isinstance(found, dict):
             raise ValueError(
-                f"expected {self.path} to hold parts of this computation; it holds something else. {advice}"
+                f"expected {self.path} to hold parts of this computation; it holds something else. "
+                f"{advice}"
             )
         changed = [
             f"{name} was {found.get(name)!r}, now {self.identity.get(name)!r}"
@@ -77,14 +81,15 @@ class Journal:
         ]
         if changed:
             raise ValueError(
-                f"expected {self.path} to hold parts of this computation; it holds another one's: {'; '.join(changed)}. "
-                f"{advice}"
+                f"expected {self.path} to hold parts of this computation; it holds another one's: "
+                f"{'; '.join(changed)}. {advice}"
             )
         if not _close(found.get("probe"), self.probe):
             raise ValueError(
-                f"expected {self.path} to hold parts of this computation; the model has the same tensors but gives other "
-                "numbers: a setting that is no parameter differs (a scale, a function, a switch), or a part of it draws "
-                f"other random numbers. {advice}"
+                f"expected {self.path} to hold parts of this computation; the model has the same "
+                "tensors but gives other numbers: a setting that is no parameter differs (a "
+                "scale, a function, a switch), or a part of it draws other random numbers. "
+                f"{advice}"
             )
 
     def read(self) -> dict[int, list[float]]:
@@ -102,7 +107,9 @@ class Journal:
         return (json.dumps(dict(record)) + "\n").encode()
 
     def _write(self, record: Mapping[str, Any] | Mapping[int, Any]) -> None:
-        with open(self.path, "ab") as file:  # a line is written by one call, so that processes do not mix theirs
+        with open(
+            self.path, "ab"
+        ) as file:  # a line is written by one call, so that processes do not mix theirs
             file.write(self._line(record))
             file.flush()
             os.fsync(file.fileno())

@@ -6,11 +6,11 @@ Letters: ``S`` draws, ``M`` encodings, ``T`` thresholds, ``D`` latent dimensions
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from priorwise.choices import Space
 from priorwise.distributions import (
     AggregatePosterior,
     NormalizingFlow,
@@ -19,7 +19,13 @@ from priorwise.distributions import (
     is_standard_normal,
 )
 from priorwise.estimators.base import Estimate, standard_error
-from priorwise.estimators.top import TopDraws, aggregate_posterior, places, posterior_draws, prior_draws
+from priorwise.estimators.top_latents import (
+    TopDraws,
+    aggregate_posterior,
+    places,
+    posterior_draws,
+    prior_draws,
+)
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.samplers import AbstractSampler
 from priorwise.storage import content_hash
@@ -27,8 +33,21 @@ from priorwise.tilts import LogNorm
 
 __all__ = ["PAPER_THRESHOLDS", "Leakage", "leakage"]
 
-PAPER_THRESHOLDS = (-90.0, -70.0, -50.0, -30.0, -10.0, -1.0)  # nats of log p0(g(z)), whatever the dimension
-_LEVELS = (0.001, 0.01, 0.1, 0.5, 1.0)  # of the prior's mass below the threshold; 1 takes every draw
+PAPER_THRESHOLDS = (
+    -90.0,
+    -70.0,
+    -50.0,
+    -30.0,
+    -10.0,
+    -1.0,
+)  # nats of log p0(g(z)), whatever the dimension
+_LEVELS = (
+    0.001,
+    0.01,
+    0.1,
+    0.5,
+    1.0,
+)  # of the prior's mass below the threshold; 1 takes every draw
 _SOUND_ENTROPY = 2.0  # nats: some seven encodings share a draw
 
 
@@ -48,10 +67,10 @@ class Leakage:
         log_p: The prior's log density at each draw, ``(S,)``.
         log_p_prior: The prior's log density at as many draws of its own, ``(S,)``.
         images: Index of the image behind each draw, ``(S,)``.
-        entropy: Mean entropy in nats of which encoding made a draw; near 0 each draw knows its own and q(z) says nothing
-            about the data between.
-        encodings: How many encodings make q, where they are those of the images drawn from; None where they are others,
-            which ``stderr_data`` holds fixed.
+        entropy: Mean entropy in nats of which encoding made a draw; near 0 each draw knows its own
+            and q(z) says nothing about the data between.
+        encodings: How many encodings make q, where they are those of the images drawn from; None
+            where they are others, which ``stderr_data`` holds fixed.
         log_norm_stderr: Standard error in nats of the prior's normaliser, where that was estimated.
         protocol: What was done.
         warnings: Reasons for doubt, in words.
@@ -105,10 +124,12 @@ class Leakage:
     def at(self, threshold: float) -> Estimate:
         """The score at one threshold (nats), on the grid or not.
 
-        ``per_example`` has a value for each draw: two models with the same ``x``, ``draws`` and seed are compared draw by draw.
-        ``stderr`` is the error over the draws, the encodings held fixed (a little wide, as draws are spread evenly over the
-        images); ``stderr_data`` that over images and draws. An image counts twice there, with its own draws and with its
-        encoding's share in the density of the others. ``docs/derivations/coverage.md`` has their measured coverage.
+        ``per_example`` has a value for each draw: two models with the same ``x``, ``draws`` and
+        seed are compared draw by draw. ``stderr`` is the error over the draws, the encodings held
+        fixed (a little wide, as draws are spread evenly over the images); ``stderr_data`` that over
+        images and draws. An image counts twice there, with its own draws and with its encoding's
+        share in the density of the others. ``docs/derivations/coverage.md`` has their measured
+        coverage.
         """
         terms = self._terms(threshold, self.log_q)
         below = _share(self.log_p, threshold)
@@ -124,7 +145,8 @@ class Leakage:
                 "prior_below": _share(self.log_p_prior, threshold),
                 "entropy": self.entropy,
             },
-            protocol=self.protocol | {"threshold": threshold if math.isfinite(threshold) else str(threshold)},
+            protocol=self.protocol
+            | {"threshold": threshold if math.isfinite(threshold) else str(threshold)},
             warnings=self.warnings,
             data=self.data,
         )
@@ -134,9 +156,14 @@ class Leakage:
         means = _means(terms, self.images)
         if self.encodings is None:
             return standard_error(means)
-        masses = _means((self.log_p < threshold).double(), self.images)  # of each encoding below the threshold
+        masses = _means(
+            (self.log_p < threshold).double(), self.images
+        )  # of each encoding below the threshold
         part = len(means) / self.encodings  # of the encodings that were drawn from
-        return math.hypot(standard_error(means + part * masses), math.sqrt(part * (1 - part)) * standard_error(masses))
+        return math.hypot(
+            standard_error(means + part * masses),
+            math.sqrt(part * (1 - part)) * standard_error(masses),
+        )
 
     def _terms(self, threshold: float, log_q: Tensor) -> Tensor:
         return torch.where(self.log_p < threshold, log_q - self.log_p, 0.0)
@@ -153,7 +180,7 @@ def leakage(
     reference: Tensor | None = None,
     thresholds: Sequence[float] | None = None,
     draws: int = 5000,
-    space: Literal["representation", "generation"] = "representation",
+    space: Space = "representation",
     sampler: AbstractSampler | None = None,
     seed: int = 0,
 ) -> Leakage:
@@ -162,33 +189,38 @@ def leakage(
     .. math:: \mathrm{LS}_\tau(z) = 1[\log p(z) < \tau] \, (\log q(z) - \log p(z)), \qquad
               \mathrm{score}(\tau) = \mathbb{E}_{q(z)}[\mathrm{LS}_\tau(z)]
 
-    in nats, averaged over *all* draws. At an infinite threshold it is KL(q || p). Each draw is judged by the encodings of the
-    other images: the score is then not too high in expectation, so a leak that it finds is there. ``upper`` counts the draw's
-    own encoding too and is not too low. Where the two are far apart, ``warnings`` says so.
+    in nats, averaged over *all* draws. At an infinite threshold it is KL(q || p). Each draw is
+    judged by the encodings of the other images: the score is then not too high in expectation, so a
+    leak that it finds is there. ``upper`` counts the draw's own encoding too and is not too low.
+    Where the two are far apart, ``warnings`` says so.
 
-    Without ``thresholds`` they are taken so that the prior has 0.1, 1, 10, 50 and 100 % of its mass below them: the same
-    question for every dimension and every prior. ``PAPER_THRESHOLDS`` are the paper's, in nats: under N(0, I) a latent of one
-    dimension is below -90 at 13 standard deviations, one of a hundred dimensions always.
+    Without ``thresholds`` they are taken so that the prior has 0.1, 1, 10, 50 and 100 % of its mass
+    below them: the same question for every dimension and every prior. ``PAPER_THRESHOLDS`` are the
+    paper's, in nats: under N(0, I) a latent of one dimension is below -90 at 13 standard
+    deviations, one of a hundred dimensions always.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equation 6. Its code divides by the draws below the threshold (here ``mean_below``) and
-        multiplies by covariances in place of their inverses; ``docs/derivations/leakage.md`` has the bounds.
+        dpVAE (Bhalodia et al., 2020), equation 6. Its code divides by the draws below the threshold
+        (here ``mean_below``) and multiplies by covariances in place of their inverses;
+        ``docs/derivations/leakage.md`` has the bounds.
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
         x: Observations whose encodings are drawn from, ``(N, *event)``.
-        reference: Observations whose encodings make q(z), ``(M, *event)``; ``x`` if None. An image that is in both is left out
-            where its own draws are judged.
+        reference: Observations whose encodings make q(z), ``(M, *event)``; ``x`` if None. An image
+            that is in both is left out where its own draws are judged.
         thresholds: In nats of the prior density of the chosen space.
         draws: Draws from q(z) and from the prior.
-        space: ``"representation"`` takes the density p(z). ``"generation"`` takes :math:`\log p_0(g(z))`, without the
-            log-determinant, as the paper's text does; it needs a flow prior (or a standard normal one, where both are the
-            same), and is no density ratio, so its value moves with the scale of z.
+        space: ``"representation"`` takes the density p(z). ``"generation"`` takes :math:`\log
+            p_0(g(z))`, without the log-determinant, as the paper's text does; it needs a flow prior
+            (or a standard normal one, where both are the same), and is no density ratio, so its
+            value moves with the scale of z.
         sampler: Draws from the prior; the model's own if None.
         seed: Seed of the draws.
 
     Raises:
-        ValueError: for a prior without a normalised density, or without a generation space where that is asked for.
+        ValueError: for a prior without a normalised density, or without a generation space where
+            that is asked for.
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
     """
     reference = _check(x, reference, draws, space)
@@ -197,13 +229,18 @@ def leakage(
     with frozen(model):
         q = aggregate_posterior(model, reference)
         encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
-        columns = [(*_log_q(q, block, own), _log_p(block, space, known), _images(block)) for block in encoded]
+        columns = [
+            (*_log_q(q, block, own), _log_p(block, space, known), _images(block))
+            for block in encoded
+        ]
         drawn = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
         log_p_prior = torch.cat([_log_p(block, space, known) for block in drawn])
     log_q, log_q_with_own, surprise, log_p, images = map(torch.cat, zip(*columns, strict=True))
     entropy = float(surprise.mean())
     return Leakage(
-        thresholds=_grid(log_p_prior) if thresholds is None else tuple(float(tau) for tau in thresholds),
+        thresholds=_grid(log_p_prior)
+        if thresholds is None
+        else tuple(float(tau) for tau in thresholds),
         space=space,
         log_q=log_q,
         log_q_with_own=log_q_with_own,
@@ -244,7 +281,7 @@ def _check(x: Tensor, reference: Tensor | None, draws: int, space: str) -> Tenso
     return reference
 
 
-# -- densities ------------------------------------------------------------------------------------------------------------
+# -- densities -------------------------------------------------------------------------------------
 
 
 def _images(block: TopDraws) -> Tensor:
@@ -252,7 +289,9 @@ def _images(block: TopDraws) -> Tensor:
     return block.images
 
 
-def _log_q(q: AggregatePosterior, block: TopDraws, places_of_images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _log_q(
+    q: AggregatePosterior, block: TopDraws, places_of_images: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Log q without and with each draw's own encoding, and minus the log of that encoding's share in q, ``(B,)`` each."""
     own = places_of_images[_images(block)]
     log_own = block.log_own().double().cpu()
@@ -276,12 +315,17 @@ def _log_sum(q: AggregatePosterior, z: Tensor, own: Tensor) -> Tensor:
 
 def _log_p(block: TopDraws, space: str, known: LogNorm | None) -> Tensor:
     """The prior's log density in the chosen space, ``(B,)`` float64 on the CPU."""
-    log_p = _log_p0(block) if space == "generation" else block.log_p(None if known is None else known.value)
+    log_p = (
+        _log_p0(block)
+        if space == "generation"
+        else block.log_p(None if known is None else known.value)
+    )
     if log_p is None:
         raise ValueError(
-            "expected a prior with a normalised density; got a tilted one whose log normaliser is unknown, so that its score "
-            "would be off by a constant. Estimate it first with priorwise.estimators.log_norm(model); for a tilted hierarchy, "
-            "whose log_norm is not the top group's, use classifier_two_sample or symmetric_kl(method='knn')."
+            "expected a prior with a normalised density; got a tilted one whose log normaliser is "
+            "unknown, so that its score would be off by a constant. Estimate it first with "
+            "priorwise.estimators.log_norm(model); for a tilted hierarchy, whose log_norm is not "
+            "the top group's, use classifier_two_sample or symmetric_kl(method='knn')."
         )
     return log_p.double().cpu()
 
@@ -295,13 +339,13 @@ def _log_p0(block: TopDraws) -> Tensor:
         z0 = block.vectors
     else:
         raise ValueError(
-            f"expected a FlowPrior or a standard normal prior for space='generation'; got {type(prior).__name__}, which has no "
-            "generation space. Use space='representation'."
+            "expected a FlowPrior or a standard normal prior for space='generation'; got "
+            f"{type(prior).__name__}, which has no generation space. Use space='representation'."
         )
     return -0.5 * (z0.square().sum(1) + z0.shape[1] * math.log(2 * math.pi))
 
 
-# -- curves ---------------------------------------------------------------------------------------------------------------
+# -- curves ----------------------------------------------------------------------------------------
 
 
 def _grid(log_p_prior: Tensor) -> tuple[float, ...]:
@@ -324,7 +368,8 @@ def _doubts(entropy: float, count: int) -> tuple[str, ...]:
     if entropy >= _SOUND_ENTROPY:
         return ()
     return (
-        f"a draw is shared by only {math.exp(entropy):.1f} of {count} encodings (entropy {entropy:.2f} nats, under "
-        f"{_SOUND_ENTROPY:.0f}): they are so narrow that the mixture of them says little about the data between, and score and "
-        "upper bound lie apart. Use more reference images, or classifier_two_sample, which needs no density.",
+        f"a draw is shared by only {math.exp(entropy):.1f} of {count} encodings (entropy "
+        f"{entropy:.2f} nats, under {_SOUND_ENTROPY:.0f}): they are so narrow that the mixture of "
+        "them says little about the data between, and score and upper bound lie apart. Use more "
+        "reference images, or classifier_two_sample, which needs no density.",
     )

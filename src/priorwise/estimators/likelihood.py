@@ -37,8 +37,9 @@ def _check(model: AbstractModel, x: Tensor, samples: int, rows: int | None) -> N
     """Refuse what cannot be estimated."""
     if not isinstance(model, AbstractModel):
         raise TypeError(
-            f"expected a priorwise model with `top_down` and `likelihood`; got {type(model).__name__}. Inherit from "
-            "priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
+            "expected a priorwise model with `top_down` and `likelihood`; got "
+            f"{type(model).__name__}. Inherit from priorwise.models.AbstractModel, or use "
+            "priorwise.wrap(encode=..., decode=...)."
         )
     if samples < 1:
         raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
@@ -64,7 +65,7 @@ def _log_qz(groups: list[Group]) -> Tensor:
     return torch.stack(log_q).sum(0)
 
 
-# -- evidence lower bound -------------------------------------------------------------------------------------------------
+# -- evidence lower bound --------------------------------------------------------------------------
 
 
 def _elbo_terms(model: AbstractModel, groups: list[Group], x: Tensor) -> dict[str, Tensor]:
@@ -72,17 +73,22 @@ def _elbo_terms(model: AbstractModel, groups: list[Group], x: Tensor) -> dict[st
     terms = {"distortion": -log_unnorm(model.likelihood(groups), x)}
     for group in groups:
         assert group.posterior is not None
-        terms[f"rate_{group.index}"] = group.posterior.log_prob(group.z) - log_unnorm(group.prior, group.z)
+        terms[f"rate_{group.index}"] = group.posterior.log_prob(group.z) - log_unnorm(
+            group.prior, group.z
+        )
     return terms
 
 
-def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, rows: int | None = None) -> Estimate:
+def elbo(
+    model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, rows: int | None = None
+) -> Estimate:
     r"""The evidence lower bound, a lower bound of log p(x), averaged over ``x``.
 
     .. math:: \mathbb{E}_{q(z|x)}\big[\log p(x|z) + \log p(z) - \log q(z|x)\big]
 
-    ``diagnostics`` holds its parts: ``distortion`` and one ``rate_k`` a group, in nats. The same seed gives the same random
-    numbers to every model, so two models, or two epochs, are compared with common noise.
+    ``diagnostics`` holds its parts: ``distortion`` and one ``rate_k`` a group, in nats. The same
+    seed gives the same random numbers to every model, so two models, or two epochs, are compared
+    with common noise.
 
     References:
         Auto-Encoding Variational Bayes (Kingma & Welling, 2014), equation 3.
@@ -92,8 +98,8 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
         x: Observations ``(N, *event)``.
         samples: Draws from the posterior of each.
         seed: Seed of the draws.
-        rows: Draws x images that are evaluated at once; no influence on the numbers beyond rounding. If None, 1000 or as
-            many as take a tile of 256 MB.
+        rows: Draws x images that are evaluated at once; no influence on the numbers beyond
+            rounding. If None, 1000 or as many as take a tile of 256 MB.
 
     Raises:
         ValueError: for a prior whose normaliser is unknown.
@@ -119,7 +125,11 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
     means = {name: torch.cat(parts) for name, parts in sums.items()}
     per_example = -torch.stack(list(means.values())).sum(0) - known.value
     spread = torch.cat(bound_squares) - (per_example + known.value).square()
-    noise = (spread.clamp(min=0) / max(1, samples - 1)).sum().sqrt() / len(x) if samples > 1 else math.nan
+    noise = (
+        (spread.clamp(min=0) / max(1, samples - 1)).sum().sqrt() / len(x)
+        if samples > 1
+        else math.nan
+    )
     return Estimate(
         value=float(per_example.mean()),
         stderr=math.hypot(float(noise), known.stderr),
@@ -133,7 +143,7 @@ def elbo(model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, ro
     )
 
 
-# -- importance sampling --------------------------------------------------------------------------------------------------
+# -- importance sampling ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,13 @@ def _streamed(
         each = each.cpu()
         log_w = each[0]
         new = torch.stack(
-            [log_w.logsumexp(0), (2 * log_w).logsumexp(0), log_w.amax(0), log_w.sum(0), *each[1:].logsumexp(1)]
+            [
+                log_w.logsumexp(0),
+                (2 * log_w).logsumexp(0),
+                log_w.amax(0),
+                log_w.sum(0),
+                *each[1:].logsumexp(1),
+            ]
         )
         state = new if state is None else _merged(state, new)
     assert state is not None
@@ -209,39 +225,44 @@ def nll(
     .. math:: -\log p(x) \approx \log S - \log \sum_{s=1}^{S} \frac{p(x | z_s)\, p(z_s)}{q(z_s | x)} + \log Z,
               \qquad z_s \sim q(z | x)
 
-    An upper bound in expectation, tighter with every sample (log Z is 0 unless the prior is tilted; an estimated one is too
-    low in expectation, which makes the number too good by about half its squared error). Each image is encoded once a chunk
-    of draws, priors once in all; memory grows with ``rows``, not with ``samples``.
+    An upper bound in expectation, tighter with every sample (log Z is 0 unless the prior is tilted;
+    an estimated one is too low in expectation, which makes the number too good by about half its
+    squared error). Each image is encoded once a chunk of draws, priors once in all; memory grows
+    with ``rows``, not with ``samples``.
 
-    A tilted prior of several groups has two densities: the published one, with a single global Z, and the one from which
-    drawing group after group samples, with one Z a group and context. ``density`` says which; for one group they are the same,
-    and both use the ``log_norm`` that the model keeps.
+    A tilted prior of several groups has two densities: the published one, with a single global Z,
+    and the one from which drawing group after group samples, with one Z a group and context.
+    ``density`` says which; for one group they are the same, and both use the ``log_norm`` that the
+    model keeps.
 
-    ``stderr`` is the Monte-Carlo error, by the delta method from the weights, log Z included (of ``"groups"`` that of the
-    top group, and that of the others by a jackknife over their draws); ``stderr_data`` the error over the images.
-    ``diagnostics``: the smallest and the median effective sample size, the largest single weight, how many images fail either
-    bound (ESS under 20, a weight over 0.2), and the ELBO from the same draws. Heavy-tailed weights make the number too high
-    and its error too small; then ``warnings`` says so.
+    ``stderr`` is the Monte-Carlo error, by the delta method from the weights, log Z included (of
+    ``"groups"`` that of the top group, and that of the others by a jackknife over their draws);
+    ``stderr_data`` the error over the images. ``diagnostics``: the smallest and the median
+    effective sample size, the largest single weight, how many images fail either bound (ESS under
+    20, a weight over 0.2), and the ELBO from the same draws. Heavy-tailed weights make the number
+    too high and its error too small; then ``warnings`` says so.
 
     References:
-        Importance Weighted Autoencoders (Burda et al., 2016), equation 8; VAE with a VampPrior (Tomczak & Welling, 2018),
-        section 5, with 5000 samples.
+        Importance Weighted Autoencoders (Burda et al., 2016), equation 8; VAE with a VampPrior
+        (Tomczak & Welling, 2018), section 5, with 5000 samples.
 
     Arguments:
         model: The model.
         x: Observations ``(N, *event)``, already binarised where the likelihood is Bernoulli.
         samples: Importance samples S of each image, exactly.
         seed: Seed of the draws.
-        density: ``"global"``, with the stored ``log_norm``, or ``"groups"``, with normalisers estimated for every context.
-        normalizer_samples: Draws behind each normaliser of ``"groups"`` below the top; the cost grows with it. The top group
-            has one normaliser for all images, from 100,000 draws.
-        rows: Draws x images that are evaluated at once; no influence on the numbers beyond rounding. If None, 1000 or as
-            many as take a tile of 256 MB.
+        density: ``"global"``, with the stored ``log_norm``, or ``"groups"``, with normalisers
+            estimated for every context.
+        normalizer_samples: Draws behind each normaliser of ``"groups"`` below the top; the cost
+            grows with it. The top group has one normaliser for all images, from 100,000 draws.
+        rows: Draws x images that are evaluated at once; no influence on the numbers beyond
+            rounding. If None, 1000 or as many as take a tile of 256 MB.
         resume: File in which finished images are kept; a call that was killed goes on from it.
         report: Called with the number of images just finished, for a progress bar.
 
     Raises:
-        ValueError: for a prior whose normaliser is unknown, or a resume file of another computation.
+        ValueError: for a prior whose normaliser is unknown, or a resume file of another
+            computation.
     """
     if density not in ("global", "groups"):
         raise ValueError(f"expected `density` as 'global' or 'groups'; got {density!r}.")
@@ -262,7 +283,9 @@ def nll(
             if all(index in done for index in wanted):
                 _tell(report, len(images))
                 continue
-            result = _streamed(model, x, images, norms.by_group, samples=samples, seed=seed, rows=rows).T.tolist()
+            result = _streamed(
+                model, x, images, norms.by_group, samples=samples, seed=seed, rows=rows
+            ).T.tolist()
             columns.update(zip(wanted, result, strict=True))
             if journal is not None:
                 journal.append(dict(zip(wanted, result, strict=True)))
@@ -270,7 +293,9 @@ def nll(
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
     estimate = _nll_estimate(table, samples, seed, norms)
-    return replace(estimate.with_warnings(*doubts, *norms.shared.doubts), data=content_hash({"x": x}))
+    return replace(
+        estimate.with_warnings(*doubts, *norms.shared.doubts), data=content_hash({"x": x})
+    )
 
 
 def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) -> _Normalisers:
@@ -305,12 +330,16 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
     count = table.shape[1]
     ess = (2 * log_sum - log_squares).exp()
     largest = (log_max - log_sum).exp()
-    spread = samples / (samples - 1) if samples > 1 else math.nan  # one weight does not tell its own error
+    spread = (
+        samples / (samples - 1) if samples > 1 else math.nan
+    )  # one weight does not tell its own error
     variance = (1 / ess - 1 / samples).clamp(min=0) * spread
     per_example = math.log(samples) - log_sum + norms.known.value
     without = -table[4:].mean(1)
     bias = (len(without) - 1) * float(without.mean() + log_sum.mean()) if len(without) > 1 else 0.0
-    stderr = math.hypot(float(variance.sum().sqrt()) / count, norms.shared.stderr, _jackknife(without))
+    stderr = math.hypot(
+        float(variance.sum().sqrt()) / count, norms.shared.stderr, _jackknife(without)
+    )
     return Estimate(
         value=float(per_example.mean()),
         stderr=stderr,
@@ -331,7 +360,9 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
             "estimator": "importance sampling from q(z|x)",
             "samples": samples,
             "seed": seed,
-            "density": "global Z" if norms.by_group is None else f"Z per group, {norms.by_group.samples} draws each",
+            "density": "global Z"
+            if norms.by_group is None
+            else f"Z per group, {norms.by_group.samples} draws each",
         },
         warnings=(*_doubts(ess, largest), *_bias_doubts(bias, stderr)),
     )
@@ -351,8 +382,9 @@ def _bias_doubts(bias: float, stderr: float) -> tuple[str, ...]:
     if not abs(bias) > 0.5 * stderr:
         return ()
     return (
-        f"the normalisers of the groups make the number wrong by about {bias:+.3f} nats (jackknife), beside an error of "
-        f"{stderr:.3f}: their logs are too low. Use more `normalizer_samples`.",
+        f"the normalisers of the groups make the number wrong by about {bias:+.3f} nats "
+        f"(jackknife), beside an error of {stderr:.3f}: their logs are too low. Use more "
+        "`normalizer_samples`.",
     )
 
 
@@ -360,13 +392,15 @@ def _doubts(ess: Tensor, largest: Tensor) -> tuple[str, ...]:
     missing = (~ess.isfinite()).nonzero().flatten().tolist()
     if missing:
         return (
-            f"{len(missing)} of {len(ess)} images have no finite likelihood, the first is image {missing[0]}: encoder or decoder "
-            "overflow there. Look at its values, and at the range that the model was trained on.",
+            f"{len(missing)} of {len(ess)} images have no finite likelihood, the first is image "
+            f"{missing[0]}: encoder or decoder overflow there. Look at its values, and at the "
+            "range that the model was trained on.",
         )
     doubtful = int(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum())
     if not doubtful:
         return ()
     return (
-        f"{doubtful} of {len(ess)} images have an effective sample size under {_TRUSTED_ESS:.0f} or one weight over "
-        f"{_TRUSTED_WEIGHT}: their NLL is likely too high, and the Monte-Carlo error too small. Use more samples.",
+        f"{doubtful} of {len(ess)} images have an effective sample size under {_TRUSTED_ESS:.0f} "
+        f"or one weight over {_TRUSTED_WEIGHT}: their NLL is likely too high, and the Monte-Carlo "
+        "error too small. Use more samples.",
     )

@@ -34,20 +34,22 @@ def require_log_norm(model: AbstractModel) -> LogNorm:
     """The log normaliser that the model's ``log_joint`` leaves out.
 
     Raises:
-        ValueError: if it is unknown; the message names the call that estimates it, or says that nobody keeps it.
+        ValueError: if it is unknown; the message names the call that estimates it, or says that
+            nobody keeps it.
     """
     known = model.known_log_norm()
     if known is not None:
         return known
     if None not in model.owners():
         raise ValueError(
-            "expected a normalised prior; the log normaliser of this model is not known, or was estimated for other "
-            "weights. Estimate it first with priorwise.estimators.log_norm(model, samples=...)."
+            "expected a normalised prior; the log normaliser of this model is not known, or was "
+            "estimated for other weights. Estimate it first with "
+            "priorwise.estimators.log_norm(model, samples=...)."
         )
     raise ValueError(
-        "expected a normalised prior; a Tilted one of this model has no `log_norm`, and no module keeps it. Give the "
-        "Tilted its `log_norm` if you know it, or let the module that holds the tilt inherit priorwise.AbstractTilt and be the "
-        "`owner` of the Tilted."
+        "expected a normalised prior; a Tilted one of this model has no `log_norm`, and no module "
+        "keeps it. Give the Tilted its `log_norm` if you know it, or let the module that holds "
+        "the tilt inherit priorwise.AbstractTilt and be the `owner` of the Tilted."
     )
 
 
@@ -67,24 +69,27 @@ def log_norm(
     .. math:: \log Z = \log \mathbb{E}_{p_0(z)}\Big[\prod_k e^{t_k(z_k)}\Big]
               \approx \log \frac{1}{S} \sum_{s=1}^{S} \prod_k e^{t_k(z_{s,k})}
 
-    For a hierarchy this is the single global Z over ancestral draws from the base. The estimate of ``"importance"`` is too low
-    in expectation, by about half its squared error, and where few draws carry the sum nobody knows what a heavier tail would
-    add. ``"annealed"`` runs annealed importance sampling from the base and back, so that log Z lies between two ends, one too
-    low and one too high in expectation: ``diagnostics`` has them as ``lower`` and ``upper``. The lower one holds without a
-    condition; the upper one only if the backward paths start at draws of the tilted law, which ``warnings`` says where it is not
-    sure. See ``annealed_log_norm``.
+    For a hierarchy this is the single global Z over ancestral draws from the base. The estimate of
+    ``"importance"`` is too low in expectation, by about half its squared error, and where few draws
+    carry the sum nobody knows what a heavier tail would add. ``"annealed"`` runs annealed
+    importance sampling from the base and back, so that log Z lies between two ends, one too low and
+    one too high in expectation: ``diagnostics`` has them as ``lower`` and ``upper``. The lower one
+    holds without a condition; the upper one only if the backward paths start at draws of the tilted
+    law, which ``warnings`` says where it is not sure. See ``annealed_log_norm``.
 
-    The estimate is kept by the module that owns the tilt, and in its checkpoints, until one of that module's tensors changes. A
-    model whose priors are all normalised has log Z = 0.
+    The estimate is kept by the module that owns the tilt, and in its checkpoints, until one of that
+    module's tensors changes. A model whose priors are all normalised has log Z = 0.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), section 5.1.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), section 5.1.
 
     Arguments:
-        what: A model, whose ``owners`` are estimated each and keep their estimates; a module that tilts; or a ``Tilted`` of
-            batch shape ``()``.
+        what: A model, whose ``owners`` are estimated each and keep their estimates; a module that
+            tilts; or a ``Tilted`` of batch shape ``()``.
         method: ``"importance"``, or ``"annealed"``.
-        samples: Draws from the base, for ``"importance"``; the paper uses 1000, which leaves an error of up to 0.23 nats.
+        samples: Draws from the base, for ``"importance"``; the paper uses 1000, which leaves an
+            error of up to 0.23 nats.
         chains: Paths each way, for ``"annealed"``.
         temperatures: Steps of a path, for ``"annealed"``; the ends come together as they grow.
         seed: Seed of the draws; the first n draws are the same for every ``samples``.
@@ -102,7 +107,9 @@ def log_norm(
     def estimate(law: Tilted, rows: int, place: int) -> Estimate:
         if method == "importance":
             return _estimate(_log_weights(law, samples, seed, report, rows, place), seed)
-        bracket = annealed_log_norm(law, chains=chains, temperatures=temperatures, seed=seed + place, report=report)
+        bracket = annealed_log_norm(
+            law, chains=chains, temperatures=temperatures, seed=seed + place, report=report
+        )
         return bracket.estimate()
 
     if isinstance(what, Tilted):
@@ -113,7 +120,10 @@ def log_norm(
         return _of_model(what, estimate)
     if isinstance(what, AbstractTilt):
         return _of_tilt(what, estimate)
-    raise TypeError(f"expected a model, a module that tilts or a Tilted distribution; got {type(what).__name__}.")
+    raise TypeError(
+        "expected a model, a module that tilts or a Tilted distribution; got "
+        f"{type(what).__name__}."
+    )
 
 
 def _of_model(model: AbstractModel, estimate: _OfLaw) -> Estimate:
@@ -130,7 +140,10 @@ def _of_model(model: AbstractModel, estimate: _OfLaw) -> Estimate:
         return found[different[0]]
     times = {owner: owners.count(owner) for owner in different}
     parts = [(times[owner], found[owner]) for owner in different]
-    sums = {name: math.fsum(n * one.diagnostics.get(name, math.nan) for n, one in parts) for name in ("lower", "upper")}
+    sums = {
+        name: math.fsum(n * one.diagnostics.get(name, math.nan) for n, one in parts)
+        for name in ("lower", "upper")
+    }
     return Estimate(
         value=math.fsum(n * one.value for n, one in parts),
         stderr=math.hypot(*(n * one.stderr for n, one in parts)),
@@ -171,7 +184,12 @@ def _rows(tilt: AbstractTilt, law: Tilted) -> int:
 
 
 def _log_weights(
-    law: Tilted, samples: int, seed: int, report: Callable[[int], None] | None, rows: int, place: int
+    law: Tilted,
+    samples: int,
+    seed: int,
+    report: Callable[[int], None] | None,
+    rows: int,
+    place: int,
 ) -> Tensor:
     """The log tilt at draws from the base, ``(S,)`` float64 on the CPU; ``rows`` of them at once, whatever the numbers."""
     parts: list[Tensor] = []
@@ -191,18 +209,22 @@ def _log_weights(
 def _estimate(log_w: Tensor, seed: int) -> Estimate:
     count = len(log_w)
     ess = float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())
-    spread = count / (count - 1) if count > 1 else math.nan  # one weight does not tell its own error
+    spread = (
+        count / (count - 1) if count > 1 else math.nan
+    )  # one weight does not tell its own error
     stderr = math.sqrt(max(0.0, 1 / ess - 1 / count) * spread)
     warnings: tuple[str, ...] = ()
     if ess < _TRUSTED_ESS:
         warnings = (
-            f"the effective sample size is {ess:.1f} of {count} draws: log Z is likely too low, and likelihoods with it too "
-            "good. Use more samples, or method='annealed', which brackets it.",
+            f"the effective sample size is {ess:.1f} of {count} draws: log Z is likely too low, "
+            "and likelihoods with it too good. Use more samples, or method='annealed', which "
+            "brackets it.",
         )
     elif ess < _TRUSTED_SHARE * count:
         warnings = (
-            f"the effective sample size is {ess:.0f} of {count} draws: the error is that of the draws that were seen, and a "
-            "heavier tail beyond them would make log Z larger. method='annealed' brackets it.",
+            f"the effective sample size is {ess:.0f} of {count} draws: the error is that of the "
+            "draws that were seen, and a heavier tail beyond them would make log Z larger. "
+            "method='annealed' brackets it.",
         )
     return Estimate(
         value=float(log_w.logsumexp(0)) - math.log(count),
@@ -219,14 +241,16 @@ class GroupNorms:
 
     .. math:: Z_k(z_{<k}) = \mathbb{E}_{p(z_k | z_{<k})}[r_k(z_k, z_{<k})]
 
-    Drawing group after group (SIR, Langevin, rejection) targets :math:`\prod_k r_k p_k / Z_k(z_{<k})`; this makes that density
-    computable. Every context is judged with the same noise where the prior is an image of noise, so the numbers do not depend on
-    how the work is cut (another prior is drawn anew for every chunk). The error that this noise leaves is common to all images:
-    it is told by leaving out a tenth of the draws in turn.
+    Drawing group after group (SIR, Langevin, rejection) targets :math:`\prod_k r_k p_k /
+    Z_k(z_{<k})`; this makes that density computable. Every context is judged with the same noise
+    where the prior is an image of noise, so the numbers do not depend on how the work is cut
+    (another prior is drawn anew for every chunk). The error that this noise leaves is common to all
+    images: it is told by leaving out a tenth of the draws in turn.
 
     Arguments:
         model: A model whose groups have tilted priors.
-        samples: Draws behind each normaliser below the top; each log is too low by about half the squared error of its mean.
+        samples: Draws behind each normaliser below the top; each log is too low by about half the
+            squared error of its mean.
         top_samples: Draws behind the normaliser of the top group, which all images share.
         seed: Seed of the draws.
 
@@ -235,7 +259,9 @@ class GroupNorms:
         folds: Number of parts of the draws that are left out in turn.
     """
 
-    def __init__(self, model: AbstractModel, samples: int, seed: int, *, top_samples: int = 100_000) -> None:
+    def __init__(
+        self, model: AbstractModel, samples: int, seed: int, *, top_samples: int = 100_000
+    ) -> None:
         if samples < 1:
             raise ValueError(f"expected at least 1 of `normalizer_samples`; got {samples}.")
         self.samples = samples
@@ -270,7 +296,8 @@ class GroupNorms:
             with seeded(self.seed, "group_norm", group.index, draw):
                 if has_noise_form(tilted.base):
                     z = from_noise(
-                        tilted.base, torch.randn(tilted.event_shape, dtype=group.z.dtype, device=group.z.device)
+                        tilted.base,
+                        torch.randn(tilted.event_shape, dtype=group.z.dtype, device=group.z.device),
                     )
                 else:
                     z = tilted.base.sample()
@@ -282,5 +309,7 @@ class GroupNorms:
         rows = [each.logsumexp(0) - math.log(self.samples)]
         for fold, count in enumerate(counts):
             others = torch.cat([each[:fold], each[fold + 1 :]])
-            rows.append(others.logsumexp(0) - math.log(self.samples - count) if len(others) else rows[0])
+            rows.append(
+                others.logsumexp(0) - math.log(self.samples - count) if len(others) else rows[0]
+            )
         return torch.stack(rows)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import AggregatePosterior, has_mean, picture
-from priorwise.estimators.top import aggregate_posterior, posterior_draws, prior_draws
+from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
@@ -30,11 +30,14 @@ class RankedSamples:
 
     Attributes:
         z: Top latents, ``(K, *latent)``.
-        x: What the decoder makes of them, ``(K, *event)``: its means, or draws; groups below the top are drawn by the model.
-        log_q: Log density of the aggregate posterior at z, ``(K,)``, nats; None for an encoder without one.
+        x: What the decoder makes of them, ``(K, *event)``: its means, or draws; groups below the
+            top are drawn by the model.
+        log_q: Log density of the aggregate posterior at z, ``(K,)``, nats; None for an encoder
+            without one.
         log_p: Log density of the prior at z, ``(K,)``, nats; None while its normaliser is unknown.
         indices: Which of the draws they are, ``(K,)``.
-        images: Index of the image that each was drawn from, ``(K,)``; None for draws from the prior.
+        images: Index of the image that each was drawn from, ``(K,)``; None for draws from the
+            prior.
         draws: From how many draws they were taken.
         protocol: What was done.
     """
@@ -67,16 +70,19 @@ def low_posterior_samples(
 
     .. math:: z \sim p(z), \quad \text{ranked by} \quad \log q(z) = \log \frac{1}{N} \sum_{n=1}^{N} q(z | x_n)
 
-    over all dimensions and all encodings, by logsumexp. The model may generate these, and its decoder has hardly seen their
-    like. The memory does not grow with ``draws``; more of them dig deeper into the tail, so compare models at equal numbers.
+    over all dimensions and all encodings, by logsumexp. The model may generate these, and its
+    decoder has hardly seen their like. The memory does not grow with ``draws``; more of them dig
+    deeper into the tail, so compare models at equal numbers.
 
     References:
-        dpVAE (Bhalodia et al., 2020), section 4.2, "low-posterior samples". Its code divides by log-variances in place of
-        variances, in two dimensions, which reverses the order for narrow posteriors; this is the order of its text.
+        dpVAE (Bhalodia et al., 2020), section 4.2, "low-posterior samples". Its code divides by
+        log-variances in place of variances, in two dimensions, which reverses the order for narrow
+        posteriors; this is the order of its text.
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
-        reference: Observations whose encodings make q(z), ``(N, *event)``: those that the decoder was trained on.
+        reference: Observations whose encodings make q(z), ``(N, *event)``: those that the decoder
+            was trained on.
         count: Samples that are kept.
         draws: Draws from the prior; ten times ``count`` if None.
         sampler: Draws from the prior; the model's own if None.
@@ -110,18 +116,25 @@ def low_posterior_samples(
 
 @torch.no_grad()
 def high_posterior_samples(
-    model: AbstractModel, x: Tensor, *, count: int, draws: int | None = None, mean: bool = True, seed: int = 0
+    model: AbstractModel,
+    x: Tensor,
+    *,
+    count: int,
+    draws: int | None = None,
+    mean: bool = True,
+    seed: int = 0,
 ) -> RankedSamples:
     r"""Leaks: of the draws from the aggregate posterior, those of lowest prior density.
 
     .. math:: z \sim q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z | x_n), \quad \text{ranked by} \quad \log p(z)
 
-    The decoder knows these, and the model hardly ever generates them. A tilted prior is ranked before its normaliser, which
-    changes no order. The images take turns, so each is drawn from as often as any other.
+    The decoder knows these, and the model hardly ever generates them. A tilted prior is ranked
+    before its normaliser, which changes no order. The images take turns, so each is drawn from as
+    often as any other.
 
     References:
-        dpVAE (Bhalodia et al., 2020), section 4.2, "high-posterior samples". Its code ranks by two dimensions; this is the
-        density over all of them.
+        dpVAE (Bhalodia et al., 2020), section 4.2, "high-posterior samples". Its code ranks by two
+        dimensions; this is the density over all of them.
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
@@ -137,7 +150,9 @@ def high_posterior_samples(
     with frozen(model):
         kept = _lowest(
             (
-                _columns(block.z, block.log_unnorm(), log_p=block.log_p(log_norm), images=block.images)
+                _columns(
+                    block.z, block.log_unnorm(), log_p=block.log_p(log_norm), images=block.images
+                )
                 for block in posterior_draws(model, x, draws, seed=seed, purpose=purpose)
             ),
             count,
@@ -145,7 +160,9 @@ def high_posterior_samples(
         observed, decoded = _decoded(model, kept["z"], None, seed, purpose, mean=mean)
         q = _aggregate_or_none(model, x)
         log_q = None if q is None else q.log_prob(kept["z"].flatten(1))
-    ranked_by = "log p(z), the prior" if "log_p" in kept else "log p(z), the prior, up to a constant"
+    ranked_by = (
+        "log p(z), the prior" if "log_p" in kept else "log p(z), the prior, up to a constant"
+    )
     protocol: _Protocol = {"ranked_by": ranked_by, "decoded": decoded, "seed": seed}
     return _ranked(kept, observed, draws, protocol, log_q=log_q, log_p=kept.get("log_p"))
 
@@ -178,7 +195,10 @@ def _lowest(blocks: Iterable[dict[str, Tensor]], count: int) -> dict[str, Tensor
     for block in blocks:
         size = len(block["score"])
         rows = block | {"indices": torch.arange(start, start + size, device=block["score"].device)}
-        joined = {name: torch.cat([kept[name], column]) if kept else column for name, column in rows.items()}
+        joined = {
+            name: torch.cat([kept[name], column]) if kept else column
+            for name, column in rows.items()
+        }
         order = joined["score"].argsort(stable=True)[:count]
         kept = {name: column[order] for name, column in joined.items()}
         start += size
@@ -186,7 +206,13 @@ def _lowest(blocks: Iterable[dict[str, Tensor]], count: int) -> dict[str, Tensor
 
 
 def _decoded(
-    model: AbstractModel, z: Tensor, sampler: AbstractSampler | None, seed: int, purpose: str, *, mean: bool
+    model: AbstractModel,
+    z: Tensor,
+    sampler: AbstractSampler | None,
+    seed: int,
+    purpose: str,
+    *,
+    mean: bool,
 ) -> tuple[Tensor, str]:
     """What the decoder makes of them, ``(K, *event)``, and whether these are means or draws."""
     parts = []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from priorwise.estimators.base import Estimate, standard_error
-from priorwise.estimators.top import places, posterior_draws, prior_draws
+from priorwise.estimators.top_latents import places, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
@@ -42,10 +42,12 @@ class TwoSample:
     """The verdict of a classifier on points that it was not fitted on.
 
     Attributes:
-        accuracy: Share that it tells rightly, the mean over the two kinds; 1/2 where they cannot be told apart.
+        accuracy: Share that it tells rightly, the mean over the two kinds; 1/2 where they cannot be
+            told apart.
         z_score: How many standard errors above 1/2; N(0, 1) for two samples of one law.
         p_value: Chance of at least this accuracy for two samples of one law.
-        jsd: Jensen-Shannon divergence that the classifier proves, nats, at most log 2; a lower bound in expectation.
+        jsd: Jensen-Shannon divergence that the classifier proves, nats, at most log 2; a lower
+            bound in expectation.
     """
 
     accuracy: Estimate
@@ -65,8 +67,9 @@ def classifier_two_sample(
 ) -> TwoSample:
     """Whether a classifier tells encodings from draws of the prior, in the top group; needs draws alone, no density.
 
-    One z for each observation, and as many from the prior. Copies of an observation stay on one side of the split into training
-    and test, so that no classifier profits from having seen an encoding.
+    One z for each observation, and as many from the prior. Copies of an observation stay on one
+    side of the split into training and test, so that no classifier profits from having seen an
+    encoding.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), section 3.
@@ -101,15 +104,18 @@ def c2st(
 ) -> TwoSample:
     r"""Whether a classifier tells two sets of points apart on the half of them that it was not fitted on.
 
-    With the shares :math:`a_0, a_1` of each kind that it takes for the second, the accuracy is :math:`(1 - a_0 + a_1) / 2` and
+    With the shares :math:`a_0, a_1` of each kind that it takes for the second, the accuracy is
+    :math:`(1 - a_0 + a_1) / 2` and
 
     .. math:: z = \frac{a_1 - a_0}{\sqrt{a (1 - a) (1/n_0 + 1/n_1)}}, \qquad \mathrm{JSD} \ge \log 2 - \tfrac{1}{2} \mathrm{BCE}
 
-    with a the pooled share and BCE the held-out cross-entropy summed over the two kinds. This is the binomial test of the
-    reference, which fixes a = 1/2; with the pooled share it holds for classifiers that favour one kind, too.
+    with a the pooled share and BCE the held-out cross-entropy summed over the two kinds. This is
+    the binomial test of the reference, which fixes a = 1/2; with the pooled share it holds for
+    classifiers that favour one kind, too.
 
-    The classifier is scikit-learn's network with two hidden layers of 64, seeded and stopped early: a second or two for 5000
-    points, on the CPU. Any other with ``fit`` and ``predict_proba`` may judge, and every one gives a valid test.
+    The classifier is scikit-learn's network with two hidden layers of 64, seeded and stopped early:
+    a second or two for 5000 points, on the CPU. Any other with ``fit`` and ``predict_proba`` may
+    judge, and every one gives a valid test.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), section 3.
@@ -117,13 +123,14 @@ def c2st(
     Arguments:
         points: The first kind, ``(N, D)``.
         others: The second kind, ``(M, D)``; the larger set is cut to the size of the smaller.
-        sources: Where each point comes from, ``(N,)`` integers; points of one source stay on one side of the split. All
-            different if None.
+        sources: Where each point comes from, ``(N,)`` integers; points of one source stay on one
+            side of the split. All different if None.
         classifier: Who judges; fitted in place.
         seed: Seed of the split and of the classifier.
 
     Raises:
-        ValueError: for fewer than 40 points of a kind, too few sources to split, or points that do not fit together.
+        ValueError: for fewer than 40 points of a kind, too few sources to split, or points that do
+            not fit together.
 
     Example:
         >>> found = c2st(torch.zeros(100, 2), torch.ones(100, 2))
@@ -142,7 +149,9 @@ def c2st(
     p_0, p_1 = _second(judge, points[test_0]), _second(judge, others[test_1])
     protocol: dict[str, str | int | float | None] = {
         "estimator": "classifier two-sample test",
-        "classifier": type(judge).__name__ if classifier is not None else f"MLP {_HIDDEN}, early stopping",
+        "classifier": type(judge).__name__
+        if classifier is not None
+        else f"MLP {_HIDDEN}, early stopping",
         "train": len(fit_0) + len(fit_1),
         "test": len(p_0) + len(p_1),
         "seed": seed,
@@ -160,14 +169,19 @@ def _check(points: Tensor, others: Tensor, sources: Tensor | None) -> Tensor:
     """Where each point comes from; refuses what cannot be tested."""
     if points.dim() != 2 or others.dim() != 2 or points.shape[1] != others.shape[1]:
         raise ValueError(
-            f"expected points (N, D) and (M, D) of one dimension; got {tuple(points.shape)} and {tuple(others.shape)}."
+            f"expected points (N, D) and (M, D) of one dimension; got {tuple(points.shape)} and "
+            f"{tuple(others.shape)}."
         )
     if min(len(points), len(others)) < _FEWEST:
-        raise ValueError(f"expected at least {_FEWEST} points of each kind; got {len(points)} and {len(others)}.")
+        raise ValueError(
+            f"expected at least {_FEWEST} points of each kind; got {len(points)} and {len(others)}."
+        )
     if sources is None:
         sources = torch.arange(len(points))
     if sources.shape != points.shape[:1]:
-        raise ValueError(f"expected `sources` of shape ({len(points)},); got {tuple(sources.shape)}.")
+        raise ValueError(
+            f"expected `sources` of shape ({len(points)},); got {tuple(sources.shape)}."
+        )
     return sources.cpu()
 
 
@@ -179,8 +193,8 @@ def _split(sources: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     train, test = chosen[trained[place]], chosen[~trained[place]]
     if min(len(train), len(test)) < _FEWEST // 4:
         raise ValueError(
-            f"expected `sources` that can be split in two halves; got {len(kinds)} of them, and halves of {len(train)} and "
-            f"{len(test)} points."
+            f"expected `sources` that can be split in two halves; got {len(kinds)} of them, and "
+            f"halves of {len(train)} and {len(test)} points."
         )
     return train, test
 
@@ -188,8 +202,8 @@ def _split(sources: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
 class _StoppedNetwork:
     """scikit-learn's network on standardised points, stopped where the cross-entropy on a tenth of them is lowest.
 
-    Its own early stopping watches the accuracy, which is at its best long before the probabilities are: the bound on the
-    divergence would be loose by tenths of a nat.
+    Its own early stopping watches the accuracy, which is at its best long before the probabilities
+    are: the bound on the divergence would be loose by tenths of a nat.
     """
 
     def __init__(self, seed: int) -> None:
@@ -267,7 +281,9 @@ def _accuracy(
     )
 
 
-def _jsd(p_0: Tensor, p_1: Tensor, protocol: dict[str, str | int | float | None], notes: tuple[str, ...]) -> Estimate:
+def _jsd(
+    p_0: Tensor, p_1: Tensor, protocol: dict[str, str | int | float | None], notes: tuple[str, ...]
+) -> Estimate:
     loss_0, loss_1 = _losses(1 - p_0), _losses(p_1)
     return Estimate(
         value=math.log(2) - float(loss_0.mean() + loss_1.mean()) / 2,

@@ -21,12 +21,13 @@ __all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour
 class AbstractExtractor(nn.Module, ABC):
     """How to write an extractor.
 
-    1. For images inherit from ``AbstractImageExtractor``, which checks them, and implement ``_features(images)``:
-       ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, each row from its own image alone. For other observations inherit from here
-       and implement ``forward``.
-    2. Implement ``name``: what distances are named after. Two extractors of one name differ in their weights at most.
-    3. Implement ``resize``: in words, all that is done to an image before the network.
-    4. Keep everything that the features depend on in the name, in ``resize``, or in parameters and buffers, of which
+    1. For images inherit from ``AbstractImageExtractor``, which checks them, and implement
+       ``_features(images)``: ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, each row from its own image
+       alone. For other observations inherit from here and implement ``forward``.
+    2. Implement ``name``: what distances are named after. Two extractors of one name differ in
+    their weights at most. 3. Implement ``resize``: in words, all that is done to an image before
+    the network. 4. Keep everything that the features depend on in the name, in ``resize``, or in
+    parameters and buffers, of which
        ``fingerprint`` is the hash.
     """
 
@@ -67,10 +68,16 @@ class AbstractImageExtractor(AbstractExtractor):
         if images.dim() != 4:
             raise ValueError(f"expected images (N, C, H, W); got shape {tuple(images.shape)}.")
         if not images.is_floating_point():
-            raise ValueError(f"expected images as floats in [0, 1]; got {images.dtype}. Divide by the largest value.")
+            raise ValueError(
+                f"expected images as floats in [0, 1]; got {images.dtype}. Divide by the largest "
+                "value."
+            )
         if not bool(((images >= 0) & (images <= 1)).all()):  # also false for NaN
             low, high = float(images.min()), float(images.max())
-            raise ValueError(f"expected images in [0, 1]; got values in [{low:.3g}, {high:.3g}]. Scale or clamp them.")
+            raise ValueError(
+                f"expected images in [0, 1]; got values in [{low:.3g}, {high:.3g}]. Scale or clamp "
+                "them."
+            )
         return self._features(images)
 
 
@@ -96,8 +103,8 @@ class Features:
         resize: What was done to the images before the network.
         data: Hash of the images; that of the features if it is left out.
         split: What the images are, for example ``"mnist test"``.
-        decoded: Of generated images whether they are ``"means"`` or ``"draws"`` of the decoder, whose distances are not to be
-            compared; None for others, or where it was not told.
+        decoded: Of generated images whether they are ``"means"`` or ``"draws"`` of the decoder,
+            whose distances are not to be compared; None for others, or where it was not told.
     """
 
     values: Tensor
@@ -112,7 +119,10 @@ class Features:
         if self.values.dim() != 2:
             raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
         if not bool(self.values.isfinite().all()):
-            raise ValueError("expected finite features; some are NaN or infinite. Look at the images or the extractor.")
+            raise ValueError(
+                "expected finite features; some are NaN or infinite. Look at the images or the "
+                "extractor."
+            )
         object.__setattr__(self, "data", self.data or content_hash({"values": self.values}))
 
     def __len__(self) -> int:
@@ -147,8 +157,14 @@ def extract(
         Features(5 x 2, raw, two moons)
     """
     if len(images) < 1 or block < 1:
-        raise ValueError(f"expected at least one image and a `block` of at least 1; got {len(images)} and {block}.")
-    device = next((tensor.device for tensor in chain(extractor.parameters(), extractor.buffers())), images.device)
+        raise ValueError(
+            f"expected at least one image and a `block` of at least 1; got {len(images)} and "
+            f"{block}."
+        )
+    device = next(
+        (tensor.device for tensor in chain(extractor.parameters(), extractor.buffers())),
+        images.device,
+    )
     parts = []
     with frozen(extractor), torch.no_grad(), no_autocast(torch.empty(0, device=device)):
         for part in images.split(block):

@@ -1,6 +1,7 @@
 """Features from a small network that is trained on the spot: for grey and small images, which ImageNet networks know little of.
 
-Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``B`` images of a batch; ``F`` features.
+Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``B`` images of a batch; ``F``
+features.
 """
 
 import math
@@ -10,14 +11,15 @@ from hashlib import blake2b
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorwise.features.base import AbstractImageExtractor
-from priorwise.features.shelf import fetched, shelved
 from priorwise.models import frozen
 from priorwise.randomness import seeded
-from priorwise.storage import content_hash
+from priorwise.storage import content_hash, write_atomically
 from priorwise.typing import Shape
 
 __all__ = ["TrainedClassifier", "trained_classifier"]
@@ -34,8 +36,9 @@ _QUARTERS = 4
 class TrainedClassifier(AbstractImageExtractor):
     """The penultimate layer of a small convolutional classifier; ``trained_classifier`` makes and trains it.
 
-    Distances bear its name, such as ``"classifier:mnist:1x28x28"``, and are no FID: they compare models on one data set, by
-    one set of weights. The features are taken before their nonlinearity, where a Gaussian describes them best.
+    Distances bear its name, such as ``"classifier:mnist:1x28x28"``, and are no FID: they compare
+    models on one data set, by one set of weights. The features are taken before their nonlinearity,
+    where a Gaussian describes them best.
 
     Arguments:
         shape: ``(C, H, W)`` of one image.
@@ -46,7 +49,13 @@ class TrainedClassifier(AbstractImageExtractor):
     """
 
     def __init__(
-        self, shape: Shape, classes: int, *, task: str = "classifier", label: str = "own", features: int = 64
+        self,
+        shape: Shape,
+        classes: int,
+        *,
+        task: str = "classifier",
+        label: str = "own",
+        features: int = 64,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -73,8 +82,8 @@ class TrainedClassifier(AbstractImageExtractor):
     def _features(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(
-                f"expected images of shape {self.shape}, on which this extractor was trained; got {tuple(images.shape[1:])}. "
-                "Train another one on images of that shape."
+                f"expected images of shape {self.shape}, on which this extractor was trained; got "
+                f"{tuple(images.shape[1:])}. Train another one on images of that shape."
             )
         return self.body(images)
 
@@ -89,9 +98,17 @@ def _body(shape: Shape, features: int) -> nn.Sequential:
     widths = [min(32 * 2**stage, 128) for stage in range(halvings + 1)]
     layers: list[nn.Module] = []
     for stage, (before, after) in enumerate(zip([shape[0], *widths], widths, strict=False)):
-        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
         layers += [nn.MaxPool2d(2)] if stage < halvings else []
-    layers += [nn.AdaptiveAvgPool2d(_POOLED), nn.Flatten(), nn.Linear(widths[-1] * _POOLED**2, features)]
+    layers += [
+        nn.AdaptiveAvgPool2d(_POOLED),
+        nn.Flatten(),
+        nn.Linear(widths[-1] * _POOLED**2, features),
+    ]
     return nn.Sequential(*layers)
 
 
@@ -107,7 +124,9 @@ class _Settings:
 
     def key(self, x: Tensor, y: Tensor | None) -> str:
         data = content_hash({"x": x} if y is None else {"x": x, "y": y})
-        return blake2b(repr((sorted(asdict(self).items()), data)).encode(), digest_size=8).hexdigest()
+        return blake2b(
+            repr((sorted(asdict(self).items()), data)).encode(), digest_size=8
+        ).hexdigest()
 
 
 def trained_classifier(
@@ -124,25 +143,28 @@ def trained_classifier(
 ) -> TrainedClassifier:
     """An extractor that was trained to tell the classes of a labelled reference set apart.
 
-    Without labels it learns by how many right angles an image was turned, which takes a knowledge of shapes; where that
-    cannot be seen (textures, round things) its ``accuracy`` is near 1/4 and its features mean little. For photographs
-    without labels prefer ``EfficientNetLite``.
+    Without labels it learns by how many right angles an image was turned, which takes a knowledge
+    of shapes; where that cannot be seen (textures, round things) its ``accuracy`` is near 1/4 and
+    its features mean little. For photographs without labels prefer ``EfficientNetLite``.
 
-    The same data, seed and settings give the same weights on one kind of machine, up to rounding on another: compare
-    numbers by their ``fingerprint``, or share the file in the cache. Training takes about a minute on one processor core
-    for 28x28 images.
+    The same data, seed and settings give the same weights on one kind of machine, up to rounding on
+    another: compare numbers by their ``fingerprint``, or share the file in the cache. Training
+    takes about a minute on one processor core for 28x28 images.
 
     References:
-        Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al., 2018), section 3.
+        Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al., 2018),
+        section 3.
 
     Arguments:
-        x: Reference images ``(N, C, H, W)`` in [0, 1], at least 8 pixels high and wide; training data, not test data.
+        x: Reference images ``(N, C, H, W)`` in [0, 1], at least 8 pixels high and wide; training
+            data, not test data.
         y: Their classes ``(N,)``, any integers; None turns images instead.
         label: Name of the reference set; part of the extractor's name.
         seed: Seed of the initial weights and of the order of the images.
         features: Number of features; distances want several times as many images.
         epochs: Passes over the images.
-        examples: At most how many images are used, drawn at random; a tenth, at most 2000, is held out for ``accuracy``.
+        examples: At most how many images are used, drawn at random; a tenth, at most 2000, is held
+            out for ``accuracy``.
         cache: Folder in which trained extractors are kept; None trains anew.
         report: Called with the number of images just trained on, of ``epochs`` times all.
 
@@ -152,31 +174,43 @@ def trained_classifier(
     _check(x, y)
     if min(features, epochs, examples) < 1:
         raise ValueError(
-            f"expected `features`, `epochs` and `examples` of at least 1; got {features}, {epochs} and {examples}."
+            f"expected `features`, `epochs` and `examples` of at least 1; got {features}, {epochs} "
+            f"and {examples}."
         )
     classes = torch.zeros(0) if y is None else y.unique()
-    network = _built(x, len(classes) if y is not None else _QUARTERS, y is None, label, features, seed)
+    count = len(classes) if y is not None else _QUARTERS
+    network = _built(x, count, turned=y is None, label=label, features=features, seed=seed)
     settings = _Settings(seed, features, epochs, examples)
-    path = None if cache is None else Path(cache) / "extractors" / f"{network.task}-{settings.key(x, y)}.safetensors"
-    accuracy = None if path is None else fetched(network, path)
+    path = (
+        None
+        if cache is None
+        else Path(cache) / "extractors" / f"{network.task}-{settings.key(x, y)}.safetensors"
+    )
+    accuracy = None if path is None else _kept_accuracy(network, path)
     if accuracy is None:
         targets = None if y is None else torch.searchsorted(classes, y)
         accuracy = _train(network.to(x.device), x, targets, settings, report)
         if path is not None:
-            shelved(network, accuracy, path)
+            _keep(network, accuracy, path)
     network.accuracy = accuracy
     return network.to(x.device).eval().requires_grad_(requires_grad=False)
 
 
-def _built(x: Tensor, classes: int, turned: bool, label: str, features: int, seed: int) -> TrainedClassifier:  # noqa: FBT001
+def _built(
+    x: Tensor, classes: int, *, turned: bool, label: str, features: int, seed: int
+) -> TrainedClassifier:
     task = "rotations" if turned else "classifier"
     with seeded(seed, "trained_classifier", "weights"):
-        return TrainedClassifier(tuple(x.shape[1:]), classes, task=task, label=label, features=features)
+        return TrainedClassifier(
+            tuple(x.shape[1:]), classes, task=task, label=label, features=features
+        )
 
 
 def _check(x: Tensor, y: Tensor | None) -> None:
     if x.dim() != 4 or min(x.shape[2:]) < 8:
-        raise ValueError(f"expected images (N, C, H, W) of at least 8 x 8 pixels; got shape {tuple(x.shape)}.")
+        raise ValueError(
+            f"expected images (N, C, H, W) of at least 8 x 8 pixels; got shape {tuple(x.shape)}."
+        )
     if not x.is_floating_point() or not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError("expected images as floats in [0, 1]. Divide them by the largest value.")
     if len(x) < 10:
@@ -184,9 +218,15 @@ def _check(x: Tensor, y: Tensor | None) -> None:
     if y is None:
         return
     if y.shape != (len(x),) or y.is_floating_point():
-        raise ValueError(f"expected a class, an integer, for each of {len(x)} images; got {y.dtype} {tuple(y.shape)}.")
+        raise ValueError(
+            f"expected a class, an integer, for each of {len(x)} images; got {y.dtype} "
+            f"{tuple(y.shape)}."
+        )
     if len(y.unique()) < 2:
-        raise ValueError("expected at least two classes in `y`; got one. Leave `y` out to learn from turned images.")
+        raise ValueError(
+            "expected at least two classes in `y`; got one. Leave `y` out to learn from turned "
+            "images."
+        )
 
 
 def _turned(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,7 +235,9 @@ def _turned(x: Tensor) -> tuple[Tensor, Tensor]:
     top, left = (x.shape[2] - side) // 2, (x.shape[3] - side) // 2
     parts = x[:, :, top : top + side, left : left + side].tensor_split(_QUARTERS)
     angles = [torch.full((len(part),), angle, device=x.device) for angle, part in enumerate(parts)]
-    return torch.cat([part.rot90(angle, (2, 3)) for angle, part in enumerate(parts)]), torch.cat(angles)
+    return torch.cat([part.rot90(angle, (2, 3)) for angle, part in enumerate(parts)]), torch.cat(
+        angles
+    )
 
 
 def _pairs(x: Tensor, y: Tensor | None, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -235,5 +277,30 @@ def _train(
 
 def _accuracy(network: TrainedClassifier, x: Tensor, y: Tensor | None, rows: Tensor) -> float:
     with frozen(network), torch.no_grad():
-        right = [(network.logits(images).argmax(1) == classes).float() for images, classes in _pairs(x, y, rows)]
+        right = [
+            (network.logits(images).argmax(1) == classes).float()
+            for images, classes in _pairs(x, y, rows)
+        ]
     return float(torch.cat(right).mean())
+
+
+def _kept_accuracy(network: nn.Module, path: Path) -> float | None:
+    """Load the kept weights and return their held-out accuracy; None if there are none, or the file is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            accuracy = float((file.metadata() or {})["accuracy"])
+    except (SafetensorError, OSError, KeyError):
+        return None  # it is trained again and written anew
+    network.load_state_dict(tensors)
+    return accuracy
+
+
+def _keep(network: nn.Module, accuracy: float, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    write_atomically(path, save(tensors, metadata={"accuracy": repr(accuracy)}))

@@ -14,14 +14,16 @@ _STRIDE = 32  # of the whole network
 class EfficientNetLite(AbstractImageExtractor):
     """The 1280 pooled features of EfficientNet-Lite0 trained on ImageNet; needs the extra ``features``, no download.
 
-    For photographs. Distances bear its name and are no FID. With 1280 features they want some thousands of images.
+    For photographs. Distances bear its name and are no FID. With 1280 features they want some
+    thousands of images.
 
     References:
-        EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (Tan & Le, 2019); the Lite variant replaces
-        swish by ReLU6 and has no squeeze-and-excitation.
+        EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (Tan & Le, 2019);
+        the Lite variant replaces swish by ReLU6 and has no squeeze-and-excitation.
 
     Arguments:
-        size: Height and width to which images are brought, in pixels, a multiple of 32; the cost grows with its square.
+        size: Height and width to which images are brought, in pixels, a multiple of 32; the cost
+            grows with its square.
 
     Raises:
         ImportError: if the extra is not installed.
@@ -45,7 +47,9 @@ class EfficientNetLite(AbstractImageExtractor):
         return f"bicubic to {self.size}x{self.size}, clamped to [0, 1], grey repeated to RGB, (255 x - 127) / 128"
 
     def _features(self, images: Tensor) -> Tensor:
-        scaled = F.interpolate(as_colour(images.float()), (self.size, self.size), mode="bicubic", antialias=True)
+        scaled = F.interpolate(
+            as_colour(images.float()), (self.size, self.size), mode="bicubic", antialias=True
+        )
         maps = self.network.extract_features((255 * scaled.clamp(0, 1) - 127) / 128)  # type: ignore[operator]
         return maps.mean((2, 3))
 
@@ -56,10 +60,13 @@ def _pretrained() -> torch.nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise ImportError(
-            "expected the packages of the extra `features`; they are not installed. Run pip install 'priorwise[features]', or "
-            "train an extractor with priorwise.features.trained_classifier."
+            "expected the packages of the extra `features`; they are not installed. Run pip "
+            "install 'priorwise[features]', or train an extractor with "
+            "priorwise.features.trained_classifier."
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     network.load_state_dict(weights)
     return network.eval().requires_grad_(requires_grad=False)

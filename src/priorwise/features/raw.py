@@ -23,5 +23,7 @@ class Raw(AbstractExtractor):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, *event)`` to ``(N, F)``."""
         if x.dim() < 2 or not x.is_floating_point():
-            raise ValueError(f"expected floats (N, *event); got {x.dtype} of shape {tuple(x.shape)}.")
+            raise ValueError(
+                f"expected floats (N, *event); got {x.dtype} of shape {tuple(x.shape)}."
+            )
         return x.flatten(1)

@@ -16,7 +16,15 @@ from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
 from priorwise.models.observations import example_likelihood, require_observations
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
-from priorwise.models.traversal import Traversal, along, between, encodings, flow_prior, in_space, latent_range
+from priorwise.models.traversal import (
+    Traversal,
+    along,
+    between,
+    encodings,
+    flow_prior,
+    in_space,
+    latent_range,
+)
 from priorwise.models.vae import VAE
 from priorwise.models.wrapped import WrappedVAE, wrap
 

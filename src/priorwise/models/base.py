@@ -61,7 +61,9 @@ Draw: TypeAlias = Callable[[Group], Tensor]
 def draw_posterior(group: Group) -> Tensor:
     """A draw from the group's posterior, with gradients where it has them."""
     if group.posterior is None:
-        raise ValueError("expected a posterior; got None. Pass `x` to `top_down` in order to infer.")
+        raise ValueError(
+            "expected a posterior; got None. Pass `x` to `top_down` in order to infer."
+        )
     return group.posterior.rsample() if group.posterior.has_rsample else group.posterior.sample()
 
 
@@ -81,22 +83,26 @@ def require_groups(groups: Sequence[Group], batch_shape: Shape) -> None:
     size = torch.Size(batch_shape)
     for group in groups:
         for name, distribution in (("prior", group.prior), ("posterior", group.posterior)):
-            if distribution is not None and (distribution.batch_shape != size or not distribution.event_shape):
+            if distribution is not None and (
+                distribution.batch_shape != size or not distribution.event_shape
+            ):
                 raise ValueError(
-                    f"expected the {name} of group {group.index} to have batch shape {tuple(size)} over events; got batch "
-                    f"shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}. Wrap it "
-                    "in torch.distributions.Independent over the dimensions of one latent, and expand it to the batch."
+                    f"expected the {name} of group {group.index} to have batch shape {tuple(size)} "
+                    f"over events; got batch shape {tuple(distribution.batch_shape)} and event "
+                    f"shape {tuple(distribution.event_shape)}. Wrap it in "
+                    "torch.distributions.Independent over the dimensions of one latent, and "
+                    "expand it to the batch."
                 )
 
 
 class AbstractModel(nn.Module, ABC):
     """How to write a model; everything else in the library works on the two methods.
 
-    1. Inherit. Implement ``top_down(draw, batch_shape, x=None)``: one pass through the latent groups, top first. For each
-       form a ``Group`` with its prior and, when ``x`` is given, its posterior, set ``group.z = draw(group)``, and go on
-       with that ``z``. Return the groups.
-    2. Implement ``likelihood(groups)``: p(x | z_1..z_K).
-    3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
+    1. Inherit. Implement ``top_down(draw, batch_shape, x=None)``: one pass through the latent
+       groups, top first. For each form a ``Group`` with its prior and, when ``x`` is given, its
+       posterior, set ``group.z = draw(group)``, and go on with that ``z``. Return the groups.
+    2. Implement ``likelihood(groups)``: p(x | z_1..z_K). 3. ``batch_shape`` is ``(B,)`` or ``(S,
+    B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
        contexts have that batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
     5. Set ``training_defaults`` where a fit of this model should start from other options than
@@ -142,8 +148,8 @@ class AbstractModel(nn.Module, ABC):
     def known_log_norm(self) -> LogNorm | None:
         """The log normaliser that ``log_joint`` leaves out, with its error: the sum over ``owners``.
 
-        It is 0 if the densities of a pass are normalised, and None if one is not and its normaliser is unknown: not
-        estimated yet, estimated for other weights, or owned by nobody.
+        It is 0 if the densities of a pass are normalised, and None if one is not and its normaliser
+        is unknown: not estimated yet, estimated for other weights, or owned by nobody.
         """
         owners = self.owners()
         kept = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
@@ -154,7 +160,9 @@ class AbstractModel(nn.Module, ABC):
             return None
         if len(owners) == 1:
             return next(iter(known.values()))
-        times = {owner: owners.count(owner) for owner in known}  # one that tilts two groups errs in both alike
+        times = {
+            owner: owners.count(owner) for owner in known
+        }  # one that tilts two groups errs in both alike
         return LogNorm(
             value=math.fsum(times[owner] * one.value for owner, one in known.items()),
             stderr=math.hypot(*(times[owner] * one.stderr for owner, one in known.items())),
@@ -188,11 +196,14 @@ class AbstractModel(nn.Module, ABC):
     def generate(self, n: int, sampler: AbstractSampler | None = None) -> list[Group]:
         """A pass that draws every group from its prior with the sampler; ``group.info`` holds what it told.
 
-        An ``AbstractJointModel`` has the sampler draw its law as a whole, and the pass is the one that belongs to the draw.
+        An ``AbstractJointModel`` has the sampler draw its law as a whole, and the pass is the one
+        that belongs to the draw.
         """
         return self._generated(n, sampler)[0]
 
-    def _generated(self, n: int, sampler: AbstractSampler | None) -> tuple[list[Group], Tensor | None]:
+    def _generated(
+        self, n: int, sampler: AbstractSampler | None
+    ) -> tuple[list[Group], Tensor | None]:
         """The pass, and the observations where they are drawn together with the latents."""
         if n < 1:
             raise ValueError(f"expected `n` of at least 1; got {n}.")
@@ -218,7 +229,12 @@ class AbstractModel(nn.Module, ABC):
         return log_unnorm(self.likelihood(groups), x) + log_pz
 
     def sample(
-        self, n: int, sampler: AbstractSampler | None = None, *, mean: bool = True, seed: int | None = None
+        self,
+        n: int,
+        sampler: AbstractSampler | None = None,
+        *,
+        mean: bool = True,
+        seed: int | None = None,
     ) -> Tensor:
         """New observations, ``(n, *event)``: the decoder's means, or draws where it has none or with ``mean=False``."""
         with frozen(self), torch.no_grad(), seeded(seed, "sample"):
@@ -237,7 +253,9 @@ class AbstractModel(nn.Module, ABC):
     def decode(self, z: Tensor, sampler: AbstractSampler | None = None) -> Distribution:
         """p(x | z) for top latents ``(B, *event)``; groups below them are drawn from their priors."""
         chosen = self.default_sampler if sampler is None else sampler
-        return self.likelihood(self.top_down(lambda group: z if group.index == 1 else chosen(group.prior), (len(z),)))
+        return self.likelihood(
+            self.top_down(lambda group: z if group.index == 1 else chosen(group.prior), (len(z),))
+        )
 
     def reconstruct(self, x: Tensor, *, seed: int | None = None) -> Tensor:
         """The decoder's means (draws where it has none) at draws from the posterior of ``x``, ``(B, *event)``."""
@@ -248,10 +266,11 @@ class AbstractModel(nn.Module, ABC):
 class AbstractJointModel(AbstractModel, AbstractTilt):
     """How to write a model whose law is drawn as a whole, such as one with an energy on observations.
 
-    1. Inherit, implement what ``AbstractModel`` and ``AbstractTilt`` ask for. A tilt on observations stands in
-       ``likelihood``, as a ``Tilted`` over p(x|z) without a ``log_norm``.
-    2. ``law`` is over whatever a chain should move in, such as the noise of latents and observations.
-    3. Implement ``from_law(u)``: the pass and the observations that belong to draws of it.
+    1. Inherit, implement what ``AbstractModel`` and ``AbstractTilt`` ask for. A tilt on
+       observations stands in ``likelihood``, as a ``Tilted`` over p(x|z) without a ``log_norm``.
+    2. ``law`` is over whatever a chain should move in, such as the noise of latents and
+    observations. 3. Implement ``from_law(u)``: the pass and the observations that belong to draws
+    of it.
     """
 
     @abstractmethod
@@ -272,7 +291,8 @@ def example_pass(model: AbstractModel) -> list[Group]:
 def frozen(model: nn.Module) -> Iterator[None]:
     """Evaluate without leaving a trace: eval mode, no gradients into the parameters, priors built once.
 
-    Gradients into inputs still flow. Modes and ``requires_grad`` flags are put back after the block; blocks may be nested.
+    Gradients into inputs still flow. Modes and ``requires_grad`` flags are put back after the
+    block; blocks may be nested.
     """
     modules = list(model.modules())
     modes = [(module, module.training) for module in modules]

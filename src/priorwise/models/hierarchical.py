@@ -26,7 +26,8 @@ class HVAE(AbstractModel):
         encoder_bottom: Module (x, z2) -> q(z1|x, z2).
         prior_bottom: Module z2 -> p(z1|z2).
         decoder: Module (z1, z2) -> p(x|z1, z2).
-        prior: Prior of z2: a module of ``priorwise.priors``, or any module that returns a distribution when called.
+        prior: Prior of z2: a module of ``priorwise.priors``, or any module that returns a
+            distribution when called.
     """
 
     def __init__(

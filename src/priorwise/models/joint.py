@@ -1,6 +1,7 @@
 """The latents of all groups as one vector, so that a chain can move and a sampler can draw all of them at once.
 
-A coordinate is normal noise where the group's prior is a smooth image of it (a Gaussian, a flow), and z itself elsewhere.
+A coordinate is normal noise where the group's prior is a smooth image of it (a Gaussian, a flow),
+and z itself elsewhere.
 
 Letters: ``N`` draws, ``U`` coordinates of all groups together.
 """
@@ -52,7 +53,8 @@ class JointPrior(Distribution):
         sizes = [group.prior.event_shape.numel() for group in probe]
         ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
         self.parts = [
-            _part(group, slice(start, stop)) for group, (start, stop) in zip(probe, pairwise(ends), strict=True)
+            _part(group, slice(start, stop))
+            for group, (start, stop) in zip(probe, pairwise(ends), strict=True)
         ]
         self.like = probe[0].z.new_empty(0)
         super().__init__(torch.Size(), torch.Size((ends[-1],)), validate_args=False)
@@ -73,7 +75,9 @@ class JointPrior(Distribution):
         if not self.is_noise:
             return self
         zero = self.like.new_zeros(self.event_shape)
-        return Independent(Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False)
+        return Independent(
+            Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False
+        )
 
     def groups(self, u: Tensor) -> list[Group]:
         """The pass that belongs to coordinates ``(N, U)``."""
@@ -95,7 +99,11 @@ class JointPrior(Distribution):
         part = self.parts[group.index - 1]
         if not part.is_noise:
             return group.prior.log_prob(group.z)
-        return Normal(self.like.new_zeros(()), 1.0, validate_args=False).log_prob(u[:, part.columns]).sum(1)
+        return (
+            Normal(self.like.new_zeros(()), 1.0, validate_args=False)
+            .log_prob(u[:, part.columns])
+            .sum(1)
+        )
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Exact draws, ``(*sample, U)``."""
@@ -110,7 +118,9 @@ class JointPrior(Distribution):
                     z = group.prior.sample()
                     columns.append(z.flatten(1))
                     return z
-                eps = torch.randn(count, *part.event, dtype=self.like.dtype, device=self.like.device)
+                eps = torch.randn(
+                    count, *part.event, dtype=self.like.dtype, device=self.like.device
+                )
                 columns.append(eps.flatten(1))
                 return from_noise(group.prior, eps)
 

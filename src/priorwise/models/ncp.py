@@ -53,23 +53,27 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
     .. math:: p_\mathrm{NCP}(z) = \frac{1}{Z} \prod_{k=1}^{K} r_k(z_k, c(z_{<k}))\, p(z_k | z_{<k}),
               \qquad \log r_k = \text{logit of classifier } k
 
-    The model underneath is not changed: not its parameters, nor their ``requires_grad``, modes, statistics or hooks. Before
-    a fit the classifiers are what they were built as, so fit first: ``priorwise.fit(ncp, data)``.
+    The model underneath is not changed: not its parameters, nor their ``requires_grad``, modes,
+    statistics or hooks. Before a fit the classifiers are what they were built as, so fit first:
+    ``priorwise.fit(ncp, data)``.
 
     The density above has one global Z; drawing group after group (SIR, Langevin) targets
-    :math:`\prod_k r_k p_k / Z_k(z_{<k})` instead. The two agree for one group, and where each :math:`Z_k` is constant, as it
-    is for perfect classifiers.
+    :math:`\prod_k r_k p_k / Z_k(z_{<k})` instead. The two agree for one group, and where each
+    :math:`Z_k` is constant, as it is for perfect classifiers.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equations 1-5.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), equations 1-5.
 
     Arguments:
         base: The model underneath; its priors can be drawn from.
-        classifiers: One module a group: a ``priorwise.backbones.AbstractLatentClassifier``, or any module that maps ``z``
-            ``(*sample, *batch, *event)`` (standardised by its prior where that is Gaussian) and the context
-            ``(*batch, *context_event)``, or None, to logits ``(*sample, *batch)``. Built to size if None.
+        classifiers: One module a group: a ``priorwise.backbones.AbstractLatentClassifier``, or any
+            module that maps ``z`` ``(*sample, *batch, *event)`` (standardised by its prior where
+            that is Gaussian) and the context ``(*batch, *context_event)``, or None, to logits
+            ``(*sample, *batch)``. Built to size if None.
         hidden_features: Hidden layers of the classifiers that are built.
-        max_logit: Bound of the logits of the classifiers that are built, in nats; with one, rejection sampling is exact.
+        max_logit: Bound of the logits of the classifiers that are built, in nats; with one,
+            rejection sampling is exact.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]] = {"warmup_epochs": 0, "patience": 20}
@@ -85,26 +89,34 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
         super().__init__()
         if not isinstance(base, AbstractModel):
             raise TypeError(
-                f"expected a priorwise model with `top_down` and `likelihood`; got {type(base).__name__}. Inherit from "
-                "priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
+                "expected a priorwise model with `top_down` and `likelihood`; got "
+                f"{type(base).__name__}. Inherit from priorwise.models.AbstractModel, or use "
+                "priorwise.wrap(encode=..., decode=...)."
             )
         if isinstance(base, NCP):
             raise TypeError(
-                "expected a model that is not an NCP itself; tilt its `base` once, with better classifiers."
+                "expected a model that is not an NCP itself; tilt its `base` once, with better "
+                "classifiers."
             )
         groups = _probe(base)
         for group in groups:
             if isinstance(group.prior, Tilted):
                 raise TypeError(
-                    f"expected a base whose priors can be drawn from; that of group {group.index} is tilted already."
+                    f"expected a base whose priors can be drawn from; that of group {group.index} "
+                    "is tilted already."
                 )
         if base.tilts:
-            raise TypeError(f"expected a base without a tilt of its own; {type(base.tilts[0]).__name__} owns one.")
+            raise TypeError(
+                f"expected a base without a tilt of its own; {type(base.tilts[0]).__name__} owns "
+                "one."
+            )
         self.base = base
         if classifiers is None:
             classifiers = [_classifier_for(group, hidden_features, max_logit) for group in groups]
         if len(classifiers) != len(groups):
-            raise ValueError(f"expected {len(groups)} `classifiers`, one a latent group; got {len(classifiers)}.")
+            raise ValueError(
+                f"expected {len(groups)} `classifiers`, one a latent group; got {len(classifiers)}."
+            )
         self.classifiers = nn.ModuleList(classifiers)
 
     @property
@@ -165,7 +177,9 @@ def _probe(base: AbstractModel) -> list[Group]:
         return example_pass(base)
 
 
-def _classifier_for(group: Group, hidden_features: tuple[int, ...], max_logit: float | None) -> LatentClassifier:
+def _classifier_for(
+    group: Group, hidden_features: tuple[int, ...], max_logit: float | None
+) -> LatentClassifier:
     context = None if group.context is None else tuple(group.context.shape[1:])
     classifier = LatentClassifier(
         tuple(group.z.shape[1:]), context, hidden_features=hidden_features, max_logit=max_logit

@@ -14,8 +14,9 @@ __all__ = ["example_likelihood", "require_observations"]
 def require_observations(model: AbstractModel, x: Tensor, what: str = "x") -> tuple[str, ...]:
     """Refuse observations that the model's likelihood does not fit; see ``distributions.require_support``.
 
-    The likelihood is that of one draw from the priors, so that observations of a wrong shape are refused in words before a
-    network sees them. A tilted prior is drawn from without its tilt, which the likelihood does not know.
+    The likelihood is that of one draw from the priors, so that observations of a wrong shape are
+    refused in words before a network sees them. A tilted prior is drawn from without its tilt,
+    which the likelihood does not know.
 
     Arguments:
         model: The model; it is left as it was.

@@ -27,7 +27,9 @@ Likelihood = Callable[[int, Shape], nn.Module]
 PixelLikelihood = Callable[[int | None, Shape], nn.Module]
 
 
-def moons_vae(*, prior: nn.Module | None = None, likelihood: Likelihood = Gaussian, latent: int = 2) -> VAE:
+def moons_vae(
+    *, prior: nn.Module | None = None, likelihood: Likelihood = Gaussian, latent: int = 2
+) -> VAE:
     """The dpVAE paper's VAE of dense layers for points in the plane.
 
     References:
@@ -35,7 +37,8 @@ def moons_vae(*, prior: nn.Module | None = None, likelihood: Likelihood = Gaussi
 
     Arguments:
         prior: The prior of ``latent`` dimensions; standard normal if None.
-        likelihood: Called with the size of the features and the shape: a class of ``priorwise.likelihoods``.
+        likelihood: Called with the size of the features and the shape: a class of
+            ``priorwise.likelihoods``.
         latent: Number of latent dimensions.
     """
     shape = (2,)
@@ -45,28 +48,36 @@ def moons_vae(*, prior: nn.Module | None = None, likelihood: Likelihood = Gaussi
 
 
 def conv_vae(
-    network: str = "mnist", *, prior: nn.Module | None = None, likelihood: PixelLikelihood = Gaussian, latent: int = 10
+    network: str = "mnist",
+    *,
+    prior: nn.Module | None = None,
+    likelihood: PixelLikelihood = Gaussian,
+    latent: int = 10,
 ) -> VAE:
     """The dpVAE paper's convolutional VAEs.
 
-    Weights start from N(0, 2 / fan_in). From torch's smaller default, which the paper's code uses, so little of an image comes
-    through eight layers that a fit may settle on ignoring the latents.
+    Weights start from N(0, 2 / fan_in). From torch's smaller default, which the paper's code uses,
+    so little of an image comes through eight layers that a fit may settle on ignoring the latents.
 
     References:
-        dpVAE (Bhalodia et al., 2020), appendix. With two latents "mnist" has 467,173 parameters without the prior.
+        dpVAE (Bhalodia et al., 2020), appendix. With two latents "mnist" has 467,173 parameters
+        without the prior.
 
     Arguments:
-        network: "mnist" or "mnist_factor" (1x28x28; the second is FactorVAE's), "svhn" (3x32x32) or "celeba" (3x64x64).
+        network: "mnist" or "mnist_factor" (1x28x28; the second is FactorVAE's), "svhn" (3x32x32) or
+            "celeba" (3x64x64).
         prior: The prior of ``latent`` dimensions; standard normal if None.
-        likelihood: Called with None and the shape of an image, since the decoder ends in pixels: ``Gaussian`` or ``Bernoulli`` of
-            ``priorwise.likelihoods``.
+        likelihood: Called with None and the shape of an image, since the decoder ends in pixels:
+            ``Gaussian`` or ``Bernoulli`` of ``priorwise.likelihoods``.
         latent: Number of latent dimensions.
 
     Raises:
         ValueError: if there is no network of that name.
     """
     if network not in IMAGE_BODIES:
-        raise ValueError(f"expected `network` as one of {', '.join(IMAGE_BODIES)}; got {network!r}.")
+        raise ValueError(
+            f"expected `network` as one of {', '.join(IMAGE_BODIES)}; got {network!r}."
+        )
     bodies = IMAGE_BODIES[network]
     encoder = Conditional(bodies.encoder(), GaussianHead(bodies.features, latent, None))
     decoder = Conditional(bodies.decoder(latent), likelihood(None, bodies.shape))
@@ -86,13 +97,14 @@ def gated_vae(
     """The VampPrior paper's one-level VAE of gated dense layers.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 5. With 784 binary pixels it has 1,116,864 parameters
-        without the prior.
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5. With 784 binary pixels it has
+        1,116,864 parameters without the prior.
 
     Arguments:
         shape: Shape of one observation.
         prior: The prior of ``latent`` dimensions; standard normal if None.
-        likelihood: Called with the size of the features and ``shape``: a class of ``priorwise.likelihoods``.
+        likelihood: Called with the size of the features and ``shape``: a class of
+            ``priorwise.likelihoods``.
         latent: Number of latent dimensions.
         hidden: Size of the hidden layers.
     """
@@ -114,23 +126,33 @@ def gated_hvae(
     """The VampPrior paper's two-level HVAE of gated dense layers.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), sections 4 and 5. With 784 binary pixels it has 2,431,024
-        parameters without the prior.
+        VAE with a VampPrior (Tomczak & Welling, 2018), sections 4 and 5. With 784 binary pixels it
+        has 2,431,024 parameters without the prior.
 
     Arguments:
         shape: Shape of one observation.
         prior: The prior of the top ``latent`` dimensions; standard normal if None.
-        likelihood: Called with the size of the features and ``shape``: a class of ``priorwise.likelihoods``.
+        likelihood: Called with the size of the features and ``shape``: a class of
+            ``priorwise.likelihoods``.
         latent: Number of latent dimensions of each of the two groups.
         hidden: Size of the hidden layers.
     """
     from_x = nn.Sequential(FlattenEvent(shape), GatedDense(math.prod(shape), hidden))
     encoder_top = Conditional(gated_image_body(shape, hidden), GaussianHead(hidden, latent))
-    encoder_bottom = Conditional(TwoBranch(from_x, GatedDense(latent, hidden), hidden), GaussianHead(hidden, latent))
+    encoder_bottom = Conditional(
+        TwoBranch(from_x, GatedDense(latent, hidden), hidden), GaussianHead(hidden, latent)
+    )
     prior_bottom = Conditional(gated_body(latent, hidden), GaussianHead(hidden, latent))
     decoder = Conditional(
-        TwoBranch(GatedDense(latent, hidden), GatedDense(latent, hidden), hidden), likelihood(hidden, shape)
+        TwoBranch(GatedDense(latent, hidden), GatedDense(latent, hidden), hidden),
+        likelihood(hidden, shape),
     )
     for part in (encoder_top, encoder_bottom, prior_bottom, decoder):
         he_normal_(part)
-    return HVAE(encoder_top, encoder_bottom, prior_bottom, decoder, StandardNormal(latent) if prior is None else prior)
+    return HVAE(
+        encoder_top,
+        encoder_bottom,
+        prior_bottom,
+        decoder,
+        StandardNormal(latent) if prior is None else prior,
+    )

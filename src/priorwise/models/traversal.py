@@ -5,19 +5,18 @@ Letters: ``R`` walks, ``T`` steps, ``N`` observations, ``D`` latent dimensions o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from priorwise.choices import Space
 from priorwise.distributions import picture
 from priorwise.models.base import AbstractModel, frozen
 from priorwise.priors import FlowPrior
 from priorwise.randomness import seeded
 
-__all__ = ["Space", "Traversal", "along", "between", "encodings", "flow_prior", "in_space", "latent_range"]
+__all__ = ["Traversal", "along", "between", "encodings", "flow_prior", "in_space", "latent_range"]
 
-Space: TypeAlias = Literal["representation", "generation"]
 _BLOCK = 500
 
 
@@ -27,9 +26,11 @@ class Traversal:
 
     Attributes:
         z: The latents on the way, ``(R, T, *latent)``.
-        u: The same in the space where the walk is straight: z itself, or z0 of a flow prior, ``(R, T, *latent)``.
+        u: The same in the space where the walk is straight: z itself, or z0 of a flow prior, ``(R,
+            T, *latent)``.
         x: The decoder's means, or draws where it has none, ``(R, T, *event)``.
-        at: Where a step stands: the share of the way, or the value of the dimension that varies, ``(R, T)``.
+        at: Where a step stands: the share of the way, or the value of the dimension that varies,
+            ``(R, T)``.
         space: ``"representation"`` if u is z, ``"generation"`` if it is z0.
     """
 
@@ -57,20 +58,25 @@ def flow_prior(model: AbstractModel) -> FlowPrior | None:
     """
     found = [module for module in model.modules() if isinstance(module, FlowPrior)]
     if len(found) > 1:
-        raise ValueError(f"expected one FlowPrior in the model; got {len(found)}. Walk in space 'representation'.")
+        raise ValueError(
+            f"expected one FlowPrior in the model; got {len(found)}. Walk in space "
+            "'representation'."
+        )
     return found[0] if found else None
 
 
 def _coordinates(model: AbstractModel, space: Space | None) -> _Coordinates:
     if space not in (None, "representation", "generation"):
-        raise ValueError(f"expected `space` as 'representation', 'generation' or None; got {space!r}.")
+        raise ValueError(
+            f"expected `space` as 'representation', 'generation' or None; got {space!r}."
+        )
     flow = None if space == "representation" else flow_prior(model)
     if flow is not None:
         return _Coordinates("generation", flow.to_generation, flow.to_representation)
     if space == "generation":
         raise ValueError(
-            "expected a model with a FlowPrior for space 'generation'; this one has no generation space. Choose 'representation', "
-            "or train it with prior=FlowPrior(...)."
+            "expected a model with a FlowPrior for space 'generation'; this one has no generation "
+            "space. Choose 'representation', or train it with prior=FlowPrior(...)."
         )
     return _Coordinates("representation", torch.Tensor.clone, torch.Tensor.clone)
 
@@ -82,8 +88,14 @@ def in_space(model: AbstractModel, z: Tensor, space: Space) -> Tensor:
 
 def encodings(model: AbstractModel, x: Tensor, *, space: Space = "representation") -> Tensor:
     """The means of q(z|x) for the top group, in z or carried to z0: ``(N, *event) -> (N, *latent)``."""
-    with frozen(model), torch.no_grad(), seeded(0, "encodings"):  # groups below the top are drawn on the way
-        means = torch.cat([model.encode(x[start : start + _BLOCK]).mean for start in range(0, len(x), _BLOCK)])
+    with (
+        frozen(model),
+        torch.no_grad(),
+        seeded(0, "encodings"),
+    ):  # groups below the top are drawn on the way
+        means = torch.cat(
+            [model.encode(x[start : start + _BLOCK]).mean for start in range(0, len(x), _BLOCK)]
+        )
         return in_space(model, means, space)
 
 
@@ -100,14 +112,17 @@ def between(
 
     .. math:: u_t = (1 - t)\, u(x_1) + t\, u(x_2), \qquad t = 0, \dots, 1
 
-    where u is the mean of q(z|x): for a flow prior carried to z0, where the prior is normal, so that the way is straight there and
-    curved in z; else z itself. The ends are the encodings, exactly.
+    where u is the mean of q(z|x): for a flow prior carried to z0, where the prior is normal, so
+    that the way is straight there and curved in z; else z itself. The ends are the encodings,
+    exactly.
 
     References:
-        dpVAE: decoupled prior for VAEs (Bhalodia et al., 2020), whose traversals are straight in z0.
+        dpVAE: decoupled prior for VAEs (Bhalodia et al., 2020), whose traversals are straight in
+        z0.
 
     Arguments:
-        model: The model; of a hierarchy the top group walks, and the groups below keep their noise on the way.
+        model: The model; of a hierarchy the top group walks, and the groups below keep their noise
+            on the way.
         first: Where walks begin, ``(R, *event)``.
         second: Where they end, ``(R, *event)``.
         steps: Number T of latents on the way, both ends included.
@@ -115,11 +130,13 @@ def between(
         seed: Seed of the groups below the top.
 
     Raises:
-        ValueError: if the two differ in shape, for fewer than 2 steps, or for z0 without a flow prior.
+        ValueError: if the two differ in shape, for fewer than 2 steps, or for z0 without a flow
+            prior.
     """
     if first.shape != second.shape:
         raise ValueError(
-            f"expected `first` and `second` of one shape; got {tuple(first.shape)} and {tuple(second.shape)}."
+            f"expected `first` and `second` of one shape; got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}."
         )
     if steps < 2:
         raise ValueError(f"expected at least 2 `steps`, both ends included; got {steps}.")
@@ -146,22 +163,27 @@ def along(
     """One dimension of the top latents takes given values while all others stay exactly as they are; a walk for each.
 
     Arguments:
-        model: The model; of a hierarchy the top group walks, and the groups below keep their noise on the way.
+        model: The model; of a hierarchy the top group walks, and the groups below keep their noise
+            on the way.
         z: The latents to start from, ``(*latent)``, for example ``encodings(model, x)[0]``.
-        dimensions: Which dimensions vary, one a walk, counted from 0; latents of several axes are counted flat.
-        values: What they become: ``(T,)`` for all alike, or ``(R, T)``, for example between the two ends of ``latent_range``.
+        dimensions: Which dimensions vary, one a walk, counted from 0; latents of several axes are
+            counted flat.
+        values: What they become: ``(T,)`` for all alike, or ``(R, T)``, for example between the two
+            ends of ``latent_range``.
         space: Whether dimensions of z are meant or those of a flow prior's z0.
         seed: Seed of the groups below the top.
 
     Raises:
-        ValueError: for a dimension that there is not, values that do not fit, or z0 without a flow prior.
+        ValueError: for a dimension that there is not, values that do not fit, or z0 without a flow
+            prior.
     """
     chosen = _coordinates(model, space)
     _check_point(model, z)
     rows, columns = _rows(dimensions, z.numel())
     if values.dim() not in (1, 2) or (values.dim() == 2 and len(values) != len(rows)):
         raise ValueError(
-            f"expected `values` of shape (T,) or ({len(rows)}, T), a row for each dimension; got {tuple(values.shape)}."
+            f"expected `values` of shape (T,) or ({len(rows)}, T), a row for each dimension; got "
+            f"{tuple(values.shape)}."
         )
     with frozen(model), torch.no_grad():
         at = values.to(z).expand(len(rows), values.shape[-1])
@@ -173,13 +195,19 @@ def along(
 
 
 def latent_range(
-    model: AbstractModel, x: Tensor, *, mass: float = 0.98, space: Space = "representation", seed: int = 0
+    model: AbstractModel,
+    x: Tensor,
+    *,
+    mass: float = 0.98,
+    space: Space = "representation",
+    seed: int = 0,
 ) -> Tensor:
     """Between which values each dimension of the aggregate posterior keeps ``mass``: the low and the high ends, ``(2, D)``.
 
-    This is the range that pictures of one dimension show. The decoder was trained on draws of the aggregate posterior, so
-    what it makes of them is its own. Three standard deviations of the prior may lie beyond or well inside what it has ever
-    seen, and a mixture or a flow has no one standard deviation. A dimension that is not used has the prior's own range.
+    This is the range that pictures of one dimension show. The decoder was trained on draws of the
+    aggregate posterior, so what it makes of them is its own. Three standard deviations of the prior
+    may lie beyond or well inside what it has ever seen, and a mixture or a flow has no one standard
+    deviation. A dimension that is not used has the prior's own range.
 
     Arguments:
         model: The model.
@@ -213,11 +241,13 @@ def _decoded(model: AbstractModel, z: Tensor, seed: int) -> Tensor:
 
 
 def _check_point(model: AbstractModel, z: Tensor) -> None:
-    shape = model.top_down(lambda group: z.new_zeros(group.prior.batch_shape + group.prior.event_shape), (1,))[
-        0
-    ].z.shape
+    shape = model.top_down(
+        lambda group: z.new_zeros(group.prior.batch_shape + group.prior.event_shape), (1,)
+    )[0].z.shape
     if z.shape != shape[1:]:
-        raise ValueError(f"expected `z` as one point of shape {tuple(shape[1:])}; got {tuple(z.shape)}.")
+        raise ValueError(
+            f"expected `z` as one point of shape {tuple(shape[1:])}; got {tuple(z.shape)}."
+        )
 
 
 def _rows(dimensions: Sequence[int], count: int) -> tuple[Tensor, Tensor]:

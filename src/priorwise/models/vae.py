@@ -20,7 +20,8 @@ class VAE(AbstractModel):
     Arguments:
         encoder: Module x -> q(z|x).
         decoder: Module z -> p(x|z).
-        prior: A module of ``priorwise.priors``, or any module that returns a distribution when called.
+        prior: A module of ``priorwise.priors``, or any module that returns a distribution when
+            called.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module) -> None:

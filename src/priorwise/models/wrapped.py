@@ -30,18 +30,23 @@ def _as_posterior(encoded: Encoded, event_dims: int) -> Distribution:
         return Delta(encoded, event_dims)
     if isinstance(encoded, tuple) and len(encoded) == 2:
         loc, log_var = encoded
-        return Independent(Normal(loc, torch.exp(0.5 * log_var), validate_args=False), event_dims, validate_args=False)
+        return Independent(
+            Normal(loc, torch.exp(0.5 * log_var), validate_args=False),
+            event_dims,
+            validate_args=False,
+        )
     raise TypeError(
-        "expected `encode(x)` to return a Distribution, a pair (mean, log-variance) or a tensor of codes; got "
-        f"{type(encoded).__name__}."
+        "expected `encode(x)` to return a Distribution, a pair (mean, log-variance) or a tensor "
+        f"of codes; got {type(encoded).__name__}."
     )
 
 
 class WrappedVAE(AbstractModel):
     """Two callables and a prior, as a model. Build it with ``priorwise.wrap``.
 
-    The modules behind the callables are registered. A deep copy has its own ones where the callables can be copied, as modules,
-    their methods and ``functools.partial`` can. Functions are never copied: a copy of the model shares what they hold.
+    The modules behind the callables are registered. A deep copy has its own ones where the
+    callables can be copied, as modules, their methods and ``functools.partial`` can. Functions are
+    never copied: a copy of the model shares what they hold.
     """
 
     def __init__(
@@ -70,7 +75,9 @@ class WrappedVAE(AbstractModel):
         """Register what the callables use and what was listed, unless it is here already."""
         self._owners = nn.ModuleList()
         here = set(self.modules())
-        self._owners.extend(module for module in modules_of(*self._callables(), *self._listed) if module not in here)
+        self._owners.extend(
+            module for module in modules_of(*self._callables(), *self._listed) if module not in here
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the modules that were found: a copy registers those that its own callables use."""
@@ -92,8 +99,8 @@ class WrappedVAE(AbstractModel):
         posterior = _as_posterior(self._encode(x), len(self._latent_shape))
         if tuple(posterior.event_shape) != self._latent_shape:
             raise ValueError(
-                f"expected `encode(x)` to give latents of shape {self._latent_shape}, as `latent` says; got "
-                f"{tuple(posterior.event_shape)}."
+                f"expected `encode(x)` to give latents of shape {self._latent_shape}, as `latent` "
+                f"says; got {tuple(posterior.event_shape)}."
             )
         return posterior
 
@@ -111,15 +118,22 @@ class WrappedVAE(AbstractModel):
         decoded = self._decode(rows)
         if isinstance(decoded, Tensor):
             event_dims = decoded.dim() - 1
-            decoded = Delta(decoded, event_dims) if self._likelihood is None else self._likelihood(decoded)
+            decoded = (
+                Delta(decoded, event_dims)
+                if self._likelihood is None
+                else self._likelihood(decoded)
+            )
         if not isinstance(decoded, Distribution):
             raise TypeError(
-                f"expected `decode(z)` to return a Distribution or a tensor of means; got {type(decoded).__name__}."
+                "expected `decode(z)` to return a Distribution or a tensor of means; got "
+                f"{type(decoded).__name__}."
             )
         forgotten = len(decoded.batch_shape) - 1  # event dimensions left in the batch shape
         if forgotten > 0:
             decoded = Independent(decoded, forgotten, validate_args=False)
-        return decoded if decoded.batch_shape == batch_shape else UnflattenedRows(decoded, batch_shape)
+        return (
+            decoded if decoded.batch_shape == batch_shape else UnflattenedRows(decoded, batch_shape)
+        )
 
 
 def wrap(
@@ -133,20 +147,23 @@ def wrap(
 ) -> WrappedVAE:
     """A VAE from anywhere, as a model to which everything in the library applies.
 
-    The networks that the functions use become part of the model, so that evaluation mode, devices and checkpoints reach them.
-    They are looked for in the functions themselves: modules and their methods, objects that hold modules,
-    ``functools.partial``, closures, default arguments and the globals that a function names; ``priorwise.callables`` says
-    where exactly. Nothing is run on the way. What cannot be found is named by ``modules``.
+    The networks that the functions use become part of the model, so that evaluation mode, devices
+    and checkpoints reach them. They are looked for in the functions themselves: modules and their
+    methods, objects that hold modules, ``functools.partial``, closures, default arguments and the
+    globals that a function names; ``priorwise.callables`` says where exactly. Nothing is run on the
+    way. What cannot be found is named by ``modules``.
 
     Arguments:
-        encode: Maps ``(B, *event)`` to a Distribution over latents, a pair (mean, log-variance), or a tensor of codes
-            (a deterministic encoder: no likelihoods then).
-        decode: Maps latents ``(rows, *latent)`` to a Distribution over observations, or to their means.
+        encode: Maps ``(B, *event)`` to a Distribution over latents, a pair (mean, log-variance), or
+            a tensor of codes (a deterministic encoder: no likelihoods then).
+        decode: Maps latents ``(rows, *latent)`` to a Distribution over observations, or to their
+            means.
         latent: Number of latent dimensions, or their shape.
         prior: What the model was trained with; standard normal if None.
-        likelihood: Turns the decoder's means into p(x|z), for example
-            ``lambda mean: Independent(Normal(mean, 0.1), 3)``; without it samples work and likelihoods refuse.
-        modules: Modules that the functions use, beside those that are found. An empty tuple says that there are no others.
+        likelihood: Turns the decoder's means into p(x|z), for example ``lambda mean:
+            Independent(Normal(mean, 0.1), 3)``; without it samples work and likelihoods refuse.
+        modules: Modules that the functions use, beside those that are found. An empty tuple says
+            that there are no others.
 
     Raises:
         TypeError: if one of the two is not callable, or ``modules`` holds something else.
@@ -172,10 +189,16 @@ def wrap(
 def _checked(modules: Iterable[nn.Module] | nn.Module | None) -> tuple[nn.Module, ...]:
     if modules is None:
         return ()
-    listed = (modules,) if isinstance(modules, nn.Module) or not isinstance(modules, Iterable) else tuple(modules)
+    listed = (
+        (modules,)
+        if isinstance(modules, nn.Module) or not isinstance(modules, Iterable)
+        else tuple(modules)
+    )
     for module in listed:
         if not isinstance(module, nn.Module):
-            raise TypeError(f"expected `modules` as a list of torch modules; got {type(module).__name__}.")
+            raise TypeError(
+                f"expected `modules` as a list of torch modules; got {type(module).__name__}."
+            )
     return listed
 
 
@@ -183,8 +206,9 @@ def _warn_of_bare_functions(**callables: Callable[..., Any]) -> None:
     bare = [f"`{name}`" for name, part in callables.items() if not modules_of(part)]
     if bare:
         warnings.warn(
-            f"no module was found in {' and '.join(bare)}, so weights, modes and batch statistics of a network that is used "
-            "there are out of reach: dropout stays on in evaluations, running statistics move, nothing is trained or saved. "
-            "Pass every network by `modules=[...]`, or `modules=()` if there is none.",
+            f"no module was found in {' and '.join(bare)}, so weights, modes and batch statistics "
+            "of a network that is used there are out of reach: dropout stays on in evaluations, "
+            "running statistics move, nothing is trained or saved. Pass every network by "
+            "`modules=[...]`, or `modules=()` if there is none.",
             stacklevel=3,
         )

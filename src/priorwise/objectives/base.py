@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from priorwise.choices import OptimizerName
 from priorwise.distributions import is_normalised
 from priorwise.models import AbstractModel, Group
 from priorwise.objectives.judging import FINAL_STEP, mean_over_whole_batches
@@ -17,7 +18,6 @@ from priorwise.objectives.judging import FINAL_STEP, mean_over_whole_batches
 __all__ = [
     "AbstractObjective",
     "Explanation",
-    "OptimizerName",
     "Player",
     "Terms",
     "Weight",
@@ -25,8 +25,6 @@ __all__ = [
     "require_normalised",
     "weight_at",
 ]
-
-OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
 
 Weight: TypeAlias = float | Callable[[int], float]
 
@@ -48,7 +46,9 @@ class Terms:
     def loss(self) -> Tensor:
         """The scalar that is minimised: weighted batch means plus the weighted batch terms."""
         means = {name: term.mean() for name, term in self.per_example.items()} | self.batch
-        return torch.stack([self.weights.get(name, 1.0) * term for name, term in means.items()]).sum()
+        return torch.stack(
+            [self.weights.get(name, 1.0) * term for name, term in means.items()]
+        ).sum()
 
 
 @dataclass(frozen=True)
@@ -98,31 +98,35 @@ class Explanation:
     terms: dict[str, str]
     is_bound: bool
     bound: str
-    reduction: str = "each term is summed over pixels or latent dimensions and averaged over the batch, once"
+    reduction: str = (
+        "each term is summed over pixels or latent dimensions and averaged over the batch, once"
+    )
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"Minimised: {self.minimised}"]
         lines += [f"  {name}: {meaning}" for name, meaning in self.terms.items()]
         lines += [f"Reduction: {self.reduction}."]
-        lines += [f"A bound on the log-likelihood: {'yes' if self.is_bound else 'no'}; {self.bound}."]
+        lines += [
+            f"A bound on the log-likelihood: {'yes' if self.is_bound else 'no'}; {self.bound}."
+        ]
         return "\n".join(lines + [f"Note: {remark}." for remark in self.remarks])
 
 
 class AbstractObjective(nn.Module, ABC):
     """How to write an objective.
 
-    1. Inherit, keep the model as a submodule.
-    2. Implement ``forward(x, step)``: the ``Terms`` on a batch ``(B, *event)``, nats per example, the batch mean left to
-       ``Terms.loss``.
-    3. Name the module whose parameters are stepped in ``trained``; open what must surround all steps in ``running``.
-    4. If more than one set of parameters is stepped in turn (a discriminator, say), list them in ``players``, and give
-       ``forward`` a keyword ``player`` for those after the first. A player's terms should send no gradient into another's
-       parameters.
-    5. Clip gradients, or look at them, in ``before_step``.
-    6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number is
-       called. Without these it is the objective's own loss, its schedules at their end.
-    7. Give in ``large_state`` what is too large for every checkpoint, such as a replay buffer, and keep
+    1. Inherit, keep the model as a submodule. 2. Implement ``forward(x, step)``: the ``Terms`` on a
+    batch ``(B, *event)``, nats per example, the batch mean left to
+       ``Terms.loss``. 3. Name the module whose parameters are stepped in ``trained``; open what
+    must surround all steps in ``running``. 4. If more than one set of parameters is stepped in turn
+    (a discriminator, say), list them in ``players``, and give
+       ``forward`` a keyword ``player`` for those after the first. A player's terms should send no
+       gradient into another's parameters.
+    5. Clip gradients, or look at them, in ``before_step``. 6. Say in ``judge`` what a fit is judged
+    by on held-out data, and in ``metric`` what that number is
+       called. Without these it is the objective's own loss, its schedules at their end. 7. Give in
+    ``large_state`` what is too large for every checkpoint, such as a replay buffer, and keep
        it out of the module's own state.
     8. Say in ``explain`` what the number is, and whether it bounds the likelihood.
     """
@@ -161,9 +165,10 @@ class AbstractObjective(nn.Module, ABC):
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
         """The number by which held-out data choose the weights, lower is better; None judges nothing.
 
-        It is called without gradients and with the whole objective ``frozen``, outside ``running`` too, and
-        for each checkpoint on a few examples, by which a resumed run knows its model. Without another
-        implementation: the mean loss over whole batches, with every schedule at its end.
+        It is called without gradients and with the whole objective ``frozen``, outside ``running``
+        too, and for each checkpoint on a few examples, by which a resumed run knows its model.
+        Without another implementation: the mean loss over whole batches, with every schedule at its
+        end.
 
         Arguments:
             x: Prepared observations ``(N, *event)``.
@@ -186,8 +191,8 @@ class AbstractObjective(nn.Module, ABC):
     def large_state(self) -> dict[str, Tensor]:
         """What a fit needs in order to go on and would bloat each checkpoint.
 
-        It is written only when it has changed. Of several processes the first one's is kept, and given to
-        all when the fit goes on.
+        It is written only when it has changed. Of several processes the first one's is kept, and
+        given to all when the fit goes on.
         """
         return {}
 
@@ -198,8 +203,9 @@ class AbstractObjective(nn.Module, ABC):
             ValueError: from this base class, which has none.
         """
         raise ValueError(
-            f"expected an objective that takes back its large state ({', '.join(tensors)}); {type(self).__name__} implements "
-            "no `load_large_state`. Go on with the objective of this run, or take another folder."
+            f"expected an objective that takes back its large state ({', '.join(tensors)}); "
+            f"{type(self).__name__} implements no `load_large_state`. Go on with the objective of "
+            "this run, or take another folder."
         )
 
     @contextmanager
@@ -222,9 +228,9 @@ def refuse_unnormalised(model: AbstractModel, name: str) -> None:
     if model.tilts:
         tilt = type(model.tilts[0]).__name__
         raise TypeError(
-            f"expected a model that is trained by its {name}; got one that is tilted by {tilt}, whose normaliser moves with "
-            "its parameters, so that the loss has no lower bound. Fit it by an objective of its own; an NCP has one: "
-            "priorwise.fit(ncp, data)."
+            f"expected a model that is trained by its {name}; got one that is tilted by {tilt}, "
+            "whose normaliser moves with its parameters, so that the loss has no lower bound. Fit "
+            "it by an objective of its own; an NCP has one: priorwise.fit(ncp, data)."
         )
 
 
@@ -237,6 +243,7 @@ def require_normalised(groups: Sequence[Group]) -> None:
     for group in groups:
         if not is_normalised(group.prior):
             raise ValueError(
-                f"expected normalised priors; the normaliser of group {group.index} is unknown, so the loss could be "
-                "lowered without bound. Give the Tilted its `log_norm`, or train the tilt by an objective of its own."
+                f"expected normalised priors; the normaliser of group {group.index} is unknown, so "
+                "the loss could be lowered without bound. Give the Tilted its `log_norm`, or "
+                "train the tilt by an objective of its own."
             )

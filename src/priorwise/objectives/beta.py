@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from priorwise.choices import KL
 from priorwise.models import AbstractModel
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
-from priorwise.objectives.evidence import KL, check_kl, one_draw
+from priorwise.objectives.evidence import check_kl, one_draw
 
 __all__ = ["AnnealedVAE", "BetaVAE"]
 
@@ -15,8 +16,8 @@ class BetaVAE(AbstractObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)]
 
-    Terms as ``ELBO``'s; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in the model this is
-    the beta-dpVAE-H.
+    Terms as ``ELBO``'s; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in the model
+    this is the beta-dpVAE-H.
 
     References:
         beta-VAE (Higgins et al., 2017), equation 4; dpVAE (Bhalodia et al., 2020), equations 25-26.
@@ -61,10 +62,11 @@ class BetaVAE(AbstractObjective):
             is_bound=self.beta >= 1,
             bound="the ELBO itself"
             if self.beta == 1
-            else "the rate is not negative, so a weight above 1 loosens the ELBO and one below 1 breaks it",
+            else "the rate is not negative, so a weight above 1 loosens the ELBO and one below "
+            "1 breaks it",
             remarks=(
-                "beta and the scale of a Gaussian likelihood are one knob: beta at scale s trains as beta = 1 at scale "
-                "s * sqrt(beta) does, up to a constant",
+                "beta and the scale of a Gaussian likelihood are one knob: beta at scale s "
+                "trains as beta = 1 at scale s * sqrt(beta) does, up to a constant",
             ),
         )
 
@@ -75,12 +77,14 @@ class AnnealedVAE(AbstractObjective):
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \gamma \, \Big| \overline{D_\mathrm{KL}[q(z|x) \,\|\, p(z)]} - C \Big|, \qquad
               C: 0 \to C_\mathrm{max}
 
-    The bar is the mean over the batch: the capacity is held by the data together, not by each example. It grows linearly over
-    the first ``capacity_steps`` steps. Terms: ``distortion`` of an example, and the batch's ``capacity_gap``, both nats.
-    With ``prior=FlowPrior(...)`` this is the beta-dpVAE-B.
+    The bar is the mean over the batch: the capacity is held by the data together, not by each
+    example. It grows linearly over the first ``capacity_steps`` steps. Terms: ``distortion`` of an
+    example, and the batch's ``capacity_gap``, both nats. With ``prior=FlowPrior(...)`` this is the
+    beta-dpVAE-B.
 
     References:
-        Understanding disentangling in beta-VAE (Burgess et al., 2018), equation 8; dpVAE (Bhalodia et al., 2020), section 5.
+        Understanding disentangling in beta-VAE (Burgess et al., 2018), equation 8; dpVAE (Bhalodia
+        et al., 2020), section 5.
 
     Arguments:
         model: The model, with any prior; a hierarchy is held at the sum of its rates.
@@ -133,7 +137,9 @@ class AnnealedVAE(AbstractObjective):
             return Terms({"distortion": found.distortion})
         rate = torch.stack([*found.rates.values()]).sum(0)
         gap = (rate.mean() - self.capacity_at(step)).abs()
-        return Terms({"distortion": found.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma})
+        return Terms(
+            {"distortion": found.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
+        )
 
     def explain(self) -> Explanation:
         """What the number is."""
@@ -141,11 +147,16 @@ class AnnealedVAE(AbstractObjective):
             minimised="distortion + gamma * |mean rate - C|",
             terms={
                 "distortion": "weight 1; -log p(x|z) with its constants, nats",
-                "capacity_gap": f"weight {self.gamma:g}; distance of the batch's mean KL from C, nats; C rises from 0 to "
-                f"{self.capacity:g} over {self.capacity_steps} steps",
+                "capacity_gap": f"weight {self.gamma:g}; distance of the batch's mean KL from C, "
+                f"nats; C rises from 0 to {self.capacity:g} over "
+                f"{self.capacity_steps} steps",
             },
             is_bound=False,
-            bound="the rate may be anything near C at no cost, so the number says nothing about the likelihood",
-            reduction="the distortion is summed over pixels and averaged over the batch; the gap is that of the batch's mean",
-            remarks=("a batch of one example holds that example at C; larger batches hold their mean",),
+            bound="the rate may be anything near C at no cost, so the number says nothing about "
+            "the likelihood",
+            reduction="the distortion is summed over pixels and averaged over the batch; the "
+            "gap is that of the batch's mean",
+            remarks=(
+                "a batch of one example holds that example at C; larger batches hold their mean",
+            ),
         )

@@ -18,6 +18,7 @@ def default_objective(model: AbstractModel, *, beta: Weight = 1.0) -> AbstractOb
 
     Arguments:
         model: The model.
-        beta: Weight of the ELBO's rate, a number or a function of the step; other objectives have none.
+        beta: Weight of the ELBO's rate, a number or a function of the step; other objectives have
+            none.
     """
     return ELBO(model, beta=beta)

@@ -67,7 +67,8 @@ def mmd(points: Tensor, others: Tensor, kernel: Kernel) -> Tensor:
     .. math:: \frac{1}{N(N-1)} \sum_{i \ne j} k(a_i, a_j) + \frac{1}{M(M-1)} \sum_{i \ne j} k(b_i, b_j)
               - \frac{2}{NM} \sum_{ij} k(a_i, b_j)
 
-    Unbiased for every number of points, so it may be negative; zero in the mean for equal laws; its variance falls with N.
+    Unbiased for every number of points, so it may be negative; zero in the mean for equal laws; its
+    variance falls with N.
 
     References:
         A Kernel Two-Sample Test (Gretton et al., 2012), equation 3.
@@ -82,9 +83,12 @@ def mmd(points: Tensor, others: Tensor, kernel: Kernel) -> Tensor:
     """
     if points.shape[1] != others.shape[1] or min(len(points), len(others)) < 2:
         raise ValueError(
-            f"expected at least 2 points each of one dimension; got {tuple(points.shape)} and {tuple(others.shape)}."
+            f"expected at least 2 points each of one dimension; got {tuple(points.shape)} and "
+            f"{tuple(others.shape)}."
         )
     with no_autocast(points):
         a, b, features = at_least_float32(points), at_least_float32(others), points.shape[1]
-        within = sum(_mean_of_pairs(kernel(_square_distances(own, own), features)) for own in (a, b))
+        within = sum(
+            _mean_of_pairs(kernel(_square_distances(own, own), features)) for own in (a, b)
+        )
         return within - 2 * kernel(_square_distances(a, b), features).mean()

@@ -3,9 +3,17 @@
 import torch
 from torch import Tensor, nn
 
+from priorwise.choices import KL
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, Weight, refuse_unnormalised, weight_at
-from priorwise.objectives.evidence import KL, check_kl, one_draw
+from priorwise.objectives.base import (
+    AbstractObjective,
+    Explanation,
+    Terms,
+    Weight,
+    refuse_unnormalised,
+    weight_at,
+)
+from priorwise.objectives.evidence import check_kl, one_draw
 from priorwise.objectives.judging import ROWS, mean_over_blocks
 
 __all__ = ["ELBO"]
@@ -16,20 +24,20 @@ class ELBO(AbstractObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
 
-    A bound on the likelihood at beta = 1, and judged there whatever beta is. Terms: ``distortion`` and
-    one ``rate_k`` a group, in nats per example. ``beta=0`` is an autoencoder: it computes no rate, so a
-    deterministic encoder will do, and is judged by its distortion.
+    A bound on the likelihood at beta = 1, and judged there whatever beta is. Terms: ``distortion``
+    and one ``rate_k`` a group, in nats per example. ``beta=0`` is an autoencoder: it computes no
+    rate, so a deterministic encoder will do, and is judged by its distortion.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), equations 2 and 4; beta is its warm-up. ``kl="entropy"``: dpVAE
-        (Bhalodia et al., 2020), equation 5, with its constant.
+        VAE with a VampPrior (Tomczak & Welling, 2018), equations 2 and 4; beta is its warm-up.
+        ``kl="entropy"``: dpVAE (Bhalodia et al., 2020), equation 5, with its constant.
 
     Arguments:
         model: The model.
         beta: Weight of the rate, a number or a function of the step.
-        kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"`` takes the posterior's entropy
-            in closed form and the rest from that draw; ``"analytic"`` uses torch's closed form and refuses where there is
-            none.
+        kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"``
+            takes the posterior's entropy in closed form and the rest from that draw; ``"analytic"``
+            uses torch's closed form and refuses where there is none.
     """
 
     def __init__(self, model: AbstractModel, *, beta: Weight = 1.0, kl: KL = "sample") -> None:
@@ -87,6 +95,6 @@ class ELBO(AbstractObjective):
                 "rate_k": f"weight beta = {beta}; KL(q(z_k|z_<k,x) || p(z_k|z_<k)), nats",
             },
             is_bound=fixed and float(self.beta) >= 1,  # type: ignore[arg-type]
-            bound="at beta = 1 it is the ELBO, above 1 a looser bound, below 1 none; during a warm-up of beta it is not "
-            "comparable between steps",
+            bound="at beta = 1 it is the ELBO, above 1 a looser bound, below 1 none; during a "
+            "warm-up of beta it is not comparable between steps",
         )

@@ -1,19 +1,25 @@
 """The terms from which every bound is made: one draw from the posterior, its distortion and its rates."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
+from priorwise.choices import KL
 from priorwise.distributions import log_unnorm
 from priorwise.models import AbstractModel, Group
 from priorwise.objectives.base import Terms, require_normalised
 from priorwise.priors import AbstractPrior, StandardNormal
 
-__all__ = ["KL", "Evidence", "check_kl", "gaussian_posterior", "log_posterior", "one_draw", "prior_factorises"]
-
-KL: TypeAlias = Literal["sample", "entropy", "analytic"]
+__all__ = [
+    "Evidence",
+    "check_kl",
+    "gaussian_posterior",
+    "log_posterior",
+    "one_draw",
+    "prior_factorises",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class Evidence:
 
     def terms(self, beta: float) -> Terms:
         """Distortion, and the rates under one weight."""
-        return Terms({"distortion": self.distortion} | self.rates, weights=dict.fromkeys(self.rates, beta))
+        return Terms(
+            {"distortion": self.distortion} | self.rates, weights=dict.fromkeys(self.rates, beta)
+        )
 
 
 def check_kl(kl: str) -> KL:
@@ -60,8 +68,9 @@ def _rate(group: Group, kl: KL) -> Tensor:
         return kl_divergence(group.posterior, group.prior)
     except NotImplementedError:
         raise ValueError(
-            f"expected a pair with a closed-form {'entropy' if kl == 'entropy' else 'KL'} for kl={kl!r}; got "
-            f"{type(group.posterior).__name__} against {type(group.prior).__name__}. Use kl='sample'."
+            f"expected a pair with a closed-form {'entropy' if kl == 'entropy' else 'KL'} for "
+            f"kl={kl!r}; got {type(group.posterior).__name__} against "
+            f"{type(group.prior).__name__}. Use kl='sample'."
         ) from None
 
 
@@ -71,10 +80,11 @@ def one_draw(model: AbstractModel, x: Tensor, kl: KL, *, rates: bool = True) -> 
     Arguments:
         model: The model.
         x: Observations.
-        kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"`` takes the posterior's entropy in
-            closed form and the cross-entropy from the draw; ``"analytic"`` uses torch's closed form.
-        rates: Whether to compute the rates. Without them no density of the posterior or the prior is
-            asked for, so a deterministic encoder will do.
+        kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"``
+            takes the posterior's entropy in closed form and the cross-entropy from the draw;
+            ``"analytic"`` uses torch's closed form.
+        rates: Whether to compute the rates. Without them no density of the posterior or the prior
+            is asked for, so a deterministic encoder will do.
     """
     groups = model.infer(x)
     if rates:
@@ -92,8 +102,8 @@ def gaussian_posterior(group: Group, objective: str) -> tuple[Tensor, Tensor]:
     posterior = group.posterior
     if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
         raise TypeError(
-            f"expected an Independent Normal posterior of the top group for {objective}, which needs its marginal densities; "
-            f"got {type(posterior).__name__}."
+            f"expected an Independent Normal posterior of the top group for {objective}, which "
+            f"needs its marginal densities; got {type(posterior).__name__}."
         )
     return posterior.base_dist.loc.flatten(1), posterior.base_dist.scale.flatten(1)
 

@@ -18,13 +18,13 @@ class ExPostPrior(AbstractObjective):
 
     .. math:: -\mathbb{E}_{q(z|x)}[\log p(z)]
 
-    The codes are drawn afresh at every step. All of the model but its prior is frozen: eval mode, no
-    gradients into parameters. Gradients pass through the frozen encoder to what the prior gives it, such
-    as a VampPrior's pseudo-inputs. A deterministic encoder will do: its codes are points. Of a
-    hierarchy the top prior is fitted, to draws of the top posterior.
+    The codes are drawn afresh at every step. All of the model but its prior is frozen: eval mode,
+    no gradients into parameters. Gradients pass through the frozen encoder to what the prior gives
+    it, such as a VampPrior's pseudo-inputs. A deterministic encoder will do: its codes are points.
+    Of a hierarchy the top prior is fitted, to draws of the top posterior.
 
-    One term, ``cross_entropy``, in nats per example. Its minimum over all priors is the entropy of the
-    aggregate posterior.
+    One term, ``cross_entropy``, in nats per example. Its minimum over all priors is the entropy of
+    the aggregate posterior.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020), the section on ex-post
@@ -41,7 +41,9 @@ class ExPostPrior(AbstractObjective):
     def __init__(self, model: AbstractModel) -> None:
         super().__init__()
         refuse_unnormalised(model, "cross-entropy")
-        prior = getattr(model, "prior", None)  # no contract of models, but of those that it can be fitted in
+        prior = getattr(
+            model, "prior", None
+        )  # no contract of models, but of those that it can be fitted in
         if not isinstance(prior, AbstractPrior):
             raise TypeError(
                 f"expected a model with a `prior` of priorwise.priors; {type(model).__name__} has "
@@ -51,8 +53,8 @@ class ExPostPrior(AbstractObjective):
         inside = {id(parameter) for parameter in prior.parameters()}
         if any(id(parameter) in inside for part in self._rest() for parameter in part.parameters()):
             raise ValueError(
-                "expected a prior with parameters of its own; it shares some with the rest of the model, "
-                "which stays frozen."
+                "expected a prior with parameters of its own; it shares some with the rest of the "
+                "model, which stays frozen."
             )
 
     @property
@@ -67,7 +69,10 @@ class ExPostPrior(AbstractObjective):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Keeps all but the prior frozen."""
-        own = [(parameter, parameter.requires_grad) for parameter in self.model.parameters(recurse=False)]
+        own = [
+            (parameter, parameter.requires_grad)
+            for parameter in self.model.parameters(recurse=False)
+        ]
         mode = self.model.training
         try:
             with ExitStack() as stack:
@@ -104,16 +109,22 @@ class ExPostPrior(AbstractObjective):
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
         """The mean over all examples, one code of each, in nats; the batch size has no influence."""
         return mean_over_blocks(
-            lambda batch: self(batch).per_example["cross_entropy"], x, block=ROWS, seed=seed, address="codes"
+            lambda batch: self(batch).per_example["cross_entropy"],
+            x,
+            block=ROWS,
+            seed=seed,
+            address="codes",
         )
 
     def explain(self) -> Explanation:
         """What the number is."""
         return Explanation(
             minimised="cross_entropy",
-            terms={"cross_entropy": "weight 1; -log p(z) at a draw of q(z|x) of the top group, nats"},
+            terms={
+                "cross_entropy": "weight 1; -log p(z) at a draw of q(z|x) of the top group, nats"
+            },
             is_bound=False,
-            bound="it is the part of the negative ELBO on which the prior has an influence; distortion and the "
-            "entropy of q(z|x) are missing",
+            bound="it is the part of the negative ELBO on which the prior has an influence; "
+            "distortion and the entropy of q(z|x) are missing",
             remarks=("its minimum over all priors is the entropy of the aggregate posterior",),
         )

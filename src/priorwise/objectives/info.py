@@ -2,10 +2,11 @@
 
 from torch import Tensor, nn
 
+from priorwise.choices import KL
 from priorwise.models import AbstractModel, Group
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
 from priorwise.objectives.discrepancy import IMQ, Kernel, mmd
-from priorwise.objectives.evidence import KL, check_kl, one_draw
+from priorwise.objectives.evidence import check_kl, one_draw
 
 __all__ = ["InfoVAE"]
 
@@ -16,16 +17,18 @@ class InfoVAE(AbstractObjective):
     .. math:: -\mathbb{E}_q[\log p(x|z)] + (1 - \alpha) \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)] +
               (\alpha + \lambda - 1) \, \mathrm{MMD}^2[q(z), p(z)]
 
-    The discrepancy is between draws of both, so its gradient reaches the parameters of the prior: a flow, a mixture with fixed
-    weights, pseudo-inputs. With ``prior=FlowPrior(...)`` this is the Info-dpVAE. Terms: ``distortion`` and ``rate_k`` in nats per
-    example, and the batch's ``mmd``, without a unit and unbiased for every batch size; a batch of one leaves it out.
-    ``alpha=1`` computes no rate, so a deterministic encoder will do.
+    The discrepancy is between draws of both, so its gradient reaches the parameters of the prior: a
+    flow, a mixture with fixed weights, pseudo-inputs. With ``prior=FlowPrior(...)`` this is the
+    Info-dpVAE. Terms: ``distortion`` and ``rate_k`` in nats per example, and the batch's ``mmd``,
+    without a unit and unbiased for every batch size; a batch of one leaves it out. ``alpha=1``
+    computes no rate, so a deterministic encoder will do.
 
     References:
         InfoVAE (Zhao et al., 2019), equation 6; dpVAE (Bhalodia et al., 2020), equations 32-33.
 
     Arguments:
-        model: The model, with any prior that draws with gradients; of a hierarchy the top group is compared.
+        model: The model, with any prior that draws with gradients; of a hierarchy the top group is
+            compared.
         alpha: 1 minus the weight of the rates.
         lambda_: The weight of the discrepancy is ``alpha + lambda_ - 1``.
         kernel: ``IMQ()`` or ``RBF()``, with a scale of your choice.
@@ -44,7 +47,10 @@ class InfoVAE(AbstractObjective):
         super().__init__()
         refuse_unnormalised(model, "InfoVAE objective")
         if alpha > 1:
-            raise ValueError(f"expected `alpha` of at most 1: above it the rate would be rewarded; got {alpha:g}.")
+            raise ValueError(
+                "expected `alpha` of at most 1: above it the rate would be rewarded; got "
+                f"{alpha:g}."
+            )
         self.model = model
         self.alpha = float(alpha)
         self.lambda_ = float(lambda_)
@@ -64,8 +70,8 @@ class InfoVAE(AbstractObjective):
     def _discrepancy(self, top: Group) -> Tensor:
         if not top.prior.has_rsample:
             raise TypeError(
-                f"expected a prior that draws with gradients for InfoVAE, else it would not learn; got "
-                f"{type(top.prior).__name__}. A mixture needs `learn_weights=False`."
+                "expected a prior that draws with gradients for InfoVAE, else it would not learn; "
+                f"got {type(top.prior).__name__}. A mixture needs `learn_weights=False`."
             )
         drawn = top.prior.rsample()
         return mmd(top.z.flatten(1), drawn.flatten(1), self.kernel)
@@ -73,7 +79,9 @@ class InfoVAE(AbstractObjective):
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example, and as many from the prior."""
         found = one_draw(self.model, x, self.kl, rates=self.alpha != 1)
-        weights = dict.fromkeys(found.rates, 1 - self.alpha) | {"mmd": self.alpha + self.lambda_ - 1}
+        weights = dict.fromkeys(found.rates, 1 - self.alpha) | {
+            "mmd": self.alpha + self.lambda_ - 1
+        }
         batch = {"mmd": self._discrepancy(found.groups[0])} if len(x) > 1 else {}
         return Terms({"distortion": found.distortion} | found.rates, batch, weights)
 
@@ -85,12 +93,17 @@ class InfoVAE(AbstractObjective):
             terms={
                 "distortion": "weight 1; -log p(x|z) with its constants, nats",
                 "rate_k": f"weight {1 - self.alpha:g}; KL(q(z_k|z_<k,x) || p(z_k|z_<k)), nats",
-                "mmd": f"weight {weight:g}; squared discrepancy of q(z) and p(z) with {self.kernel}, no unit",
+                "mmd": f"weight {weight:g}; squared discrepancy of q(z) and p(z) with "
+                f"{self.kernel}, no unit",
             },
             is_bound=self.alpha <= 0 and weight >= 0,
-            bound="at alpha <= 0 the rate has at least weight 1 and the discrepancy is not negative in the mean: a bound, "
-            "loose by the discrepancy; above 0 part of the rate is missing",
-            reduction="distortion and rates are summed over pixels or latent dimensions and averaged over the batch; the "
-            "discrepancy is one number of the batch",
-            remarks=("the weight of the discrepancy is nats per unit of the kernel, the same for every batch size",),
+            bound="at alpha <= 0 the rate has at least weight 1 and the discrepancy is not "
+            "negative in the mean: a bound, loose by the discrepancy; above 0 part of the "
+            "rate is missing",
+            reduction="distortion and rates are summed over pixels or latent dimensions and "
+            "averaged over the batch; the discrepancy is one number of the batch",
+            remarks=(
+                "the weight of the discrepancy is nats per unit of the kernel, the same for "
+                "every batch size",
+            ),
         )

@@ -5,7 +5,13 @@ import math
 from torch import Tensor, nn
 
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised, require_normalised
+from priorwise.objectives.base import (
+    AbstractObjective,
+    Explanation,
+    Terms,
+    refuse_unnormalised,
+    require_normalised,
+)
 from priorwise.objectives.evidence import log_posterior
 from priorwise.objectives.judging import ROWS, mean_over_blocks
 
@@ -56,14 +62,21 @@ class IWAE(AbstractObjective):
         """The mean bound over all examples, in nats; the batch size has no influence."""
         block = max(1, ROWS // self.samples)
         return mean_over_blocks(
-            lambda batch: self(batch).per_example["bound"], x, block=block, seed=seed, address="iwae"
+            lambda batch: self(batch).per_example["bound"],
+            x,
+            block=block,
+            seed=seed,
+            address="iwae",
         )
 
     def explain(self) -> Explanation:
         """What the number is."""
         return Explanation(
             minimised="bound",
-            terms={"bound": f"weight 1; -log of the mean of {self.samples} importance weights p(x, z) / q(z|x), nats"},
+            terms={
+                "bound": f"weight 1; -log of the mean of {self.samples} importance weights p(x, "
+                "z) / q(z|x), nats"
+            },
             is_bound=True,
             bound=f"for every number of samples; the gap falls like 1/K, here K = {self.samples}",
         )

@@ -23,7 +23,9 @@ ROWS = 1000
 PerExample: TypeAlias = Callable[[Tensor], Tensor]
 
 
-def mean_over_blocks(per_example: PerExample, x: Tensor, *, block: int, seed: int, address: str) -> float:
+def mean_over_blocks(
+    per_example: PerExample, x: Tensor, *, block: int, seed: int, address: str
+) -> float:
     """The mean of a number of each example, over all of them, in nats.
 
     Arguments:
@@ -40,7 +42,9 @@ def mean_over_blocks(per_example: PerExample, x: Tensor, *, block: int, seed: in
     return float(torch.cat(parts).mean())
 
 
-def mean_over_whole_batches(loss: Callable[[Tensor], Tensor], x: Tensor, *, batch_size: int, seed: int) -> float:
+def mean_over_whole_batches(
+    loss: Callable[[Tensor], Tensor], x: Tensor, *, batch_size: int, seed: int
+) -> float:
     """The mean loss over whole batches.
 
     A torn last one is left out, since batch statistics depend on its size.

@@ -4,42 +4,49 @@ Letters: ``B`` batch, ``N`` size of the data set, ``D`` latent dimensions.
 """
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from priorwise.choices import Weighting
 from priorwise.nn import at_least_float32, no_autocast
 
-__all__ = ["Weighting", "log_weights", "marginal_log_densities"]
-
-Weighting: TypeAlias = Literal["stratified", "balanced", "weighted"]
+__all__ = ["log_weights", "marginal_log_densities"]
 
 
-def log_weights(batch: int, data_size: int, weighting: Weighting, *, device: torch.device | None = None) -> Tensor:
+def log_weights(
+    batch: int, data_size: int, weighting: Weighting, *, device: torch.device | None = None
+) -> Tensor:
     r"""The log of the weights with which the components of a batch stand for the whole data set, ``(B, B)``.
 
     :math:`\hat q(z_i) = \sum_j W_{ij} \, q(z_i | x_j)`. With M = B - 1:
 
-    - ``"stratified"``: :math:`W_{ii} = 1/N`, one other :math:`(N - M)/(NM)`, the rest 1/M. Rows sum to one; unbiased for q(z_i)
-      over batches drawn without replacement.
-    - ``"balanced"``: :math:`W_{ii} = 1/N`, all others (N - 1)/(NM): the mean of the former over which component is the odd one,
-      so unbiased as well, with less variance.
-    - ``"weighted"``: all 1/(NB). Biased low: rows sum to 1/N, so a density is short of up to log N nats.
+    - ``"stratified"``: :math:`W_{ii} = 1/N`, one other :math:`(N - M)/(NM)`, the rest 1/M. Rows sum
+      to one; unbiased for q(z_i) over batches drawn without replacement.
+    - ``"balanced"``: :math:`W_{ii} = 1/N`, all others (N - 1)/(NM): the mean of the former over
+      which component is the odd one, so unbiased as well, with less variance.
+    - ``"weighted"``: all 1/(NB). Biased low: rows sum to 1/N, so a density is short of up to log N
+      nats.
 
     A batch of one has nothing to stand for the others: its weight is 1.
 
     References:
-        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), section 4.1 and appendix C. The published code of the
-        first puts the weight 1/N into one column for all rows instead of on the diagonal, which over-estimates q(z) by up to N/M.
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), section 4.1 and appendix
+        C. The published code of the first puts the weight 1/N into one column for all rows instead
+        of on the diagonal, which over-estimates q(z) by up to N/M.
 
     Raises:
         ValueError: for a batch larger than the data set, or an unknown weighting.
     """
     if weighting not in get_args(Weighting):
-        raise ValueError(f"expected `weights` as 'stratified', 'balanced' or 'weighted'; got {weighting!r}.")
+        raise ValueError(
+            f"expected `weights` as 'stratified', 'balanced' or 'weighted'; got {weighting!r}."
+        )
     if batch > data_size:
-        raise ValueError(f"expected a batch of at most `data_size` = {data_size} examples; got {batch}.")
+        raise ValueError(
+            f"expected a batch of at most `data_size` = {data_size} examples; got {batch}."
+        )
     if weighting == "weighted":
         return torch.full((batch, batch), -math.log(data_size * batch), device=device)
     if batch == 1:
@@ -56,7 +63,9 @@ def log_weights(batch: int, data_size: int, weighting: Weighting, *, device: tor
     return weights.log().float()
 
 
-def marginal_log_densities(z: Tensor, loc: Tensor, scale: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def marginal_log_densities(
+    z: Tensor, loc: Tensor, scale: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     r"""Log q(z) and :math:`\sum_d \log q(z_d)` of each point, from Gaussian components and log weights, in nats.
 
     Arguments:

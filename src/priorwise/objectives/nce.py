@@ -29,8 +29,9 @@ def contrast_logits(model: AbstractModel, x: Tensor) -> list[tuple[Tensor, Tenso
     for group in groups:
         if not isinstance(group.prior, Tilted):
             raise TypeError(
-                f"expected a model whose priors are tilted by classifiers, such as priorwise.NCP(model); that of group "
-                f"{group.index} is {type(group.prior).__name__}."
+                "expected a model whose priors are tilted by classifiers, such as "
+                f"priorwise.NCP(model); that of group {group.index} is "
+                f"{type(group.prior).__name__}."
             )
         with torch.no_grad():
             both = torch.stack([group.z, draw_untilted(group)])
@@ -54,12 +55,14 @@ class NCE(AbstractObjective):
     .. math:: \sum_k \mathbb{E}_{q(z_{<k})}\big[-\mathbb{E}_{q(z_k|z_{<k})} \log D_k - \mathbb{E}_{p(z_k|z_{<k})}
               \log(1 - D_k)\big]
 
-    Positives and negatives of a group share the ancestors :math:`z_{<k}`, drawn from the posterior, and go through the
-    classifier in one forward. One term ``bce_k`` a group: the sum form of the cross-entropy, 2 log 2 = 1.386 nats where the
-    two cannot be told apart. Not a bound on the likelihood. The model underneath is frozen.
+    Positives and negatives of a group share the ancestors :math:`z_{<k}`, drawn from the posterior,
+    and go through the classifier in one forward. One term ``bce_k`` a group: the sum form of the
+    cross-entropy, 2 log 2 = 1.386 nats where the two cannot be told apart. Not a bound on the
+    likelihood. The model underneath is frozen.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), equations 3-4.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), equations 3-4.
 
     Arguments:
         ncp: The model whose classifiers are trained: an ``NCP``, or one of your own that inherits
@@ -70,7 +73,8 @@ class NCE(AbstractObjective):
         super().__init__()
         if not (isinstance(ncp, AbstractModel) and isinstance(ncp, AbstractContrastiveTilt)):
             raise TypeError(
-                f"expected a priorwise.NCP; got {type(ncp).__name__}. Wrap the model: priorwise.NCP(model)."
+                f"expected a priorwise.NCP; got {type(ncp).__name__}. Wrap the model: "
+                "priorwise.NCP(model)."
             )
         self.ncp = ncp
 
@@ -99,7 +103,10 @@ class NCE(AbstractObjective):
         """``priorwise.estimators.held_out_bce``: the sum over groups, over all examples, in nats."""
 
         def of_batch(batch: Tensor) -> Tensor:
-            pairs = [(positive.double(), negative.double()) for positive, negative in contrast_logits(self.ncp, batch)]
+            pairs = [
+                (positive.double(), negative.double())
+                for positive, negative in contrast_logits(self.ncp, batch)
+            ]
             return torch.stack([cross_entropy(*pair) for pair in pairs]).sum(0)
 
         return mean_over_blocks(of_batch, x, block=CONTRAST_BLOCK, seed=seed, address="contrast")
@@ -109,10 +116,12 @@ class NCE(AbstractObjective):
         return Explanation(
             minimised="sum of bce_k",
             terms={
-                "bce_k": "weight 1; -log D at a draw from q plus -log(1 - D) at one from the prior of group k, nats"
+                "bce_k": "weight 1; -log D at a draw from q plus -log(1 - D) at one from the "
+                "prior of group k, nats"
             },
             is_bound=False,
-            bound="it is a cross-entropy; log 2 - bce/2 bounds the Jensen-Shannon divergence of q and the prior from below",
+            bound="it is a cross-entropy; log 2 - bce/2 bounds the Jensen-Shannon divergence of "
+            "q and the prior from below",
             remarks=("2 log 2 = 1.386 nats a group where the two cannot be told apart",),
         )
 

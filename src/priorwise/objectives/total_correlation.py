@@ -2,11 +2,17 @@
 
 from torch import Tensor, nn
 
+from priorwise.choices import Weighting
 from priorwise.distributions import log_unnorm
 from priorwise.models import AbstractModel
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
-from priorwise.objectives.evidence import gaussian_posterior, log_posterior, one_draw, prior_factorises
-from priorwise.objectives.minibatch import Weighting, log_weights, marginal_log_densities
+from priorwise.objectives.evidence import (
+    gaussian_posterior,
+    log_posterior,
+    one_draw,
+    prior_factorises,
+)
+from priorwise.objectives.minibatch import log_weights, marginal_log_densities
 
 __all__ = ["BetaTCVAE"]
 
@@ -18,20 +24,24 @@ class BetaTCVAE(AbstractObjective):
               + \beta \underbrace{\mathbb{E}\log\tfrac{q(z)}{\prod_d q(z_d)}}_\text{total correlation}
               + \gamma \underbrace{\mathbb{E}\log\tfrac{\prod_d q(z_d)}{p(z)}}_\text{dimension-wise}
 
-    The three terms add up to the KL of each example exactly, whatever the weights of the batch. p(z) is the model's prior with
-    its whole density; only if that is a product over dimensions is the last term a sum of divergences. In general
+    The three terms add up to the KL of each example exactly, whatever the weights of the batch.
+    p(z) is the model's prior with its whole density; only if that is a product over dimensions is
+    the last term a sum of divergences. In general
 
     .. math:: \alpha I + \beta\,TC + \gamma(\cdot) = \alpha I + (\beta - \gamma)\,TC + \gamma D_\mathrm{KL}[q(z) \,\|\, p(z)],
 
-    so with :math:`\gamma > \beta` and a prior that can follow q(z), such as a flow, total correlation is *rewarded*.
+    so with :math:`\gamma > \beta` and a prior that can follow q(z), such as a flow, total
+    correlation is *rewarded*.
 
-    Terms, in nats per example: ``distortion``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``.
-    Of a hierarchy the top group is taken apart; the rates below it are added with weight 1. q(z) is estimated from the batch, so
-    the values of the terms depend on the batch size; see ``priorwise.objectives.minibatch``.
+    Terms, in nats per example: ``distortion``, ``mutual_information``, ``total_correlation``,
+    ``dimension_wise_kl``. Of a hierarchy the top group is taken apart; the rates below it are added
+    with weight 1. q(z) is estimated from the batch, so the values of the terms depend on the batch
+    size; see ``priorwise.objectives.minibatch``.
 
     References:
-        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), equation 2 and section 4; dpVAE (Bhalodia et al., 2020),
-        equations 30-31, with the log-determinant that its code leaves out.
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), equation 2 and section 4;
+        dpVAE (Bhalodia et al., 2020), equations 30-31, with the log-determinant that its code
+        leaves out.
 
     Arguments:
         model: The model, with any prior and a diagonal Gaussian posterior of the top group.
@@ -85,20 +95,22 @@ class BetaTCVAE(AbstractObjective):
         """What the number is."""
         factorises = prior_factorises(self.model)
         remarks = [
-            f"q(z) is estimated from each batch by {self.weights} sampling; its logarithm is biased, so the three terms depend on "
-            "the batch size, their plain sum does not"
+            f"q(z) is estimated from each batch by {self.weights} sampling; its logarithm is "
+            "biased, so the three terms depend on the batch size, their plain sum does not"
         ]
         if self.weights == "weighted":
             remarks.append(
-                "minibatch-weighted densities are short of up to log N nats: the terms are shifted by constants"
+                "minibatch-weighted densities are short of up to log N nats: the terms are "
+                "shifted by constants"
             )
         if not factorises and self.gamma > self.beta:
             remarks.append(
-                "the prior does not factorise and gamma > beta: the terms are alpha I + (beta - gamma) TC + gamma KL(q(z) || p), "
-                "which rewards total correlation"
+                "the prior does not factorise and gamma > beta: the terms are alpha I + (beta - "
+                "gamma) TC + gamma KL(q(z) || p), which rewards total correlation"
             )
         return Explanation(
-            minimised="distortion + alpha * mutual_information + beta * total_correlation + gamma * dimension_wise_kl",
+            minimised="distortion + alpha * mutual_information + beta * total_correlation + "
+            "gamma * dimension_wise_kl",
             terms={
                 "distortion": "weight 1; -log p(x|z) with its constants, nats",
                 "mutual_information": f"weight {self.alpha:g}; log q(z|x) - log q(z), nats",
@@ -108,7 +120,8 @@ class BetaTCVAE(AbstractObjective):
                 "rate_k": "weight 1; KL of each group below the top one, where there are any, nats",
             },
             is_bound=self.alpha >= self.beta == self.gamma >= 1,
-            bound="it is one while alpha >= beta = gamma >= 1, and at 1, 1, 1 the ELBO itself; with exact q(z) alpha >= 1 and "
+            bound="it is one while alpha >= beta = gamma >= 1, and at 1, 1, 1 the ELBO itself; "
+            "with exact q(z) alpha >= 1 and "
             + ("beta, gamma >= 1" if factorises else "beta >= gamma >= 1")
             + " would do, but estimated from a batch total correlation can come out far below zero",
             remarks=tuple(remarks),

@@ -6,4 +6,12 @@ from priorwise.priors.mixture import GaussianMixture
 from priorwise.priors.standard import StandardNormal
 from priorwise.priors.vamp import VampPrior
 
-__all__ = ["AbstractPrior", "FlowPrior", "GaussianMixture", "StandardNormal", "VampPrior", "WrappedPrior", "as_prior"]
+__all__ = [
+    "AbstractPrior",
+    "FlowPrior",
+    "GaussianMixture",
+    "StandardNormal",
+    "VampPrior",
+    "WrappedPrior",
+    "as_prior",
+]

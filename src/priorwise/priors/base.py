@@ -19,21 +19,24 @@ def _check_shapes(distribution: Distribution) -> None:
         return
     name, dims = type(distribution).__name__, max(1, len(batch_shape))
     raise ValueError(
-        f"expected a prior of batch shape () and an event shape as that of the latents; got {name} with batch shape {batch_shape} "
-        f"and event shape {event_shape}, whose densities would be taken dimension by dimension. Wrap it in "
-        f"torch.distributions.Independent({name}(...), {dims})."
+        f"expected a prior of batch shape () and an event shape as that of the latents; got {name} "
+        f"with batch shape {batch_shape} and event shape {event_shape}, whose densities would be "
+        f"taken dimension by dimension. Wrap it in torch.distributions.Independent({name}(...), "
+        f"{dims})."
     )
 
 
 class AbstractPrior(nn.Module, ABC):
     """How to write a prior.
 
-    1. Inherit, keep the parameters as usual in a module.
-    2. Implement ``_distribution(encode_top)``: a distribution of batch shape ``()`` whose event shape is that of the top
-       latents. ``encode_top`` maps observations to q(z_top|x); only priors made of encodings look at it.
-    3. Build distributions with ``validate_args=False``; check the parts in the constructor.
+    1. Inherit, keep the parameters as usual in a module. 2. Implement
+    ``_distribution(encode_top)``: a distribution of batch shape ``()`` whose event shape is that of
+    the top
+       latents. ``encode_top`` maps observations to q(z_top|x); only priors made of encodings look
+    at it. 3. Build distributions with ``validate_args=False``; check the parts in the constructor.
 
-    While a block of ``kept`` is open the parameters stand still, so the distribution is built once and used again.
+    While a block of ``kept`` is open the parameters stand still, so the distribution is built once
+    and used again.
     """
 
     def __init__(self) -> None:
@@ -49,7 +52,8 @@ class AbstractPrior(nn.Module, ABC):
         """The prior p(z_top), of batch shape ``()``.
 
         Raises:
-            ValueError: for another batch shape, or an event shape of no dimension: its densities would broadcast.
+            ValueError: for another batch shape, or an event shape of no dimension: its densities
+                would broadcast.
         """
         if self._kept is not None:
             return self._kept
@@ -100,5 +104,6 @@ def as_prior(prior: nn.Module) -> AbstractPrior:
     if isinstance(prior, nn.Module):
         return WrappedPrior(prior)
     raise TypeError(
-        f"expected `prior` as a module of priorwise.priors or one that returns a Distribution; got {type(prior).__name__}."
+        "expected `prior` as a module of priorwise.priors or one that returns a Distribution; got "
+        f"{type(prior).__name__}."
     )

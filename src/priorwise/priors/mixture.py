@@ -15,12 +15,12 @@ __all__ = ["GaussianMixture"]
 class GaussianMixture(AbstractPrior):
     r""":math:`p(z) = \sum_m w_m \mathcal{N}(z; \mu_m, \mathrm{diag}\,\sigma_m^2)`, trained with the model.
 
-    Normalised; exact sampling; reparameterised while the weights are fixed. Log-variances are kept in the same range as the
-    encoder's: a free one collapses onto single points.
+    Normalised; exact sampling; reparameterised while the weights are fixed. Log-variances are kept
+    in the same range as the encoder's: a free one collapses onto single points.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 2 ("MoG"); the initial spread is our choice, as
-        the paper gives none.
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 2 ("MoG"); the initial spread is our
+        choice, as the paper gives none.
 
     Arguments:
         features: Number of latent dimensions.
@@ -41,7 +41,10 @@ class GaussianMixture(AbstractPrior):
     ) -> None:
         super().__init__()
         if features < 1 or components < 1:
-            raise ValueError(f"expected `features` and `components` of at least 1; got {features} and {components}.")
+            raise ValueError(
+                f"expected `features` and `components` of at least 1; got {features} and "
+                f"{components}."
+            )
         self.log_var_range = log_var_range
         self.loc = nn.Parameter(spread * torch.randn(components, features))
         self.log_var = nn.Parameter(torch.zeros(components, features))

@@ -12,7 +12,9 @@ from priorwise.typing import Encode, Shape
 
 __all__ = ["VampPrior"]
 
-_INSIDE = 1e-3  # how far from 0 and 1 a pseudo-input starts: outside them its gradient would be zero
+_INSIDE = (
+    1e-3  # how far from 0 and 1 a pseudo-input starts: outside them its gradient would be zero
+)
 
 
 class VampPrior(AbstractPrior):
@@ -20,21 +22,24 @@ class VampPrior(AbstractPrior):
 
     .. math:: p(z) = \frac{1}{K} \sum_{k=1}^{K} q(z | u_k)
 
-    The pseudo-inputs :math:`u_k` are clamped to [0, 1]; they start strictly inside, so that every one receives a gradient.
-    Normalised; exact sampling (a component is drawn uniformly, then a point from it); reparameterised. Each training
-    step encodes all K pseudo-inputs; inside ``frozen`` they are encoded once.
+    The pseudo-inputs :math:`u_k` are clamped to [0, 1]; they start strictly inside, so that every
+    one receives a gradient. Normalised; exact sampling (a component is drawn uniformly, then a
+    point from it); reparameterised. Each training step encodes all K pseudo-inputs; inside
+    ``frozen`` they are encoded once.
 
-    Batch statistics are those of the data alone: pseudo-inputs are normalised by the running statistics, in training too, and
-    leave no trace in them. So the mixture is made of the encoder that evaluation uses. Dropout treats pseudo-inputs as it
-    treats data. An encoder with batch normalisation that has no running statistics is refused, since a component would
-    depend on the others.
+    Batch statistics are those of the data alone: pseudo-inputs are normalised by the running
+    statistics, in training too, and leave no trace in them. So the mixture is made of the encoder
+    that evaluation uses. Dropout treats pseudo-inputs as it treats data. An encoder with batch
+    normalisation that has no running statistics is refused, since a component would depend on the
+    others.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), equations 9-10 and section 5.
 
     Arguments:
         pseudo_inputs: Their initial values, ``(K, *shape)``, in [0, 1].
-        trainable: Whether they are learned. False keeps them as they are: the paper's "VampPrior-data".
+        trainable: Whether they are learned. False keeps them as they are: the paper's
+            "VampPrior-data".
     """
 
     pseudo_inputs: Tensor
@@ -43,11 +48,14 @@ class VampPrior(AbstractPrior):
         super().__init__()
         if pseudo_inputs.dim() < 2 or len(pseudo_inputs) < 1:
             raise ValueError(
-                f"expected `pseudo_inputs` of shape (K, *shape) with K >= 1; got {tuple(pseudo_inputs.shape)}."
+                "expected `pseudo_inputs` of shape (K, *shape) with K >= 1; got "
+                f"{tuple(pseudo_inputs.shape)}."
             )
         low, high = float(pseudo_inputs.detach().min()), float(pseudo_inputs.detach().max())
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"expected `pseudo_inputs` in [0, 1]; got values from {low:g} to {high:g}.")
+            raise ValueError(
+                f"expected `pseudo_inputs` in [0, 1]; got values from {low:g} to {high:g}."
+            )
         start = pseudo_inputs.detach().clone().float()
         self.trainable = trainable
         if trainable:
@@ -56,7 +64,9 @@ class VampPrior(AbstractPrior):
             self.register_buffer("pseudo_inputs", start)
 
     @classmethod
-    def random(cls, components: int, shape: Shape, *, mean: float = 0.05, std: float = 0.01) -> "VampPrior":
+    def random(
+        cls, components: int, shape: Shape, *, mean: float = 0.05, std: float = 0.01
+    ) -> "VampPrior":
         """Trainable pseudo-inputs that start at N(mean, std), kept inside [0, 1].
 
         The paper's code uses (0.05, 0.01) for MNIST and OMNIGLOT, (0.5, 0.02) for Frey faces.
@@ -66,10 +76,14 @@ class VampPrior(AbstractPrior):
         return cls((mean + std * torch.randn(components, *shape)).clamp(_INSIDE, 1 - _INSIDE))
 
     @classmethod
-    def from_data(cls, x: Tensor, components: int, *, trainable: bool = False, noise: float = 0.01) -> "VampPrior":
+    def from_data(
+        cls, x: Tensor, components: int, *, trainable: bool = False, noise: float = 0.01
+    ) -> "VampPrior":
         """Pseudo-inputs that are a random subset of the data; trainable ones start with a little noise."""
         if not 1 <= components <= len(x):
-            raise ValueError(f"expected `components` between 1 and the {len(x)} data; got {components}.")
+            raise ValueError(
+                f"expected `components` between 1 and the {len(x)} data; got {components}."
+            )
         chosen = x[torch.randperm(len(x), device=x.device)[:components]].float()
         if trainable:
             chosen = (chosen + noise * torch.randn_like(chosen)).clamp(_INSIDE, 1 - _INSIDE)
@@ -78,15 +92,16 @@ class VampPrior(AbstractPrior):
     def _distribution(self, encode_top: Encode | None) -> Distribution:
         if encode_top is None:
             raise ValueError(
-                "expected `prior(encode_top)` with the encoder of the top latents; got no encoder. A VampPrior is made of "
-                "encodings: call it through its model, or pass the encoder."
+                "expected `prior(encode_top)` with the encoder of the top latents; got no "
+                "encoder. A VampPrior is made of encodings: call it through its model, or pass "
+                "the encoder."
             )
         with running_statistics(modules_of(encode_top)):
             posterior = encode_top(self.pseudo_inputs.clamp(0.0, 1.0))
         if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
             raise TypeError(
-                f"expected the encoder to return an Independent Normal; got {type(posterior).__name__}. A VampPrior is a "
-                "mixture of Gaussian posteriors."
+                "expected the encoder to return an Independent Normal; got "
+                f"{type(posterior).__name__}. A VampPrior is a mixture of Gaussian posteriors."
             )
         return DiagonalGaussianMixture(posterior.base_dist.loc, posterior.base_dist.scale)
 

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from priorwise.config.models import NCPConfig, VAEConfig
+from priorwise.config.priors import (
+    GaussianMixtureConfig,
+    PriorConfig,
+    StandardNormalConfig,
+    VampPriorConfig,
+)
+from priorwise.config.run import DataConfig, EvaluationConfig, Run
+from priorwise.config.training import TrainingConfig
 from priorwise.data import load
 from priorwise.models import AbstractModel
 from priorwise.reporting import report
 from priorwise.reporting.tables import print_table
-from priorwise.training.config import TrainingConfig
 from priorwise.training.loop import FitResult
-from priorwise.training.prior import GaussianMixtureConfig, PriorConfig, StandardNormalConfig, VampPriorConfig
-from priorwise.training.run import DataConfig, EvaluationConfig, NCPConfig, Run, VAEConfig
 from priorwise.training.runner import save_log_norm, train_run
 
 __all__ = ["DemoResult", "demo", "recipes"]
@@ -50,7 +56,11 @@ def _vae(name: str, prior: PriorConfig) -> Run:
     """The same networks and schedule for every prior."""
     model = VAEConfig(prior=prior, latent=_LATENT, hidden=_HIDDEN, likelihood="gaussian_predicted")
     return Run(
-        name=f"digits/{name}", data=DataConfig(name="digits"), model=model, training=_TRAINING, evaluation=_EVALUATION
+        name=f"digits/{name}",
+        data=DataConfig(name="digits"),
+        model=model,
+        training=_TRAINING,
+        evaluation=_EVALUATION,
     )
 
 
@@ -63,7 +73,11 @@ def _ncp() -> Run:
     """A noise contrastive prior on the trained VAE; it needs the run that it builds on."""
     model = NCPConfig(base=VAEConfig(), base_run="", hidden_features=(128, 128, 128))
     return Run(
-        name="digits/ncp", data=DataConfig(name="digits"), model=model, training=_NCP_TRAINING, evaluation=_EVALUATION
+        name="digits/ncp",
+        data=DataConfig(name="digits"),
+        model=model,
+        training=_NCP_TRAINING,
+        evaluation=_EVALUATION,
     )
 
 
@@ -79,17 +93,25 @@ def _mixture() -> Run:
 
 def recipes() -> dict[str, Callable[[], Run]]:
     """The recipes of this file by name."""
-    return {"digits/standard": _standard, "digits/ncp": _ncp, "digits/vamp": _vamp, "digits/mixture": _mixture}
+    return {
+        "digits/standard": _standard,
+        "digits/ncp": _ncp,
+        "digits/vamp": _vamp,
+        "digits/mixture": _mixture,
+    }
 
 
-def demo(out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool = False) -> DemoResult:
+def demo(
+    out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool = False
+) -> DemoResult:
     """Train, measure, fill and report; a second call goes on where the first one stopped.
 
     Arguments:
         out: Folder of the report and of the four runs.
         seed: Seed of weights, order and draws.
         progress: Whether to show progress and the table, on standard error.
-        quick: Two epochs of everything and few samples, to see that it works; its numbers mean nothing.
+        quick: Two epochs of everything and few samples, to see that it works; its numbers mean
+            nothing.
     """
     out = Path(out)
     fits: dict[str, FitResult] = {}

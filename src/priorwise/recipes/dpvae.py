@@ -1,17 +1,18 @@
 """Recipes for dpVAE (Bhalodia et al., 2020): six objectives, each with a standard normal prior and with the decoupled one.
 
-The paper trains with the same hyper-parameters with and without the flow, for 100,000 steps of Adam; its table of them is
-lost, so the weights are those of its code's configurations without the flow. Where that code adds a batch sum to a batch mean,
-the weight is divided by the batch size of its configuration, so that all terms are nats per example. Recipes that end in
-``_repo`` have each configuration's own settings. ``docs/papers/dpvae.md`` lists the departures.
+The paper trains with the same hyper-parameters with and without the flow, for 100,000 steps of
+Adam; its table of them is lost, so the weights are those of its code's configurations without the
+flow. Where that code adds a batch sum to a batch mean, the weight is divided by the batch size of
+its configuration, so that all terms are nats per example. Recipes that end in ``_repo`` have each
+configuration's own settings. ``docs/papers/dpvae.md`` lists the departures.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
 
-from priorwise.training.config import TrainingConfig
-from priorwise.training.objective import (
+from priorwise.config.models import ConvVAEConfig, MoonsVAEConfig, VAEConfig
+from priorwise.config.objectives import (
     AnnealedVAEConfig,
     BetaTCVAEConfig,
     BetaVAEConfig,
@@ -20,8 +21,9 @@ from priorwise.training.objective import (
     InfoVAEConfig,
     ObjectiveConfig,
 )
-from priorwise.training.prior import FlowPriorConfig, StandardNormalConfig
-from priorwise.training.run import ConvVAEConfig, DataConfig, EvaluationConfig, MoonsVAEConfig, Run, VAEConfig
+from priorwise.config.priors import FlowPriorConfig, StandardNormalConfig
+from priorwise.config.run import DataConfig, EvaluationConfig, Run
+from priorwise.config.training import TrainingConfig
 
 __all__ = ["recipes"]
 
@@ -35,12 +37,21 @@ _REPO_BATCH = 24  # of the configurations of beta-B, Factor and Info
 _OBJECTIVES: dict[str, ObjectiveConfig] = {
     "vae": ELBOConfig(kl="entropy"),
     "beta_h": BetaVAEConfig(beta=5, kl="entropy"),
-    "beta_b": AnnealedVAEConfig(gamma=15, capacity=25 / _REPO_BATCH, capacity_steps=_STEPS, kl="entropy"),
+    "beta_b": AnnealedVAEConfig(
+        gamma=15, capacity=25 / _REPO_BATCH, capacity_steps=_STEPS, kl="entropy"
+    ),
     "beta_tc": BetaTCVAEConfig(alpha=1 / 100, beta=4 / 100, gamma=15 / 100),
     "factor": FactorVAEConfig(gamma=1000 / _REPO_BATCH, kl="entropy"),
     "info": InfoVAEConfig(alpha=0, lambda_=1 + 999 / _REPO_BATCH, kernel="rbf", kl="entropy"),
 }
-_SQUARED_ERROR_WEIGHTS = {"vae": 1.0, "beta_h": 1.0, "beta_b": 100.0, "beta_tc": 10.0, "factor": 1.0, "info": 10.0}
+_SQUARED_ERROR_WEIGHTS = {
+    "vae": 1.0,
+    "beta_h": 1.0,
+    "beta_b": 100.0,
+    "beta_tc": 10.0,
+    "factor": 1.0,
+    "info": 10.0,
+}
 _MOONS: dict[str, ObjectiveConfig] = {  # ours: the paper's are lost
     "vae": ELBOConfig(kl="entropy"),
     "beta_h": BetaVAEConfig(beta=5, kl="entropy"),
@@ -64,7 +75,9 @@ def _scale(squared_error_weight: float) -> float:
     return math.sqrt(1 / (2 * squared_error_weight))
 
 
-def _training(examples: int, batch_size: int = 100, *, lr: float = 1e-4, steps: int = _STEPS) -> TrainingConfig:
+def _training(
+    examples: int, batch_size: int = 100, *, lr: float = 1e-4, steps: int = _STEPS
+) -> TrainingConfig:
     return TrainingConfig(
         epochs=math.ceil(steps / math.ceil(examples / batch_size)),
         batch_size=batch_size,
@@ -82,7 +95,14 @@ def _network(data: str, objective: str) -> str:
 
 
 def _images(
-    name: str, source: str, data: str, latent: int, examples: int, batch: int, objective: str, prior: str
+    name: str,
+    source: str,
+    data: str,
+    latent: int,
+    examples: int,
+    batch: int,
+    objective: str,
+    prior: str,
 ) -> Run:
     """One cell of table 1."""
     return Run(
@@ -134,7 +154,13 @@ _REPO: dict[tuple[str, str], tuple[ObjectiveConfig, float, float, int, int]] = {
     ("beta_b", "standard"): (_OBJECTIVES["beta_b"], 100.0, 1e-3, 24, _STEPS),
     ("beta_b", "flow"): (_OBJECTIVES["beta_b"], 100.0, 1e-3, 24, _STEPS),
     ("beta_tc", "standard"): (_OBJECTIVES["beta_tc"], 10.0, 1e-4, 100, _STEPS),
-    ("beta_tc", "flow"): (BetaTCVAEConfig(alpha=0.01, beta=0.04, gamma=1.5), 1.0, 1e-4, 100, 2 * _STEPS),
+    ("beta_tc", "flow"): (
+        BetaTCVAEConfig(alpha=0.01, beta=0.04, gamma=1.5),
+        1.0,
+        1e-4,
+        100,
+        2 * _STEPS,
+    ),
     ("factor", "standard"): (_OBJECTIVES["factor"], 1.0, 1e-4, 24, _STEPS),
     ("factor", "flow"): (_OBJECTIVES["factor"], 1.0, 1e-4, 24, _STEPS),
     ("info", "standard"): (_OBJECTIVES["info"], 10.0, 1e-4, 24, _STEPS),
@@ -159,7 +185,13 @@ _SETS = {
     # prefix: data set, network, latent dimensions, training examples, batch size
     "mnist": ("mnist", "mnist", 2, 50_000, 100),
     "mnist_latent10": ("mnist", "mnist", 10, 50_000, 100),
-    "svhn": ("", "svhn", 10, 73_257, 50),  # the two sets in colour come with --data; their latent sizes are lost
+    "svhn": (
+        "",
+        "svhn",
+        10,
+        73_257,
+        50,
+    ),  # the two sets in colour come with --data; their latent sizes are lost
     "celeba": ("", "celeba", 60, 162_770, 50),
 }
 
@@ -171,7 +203,9 @@ def recipes() -> dict[str, Callable[[], Run]]:
         for prior in _PRIORS:
             for prefix, (source, network, latent, examples, batch) in _SETS.items():
                 name = f"dpvae/{prefix}_{objective}_{prior}"
-                found[name] = partial(_images, name, source, network, latent, examples, batch, objective, prior)
+                found[name] = partial(
+                    _images, name, source, network, latent, examples, batch, objective, prior
+                )
             name = f"dpvae/two_moons_{objective}_{prior}"
             found[name] = partial(_moons, name, objective, prior)
             name = f"dpvae/sprites_{objective}_{prior}"

@@ -1,7 +1,7 @@
 """Committed results: ``python -m priorwise.recipes.record RUN... --out FILE`` makes them of evaluated runs.
 
-A record holds the numbers, their errors, and the protocol: what differs from the recipe, how long it took, on what it ran. A
-file holds one record, or a list of them.
+A record holds the numbers, their errors, and the protocol: what differs from the recipe, how long
+it took, on what it ran. A file holds one record, or a list of them.
 """
 
 import argparse
@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from priorwise.recipes.catalogue import recipe
+from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.run import Run
+from priorwise.recipes.registry import recipe
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
-from priorwise.training.run import AbstractPosthocConfig, Run
 from priorwise.training.runner import read_run
 
 __all__ = ["result_record"]
@@ -34,7 +35,10 @@ def _changes(run: Run) -> dict[str, str]:
 def _values(measures: dict[str, Any]) -> dict[str, Any]:
     if "refused" in measures:
         return measures
-    return {name: {key: measure[key] for key in ("value", "stderr")} for name, measure in measures.items()}
+    return {
+        name: {key: measure[key] for key in ("value", "stderr")}
+        for name, measure in measures.items()
+    }
 
 
 def _short(measure: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +51,9 @@ def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     short = {kind: _short(found[kind]) for kind in ("floor", "random", "low_posterior")}
     return short | {
-        "neighbours": {kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")},
+        "neighbours": {
+            kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")
+        },
         "protocol": found["random"]["protocol"],
     }
 
@@ -59,7 +65,9 @@ def _title(run: Run) -> str:
     return f"{run.model.title} over the {base.kind} with the {base.prior.kind} prior"
 
 
-def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tuple[str, ...] = ()) -> dict[str, Any]:
+def result_record(
+    folder: str | Path, *, paper: str, commit: str = "", notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The record of an evaluated run.
 
     Arguments:
@@ -79,8 +87,15 @@ def result_record(folder: str | Path, *, paper: str, commit: str = "", notes: tu
     changes = _changes(run)
     nll = evaluation["nll"]
     if "refused" in nll:
-        raise ValueError(f"expected a run with a likelihood for a table of them; {folder} has none: {nll['refused']}")
-    departures = [f"training: {', '.join(f'{name} {text}' for name, text in changes.items())}"] if changes else []
+        raise ValueError(
+            f"expected a run with a likelihood for a table of them; {folder} has none: "
+            f"{nll['refused']}"
+        )
+    departures = (
+        [f"training: {', '.join(f'{name} {text}' for name, text in changes.items())}"]
+        if changes
+        else []
+    )
     wanted = recipe(run.name).evaluation.samples
     if nll["protocol"]["samples"] != wanted:
         departures.append(f"{nll['protocol']['samples']} importance samples for {wanted}")
@@ -133,7 +148,10 @@ def _main() -> None:
     parser.add_argument("--commit", default="")
     parser.add_argument("--note", action="append", default=[])
     given = parser.parse_args()
-    records = [result_record(run, paper=given.paper, commit=given.commit, notes=tuple(given.note)) for run in given.run]
+    records = [
+        result_record(run, paper=given.paper, commit=given.commit, notes=tuple(given.note))
+        for run in given.run
+    ]
     given.out.write_text(_text(records), encoding="utf-8")
 
 

@@ -1,15 +1,22 @@
 """Recipes for the dense rows of VAE with a VampPrior (Tomczak & Welling, 2018), tables 1-4.
 
-The paper's training: Adam on normalised gradients at 5e-4, batch 100, up to 2000 epochs, KL warm-up over 100 epochs, stop after 50
-epochs without a better validation ELBO. Its departures are listed in ``docs/papers/vampprior.md``.
+The paper's training: Adam on normalised gradients at 5e-4, batch 100, up to 2000 epochs, KL warm-up
+over 100 epochs, stop after 50 epochs without a better validation ELBO. Its departures are listed in
+``docs/papers/vampprior.md``.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from priorwise.training.config import TrainingConfig
-from priorwise.training.prior import GaussianMixtureConfig, StandardNormalConfig, VampDataConfig, VampPriorConfig
-from priorwise.training.run import DataConfig, HVAEConfig, Run, VAEConfig
+from priorwise.config.models import HVAEConfig, VAEConfig
+from priorwise.config.priors import (
+    GaussianMixtureConfig,
+    StandardNormalConfig,
+    VampDataConfig,
+    VampPriorConfig,
+)
+from priorwise.config.run import DataConfig, Run
+from priorwise.config.training import TrainingConfig
 
 __all__ = ["recipes"]
 
@@ -34,7 +41,9 @@ _PAPER = TrainingConfig(
 )
 
 
-def _prior(kind: str, data: str) -> StandardNormalConfig | GaussianMixtureConfig | VampPriorConfig | VampDataConfig:
+def _prior(
+    kind: str, data: str
+) -> StandardNormalConfig | GaussianMixtureConfig | VampPriorConfig | VampDataConfig:
     components = 1000 if data.startswith("omniglot") else 500
     mean, std = (0.5, 0.02) if data == "frey" else (0.05, 0.01)
     match kind:

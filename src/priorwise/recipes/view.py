@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from priorwise.recipes.tables import PAPER_NOTES, PublishedRow
+from priorwise.recipes.published import PAPER_NOTES, PublishedRow
 
 __all__ = ["print_table"]
 
@@ -17,7 +17,10 @@ def _numbers(record: dict[str, Any]) -> list[float]:
     if not quality:
         return [record["nll"]]
     parts = quality["random"], quality["low_posterior"], record["symmetric_kl"]
-    return [*(part.get("value", float("nan")) for part in parts), record["nll"]]  # NaN where it was refused
+    return [
+        *(part.get("value", float("nan")) for part in parts),
+        record["nll"],
+    ]  # NaN where it was refused
 
 
 def _ours(records: list[dict[str, Any]]) -> str:
@@ -53,7 +56,9 @@ def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, An
 def _features(records: Iterable[dict[str, Any]]) -> list[str]:
     """In which features the distances were taken."""
     protocols = [record["quality"]["protocol"] for record in records if record.get("quality")]
-    found = sorted({f"{protocol['extractor']} (weights {protocol['weights']})" for protocol in protocols})
+    found = sorted(
+        {f"{protocol['extractor']} (weights {protocol['weights']})" for protocol in protocols}
+    )
     return [f"Features of our distances: {', '.join(found)}."] if found else []
 
 
@@ -64,11 +69,14 @@ def _log_norms(records: Iterable[dict[str, Any]]) -> list[str]:
         norm = record.get("log_norm")
         if norm:
             ends = norm["diagnostics"]
-            between = f", between {ends['lower']:.3f} and {ends['upper']:.3f}" if "lower" in ends else ""
+            between = (
+                f", between {ends['lower']:.3f} and {ends['upper']:.3f}" if "lower" in ends else ""
+            )
             stderr = "unknown" if norm["stderr"] is None else f"{norm['stderr']:.3f}"
             doubts = "".join(f" ({warning})" for warning in norm["warnings"])
             notes.append(
-                f"{record['title']}: log Z {norm['value']:.3f} ± {stderr}{between}, part of its error.{doubts}"
+                f"{record['title']}: log Z {norm['value']:.3f} ± {stderr}{between}, part of its "
+                f"error.{doubts}"
             )
     return notes
 
@@ -101,12 +109,16 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
         unit = "" if row.metric.startswith("NLL") or paper in PAPER_NOTES else f" {row.metric}"
         name = row.recipe.removeprefix(f"{paper}/")
         title = f"{row.table} {row.row}, {row.dataset}"
-        table.add_row(title, row.published + unit + quoted, _ours(row.ours) if row.ours else "not run", name)
+        table.add_row(
+            title, row.published + unit + quoted, _ours(row.ours) if row.ours else "not run", name
+        )
         if row.note:
             notes[f"{title}: published {row.note}"] = None
     for recipe, records in _by_recipe(extra).items():
         seeds = f", {len(records)} seeds" if len(records) > 1 else ""
-        table.add_row(f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe)
+        table.add_row(
+            f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe
+        )
     ours = [*(record for row in rows for record in row.ours), *extra]
     notes |= dict.fromkeys(_features(ours) + _log_norms(ours) + _departures(ours))
     console = Console()

@@ -1,6 +1,7 @@
 """A figure as bands, one below the other: rows of images with their labels, or plots of walks in a plane side by side.
 
-Sizes are inches, and places count from the upper left corner. Letters: ``R`` walks, ``T`` steps, ``N`` points.
+Sizes are inches, and places count from the upper left corner. Letters: ``R`` walks, ``T`` steps,
+``N`` points.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
-from priorwise.reporting.drawing import FAINT, LEAK, draw_images, new_figure, place, plain_axes, write
+from priorwise.reporting.drawing import (
+    FAINT,
+    LEAK,
+    draw_images,
+    new_figure,
+    place,
+    plain_axes,
+    write,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "ImageBand", "Plane", "PlaneBand", "banded_figure"]
 
-WALKS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's, for every eye
+WALKS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)  # Okabe and Ito's, for every eye
 _TITLE = 0.42
 
 
@@ -41,7 +57,12 @@ class ImageBand:
     top: Sequence[str]
     framed: Sequence[int]
 
-    margins: ClassVar[tuple[float, float, float, float]] = (1.25, 1.15, _TITLE + 0.22, 0.25)  # left, right, top, bottom
+    margins: ClassVar[tuple[float, float, float, float]] = (
+        1.25,
+        1.15,
+        _TITLE + 0.22,
+        0.25,
+    )  # left, right, top, bottom
 
     @property
     def _cell(self) -> tuple[float, float]:
@@ -84,7 +105,9 @@ class ImageBand:
         for column in self.framed:
             for row in range(rows):
                 place = (column + 0.03, row + 0.03)
-                axes.add_patch(Rectangle(place, 0.94, 0.94, fill=False, edgecolor=WALKS[1], linewidth=1.8))
+                axes.add_patch(
+                    Rectangle(place, 0.94, 0.94, fill=False, edgecolor=WALKS[1], linewidth=1.8)
+                )
 
 
 @dataclass(frozen=True)
@@ -170,7 +193,10 @@ class PlaneBand:
         def line(colour: str, name: str, **style: Any) -> Line2D:  # noqa: ANN401
             return Line2D([], [], color=colour, markersize=3, label=name, **style)
 
-        kinds = [line(FAINT, self.points, linestyle="", marker="o"), line(LEAK, self.walks, marker="o")]
+        kinds = [
+            line(FAINT, self.points, linestyle="", marker="o"),
+            line(LEAK, self.walks, marker="o"),
+        ]
         if self.others:
             kinds.append(line(LEAK, self.others, linestyle="--"))
         names = [f"{mark}: {name}" for mark, name in zip(self.marks, self.names, strict=True)]
@@ -189,7 +215,12 @@ class PlaneBand:
             if plane.others is not None:
                 other = plane.others[row].cpu()
                 axes.plot(other[:, 0], other[:, 1], color=_colour(row), linestyle="--", linewidth=1)
-            line: dict[str, Any] = {"color": _colour(row), "linewidth": 1.4, "marker": "o", "markersize": 3}
+            line: dict[str, Any] = {
+                "color": _colour(row),
+                "linewidth": 1.4,
+                "marker": "o",
+                "markersize": 3,
+            }
             axes.plot(walk[:, 0], walk[:, 1], markevery=self.stride, **line)
             _write_mark(axes, walk[0], self.marks[row], _colour(row))
         axes.set_title(plane.title, fontsize=9)
@@ -219,8 +250,19 @@ def _write_legend(figure: "Figure", handles: Sequence[Any], columns: int, top: f
 def _write_mark(axes: "Axes", start: Tensor, mark: str, colour: str) -> None:
     """A disc with the mark, where the walk begins."""
     x, y = start.tolist()
-    axes.plot(x, y, marker="o", markersize=10, markerfacecolor="white", markeredgecolor=colour, zorder=4)
-    axes.annotate(mark, (x, y), color=colour, fontsize=7, fontweight="bold", ha="center", va="center", zorder=5)
+    axes.plot(
+        x, y, marker="o", markersize=10, markerfacecolor="white", markeredgecolor=colour, zorder=4
+    )
+    axes.annotate(
+        mark,
+        (x, y),
+        color=colour,
+        fontsize=7,
+        fontweight="bold",
+        ha="center",
+        va="center",
+        zorder=5,
+    )
 
 
 Band: TypeAlias = ImageBand | PlaneBand

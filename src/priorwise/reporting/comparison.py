@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from priorwise.choices import Space
+from priorwise.config.run import Run
 from priorwise.data import as_splits
 from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
 from priorwise.estimators.base import device_of
 from priorwise.models import AbstractModel, flow_prior, frozen, in_space
-from priorwise.models.traversal import Space
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
 from priorwise.reporting.drawing import (
@@ -35,7 +36,6 @@ from priorwise.reporting.drawing import (
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
 from priorwise.reporting.subset import random_part, training_part
-from priorwise.training.run import Run
 from priorwise.training.runner import load, load_splits, read_run
 
 if TYPE_CHECKING:
@@ -84,7 +84,13 @@ def _contrast(found: RankedSamples) -> float | None:
 
 
 def portrait(
-    model: AbstractModel, x: Tensor, reference: Tensor, *, shown: int, draws: int = 2000, seed: int = 0
+    model: AbstractModel,
+    x: Tensor,
+    reference: Tensor,
+    *,
+    shown: int,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Portrait:
     """Draw from a model what its row shows.
 
@@ -93,25 +99,40 @@ def portrait(
         x: Test data, ``(N, *event)``, whose encodings are shown and from which leaks are drawn.
         reference: Observations whose encodings make q(z), ``(R, *event)``.
         shown: Number K of samples, pockets and leaks.
-        draws: Draws from the prior and from the aggregate posterior, of which K are kept; equal for models that are compared.
+        draws: Draws from the prior and from the aggregate posterior, of which K are kept; equal for
+            models that are compared.
         seed: Seed of all draws.
 
     Raises:
-        TypeError: for an encoder whose posteriors are not diagonal Gaussians, as there are no pockets without q(z).
+        TypeError: for an encoder whose posteriors are not diagonal Gaussians, as there are no
+            pockets without q(z).
     """
     low = low_posterior_samples(model, reference, count=shown, draws=draws, seed=seed)
     high = high_posterior_samples(model, x, count=shown, draws=draws, seed=seed)
     with frozen(model), torch.no_grad(), seeded(seed, "portrait"):
-        clouds = [model.infer(random_part(x, _CLOUD, seed))[0].z, model.generate(_CLOUD)[0].z, low.z, high.z]
-        spaces: list[Space] = ["representation"] if flow_prior(model) is None else ["representation", "generation"]
+        clouds = [
+            model.infer(random_part(x, _CLOUD, seed))[0].z,
+            model.generate(_CLOUD)[0].z,
+            low.z,
+            high.z,
+        ]
+        spaces: list[Space] = (
+            ["representation"] if flow_prior(model) is None else ["representation", "generation"]
+        )
         planes = [_plane_in(model, clouds, space) for space in spaces]
     samples = model.sample(shown if is_images(x) else _CLOUD, seed=seed).cpu()
-    return Portrait(_prior_words(model), samples, low, high, planes[0], planes[1] if planes[1:] else None)
+    return Portrait(
+        _prior_words(model), samples, low, high, planes[0], planes[1] if planes[1:] else None
+    )
 
 
 def _plane_in(model: AbstractModel, clouds: list[Tensor], space: Space) -> LatentPlane:
-    encodings, prior, pockets, leaks = (in_space(model, z.to(device_of(model)), space) for z in clouds)
-    return latent_plane(encodings, prior, pockets, leaks, letter="z" if space == "representation" else "z0")
+    encodings, prior, pockets, leaks = (
+        in_space(model, z.to(device_of(model)), space) for z in clouds
+    )
+    return latent_plane(
+        encodings, prior, pockets, leaks, letter="z" if space == "representation" else "z0"
+    )
 
 
 def _prior_words(model: AbstractModel) -> str:
@@ -136,16 +157,19 @@ def save_comparison(
 
     Arguments:
         models: By the names that the picture shows.
-        data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out. All models must take it.
+        data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out. All
+            models must take it.
         path: The picture, a name that ends in .png.
-        draws: Draws from each prior and each aggregate posterior, of which those of lowest density are shown.
+        draws: Draws from each prior and each aggregate posterior, of which those of lowest density
+            are shown.
         seed: Seed of all draws.
 
     Returns:
         dict[str, Portrait]: What is shown of each model.
 
     Raises:
-        ValueError: without models, for data that are neither images nor pairs of numbers, or a name that does not end in .png.
+        ValueError: without models, for data that are neither images nor pairs of numbers, or a name
+            that does not end in .png.
     """
     path = picture_path(path)
     if not models:
@@ -154,14 +178,17 @@ def save_comparison(
     x = splits.evaluation("test")
     if not is_images(x) and x[0].numel() != 2:
         raise ValueError(
-            f"expected images with 1 or 3 channels or observations of two numbers, to draw them; got shape {tuple(x.shape[1:])}."
+            "expected images with 1 or 3 channels or observations of two numbers, to draw them; "
+            f"got shape {tuple(x.shape[1:])}."
         )
     reference = training_part(splits, seed)
     shown = min(_IMAGES if is_images(x) else _POINTS, draws)
     rows = {}
     for name, model in models.items():
         device = device_of(model)
-        rows[name] = portrait(model, x.to(device), reference.to(device), shown=shown, draws=draws, seed=seed)
+        rows[name] = portrait(
+            model, x.to(device), reference.to(device), shown=shown, draws=draws, seed=seed
+        )
     save_figure(_figure(rows, random_part(x, _CLOUD, seed)), path)
     return rows
 
@@ -179,7 +206,8 @@ def compare_runs(
     for folder, run in zip(folders, runs, strict=True):
         if run.data != runs[0].data:
             raise ValueError(
-                f"expected runs on the same data; {folders[0]} has {_data_words(runs[0])} and {folder} {_data_words(run)}."
+                f"expected runs on the same data; {folders[0]} has {_data_words(runs[0])} and "
+                f"{folder} {_data_words(run)}."
             )
     names = [Path(folder).name for folder in folders]
     if len(set(names)) < len(names):
@@ -191,10 +219,12 @@ def compare_runs(
 
 
 def _data_words(run: Run) -> str:
-    return ", ".join(f"{key}={value}" for key, value in run.data.model_dump().items() if value is not None)
+    return ", ".join(
+        f"{key}={value}" for key, value in run.data.model_dump().items() if value is not None
+    )
 
 
-# -- the picture ------------------------------------------------------------------------------------------------------------
+# -- the picture -----------------------------------------------------------------------------------
 
 
 def _figure(rows: Mapping[str, Portrait], x: Tensor) -> "Figure":
@@ -204,7 +234,10 @@ def _figure(rows: Mapping[str, Portrait], x: Tensor) -> "Figure":
     top, decoded = _LEGEND, list["Axes"]()
     for name, row in rows.items():
         write(figure, f"{name}: {row.about}", top, weight="bold")
-        cells = [place(figure, _GAP + column * (_SIDE + _GAP), top + _HEAD, _SIDE, _SIDE) for column in range(columns)]
+        cells = [
+            place(figure, _GAP + column * (_SIDE + _GAP), top + _HEAD, _SIDE, _SIDE)
+            for column in range(columns)
+        ]
         _draw_row(cells, row, x)
         if not is_images(x):
             decoded += [cells[0], cells[-1]]
@@ -218,8 +251,9 @@ def _draw_legend(figure: "Figure", row: Portrait) -> None:
     """What the marks are, in words and as a legend."""
     shown = len(row.low)
     words = (
-        f"Pockets: of {row.low.draws} draws of the prior, the {shown} where the aggregate posterior q(z) is lowest. "
-        f"Leaks: of {row.high.draws} draws of q(z), the {shown} where the prior is lowest."
+        f"Pockets: of {row.low.draws} draws of the prior, the {shown} where the aggregate "
+        f"posterior q(z) is lowest. Leaks: of {row.high.draws} draws of q(z), the {shown} where "
+        "the prior is lowest."
     )
     write(figure, words, 0.12, size=8)
     found = {
@@ -229,7 +263,12 @@ def _draw_legend(figure: "Figure", row: Portrait) -> None:
         if name != "decoded"
     }
     height = figure.get_size_inches()[1]
-    style: dict[str, Any] = {"loc": "upper left", "ncols": len(found), "frameon": False, "fontsize": 8}
+    style: dict[str, Any] = {
+        "loc": "upper left",
+        "ncols": len(found),
+        "frameon": False,
+        "fontsize": 8,
+    }
     anchor = (0.0, 1 - 0.3 / height)
     figure.legend(list(found.values()), list(found), bbox_to_anchor=anchor, **style)
 
@@ -243,12 +282,21 @@ def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
         _draw_latents(cells[2], row.z0, "z0: the same, where the prior is normal")
     elif cells[3:]:
         cells[2].axis("off")
-        cells[2].text(0.5, 0.5, "no z0: this prior is no flow", ha="center", fontsize=8, transform=cells[2].transAxes)
+        cells[2].text(
+            0.5,
+            0.5,
+            "no z0: this prior is no flow",
+            ha="center",
+            fontsize=8,
+            transform=cells[2].transAxes,
+        )
     _draw_decoded(cells[-1], row.low.x, x, POCKET, f"pockets of the prior, decoded\n{pockets}")
 
 
 def _words(contrast: float | None) -> str:
-    return "" if contrast is None else f"median of log q/p: {contrast:.1f} nats".replace("-", "\u2212")
+    return (
+        "" if contrast is None else f"median of log q/p: {contrast:.1f} nats".replace("-", "\u2212")
+    )
 
 
 def _draw_latents(axes: "Axes", plane: LatentPlane, title: str) -> None:

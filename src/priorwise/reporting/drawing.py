@@ -49,10 +49,14 @@ def place(figure: "Figure", left: float, top: float, width: float, height: float
     """Axes in a figure, in inches from its upper left corner."""
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
-    return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+    return figure.add_axes(
+        (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
+    )
 
 
-def write(figure: "Figure", text: str, top: float, *, size: int = 10, weight: str = "normal") -> None:
+def write(
+    figure: "Figure", text: str, top: float, *, size: int = 10, weight: str = "normal"
+) -> None:
     """A line of text at the left edge of a figure, ``top`` inches from above."""
     width, height = figure.get_size_inches()
     figure.text(0.15 / width, 1 - top / height, text, va="top", fontsize=size, fontweight=weight)
@@ -114,15 +118,21 @@ def draw_latents(axes: "Axes", plane: LatentPlane, *, mark: int = 46) -> None:
     limits = _limits(np.concatenate([encodings, prior, pockets, leaks]))
     x, y, density = _density(prior, limits)
     levels = _levels(density)
-    axes.contourf(x, y, density, levels=[*levels, float(density.max()) * 1.01], colors=[PRIOR], alpha=0.16)
+    axes.contourf(
+        x, y, density, levels=[*levels, float(density.max()) * 1.01], colors=[PRIOR], alpha=0.16
+    )
     axes.contour(x, y, density, levels=levels, colors=[PRIOR], linewidths=1.2)
     axes.plot([], [], color=PRIOR, label="prior: 30, 60, 90 % of its draws")
     style: dict[str, Any] = {"s": 9, "color": ENCODINGS, "alpha": 0.65, "linewidths": 0}
     axes.scatter(encodings[:, 0], encodings[:, 1], label="encodings of test data", **style)
     if len(pockets):
-        axes.scatter(pockets[:, 0], pockets[:, 1], s=mark, color=POCKET, marker="x", label="pockets")
+        axes.scatter(
+            pockets[:, 0], pockets[:, 1], s=mark, color=POCKET, marker="x", label="pockets"
+        )
     if len(leaks):
-        axes.scatter(leaks[:, 0], leaks[:, 1], s=mark, facecolors="none", edgecolors=LEAK, label="leaks")
+        axes.scatter(
+            leaks[:, 0], leaks[:, 1], s=mark, facecolors="none", edgecolors=LEAK, label="leaks"
+        )
     axes.set(xlabel=plane.axes[0], ylabel=plane.axes[1], xlim=limits[0], ylim=limits[1])
     axes.set_aspect("equal", adjustable="box")
 
@@ -131,7 +141,9 @@ def draw_points(axes: "Axes", groups: Iterable[tuple[Tensor, str, str]]) -> None
     """Sets of points in the plane, each with its colour and name."""
     for points, colour, name in groups:
         plane = points.flatten(1).cpu()
-        axes.scatter(plane[:, 0], plane[:, 1], s=8, color=colour, alpha=0.6, linewidths=0, label=name)
+        axes.scatter(
+            plane[:, 0], plane[:, 1], s=8, color=colour, alpha=0.6, linewidths=0, label=name
+        )
     axes.set_aspect("equal", adjustable="box")
 
 
@@ -141,7 +153,9 @@ def draw_images(axes: "Axes", images: Tensor, columns: int) -> None:
     rows = -(-len(images) // columns)
     shades: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if canvas.shape[2] == 1 else {}
     shown = canvas[..., 0] if canvas.shape[2] == 1 else canvas
-    axes.imshow(shown, extent=(0, columns, rows, 0), aspect="auto", interpolation="nearest", **shades)
+    axes.imshow(
+        shown, extent=(0, columns, rows, 0), aspect="auto", interpolation="nearest", **shades
+    )
     axes.vlines(range(1, columns), 0, rows, colors="white", linewidths=1.2)
     axes.hlines(range(1, rows), 0, columns, colors="white", linewidths=1.2)
     axes.set(xticks=[], yticks=[], xlim=(0, columns), ylim=(rows, 0))

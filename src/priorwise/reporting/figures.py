@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from priorwise.reporting.drawing import ENCODINGS, PRIOR, draw_latents, draw_points, new_figure, plain_axes
+from priorwise.reporting.drawing import (
+    ENCODINGS,
+    PRIOR,
+    draw_latents,
+    draw_points,
+    new_figure,
+    plain_axes,
+)
 from priorwise.reporting.latents import LatentMap
 from priorwise.reporting.pictures import grid
 
@@ -31,7 +38,9 @@ def images_uri(x: Tensor, columns: int | None = None) -> str:
     canvas = (grid(x, columns) * 255).round().to(torch.uint8).numpy()
     picture = Image.fromarray(canvas[0] if len(canvas) == 1 else canvas.transpose(1, 2, 0))
     factor = max(1, math.ceil(480 / picture.width))
-    larger = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    larger = picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    )
     buffer = io.BytesIO()
     larger.save(buffer, format="PNG", optimize=True)
     return _uri(buffer.getvalue())
@@ -40,7 +49,9 @@ def images_uri(x: Tensor, columns: int | None = None) -> str:
 def pairs(x: Tensor, y: Tensor, columns: int) -> Tensor:
     """Rows of ``x`` and of ``y`` in turn, ``columns`` of each: originals above their reconstructions."""
     rows = [
-        part for start in range(0, len(x), columns) for part in (x[start : start + columns], y[start : start + columns])
+        part
+        for start in range(0, len(x), columns)
+        for part in (x[start : start + columns], y[start : start + columns])
     ]
     return torch.cat([part.cpu() for part in rows])
 
@@ -80,14 +91,18 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: 
     for index, (name, history) in enumerate(histories.items()):
         judged = [line for line in history if "validation" in line]
         values = [line["validation"][metric] for line in judged]
-        axes.plot([line["epoch"] for line in judged], values, label=name, color=f"C{index}", linewidth=1.5)
+        axes.plot(
+            [line["epoch"] for line in judged], values, label=name, color=f"C{index}", linewidth=1.5
+        )
         best = min(range(len(values)), key=values.__getitem__)
         axes.plot(judged[best]["epoch"], values[best], "o", color=f"C{index}", markersize=4)
         ends.append((values[best], values[len(values) // 4]))
     low, high = min(best for best, _ in ends), max(early for _, early in ends)
     margin = max(0.05 * (high - low), 1e-6)
     axes.set(
-        xlabel="epoch", ylabel=f"validation: {metric.replace('_', ' ')}, nats", ylim=(low - margin, high + 2 * margin)
+        xlabel="epoch",
+        ylabel=f"validation: {metric.replace('_', ' ')}, nats",
+        ylim=(low - margin, high + 2 * margin),
     )
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)

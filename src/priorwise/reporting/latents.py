@@ -1,6 +1,7 @@
 """Where encodings and prior lie: both in the plane of the encodings' first principal components, pockets and leaks marked.
 
-Letters: ``N`` images, ``M`` prior draws, ``K`` marked points, ``D`` latent dimensions of the top group.
+Letters: ``N`` images, ``M`` prior draws, ``K`` marked points, ``D`` latent dimensions of the top
+group.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from priorwise.distributions import AggregatePosterior, log_unnorm, picture
-from priorwise.estimators.top import aggregate_posterior
+from priorwise.estimators.top_latents import aggregate_posterior
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 
@@ -47,7 +48,8 @@ class LatentMap:
         prior: Draws from the prior, ``(M, 2)``.
         dimensions: The number of dimensions D.
         explained: Share of the encodings' variance that the plane shows.
-        pockets: Indices of the prior draws of lowest q(z): where the prior expects data and there are none.
+        pockets: Indices of the prior draws of lowest q(z): where the prior expects data and there
+            are none.
         leaks: Indices of the encodings of lowest p(z): data that the prior does not expect.
         pocket_images: What the decoder makes of the pockets, ``(K, *event)``.
         leak_images: The images that leak, ``(K, *event)``.
@@ -89,7 +91,9 @@ def _plane(z: Tensor) -> tuple[Tensor, Tensor, float]:
     return centre, directions[:2].T, float(variances[:2].sum() / variances.sum())
 
 
-def latent_plane(encodings: Tensor, prior: Tensor, pockets: Tensor, leaks: Tensor, *, letter: str = "z") -> LatentPlane:
+def latent_plane(
+    encodings: Tensor, prior: Tensor, pockets: Tensor, leaks: Tensor, *, letter: str = "z"
+) -> LatentPlane:
     """Latents ``(*, *latent)`` seen in the plane of the encodings' first two principal components.
 
     Arguments:
@@ -105,7 +109,9 @@ def latent_plane(encodings: Tensor, prior: Tensor, pockets: Tensor, leaks: Tenso
         return ((z.flatten(1) - centre) @ axes).cpu()
 
     names = _axis_names(letter, len(centre))
-    return LatentPlane(shown(encodings), shown(prior), shown(pockets), shown(leaks), names, explained)
+    return LatentPlane(
+        shown(encodings), shown(prior), shown(pockets), shown(leaks), names, explained
+    )
 
 
 def _lowest(log_density: Tensor | None, count: int) -> Tensor:
@@ -115,7 +121,13 @@ def _lowest(log_density: Tensor | None, count: int) -> Tensor:
 
 
 def latent_map(
-    model: AbstractModel, x: Tensor, reference: Tensor, *, draws: int = 500, marked: int = 8, seed: int = 0
+    model: AbstractModel,
+    x: Tensor,
+    reference: Tensor,
+    *,
+    draws: int = 500,
+    marked: int = 8,
+    seed: int = 0,
 ) -> LatentMap:
     """Encode the images, draw from the prior, and find pockets and leaks.
 

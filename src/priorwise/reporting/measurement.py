@@ -20,12 +20,20 @@ from priorwise.estimators import (
     symmetric_kl,
 )
 from priorwise.models import NCP, AbstractModel
+from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.loop import fit
-from priorwise.training.progress import Advance, progress_bar
 
-__all__ = ["Measurement", "Protocol", "Refusal", "Verdict", "is_prior_of", "measure_all", "model_words"]
+__all__ = [
+    "Measurement",
+    "Protocol",
+    "Refusal",
+    "Verdict",
+    "is_prior_of",
+    "measure_all",
+    "model_words",
+]
 
 _CLASSIFIER_EXAMPLES = 20_000
 _CLASSIFIER_STEPS = 2000
@@ -78,7 +86,8 @@ class Measurement:
         name: Its name in the report.
         about: What it is, in words.
         nll: Negative log-likelihood on the test images, nats.
-        gain: How many nats lower it is than the base's, paired image by image; None for the base itself.
+        gain: How many nats lower it is than the base's, paired image by image; None for the base
+            itself.
         tilted: Whether its prior is tilted; then ``verdict`` is on the prior underneath.
         same_vae: Whether it is the base with another prior, so that the gain is the prior's alone.
         symmetric_kl: Between aggregate posterior and prior of the top group, nats.
@@ -109,7 +118,11 @@ def _same_weights(one: AbstractModel, other: AbstractModel) -> bool:
     if type(one) is not type(other):
         return False
     left, right = one.state_dict(), other.state_dict()
-    return bool(left) and left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    return (
+        bool(left)
+        and left.keys() == right.keys()
+        and all(torch.equal(left[name], right[name]) for name in left)
+    )
 
 
 def model_words(model: AbstractModel) -> str:
@@ -123,7 +136,12 @@ def model_words(model: AbstractModel) -> str:
 
 
 def measure_all(
-    models: Mapping[str, AbstractModel], splits: Splits, x: Tensor, protocol: Protocol, *, progress: bool
+    models: Mapping[str, AbstractModel],
+    splits: Splits,
+    x: Tensor,
+    protocol: Protocol,
+    *,
+    progress: bool,
 ) -> list[Measurement]:
     """Measure every model on the same test data; the first one is the base of the paired gains.
 
@@ -134,7 +152,9 @@ def measure_all(
         protocol: How.
         progress: Whether to show progress bars.
     """
-    verdicts = {name: _verdict(name, models, splits, x, protocol, progress=progress) for name in models}
+    verdicts = {
+        name: _verdict(name, models, splits, x, protocol, progress=progress) for name in models
+    }
     base = next(iter(models.values()))
     found: list[Measurement] = []
     with progress_bar("likelihood", len(models) * len(x), unit="images", show=progress) as advance:
@@ -220,10 +240,14 @@ def _verdict(
     """Judge the prior of one model; of an NCP, the prior that it tilts."""
     model = models[name]
     if _has_classifiers(model):
-        return Verdict(contrast(model, x, seed=protocol.seed), "its own classifiers, on the prior of its base")
+        return Verdict(
+            contrast(model, x, seed=protocol.seed), "its own classifiers, on the prior of its base"
+        )
     for other_name, other in models.items():
         if _has_classifiers(other) and is_prior_of(other, model):
-            return Verdict(contrast(other, x, seed=protocol.seed), f"the classifiers of {other_name}")
+            return Verdict(
+                contrast(other, x, seed=protocol.seed), f"the classifiers of {other_name}"
+            )
     if not protocol.classifier:
         return Refusal("no classifier was asked for.")
     if model.tilts:

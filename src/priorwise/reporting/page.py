@@ -37,7 +37,9 @@ class Section:
     tight: bool = False
 
 
-def render_page(record: Mapping[str, Any], sections: Sequence[Section], *, json_name: str = "report.json") -> str:
+def render_page(
+    record: Mapping[str, Any], sections: Sequence[Section], *, json_name: str = "report.json"
+) -> str:
     """The page of a record. Everything in it is escaped: names come from users.
 
     Arguments:
@@ -48,5 +50,7 @@ def render_page(record: Mapping[str, Any], sections: Sequence[Section], *, json_
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string((files("priorwise.reporting") / "page.html").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        (files("priorwise.reporting") / "page.html").read_text(encoding="utf-8")
+    )
     return template.render(record=record, sections=sections, json_name=json_name)

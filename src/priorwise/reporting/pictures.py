@@ -15,7 +15,9 @@ def grid(images: Tensor, columns: int | None = None, *, border: int = 1) -> Tens
     count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     rows = math.ceil(count / columns)
-    canvas = torch.ones(channels, rows * (height + border) + border, columns * (width + border) + border)
+    canvas = torch.ones(
+        channels, rows * (height + border) + border, columns * (width + border) + border
+    )
     for index, image in enumerate(images.detach().cpu().clamp(0, 1)):
         top = border + (index // columns) * (height + border)
         left = border + (index % columns) * (width + border)
@@ -37,7 +39,8 @@ def save_samples(x: Tensor, path: Path) -> Path:
         raise ValueError(f"expected a file that ends in .png or .npz; got {path.name}.")
     if x.dim() != 4 or x.shape[1] not in (1, 3):
         raise ValueError(
-            f"expected images (N, C, H, W) with 1 or 3 channels for a picture; got {tuple(x.shape)}. Choose a file ending in .npz."
+            "expected images (N, C, H, W) with 1 or 3 channels for a picture; got "
+            f"{tuple(x.shape)}. Choose a file ending in .npz."
         )
     from PIL import Image
 
@@ -45,5 +48,7 @@ def save_samples(x: Tensor, path: Path) -> Path:
     picture = Image.fromarray(canvas[0] if len(canvas) == 1 else canvas.transpose(1, 2, 0))
     small = max(picture.size)
     factor = max(1, 600 // small)
-    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
+    picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    ).save(path)
     return path

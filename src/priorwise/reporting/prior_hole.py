@@ -13,17 +13,23 @@ from torch import Tensor
 from priorwise.data import Splits, as_splits
 from priorwise.estimators import Estimate
 from priorwise.models import AbstractModel
+from priorwise.progress import progress_bar
 from priorwise.randomness import seeded
-from priorwise.reporting.figures import curves_figure, images_uri, latent_figure, pairs, points_figure
+from priorwise.reporting.figures import (
+    curves_figure,
+    images_uri,
+    latent_figure,
+    pairs,
+    points_figure,
+)
 from priorwise.reporting.latents import LatentMap, latent_map
 from priorwise.reporting.measurement import Measurement, Protocol, Refusal, Verdict, measure_all
 from priorwise.reporting.page import Picture, Section, render_page
 from priorwise.reporting.subset import random_part
 from priorwise.reporting.tables import GLOSSARY, contrast_table, summary_table
 from priorwise.reporting.verdicts import all_warnings, gain_error, headline, sentences
-from priorwise.training.checkpoint import write_atomically
+from priorwise.storage import write_atomically
 from priorwise.training.loop import FitResult
-from priorwise.training.progress import progress_bar
 from priorwise.training.versions import versions
 
 __all__ = ["report"]
@@ -51,13 +57,15 @@ def report(
 ) -> Path:
     """Write the prior-hole report of a model: one HTML page, and every number of it as JSON beside it.
 
-    It says in words whether the prior has a hole, by the bound that a classifier proves on held-out images, and what other
-    priors gain over it; then come the numbers with their errors, samples, the latent plane, and the protocol. What cannot be
-    computed for a model (a likelihood with a deterministic encoder, say) is shown with the reason. An NCP alone is shown beside
-    the model underneath. A tilted model without a ``log_norm`` has it estimated, and keeps it.
+    It says in words whether the prior has a hole, by the bound that a classifier proves on held-out
+    images, and what other priors gain over it; then come the numbers with their errors, samples,
+    the latent plane, and the protocol. What cannot be computed for a model (a likelihood with a
+    deterministic encoder, say) is shown with the reason. An NCP alone is shown beside the model
+    underneath. A tilted model without a ``log_norm`` has it estimated, and keeps it.
 
     Arguments:
-        model: The base of all comparisons. In the report it bears its name in ``models``, else "model".
+        model: The base of all comparisons. In the report it bears its name in ``models``, else
+            "model".
         data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out.
         path: The page, a name that ends in .html; the JSON gets the same name with .json.
         models: Further models by name, compared with the base image by image.
@@ -65,8 +73,8 @@ def report(
         samples: Importance samples of each image.
         images: A random subset of the test images; None takes all.
         log_norm_samples: Draws for a log normaliser that is not known yet.
-        classifier: Whether to fit a small classifier on every model that has no NCP here; without one, a plain model gets no
-            verdict.
+        classifier: Whether to fit a small classifier on every model that has no NCP here; without
+            one, a plain model gets no verdict.
         seed: Seed of all draws.
         progress: Whether to show progress bars.
 
@@ -84,7 +92,9 @@ def report(
     x = splits.evaluation("test")
     x = random_part(x, images, seed)
     x = x.to(next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
-    protocol = Protocol(samples=samples, log_norm_samples=log_norm_samples, classifier=classifier, seed=seed)
+    protocol = Protocol(
+        samples=samples, log_norm_samples=log_norm_samples, classifier=classifier, seed=seed
+    )
     measurements = measure_all(named, splits, x, protocol, progress=progress)
     record = _record(measurements, splits, len(x), protocol)
     sections = _sections(named, splits, x, fits or {}, seed, progress=progress)
@@ -110,8 +120,8 @@ def _named(model: AbstractModel, models: Mapping[str, AbstractModel]) -> dict[st
     for name, other in {"model": model, **models}.items():
         if not isinstance(other, AbstractModel):
             raise TypeError(
-                f"expected {name!r} as a priorwise model; got {type(other).__name__}. Wrap what somebody else trained: "
-                "priorwise.wrap(encode=..., decode=...)."
+                f"expected {name!r} as a priorwise model; got {type(other).__name__}. Wrap what "
+                "somebody else trained: priorwise.wrap(encode=..., decode=...)."
             )
     own = next((name for name, other in models.items() if other is model), None)
     if own is not None:
@@ -120,15 +130,18 @@ def _named(model: AbstractModel, models: Mapping[str, AbstractModel]) -> dict[st
         return {"base": model.untilted, type(model).__name__: model}
     if "model" in models:
         raise ValueError(
-            "expected `models` without the name 'model', which is the base's; got it. Choose another name."
+            "expected `models` without the name 'model', which is the base's; got it. Choose "
+            "another name."
         )
     return {"model": model, **models}
 
 
-# -- the numbers ----------------------------------------------------------------------------------------------------------
+# -- the numbers -----------------------------------------------------------------------------------
 
 
-def _record(measurements: Sequence[Measurement], splits: Splits, images: int, protocol: Protocol) -> dict[str, Any]:
+def _record(
+    measurements: Sequence[Measurement], splits: Splits, images: int, protocol: Protocol
+) -> dict[str, Any]:
     """Everything that the page says, as plain data."""
     return {
         "title": f"Prior-hole report: {splits.spec.name}",
@@ -171,31 +184,41 @@ def _number(value: Estimate | Refusal | None) -> dict[str, Any] | None:
     return {"refused": value.reason} if isinstance(value, Refusal) else value.to_json()
 
 
-def _protocol(splits: Splits, images: int, protocol: Protocol, measurements: Sequence[Measurement]) -> dict[str, Any]:
+def _protocol(
+    splits: Splits, images: int, protocol: Protocol, measurements: Sequence[Measurement]
+) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": splits.describe(),
         "data_fingerprint": splits.fingerprint(),
         "images": images,
         "samples": protocol.samples,
         "seed": protocol.seed,
-        "likelihood": "importance sampling from q(z|x), the same noise for every model; one global Z for a tilted prior",
-        "symmetric_KL": "1 nearest neighbour, one encoding of each test image and as many draws of the prior (SIR with 1000 "
-        "proposals from a tilted one)",
+        "likelihood": "importance sampling from q(z|x), the same noise for every model; one "
+        "global Z for a tilted prior",
+        "symmetric_KL": "1 nearest neighbour, one encoding of each test image and as many draws "
+        "of the prior (SIR with 1000 proposals from a tilted one)",
     }
-    norms = [m.log_norm.protocol for m in measurements if m.tilted and isinstance(m.log_norm, Estimate)]
+    norms = [
+        m.log_norm.protocol for m in measurements if m.tilted and isinstance(m.log_norm, Estimate)
+    ]
     if norms:
-        found["log_Z"] = "; ".join(", ".join(f"{key} {value}" for key, value in norm.items()) for norm in norms)
-    if any(isinstance(m.verdict, Verdict) and m.verdict.source.endswith("this report") for m in measurements):
+        found["log_Z"] = "; ".join(
+            ", ".join(f"{key} {value}" for key, value in norm.items()) for norm in norms
+        )
+    if any(
+        isinstance(m.verdict, Verdict) and m.verdict.source.endswith("this report")
+        for m in measurements
+    ):
         layers = " x ".join(str(size) for size in protocol.classifier_features)
         found["classifiers"] = (
-            f"dense, {layers}, at most {protocol.classifier_epochs} epochs on training encodings, stopped on validation "
-            "encodings, judged on test encodings"
+            f"dense, {layers}, at most {protocol.classifier_epochs} epochs on training encodings, "
+            "stopped on validation encodings, judged on test encodings"
         )
     if splits.spec.scaling == "dequantize" and splits.spec.levels is not None:
         shift = splits.spec.features * math.log(splits.spec.levels)
         found["unit"] = (
-            f"log densities of dequantised pixels, so an NLL may be negative; {shift:.1f} nats more make it an upper bound of "
-            "the NLL of the grey levels"
+            f"log densities of dequantised pixels, so an NLL may be negative; {shift:.1f} nats "
+            "more make it an upper bound of the NLL of the grey levels"
         )
     return found | {"versions": ", ".join(f"{name} {value}" for name, value in versions().items())}
 
@@ -209,7 +232,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# -- the pictures ---------------------------------------------------------------------------------------------------------
+# -- the pictures ----------------------------------------------------------------------------------
 
 
 def _is_images(x: Tensor) -> bool:
@@ -234,24 +257,36 @@ def _sections(
             samples[name] = model.sample(_SHOWN if _is_images(x) else 1000, seed=seed).cpu()
             maps[name] = latent_map(model, x, reference, seed=seed)
             advance(1)
-    sections = [*_samples(samples, x), _latents(maps), *_reconstructions(models, x, seed), _curves(fits)]
+    sections = [
+        *_samples(samples, x),
+        _latents(maps),
+        *_reconstructions(models, x, seed),
+        _curves(fits),
+    ]
     return [section for section in sections if section.figures]
 
 
 def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
     if _is_images(x):
         shown = {"test images": x[:_SHOWN], **samples}
-        figures = [Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True) for name, part in shown.items()]
+        figures = [
+            Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True)
+            for name, part in shown.items()
+        ]
         return [
             Section(
                 "Samples",
-                "Means of the decoder (draws where it has none) at draws of each prior; real images for comparison.",
+                "Means of the decoder (draws where it has none) at draws of each prior; real "
+                "images for comparison.",
                 figures,
                 tight=True,
             )
         ]
     if x[0].numel() == 2:
-        figures = [Picture(name, points_figure(x.flatten(1), part.flatten(1))) for name, part in samples.items()]
+        figures = [
+            Picture(name, points_figure(x.flatten(1), part.flatten(1)))
+            for name, part in samples.items()
+        ]
         text = "Means of the decoder (draws where it has none) at draws of each prior, on the test data."
         return [Section("Samples", text, figures)]
     return []
@@ -259,25 +294,26 @@ def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
 
 def _latents(maps: Mapping[str, LatentMap]) -> Section:
     text = (
-        "Encodings of test images and the prior, in the plane of the encodings' first two principal components. A plane can hide "
-        "what more dimensions show, so it illustrates the verdict and does not make it. Pockets are the prior draws where "
-        "the aggregate posterior is lowest: what the decoder makes of them is shown below. Leaks are the encodings where the prior "
-        "is lowest, shown with their images."
+        "Encodings of test images and the prior, in the plane of the encodings' first two "
+        "principal components. A plane can hide what more dimensions show, so it illustrates the "
+        "verdict and does not make it. Pockets are the prior draws where the aggregate posterior "
+        "is lowest: what the decoder makes of them is shown below. Leaks are the encodings where "
+        "the prior is lowest, shown with their images."
     )
     return Section("Latents", text, [_latent_picture(name, found) for name, found in maps.items()])
 
 
 def _latent_picture(name: str, found: LatentMap) -> Picture:
-    caption = (
-        f"The plane holds {100 * found.explained:.0f} % of the encodings' variance ({found.dimensions} dimensions)."
-    )
+    caption = f"The plane holds {100 * found.explained:.0f} % of the encodings' variance ({found.dimensions} dimensions)."
     strips = (("Decoded pockets", found.pocket_images), ("Leaking test images", found.leak_images))
     parts = [
         Picture(title, images_uri(part, _COLUMNS), caption=title, pixels=True)
         for title, part in strips
         if len(part) and _is_images(part)
     ]
-    return Picture(name, latent_figure(found), caption=" ".join([caption, *found.notes]), parts=parts)
+    return Picture(
+        name, latent_figure(found), caption=" ".join([caption, *found.notes]), parts=parts
+    )
 
 
 def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
@@ -287,14 +323,21 @@ def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) 
     figures = [
         Picture(
             name,
-            images_uri(pairs(x[:_PAIRS], model.reconstruct(x[:_PAIRS], seed=seed), _COLUMNS), _COLUMNS),
+            images_uri(
+                pairs(x[:_PAIRS], model.reconstruct(x[:_PAIRS], seed=seed), _COLUMNS), _COLUMNS
+            ),
             pixels=True,
         )
         for name, model in models.items()
         if model.untilted is model
     ]
     return [
-        Section("Reconstructions", "Test images, and below each row what the decoder makes of it.", figures, tight=True)
+        Section(
+            "Reconstructions",
+            "Test images, and below each row what the decoder makes of it.",
+            figures,
+            tight=True,
+        )
     ]
 
 
@@ -308,4 +351,6 @@ def _curves(fits: Mapping[str, FitResult]) -> Section:
         }
         if chosen:
             figures.append(Picture(metric.replace("_", " "), curves_figure(chosen, metric)))
-    return Section("Training", "Validation after each epoch; dots mark the weights that were kept.", figures)
+    return Section(
+        "Training", "Validation after each epoch; dots mark the weights that were kept.", figures
+    )

@@ -8,8 +8,14 @@ from torch import Tensor
 
 from priorwise.data import Splits, training_labels
 from priorwise.data.sources import cache_folder
+from priorwise.data.splits import pseudo_input_data
 from priorwise.distributions import has_mean, is_binary
-from priorwise.estimators import frechet_distance, frechet_floor, low_posterior_samples, precision_recall
+from priorwise.estimators import (
+    frechet_distance,
+    frechet_floor,
+    low_posterior_samples,
+    precision_recall,
+)
 from priorwise.features import (
     AbstractExtractor,
     EfficientNetLite,
@@ -20,10 +26,9 @@ from priorwise.features import (
     trained_classifier,
 )
 from priorwise.models import AbstractModel, example_likelihood
+from priorwise.progress import progress_bar
 from priorwise.randomness import seeded
 from priorwise.reporting.subset import random_part
-from priorwise.training.progress import progress_bar
-from priorwise.training.run import pseudo_input_data
 
 __all__ = ["build_extractor", "quality_measures"]
 
@@ -46,7 +51,8 @@ def build_extractor(
     Arguments:
         kind: "auto", "raw", "classifier", "efficientnet" or "inception".
         splits: The data; a classifier is trained on their training images.
-        labels: Name or path of the set, from which the classes of the training images are taken if it has them.
+        labels: Name or path of the set, from which the classes of the training images are taken if
+            it has them.
         seed: Seed of a classifier.
         cache: Folder in which a trained classifier is kept; the library's own if None.
         progress: Whether to show a progress bar.
@@ -58,7 +64,9 @@ def build_extractor(
     if kind == "raw" or (kind == "auto" and vectors):
         return Raw()
     if vectors:
-        raise ValueError(f"expected images for the features {kind!r}; {splits.spec.name} has vectors. Use 'raw'.")
+        raise ValueError(
+            f"expected images for the features {kind!r}; {splits.spec.name} has vectors. Use 'raw'."
+        )
     match kind:
         case "efficientnet":
             return EfficientNetLite()
@@ -66,19 +74,27 @@ def build_extractor(
             return Inception()
         case "auto" | "classifier":
             return _classifier(splits, labels, seed, cache, progress=progress)
-    raise ValueError(f"expected 'auto', 'raw', 'classifier', 'efficientnet' or 'inception'; got {kind!r}.")
+    raise ValueError(
+        f"expected 'auto', 'raw', 'classifier', 'efficientnet' or 'inception'; got {kind!r}."
+    )
 
 
 def _classifier(
     splits: Splits, labels: str | Path, seed: int, cache: Path | None, *, progress: bool
 ) -> AbstractExtractor:
-    x = pseudo_input_data(splits).clamp(0, 1)  # without the noise of dequantisation, so that the cache finds it again
+    x = pseudo_input_data(splits).clamp(
+        0, 1
+    )  # without the noise of dequantisation, so that the cache finds it again
     y = training_labels(labels) if labels else None
     if y is not None and len(y) != len(x):
         y = None
     folder = cache_folder() if cache is None else cache
-    with progress_bar("feature extractor", 4 * min(len(x), 20_000), unit="ex", show=progress) as advance:
-        return trained_classifier(x, y, label=splits.spec.name, seed=seed, cache=folder, report=advance)
+    with progress_bar(
+        "feature extractor", 4 * min(len(x), 20_000), unit="ex", show=progress
+    ) as advance:
+        return trained_classifier(
+            x, y, label=splits.spec.name, seed=seed, cache=folder, report=advance
+        )
 
 
 def quality_measures(
@@ -92,15 +108,18 @@ def quality_measures(
 ) -> dict[str, Any]:
     """Distances of random and of low-posterior samples from the test images, ready for JSON.
 
-    Samples are the decoder's means, but draws where test images and likelihood are binary: grey means are at a distance from
-    bits even for the true model. Each protocol says which, and numbers of the two kinds are not compared.
-    Low-posterior samples of an encoder without a Gaussian density are refused, with the reason in their place.
+    Samples are the decoder's means, but draws where test images and likelihood are binary: grey
+    means are at a distance from bits even for the true model. Each protocol says which, and numbers
+    of the two kinds are not compared. Low-posterior samples of an encoder without a Gaussian
+    density are refused, with the reason in their place.
 
-    ``floor`` is the distance between two halves of the test images: no model can be told to be better.
+    ``floor`` is the distance between two halves of the test images: no model can be told to be
+    better.
 
     Arguments:
         model: The model.
-        splits: The data; encodings of the training images make the aggregate posterior by which samples are ranked.
+        splits: The data; encodings of the training images make the aggregate posterior by which
+            samples are ranked.
         test: The test images as the model sees them, ``(N, *event)``.
         extractor: Turns images into features.
         images: How many samples of each kind, at most as many as test images.
@@ -114,14 +133,26 @@ def quality_measures(
     sampled = {"random": model.sample(count, mean=mean, seed=seed)}
     found: dict[str, Any] = {"floor": frechet_floor(real, seed=seed).to_json()}
     try:
-        low = low_posterior_samples(model, reference, count=count, draws=_DRAWS_EACH * count, mean=mean, seed=seed)
+        low = low_posterior_samples(
+            model, reference, count=count, draws=_DRAWS_EACH * count, mean=mean, seed=seed
+        )
         sampled["low_posterior"] = low.x
     except TypeError as refusal:  # no closed aggregate posterior, by which samples could be ranked
-        found |= {name: {"refused": str(refusal)} for name in ("low_posterior", "low_posterior_neighbours")}
+        found |= {
+            name: {"refused": str(refusal)}
+            for name in ("low_posterior", "low_posterior_neighbours")
+        }
     for kind, x in sampled.items():
-        fake = extract(extractor, _pixels(x, splits), split=f"{kind} samples", decoded="means" if mean else "draws")
+        fake = extract(
+            extractor,
+            _pixels(x, splits),
+            split=f"{kind} samples",
+            decoded="means" if mean else "draws",
+        )
         found[kind] = frechet_distance(real, fake, seed=seed).to_json()
-        found[f"{kind}_neighbours"] = precision_recall(_part(real, seed), _part(fake, seed), seed=seed).to_json()
+        found[f"{kind}_neighbours"] = precision_recall(
+            _part(real, seed), _part(fake, seed), seed=seed
+        ).to_json()
     return found
 
 

@@ -10,21 +10,27 @@ from priorwise.reporting.verdicts import gain_error
 __all__ = ["GLOSSARY", "contrast_table", "print_table", "summary_table"]
 
 GLOSSARY: dict[str, str] = {
-    "NLL": "Negative log-likelihood of a test image in nats, by importance sampling from the encoder; lower is better. Two "
-    "errors: MC of the Monte-Carlo draws on these images, data of the choice of test images.",
-    "gain": "How many nats lower the NLL is than that of the first model, compared image by image, with the error of that "
-    "difference; positive is better. It is far surer than the two NLLs seen apart.",
-    "sKL": "KL(q || p) + KL(p || q) between encodings and prior of the top group, by nearest neighbours on one encoding an "
-    "image and as many draws of the prior; 0 if they agree. In many dimensions and for large divergences it is far too low, and it "
-    "may fall below 0: no verdict rests on it.",
-    "hole": "Jensen-Shannon divergence between encodings and prior that a classifier proves on images that it was not fitted "
-    "on; a lower bound, 0 to 0.69 nats. The verdict rests on it, and calls a hole deep from 0.17, a quarter of log 2. "
-    "The classifiers of an NCP judge the prior underneath; whether a hole is left in its own, the two-sample test of "
-    "`priorwise evaluate` says.",
-    "ESS": "Effective sample size of the importance weights behind the NLL: median over the images, and the smallest. Small "
-    "ones mean an NLL that is too high.",
-    "log Z": "Log normaliser of the prior in nats; 0 for a prior that is normalised as it stands. Its error is part of MC.",
-    "active": "Latent dimensions whose posterior mean varies over the images by more than 0.01, of all, group by group.",
+    "NLL": "Negative log-likelihood of a test image in nats, by importance sampling from the "
+    "encoder; lower is better. Two errors: MC of the Monte-Carlo draws on these images, "
+    "data of the choice of test images.",
+    "gain": "How many nats lower the NLL is than that of the first model, compared image by "
+    "image, with the error of that difference; positive is better. It is far surer than "
+    "the two NLLs seen apart.",
+    "sKL": "KL(q || p) + KL(p || q) between encodings and prior of the top group, by nearest "
+    "neighbours on one encoding an image and as many draws of the prior; 0 if they "
+    "agree. In many dimensions and for large divergences it is far too low, and it may "
+    "fall below 0: no verdict rests on it.",
+    "hole": "Jensen-Shannon divergence between encodings and prior that a classifier proves on "
+    "images that it was not fitted on; a lower bound, 0 to 0.69 nats. The verdict rests "
+    "on it, and calls a hole deep from 0.17, a quarter of log 2. The classifiers of an "
+    "NCP judge the prior underneath; whether a hole is left in its own, the two-sample "
+    "test of `priorwise evaluate` says.",
+    "ESS": "Effective sample size of the importance weights behind the NLL: median over the "
+    "images, and the smallest. Small ones mean an NLL that is too high.",
+    "log Z": "Log normaliser of the prior in nats; 0 for a prior that is normalised as it "
+    "stands. Its error is part of MC.",
+    "active": "Latent dimensions whose posterior mean varies over the images by more than 0.01, "
+    "of all, group by group.",
 }
 
 
@@ -61,12 +67,15 @@ def _gain(measurement: Measurement) -> dict[str, Any]:
 def _estimate(estimate: Estimate | Refusal) -> dict[str, Any]:
     if isinstance(estimate, Refusal):
         return _refused(estimate)
-    return _cell(f"{estimate.value:.2f}{' (!)' if estimate.warnings else ''}", _error(estimate.stderr))
+    return _cell(
+        f"{estimate.value:.2f}{' (!)' if estimate.warnings else ''}", _error(estimate.stderr)
+    )
 
 
 def _log_norm(measurement: Measurement) -> dict[str, Any]:
     exact = (
-        isinstance(measurement.log_norm, Estimate) and measurement.log_norm.count == measurement.log_norm.stderr == 0
+        isinstance(measurement.log_norm, Estimate)
+        and measurement.log_norm.count == measurement.log_norm.stderr == 0
     )
     return _cell("0", "exact") if exact else _estimate(measurement.log_norm)
 
@@ -137,7 +146,9 @@ def contrast_table(measurements: Sequence[Measurement]) -> dict[str, Any]:
                 _cell(f"{group.calibration:.2f}", f"± {group.calibration_stderr:.2f}"),
                 _cell(sizes),
             ]
-            rows.append({"model": measurement.name, "about": measurement.verdict.source, "cells": cells})
+            rows.append(
+                {"model": measurement.name, "about": measurement.verdict.source, "cells": cells}
+            )
     return {"headings": headings, "rows": rows}
 
 
@@ -148,11 +159,15 @@ def print_table(table: Mapping[str, Any], *, title: str | None = None, stderr: b
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    grid = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     grid.add_column("model", no_wrap=True)
     for heading in table["headings"]:
         grid.add_column(heading, justify="right", no_wrap=True)
     for row in table["rows"]:
-        shown = [[cell["text"], *([] if cell["refused"] else cell["small"])] for cell in row["cells"]]
+        shown = [
+            [cell["text"], *([] if cell["refused"] else cell["small"])] for cell in row["cells"]
+        ]
         grid.add_row(Text(row["model"]), *(Text("\n".join(lines)) for lines in shown))
     Console(stderr=stderr).print(grid)

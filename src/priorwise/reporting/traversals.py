@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priorwise.choices import Space
 from priorwise.data import as_splits
 from priorwise.estimators.base import device_of
 from priorwise.models import (
@@ -21,7 +22,6 @@ from priorwise.models import (
     in_space,
     latent_range,
 )
-from priorwise.models.traversal import Space
 from priorwise.randomness import seeded
 from priorwise.reporting.bands import Band, ImageBand, Plane, PlaneBand, banded_figure
 from priorwise.reporting.drawing import is_images, picture_path, save_figure
@@ -41,7 +41,8 @@ class TraversalPicture:
     Attributes:
         path: Where it is.
         pairs: Places of the two test observations of each walk between two, counted from 0.
-        between: Where those walks are straight: ``"representation"`` is z, ``"generation"`` z0; None without such walks.
+        between: Where those walks are straight: ``"representation"`` is z, ``"generation"`` z0;
+            None without such walks.
         dimensions: The dimensions that vary, counted from 0.
         variances: The variance of the encodings' means along each of them.
         along: Whether they are dimensions of z or of z0; None without any.
@@ -68,24 +69,28 @@ def save_traversal(
 ) -> TraversalPicture:
     """Draw walks between pairs of test observations, and along single dimensions from the first one's encoding.
 
-    Images become rows of images, with the test images themselves framed at the ends. Observations of two numbers become
-    plots, and so do latents of two dimensions, where a walk that is straight in the z0 of a flow prior is seen to be curved
-    in z. A dimension varies over the central 98 % of the encodings.
+    Images become rows of images, with the test images themselves framed at the ends. Observations
+    of two numbers become plots, and so do latents of two dimensions, where a walk that is straight
+    in the z0 of a flow prior is seen to be curved in z. A dimension varies over the central 98 % of
+    the encodings.
 
     Arguments:
-        model: The model; of a hierarchy the top group walks, and the groups below keep their noise on the way.
+        model: The model; of a hierarchy the top group walks, and the groups below keep their noise
+            on the way.
         data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out.
         path: The picture, a name that ends in .png.
-        pairs: How many at most, taken at random without repetition, or the pairs themselves as places in the test set.
-        dimensions: How many at most, the most active first, or the dimensions themselves. Both are counted from 0.
+        pairs: How many at most, taken at random without repetition, or the pairs themselves as
+            places in the test set.
+        dimensions: How many at most, the most active first, or the dimensions themselves. Both are
+            counted from 0.
         steps: Steps of each walk, both ends included.
-        space: Where the walks are straight and whose dimensions vary. If None, walks between two are straight in z0 where
-            there is a flow prior, and dimensions are those of z.
+        space: Where the walks are straight and whose dimensions vary. If None, walks between two
+            are straight in z0 where there is a flow prior, and dimensions are those of z.
         seed: Seed of pairs and draws.
 
     Raises:
-        ValueError: for pairs, dimensions or steps that there are not, a space that the model lacks, data that are neither
-            images nor pairs of numbers, or a name that does not end in .png.
+        ValueError: for pairs, dimensions or steps that there are not, a space that the model lacks,
+            data that are neither images nor pairs of numbers, or a name that does not end in .png.
     """
     path = picture_path(path)
     splits = as_splits(data)
@@ -99,9 +104,13 @@ def save_traversal(
     straight, bands = _between_bands(scene, chosen, space) if chosen else (None, [])
     if varied:
         start = chosen[0][0] if chosen else 0
-        bands += _along_bands(scene, start, dict(zip(varied, variances, strict=True)), space or "representation")
+        bands += _along_bands(
+            scene, start, dict(zip(varied, variances, strict=True)), space or "representation"
+        )
     save_figure(banded_figure(bands), path)
-    return TraversalPicture(path, chosen, straight, varied, variances, (space or "representation") if varied else None)
+    return TraversalPicture(
+        path, chosen, straight, varied, variances, (space or "representation") if varied else None
+    )
 
 
 @dataclass(frozen=True)
@@ -140,20 +149,24 @@ def _check(x: Tensor, steps: int) -> None:
         raise ValueError(f"expected at least 2 `steps`, both ends included; got {steps}.")
     if not is_images(x) and x[0].numel() != 2:
         raise ValueError(
-            f"expected images with 1 or 3 channels or observations of two numbers, to draw them; got shape {tuple(x.shape[1:])}. "
-            "priorwise.models.between and along give the numbers."
+            "expected images with 1 or 3 channels or observations of two numbers, to draw them; "
+            f"got shape {tuple(x.shape[1:])}. priorwise.models.between and along give the numbers."
         )
 
 
-# -- what is walked ---------------------------------------------------------------------------------------------------------
+# -- what is walked --------------------------------------------------------------------------------
 
 
-def _chosen_pairs(pairs: int | Sequence[tuple[int, int]], count: int, seed: int) -> list[tuple[int, int]]:
+def _chosen_pairs(
+    pairs: int | Sequence[tuple[int, int]], count: int, seed: int
+) -> list[tuple[int, int]]:
     """The pairs that are given, or so many at random in which no observation occurs twice."""
     if not isinstance(pairs, int):
         for place in (place for pair in pairs for place in pair):
             if not 0 <= place < count:
-                raise ValueError(f"expected `pairs` of test observations from 0 to {count - 1}; got {place}.")
+                raise ValueError(
+                    f"expected `pairs` of test observations from 0 to {count - 1}; got {place}."
+                )
         return [(first, second) for first, second in pairs]
     if pairs < 0:
         raise ValueError(f"expected `pairs` of at least 0; got {pairs}.")
@@ -162,23 +175,31 @@ def _chosen_pairs(pairs: int | Sequence[tuple[int, int]], count: int, seed: int)
     return list(zip(places[::2], places[1::2], strict=True))
 
 
-def _chosen_dimensions(scene: _Scene, dimensions: int | Sequence[int], space: Space) -> tuple[list[int], list[float]]:
+def _chosen_dimensions(
+    scene: _Scene, dimensions: int | Sequence[int], space: Space
+) -> tuple[list[int], list[float]]:
     """The dimensions that are given, or the most active ones first, with the variance of the encodings along each."""
     variance = encodings(scene.model, scene.reference, space=space).flatten(1).var(0)
     if isinstance(dimensions, int) and dimensions < 0:
         raise ValueError(f"expected `dimensions` of at least 0; got {dimensions}.")
     most_active = variance.argsort(descending=True).tolist()
-    chosen = most_active[:dimensions] if isinstance(dimensions, int) else list(dict.fromkeys(dimensions))
+    chosen = (
+        most_active[:dimensions] if isinstance(dimensions, int) else list(dict.fromkeys(dimensions))
+    )
     for dimension in chosen:
         if not 0 <= dimension < len(variance):
-            raise ValueError(f"expected `dimensions` from 0 to {len(variance) - 1}; got {dimension}.")
+            raise ValueError(
+                f"expected `dimensions` from 0 to {len(variance) - 1}; got {dimension}."
+            )
     return chosen, variance[chosen].tolist()
 
 
-# -- what is drawn ----------------------------------------------------------------------------------------------------------
+# -- what is drawn ---------------------------------------------------------------------------------
 
 
-def _between_bands(scene: _Scene, pairs: list[tuple[int, int]], space: Space | None) -> tuple[Space, list[Band]]:
+def _between_bands(
+    scene: _Scene, pairs: list[tuple[int, int]], space: Space | None
+) -> tuple[Space, list[Band]]:
     """Where the walks between pairs are straight, and their picture."""
     first, second = (scene.x[[pair[end] for pair in pairs]] for end in (0, 1))
 
@@ -193,7 +214,11 @@ def _between_bands(scene: _Scene, pairs: list[tuple[int, int]], space: Space | N
     bands: list[Band] = []
     if is_images(scene.x):
         left, right = ([f"test image {pair[end]}" for pair in pairs] for end in (0, 1))
-        left = [f"{mark}: {label}" for mark, label in zip(marks, left, strict=True)] if planar else left
+        left = (
+            [f"{mark}: {label}" for mark, label in zip(marks, left, strict=True)]
+            if planar
+            else left
+        )
         top = [scene.noun, *[f"{share:.2f}" for share in coarse.at[0].tolist()], scene.noun]
         images = torch.cat([first[:, None], coarse.x, second[:, None]], 1)
         bands.append(ImageBand(title, images, left, right, top, framed=(0, len(top) - 1)))
@@ -206,19 +231,25 @@ def _between_bands(scene: _Scene, pairs: list[tuple[int, int]], space: Space | N
     return coarse.space, bands
 
 
-def _plane_band(scene: _Scene, title: str, marks: list[str], names: list[str], walks: Sequence[Traversal]) -> PlaneBand:
+def _plane_band(
+    scene: _Scene, title: str, marks: list[str], names: list[str], walks: Sequence[Traversal]
+) -> PlaneBand:
     """The first walks, and the second ones, if there are any, for comparison."""
     walk, other = walks[0], walks[1] if walks[1:] else None
     planes = [] if is_images(scene.x) else [_data_plane(scene, walk, other)]
     if walk.z[0, 0].numel() == 2:
         planes += [_latent_plane(scene, space, walk, other) for space in _spaces(scene.model)]
     words = [f"straight in {_LETTER[each.space]}" for each in walks]
-    return PlaneBand(title, planes, marks, names, scene.points, words[0], "".join(words[1:]), stride=_FINE)
+    return PlaneBand(
+        title, planes, marks, names, scene.points, words[0], "".join(words[1:]), stride=_FINE
+    )
 
 
 def _data_plane(scene: _Scene, walk: Traversal, other: Traversal | None) -> Plane:
     others = None if other is None else other.x.flatten(2)
-    return Plane("observations", scene.shown.flatten(1), walk.x.flatten(2), others, ("x[0]", "x[1]"))
+    return Plane(
+        "observations", scene.shown.flatten(1), walk.x.flatten(2), others, ("x[0]", "x[1]")
+    )
 
 
 def _latent_plane(scene: _Scene, space: Space, walk: Traversal, other: Traversal | None) -> Plane:
@@ -228,10 +259,18 @@ def _latent_plane(scene: _Scene, space: Space, walk: Traversal, other: Traversal
     letter = _LETTER[space]
     points = encodings(scene.model, scene.shown, space=space).flatten(1)
     others = None if other is None else shown(other)
-    return Plane(f"{letter}, the space of {space}", points, shown(walk), others, (f"{letter}[0]", f"{letter}[1]"))
+    return Plane(
+        f"{letter}, the space of {space}",
+        points,
+        shown(walk),
+        others,
+        (f"{letter}[0]", f"{letter}[1]"),
+    )
 
 
-def _along_bands(scene: _Scene, start: int, variances: dict[int, float], space: Space) -> list[Band]:
+def _along_bands(
+    scene: _Scene, start: int, variances: dict[int, float], space: Space
+) -> list[Band]:
     """The walks along single dimensions from one encoding; ``variances`` tells which, and how active each is."""
     dimensions, letter = list(variances), _LETTER[space]
     ends = latent_range(scene.model, scene.reference, space=space, seed=scene.seed)[:, dimensions]
@@ -243,7 +282,9 @@ def _along_bands(scene: _Scene, start: int, variances: dict[int, float], space: 
         return along(scene.model, point, dimensions, values, space=space, seed=scene.seed)
 
     title = f"One dimension of {letter} at a time: all others as in test {scene.noun} {start}"
-    names = [f"{letter}[{dimension}], var {variance:.2g}" for dimension, variance in variances.items()]
+    names = [
+        f"{letter}[{dimension}], var {variance:.2g}" for dimension, variance in variances.items()
+    ]
     if is_images(scene.x):
         observed = scene.x[start].expand(len(dimensions), 1, *scene.x.shape[1:])
         images = torch.cat([observed, walk(scene.steps).x], 1)

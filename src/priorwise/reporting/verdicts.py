@@ -35,7 +35,9 @@ def _number(value: float, error: float) -> str:
 def headline(base: Measurement) -> str:
     """Whether the base's prior has a hole, in one sentence."""
     if isinstance(base.verdict, Refusal):
-        return f"Whether the prior of “{base.name}” has a hole was not judged: {base.verdict.reason}"
+        return (
+            f"Whether the prior of “{base.name}” has a hole was not judged: {base.verdict.reason}"
+        )
     proved = [group for group in base.verdict.groups if _proved(group)]
     if not proved:
         return f"No hole was found in the prior of “{base.name}”."
@@ -48,20 +50,23 @@ def _hole(base: Measurement) -> list[str]:
     if isinstance(base.verdict, Refusal):
         return []
     many = len(base.verdict.groups) > 1
-    return [_group_words(group, f"In group {group.group} a" if many else "A") for group in base.verdict.groups]
+    return [
+        _group_words(group, f"In group {group.group} a" if many else "A")
+        for group in base.verdict.groups
+    ]
 
 
 def _group_words(group: GroupContrast, subject: str) -> str:
     number = _number(group.jsd, _jsd_error(group))
     if _proved(group):
         return (
-            f"{subject} classifier tells the encodings of test images, which it never saw, from draws of the prior. It proves "
-            f"a Jensen-Shannon divergence of at least {number} nats, where 0 means alike and {_CHANCE:.2f} means that the two "
-            "never overlap."
+            f"{subject} classifier tells the encodings of test images, which it never saw, from "
+            f"draws of the prior. It proves a Jensen-Shannon divergence of at least {number} nats, "
+            f"where 0 means alike and {_CHANCE:.2f} means that the two never overlap."
         )
     return (
-        f"{subject} classifier could not tell the encodings of test images from draws of the prior (divergence proved: "
-        f"{number} nats). A finer difference may remain."
+        f"{subject} classifier could not tell the encodings of test images from draws of the prior "
+        f"(divergence proved: {number} nats). A finer difference may remain."
     )
 
 
@@ -142,7 +147,9 @@ def all_warnings(measurements: Sequence[Measurement]) -> list[str]:
             estimate = getattr(measurement, what)
             if isinstance(estimate, Estimate):
                 words = what.replace("_", " ") if what != "nll" else "NLL"
-                found |= dict.fromkeys(f"{measurement.name}, {words}: {text}" for text in estimate.warnings)
+                found |= dict.fromkeys(
+                    f"{measurement.name}, {words}: {text}" for text in estimate.warnings
+                )
         found |= dict.fromkeys(_calibration(measurement))
     return list(found)
 
@@ -152,15 +159,18 @@ def _calibration(measurement: Measurement) -> list[str]:
     if isinstance(measurement.verdict, Refusal):
         return []
     few = [
-        f"{measurement.name}, group {group.group}: the mean of the classifier's ratio over the prior, {group.calibration:.2f} ± "
-        f"{group.calibration_stderr:.2f}, rests on an effective {group.calibration_ess:.0f} draws, so its error is too small."
+        f"{measurement.name}, group {group.group}: the mean of the classifier's ratio over the "
+        f"prior, {group.calibration:.2f} ± {group.calibration_stderr:.2f}, rests on an effective "
+        f"{group.calibration_ess:.0f} draws, so its error is too small."
         for group in measurement.verdict.groups
         if group.calibration_ess < _FEW
     ]
     return few + [
-        f"{measurement.name}, group {group.group}: the classifier's ratio averages {group.calibration:.2f} ± "
-        f"{group.calibration_stderr:.2f} over the prior, where the true one averages 1. The ratio is rough where it is large; "
-        "log Z makes up for its mean, nothing for its shape."
+        f"{measurement.name}, group {group.group}: the classifier's ratio averages "
+        f"{group.calibration:.2f} ± {group.calibration_stderr:.2f} over the prior, where the true "
+        "one averages 1. The ratio is rough where it is large; log Z makes up for its mean, "
+        "nothing for its shape."
         for group in measurement.verdict.groups
-        if group.calibration_ess >= _FEW and abs(group.calibration - 1) > max(_ROUGH, SURE * group.calibration_stderr)
+        if group.calibration_ess >= _FEW
+        and abs(group.calibration - 1) > max(_ROUGH, SURE * group.calibration_stderr)
     ]

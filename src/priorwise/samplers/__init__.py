@@ -6,4 +6,12 @@ from priorwise.samplers.importance import SIR
 from priorwise.samplers.langevin import Langevin, LangevinState
 from priorwise.samplers.rejection import Rejection
 
-__all__ = ["SIR", "AbstractSampler", "Ancestral", "Langevin", "LangevinState", "Rejection", "SampleInfo"]
+__all__ = [
+    "SIR",
+    "AbstractSampler",
+    "Ancestral",
+    "Langevin",
+    "LangevinState",
+    "Rejection",
+    "SampleInfo",
+]

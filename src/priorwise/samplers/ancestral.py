@@ -21,6 +21,7 @@ class Ancestral(AbstractSampler):
 
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
         raise ValueError(
-            "expected a distribution that can be drawn directly; got a Tilted one, whose tilt ancestral sampling would "
-            "ignore. Use priorwise.samplers.SIR, Rejection or Langevin, or sample the untilted model."
+            "expected a distribution that can be drawn directly; got a Tilted one, whose tilt "
+            "ancestral sampling would ignore. Use priorwise.samplers.SIR, Rejection or Langevin, "
+            "or sample the untilted model."
         )

@@ -25,8 +25,10 @@ class SampleInfo:
         method: Name of the method that made them.
         evaluations: Evaluations of the tilt per draw, on average.
         exact: Whether the draws follow the target exactly.
-        ess: Effective sample size of the proposals behind each draw, ``(*S, *B)``, where there were proposals.
-        acceptance: Accepted share of the proposals, ``(*S, *B)`` or a scalar, where they could be refused.
+        ess: Effective sample size of the proposals behind each draw, ``(*S, *B)``, where there were
+            proposals.
+        acceptance: Accepted share of the proposals, ``(*S, *B)`` or a scalar, where they could be
+            refused.
         log_norm: An estimate of log Z in nats from the same proposals, where they give one.
         details: Anything else that the method tells, such as the space in which a chain moved.
     """
@@ -43,16 +45,17 @@ class SampleInfo:
 class AbstractSampler(ABC):
     """How to write a sampler.
 
-    1. Inherit, and take the settings as keyword arguments; check them in the constructor. Hand ``temperature`` to this
-       constructor.
+    1. Inherit, and take the settings as keyword arguments; check them in the constructor. Hand
+       ``temperature`` to this constructor.
     2. Implement ``_run(tilted, sample_shape)`` for a ``Tilted`` distribution. Return draws of shape
        ``(*sample_shape, *batch_shape, *event_shape)`` and a ``SampleInfo``.
     3. Draw from torch's own generator and never seed it.
 
     What is not tilted is drawn ancestrally, by this class.
 
-    A temperature other than 1 multiplies the standard deviations of the distribution, or of the base of a tilted one,
-    and the draws are then those of another distribution: tidier pictures. Quantitative results use 1.
+    A temperature other than 1 multiplies the standard deviations of the distribution, or of the
+    base of a tilted one, and the draws are then those of another distribution: tidier pictures.
+    Quantitative results use 1.
 
     References:
         NVAE (Vahdat & Kautz, 2020), section 4, on the temperature.
@@ -72,7 +75,9 @@ class AbstractSampler(ABC):
         """Draws of shape ``(*sample_shape, *batch_shape, *event_shape)``."""
         return self.run(distribution, sample_shape)[0]
 
-    def run(self, distribution: Distribution, sample_shape: Shape = ()) -> tuple[Tensor, SampleInfo]:
+    def run(
+        self, distribution: Distribution, sample_shape: Shape = ()
+    ) -> tuple[Tensor, SampleInfo]:
         """Draws and what they cost."""
         if self.temperature == 1.0:
             return self._draw(distribution, torch.Size(sample_shape))
@@ -80,7 +85,9 @@ class AbstractSampler(ABC):
         details = info.details | {"temperature": self.temperature}
         return z, replace(info, exact=False, details=details)
 
-    def _draw(self, distribution: Distribution, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
+    def _draw(
+        self, distribution: Distribution, sample_shape: torch.Size
+    ) -> tuple[Tensor, SampleInfo]:
         if isinstance(distribution, Tilted):
             return self._run(distribution, sample_shape)
         with torch.no_grad():

@@ -22,21 +22,26 @@ class SIR(AbstractSampler):
 
     .. math:: z \in \{z_1, \dots, z_M\}, \quad P(z = z_m) \propto e^{t(z_m)}, \quad z_m \sim p_0
 
-    Resampling is exact (the largest of log-weight plus Gumbel noise), the law of one draw is off by O(1/M): it is the
-    target only as M grows. Memory does not grow with M: proposals come in chunks, and only the best so far is kept. Draws
-    that share a batch element use proposals of their own, so they are independent.
+    Resampling is exact (the largest of log-weight plus Gumbel noise), the law of one draw is off by
+    O(1/M): it is the target only as M grows. Memory does not grow with M: proposals come in chunks,
+    and only the best so far is kept. Draws that share a batch element use proposals of their own,
+    so they are independent.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), section 3.3.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), section 3.3.
 
     Arguments:
         proposals: Number of proposals M behind each draw.
-        rows: Proposals that are evaluated at once, over all draws; fewer where one is so large that they would take more
-            than 64 MB. Part of the address of the random numbers: another value gives other draws of the same law.
+        rows: Proposals that are evaluated at once, over all draws; fewer where one is so large that
+            they would take more than 64 MB. Part of the address of the random numbers: another
+            value gives other draws of the same law.
         temperature: Factor of the base's standard deviations; see ``AbstractSampler``.
     """
 
-    def __init__(self, proposals: int = 1000, *, rows: int = 2048, temperature: float = 1.0) -> None:
+    def __init__(
+        self, proposals: int = 1000, *, rows: int = 2048, temperature: float = 1.0
+    ) -> None:
         super().__init__(temperature)
         if proposals < 1:
             raise ValueError(f"expected at least 1 of `proposals`; got {proposals}.")

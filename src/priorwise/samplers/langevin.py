@@ -58,15 +58,21 @@ def _scaled_space(tilted: Tilted) -> _Space:
     """Z divided by the standard deviation of the base, which has no noise form.
 
     Raises:
-        ValueError: for a base that does not live on all real numbers, where a chain would leave its support.
+        ValueError: for a base that does not live on all real numbers, where a chain would leave its
+            support.
     """
     support = tilted.base.support
     while isinstance(support, type(constraints.independent(constraints.real, 1))):
         support = support.base_constraint
-    if support is not None and not constraints.is_dependent(support) and support is not constraints.real:
+    if (
+        support is not None
+        and not constraints.is_dependent(support)
+        and support is not constraints.real
+    ):
         raise ValueError(
-            f"expected a base over all real numbers for a chain; got {type(tilted.base).__name__}, whose support is {support}. "
-            "Use priorwise.samplers.SIR or Rejection, and log_norm(method='importance')."
+            f"expected a base over all real numbers for a chain; got {type(tilted.base).__name__}, "
+            f"whose support is {support}. Use priorwise.samplers.SIR or Rejection, and "
+            "log_norm(method='importance')."
         )
     scale = tilted.base.stddev
 
@@ -88,21 +94,22 @@ class Langevin(AbstractSampler):
 
     .. math:: u' = u + \tfrac{\epsilon}{2} \nabla \log p(u) + \sqrt{\epsilon}\, \xi, \qquad \xi \sim \mathcal{N}(0, I)
 
-    Unadjusted, the chain has a bias that does not vanish with its length: on N(0, 1) its variance is
-    1 / (1 - step_size / 4). Adjusted, each step is accepted or refused so that the target is exactly stationary (MALA);
-    it is then the only exact chain here. Chains start at draws from the base and move in whitened noise where the base
-    is a Gaussian or a flow, else in z divided by its standard deviation; ``info.details["space"]`` says which.
+    Unadjusted, the chain has a bias that does not vanish with its length: on N(0, 1) its variance
+    is 1 / (1 - step_size / 4). Adjusted, each step is accepted or refused so that the target is
+    exactly stationary (MALA); it is then the only exact chain here. Chains start at draws from the
+    base and move in whitened noise where the base is a Gaussian or a flow, else in z divided by its
+    standard deviation; ``info.details["space"]`` says which.
 
     References:
-        Exponential Convergence of Langevin Distributions (Roberts & Tweedie, 1996); NCP-VAE (Aneja et al., 2021),
-        section 3.3.
+        Exponential Convergence of Langevin Distributions (Roberts & Tweedie, 1996); NCP-VAE (Aneja
+        et al., 2021), section 3.3.
 
     Arguments:
         steps: Number of steps.
         step_size: The epsilon above.
         adjusted: Whether to accept or refuse each step (MALA).
-        temperature: Factor of the base's standard deviations; see ``AbstractSampler``. ``init`` and ``step`` take the
-            distribution as it is.
+        temperature: Factor of the base's standard deviations; see ``AbstractSampler``. ``init`` and
+            ``step`` take the distribution as it is.
     """
 
     def __init__(
@@ -130,19 +137,27 @@ class Langevin(AbstractSampler):
         space = _space(tilted)
         shape = torch.Size(sample_shape) + tilted.batch_shape + tilted.event_shape
         example = tilted.base.sample(torch.Size(sample_shape))
-        u = torch.randn_like(example.expand(shape)) if space.name == "noise" else example / tilted.base.stddev
+        u = (
+            torch.randn_like(example.expand(shape))
+            if space.name == "noise"
+            else example / tilted.base.stddev
+        )
         return self._state(space, u)
 
     def step(self, tilted: Tilted, state: LangevinState) -> tuple[LangevinState, SampleInfo]:
         """One step of every chain; the record tells which were accepted."""
         space = _space(tilted)
         state, accepted = self._step(space, state)
-        return state, SampleInfo(self._name(), 1.0, self.adjusted, acceptance=accepted, details={"space": space.name})
+        return state, SampleInfo(
+            self._name(), 1.0, self.adjusted, acceptance=accepted, details={"space": space.name}
+        )
 
     def position(self, distribution: Distribution, state: LangevinState) -> Tensor:
         """The chains' positions as draws z."""
         if not isinstance(distribution, Tilted):
-            raise TypeError(f"expected the Tilted distribution of the chain; got {type(distribution).__name__}.")
+            raise TypeError(
+                f"expected the Tilted distribution of the chain; got {type(distribution).__name__}."
+            )
         with torch.no_grad():
             return _space(distribution).to_z(state.u)
 

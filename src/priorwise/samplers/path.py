@@ -62,22 +62,28 @@ class AnnealingPath:
     .. math:: f_b(z) = p_0(z) \, e^{b\, t(z)}, \qquad 0 \le b \le 1
 
     Chains move in whitened noise where the base is a Gaussian or a flow, else in z divided by its
-    standard deviation, as those of ``Langevin`` do. One step costs one evaluation of the tilt and its
-    gradient.
+    standard deviation, as those of ``Langevin`` do. One step costs one evaluation of the tilt and
+    its gradient.
 
     References:
-        Annealed Importance Sampling (Neal, 2001), section 2; for the step, Exponential Convergence of
-        Langevin Distributions (Roberts & Tweedie, 1996).
+        Annealed Importance Sampling (Neal, 2001), section 2; for the step, Exponential Convergence
+        of Langevin Distributions (Roberts & Tweedie, 1996).
 
     Arguments:
-        tilted: The end of the path, of batch shape ``()``; one draw of its base tells dtype and device.
+        tilted: The end of the path, of batch shape ``()``; one draw of its base tells dtype and
+            device.
     """
 
     def __init__(self, tilted: Tilted) -> None:
         if tilted.batch_shape:
-            raise ValueError(f"expected a Tilted of batch shape (); got {tuple(tilted.batch_shape)}.")
+            raise ValueError(
+                f"expected a Tilted of batch shape (); got {tuple(tilted.batch_shape)}."
+            )
         if not tilted.event_shape:
-            raise ValueError("expected a Tilted over vectors or arrays; got one over single numbers, event shape ().")
+            raise ValueError(
+                "expected a Tilted over vectors or arrays; got one over single numbers, event "
+                "shape ()."
+            )
         self.tilted = tilted
         self._space = _space(tilted)
         self._example = tilted.base.sample()
@@ -94,12 +100,16 @@ class AnnealingPath:
     def base_draws(self, chains: int) -> Tensor:
         """Exact draws of the base as positions, ``(C, *event)``."""
         if self.space == "noise":
-            return torch.randn(chains, *self._example.shape, dtype=self._example.dtype, device=self._example.device)
+            return torch.randn(
+                chains, *self._example.shape, dtype=self._example.dtype, device=self._example.device
+            )
         return self.tilted.base.sample(torch.Size((chains,))) / self.tilted.base.stddev
 
     def positions(self, z: Tensor) -> Tensor:
         """Points z, ``(C, *event)``, as positions."""
-        return to_noise(self.tilted.base, z) if self.space == "noise" else z / self.tilted.base.stddev
+        return (
+            to_noise(self.tilted.base, z) if self.space == "noise" else z / self.tilted.base.stddev
+        )
 
     def state(self, u: Tensor) -> PathState:
         """Densities and gradients at positions ``(C, *event)``."""
@@ -119,12 +129,14 @@ class AnnealingPath:
         bad = ~state.log_tilt.isfinite()
         if bool(bad.any()):
             raise ValueError(
-                f"expected a tilt that is finite at draws of the base; got {float(state.log_tilt[bad][0])}. Bound it "
-                "from below to anneal it."
+                "expected a tilt that is finite at draws of the base; got "
+                f"{float(state.log_tilt[bad][0])}. Bound it from below to anneal it."
             )
         return state
 
-    def step(self, state: PathState, inverse_temperature: float, step_size: float) -> tuple[PathState, Tensor]:
+    def step(
+        self, state: PathState, inverse_temperature: float, step_size: float
+    ) -> tuple[PathState, Tensor]:
         """One Metropolis-adjusted Langevin step: the chains, and which of them moved, ``(C,)``."""
         noise = torch.randn_like(state.u) * step_size**0.5
         threshold = torch.rand_like(state.log_base).log()

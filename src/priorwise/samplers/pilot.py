@@ -22,8 +22,8 @@ class Pilot:
 
     Attributes:
         betas: Its inverse temperatures, from 0 to 1.
-        lengths: The length of the path up to each, the integral of the tilt's standard deviation over
-            b, in nats.
+        lengths: The length of the path up to each, the integral of the tilt's standard deviation
+            over b, in nats.
         log_steps: The logarithm of the step size at each.
         gradients: Evaluations of the tilt with its gradient.
     """
@@ -49,9 +49,10 @@ class Pilot:
 def pilot_run(path: AnnealingPath, step_size: float | None = None) -> Pilot:
     """Walk 100 chains from the base to the tilted law, and tune the schedule and the step on the way.
 
-    The next temperature is where the log weights will have spread by half a nat, or 5 % further if that
-    is more. The step follows the share of accepted moves towards 0.57, the optimum of Roberts & Rosenthal
-    (1998), ten moves a temperature. Draws come from torch's generator, so open ``seeded`` around it.
+    The next temperature is where the log weights will have spread by half a nat, or 5 % further if
+    that is more. The step follows the share of accepted moves towards 0.57, the optimum of Roberts
+    & Rosenthal (1998), ten moves a temperature. Draws come from torch's generator, so open
+    ``seeded`` around it.
 
     Arguments:
         path: The path.

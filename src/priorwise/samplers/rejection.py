@@ -12,8 +12,8 @@ __all__ = ["Rejection"]
 class Rejection(AbstractSampler):
     r"""Propose from the base, accept with probability :math:`e^{t(z) - b}` where b bounds the tilt; exact.
 
-    The cost is one over the acceptance rate, :math:`e^{b} / Z` proposals a draw: cheap for a mild tilt, hopeless for a
-    sharp one, and then it says so instead of returning something else.
+    The cost is one over the acceptance rate, :math:`e^{b} / Z` proposals a draw: cheap for a mild
+    tilt, hopeless for a sharp one, and then it says so instead of returning something else.
 
     Arguments:
         log_bound: The bound b in nats; the distribution's own ``log_bound`` if None.
@@ -22,7 +22,11 @@ class Rejection(AbstractSampler):
     """
 
     def __init__(
-        self, log_bound: float | None = None, *, max_proposals: int = 100_000, temperature: float = 1.0
+        self,
+        log_bound: float | None = None,
+        *,
+        max_proposals: int = 100_000,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__(temperature)
         if max_proposals < 1:
@@ -45,8 +49,8 @@ class Rejection(AbstractSampler):
             log_w = tilted.log_tilt(proposed)
             if bool((log_w > bound + 1e-4).any()):
                 raise ValueError(
-                    f"expected a tilt of at most {bound:.4f} nats; got {float(log_w.max()):.4f}. Rejection is exact only "
-                    "under a true bound: give a larger `log_bound`."
+                    f"expected a tilt of at most {bound:.4f} nats; got {float(log_w.max()):.4f}. "
+                    "Rejection is exact only under a true bound: give a larger `log_bound`."
                 )
             tries += waiting
             accepted = waiting & (torch.rand_like(log_w).log() < log_w - bound)
@@ -55,18 +59,22 @@ class Rejection(AbstractSampler):
             waiting &= ~accepted
             if not bool(waiting.any()):
                 return z, SampleInfo(
-                    method="rejection", evaluations=float(tries.mean()), acceptance=tries.mean().reciprocal()
+                    method="rejection",
+                    evaluations=float(tries.mean()),
+                    acceptance=tries.mean().reciprocal(),
                 )
         raise ValueError(
-            f"{int(waiting.sum())} of {waiting.numel()} draws were not accepted in {self.max_proposals} proposals: the "
-            f"bound of {bound:.2f} nats lies far above log Z. Use priorwise.samplers.SIR, or raise `max_proposals`."
+            f"{int(waiting.sum())} of {waiting.numel()} draws were not accepted in "
+            f"{self.max_proposals} proposals: the bound of {bound:.2f} nats lies far above log Z. "
+            "Use priorwise.samplers.SIR, or raise `max_proposals`."
         )
 
     def _bound(self, tilted: Tilted) -> float:
         bound = self.log_bound if self.log_bound is not None else tilted.log_bound
         if bound is None:
             raise ValueError(
-                "expected a bounded tilt; got one without `log_bound`. Give Rejection(log_bound=...) if you know a bound, "
-                "build the classifier with `max_logit=`, or use priorwise.samplers.SIR."
+                "expected a bounded tilt; got one without `log_bound`. Give "
+                "Rejection(log_bound=...) if you know a bound, build the classifier with "
+                "`max_logit=`, or use priorwise.samplers.SIR."
             )
         return bound

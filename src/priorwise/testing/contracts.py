@@ -1,7 +1,7 @@
 """Contract checks: what a part must do so that everything in the library works with it.
 
-Each check draws under its own seed and leaves torch's random state as it was. Statistical comparisons share
-the false-alarm rate ``ALPHA``.
+Each check draws under its own seed and leaves torch's random state as it was. Statistical
+comparisons share the false-alarm rate ``ALPHA``.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,18 @@ from priorwise.typing import Encode, Shape
 __all__ = ["check_distribution", "check_likelihood", "check_model", "check_prior", "check_sampler"]
 
 
-def check_distribution(distribution: Distribution, *, continuous: bool = True, seed: int = 0) -> None:
+def check_distribution(
+    distribution: Distribution, *, continuous: bool = True, seed: int = 0
+) -> None:
     """Certify a distribution: shapes, finite densities, ``expand``, and draws that follow the density.
 
-    A ``Tilted`` one is checked at draws from its base. A distribution that refuses ``expand`` with torch's
-    ``NotImplementedError`` passes; priors and posteriors must not refuse it.
+    A ``Tilted`` one is checked at draws from its base. A distribution that refuses ``expand`` with
+    torch's ``NotImplementedError`` passes; priors and posteriors must not refuse it.
 
     Arguments:
         distribution: The distribution.
-        continuous: Whether it has a density over real numbers; draws are compared with the density only then.
+        continuous: Whether it has a density over real numbers; draws are compared with the density
+            only then.
         seed: Seed of the draws.
 
     Raises:
@@ -54,13 +57,14 @@ def check_distribution(distribution: Distribution, *, continuous: bool = True, s
 def check_prior(prior: nn.Module, encode_top: Encode | None = None, *, seed: int = 0) -> None:
     """Certify a prior: a module that returns a distribution over the top latents.
 
-    Checked are batch shape ``()`` and its expansion, finite densities, that draws follow the density and
-    that it integrates to one (where it is normalised), gradients of the density and of reparameterised
-    draws, equal values in training and evaluation mode, a complete ``state_dict``, and that ``frozen``
-    leaves no trace.
+    Checked are batch shape ``()`` and its expansion, finite densities, that draws follow the
+    density and that it integrates to one (where it is normalised), gradients of the density and of
+    reparameterised draws, equal values in training and evaluation mode, a complete ``state_dict``,
+    and that ``frozen`` leaves no trace.
 
     Arguments:
-        prior: A module of ``priorwise.priors``, or any module that returns a distribution when called.
+        prior: A module of ``priorwise.priors``, or any module that returns a distribution when
+            called.
         encode_top: x -> q(z_top|x), for a prior that is made of encodings.
         seed: Seed of the draws.
 
@@ -77,8 +81,9 @@ def check_prior(prior: nn.Module, encode_top: Encode | None = None, *, seed: int
         require(
             tuple(distribution.batch_shape) == () and len(distribution.event_shape) > 0,
             "expected a prior of batch shape () over events; got batch shape "
-            f"{tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}. Use "
-            "torch.distributions.Independent over the dimensions of one latent.",
+            f"{tuple(distribution.batch_shape)} and event shape "
+            f"{tuple(distribution.event_shape)}. Use torch.distributions.Independent over the "
+            "dimensions of one latent.",
         )
         check_distribution(distribution, seed=seed)
         for shape in [(4,), (3, 4)]:
@@ -88,7 +93,9 @@ def check_prior(prior: nn.Module, encode_top: Encode | None = None, *, seed: int
         def evaluate(module: nn.Module) -> Tensor:
             return log_unnorm(module(encode_top), points)
 
-        laws.gradients_reach_all(module, lambda: evaluate(module).sum(), "the gradient of the density")
+        laws.gradients_reach_all(
+            module, lambda: evaluate(module).sum(), "the gradient of the density"
+        )
         _draws_carry_gradients(module, encode_top)
         _check_module(module, evaluate)
 
@@ -107,10 +114,19 @@ def _draws_carry_gradients(prior: nn.Module, encode_top: Encode | None) -> None:
     if isinstance(distribution, Tilted) or not (distribution.has_rsample and parameters):
         return
     z = distribution.rsample(torch.Size((64,)))
-    require(z.requires_grad, "expected reparameterised draws to carry gradients; they are detached.")
-    found = [grad for grad in torch.autograd.grad(z.sin().sum(), parameters, allow_unused=True) if grad is not None]
+    require(
+        z.requires_grad, "expected reparameterised draws to carry gradients; they are detached."
+    )
+    found = [
+        grad
+        for grad in torch.autograd.grad(z.sin().sum(), parameters, allow_unused=True)
+        if grad is not None
+    ]
     require(found, "expected the gradient of a draw to reach a parameter; it reached none.")
-    require(all(grad.isfinite().all() for grad in found), "expected finite gradients of draws; some are not.")
+    require(
+        all(grad.isfinite().all() for grad in found),
+        "expected finite gradients of draws; some are not.",
+    )
 
 
 def _held(z: list[Tensor]) -> Draw:
@@ -136,12 +152,16 @@ def _log_weight(model: AbstractModel, z: list[Tensor], batch_shape: Shape, x: Te
 def _check_groups(groups: list[Group], batch_shape: Shape, *, inferred: bool) -> None:
     require(len(groups) > 0, "expected at least one latent group; got none.")
     indices = [group.index for group in groups]
-    require(indices == list(range(1, len(groups) + 1)), f"expected groups 1, 2, ... in order; got {indices}.")
+    require(
+        indices == list(range(1, len(groups) + 1)),
+        f"expected groups 1, 2, ... in order; got {indices}.",
+    )
     for group in groups:
         place = f"group {group.index}"
         require(
             (group.posterior is not None) == inferred,
-            f"expected {place} {'with' if inferred else 'without'} a posterior; got {group.posterior}.",
+            f"expected {place} {'with' if inferred else 'without'} a posterior; got "
+            f"{group.posterior}.",
         )
         for name, part in (("prior", group.prior), ("posterior", group.posterior)):
             require(
@@ -168,16 +188,18 @@ def _check_rows_stay_apart(model: AbstractModel, x: Tensor) -> None:
             row = _log_weight(model, [part[s] for part in z], (size,), x)
             laws.same_values(together[s], row, f"log weights of sample {s}, alone and among 3,")
         alone = _log_weight(model, [part[:, :1] for part in z], (3, 1), x[:1])
-        laws.same_values(together[:, :1], alone, "log weights of the first example, alone and in its batch,")
+        laws.same_values(
+            together[:, :1], alone, "log weights of the first example, alone and in its batch,"
+        )
 
 
 def check_model(model: AbstractModel, x: Tensor, *, seed: int = 0) -> None:
     """Certify a latent-variable model by its two methods, ``top_down`` and ``likelihood``.
 
-    Checked are the shapes of groups, latents, contexts and densities for batch shapes ``(B,)`` and ``(S,
-    B)``, that one pass equals the passes over its rows, ``generate`` and ``sample``, gradients to every
-    parameter, equal values in training and evaluation mode, a complete ``state_dict``, and that ``frozen``
-    leaves no trace.
+    Checked are the shapes of groups, latents, contexts and densities for batch shapes ``(B,)`` and
+    ``(S, B)``, that one pass equals the passes over its rows, ``generate`` and ``sample``,
+    gradients to every parameter, equal values in training and evaluation mode, a complete
+    ``state_dict``, and that ``frozen`` leaves no trace.
 
     Arguments:
         model: The model; its likelihood must have a density.
@@ -196,8 +218,8 @@ def check_model(model: AbstractModel, x: Tensor, *, seed: int = 0) -> None:
             observed = model.likelihood(groups)
             require(
                 (observed.batch_shape, observed.event_shape) == (shape, x.shape[1:]),
-                f"expected p(x|z) with batch shape {shape} and event shape {tuple(x.shape[1:])}; got "
-                f"{tuple(observed.batch_shape)} and {tuple(observed.event_shape)}.",
+                f"expected p(x|z) with batch shape {shape} and event shape {tuple(x.shape[1:])}; "
+                f"got {tuple(observed.batch_shape)} and {tuple(observed.event_shape)}.",
             )
             laws.is_finite(model.log_joint(groups, x), "log joint densities", shape)
         _check_rows_stay_apart(model, x)
@@ -208,7 +230,9 @@ def check_model(model: AbstractModel, x: Tensor, *, seed: int = 0) -> None:
             assert isinstance(model, AbstractModel)
             return _log_weight(model, z, (len(x),), x)
 
-        laws.gradients_reach_all(model, lambda: evaluate(model).sum(), "the gradient of the log weights")
+        laws.gradients_reach_all(
+            model, lambda: evaluate(model).sum(), "the gradient of the log weights"
+        )
         _check_module(model, evaluate)
 
 
@@ -218,16 +242,18 @@ def _check_generation(model: AbstractModel, event_shape: Shape) -> None:
     for mean in (True, False):
         drawn = model.sample(3, mean=mean, seed=1)
         laws.is_finite(drawn, "new observations", (3, *event_shape))
-        laws.same_values(model.sample(3, mean=mean, seed=1), drawn, "observations sampled twice with one seed")
+        laws.same_values(
+            model.sample(3, mean=mean, seed=1), drawn, "observations sampled twice with one seed"
+        )
 
 
 def check_likelihood(likelihood: nn.Module, features: Tensor, *, seed: int = 0) -> None:
     """Certify a likelihood: a module from features to p(x|z).
 
-    Checked are shapes for batch shapes ``(B,)`` and ``(S, B)``, finite densities, that rows stay apart, that
-    draws follow the density, gradients to every parameter, equal values in training and evaluation mode, a
-    complete ``state_dict``, and that ``frozen`` leaves no trace. A constant that all densities share is not
-    seen: check that the masses sum to one beside it.
+    Checked are shapes for batch shapes ``(B,)`` and ``(S, B)``, finite densities, that rows stay
+    apart, that draws follow the density, gradients to every parameter, equal values in training and
+    evaluation mode, a complete ``state_dict``, and that ``frozen`` leaves no trace. A constant that
+    all densities share is not seen: check that the masses sum to one beside it.
 
     Arguments:
         likelihood: The module.
@@ -248,15 +274,23 @@ def check_likelihood(likelihood: nn.Module, features: Tensor, *, seed: int = 0) 
         wide = module(torch.stack([features, 2 * features]))
         log_px = wide.log_prob(x)
         laws.is_finite(log_px, "log likelihoods of x under features (S, B)", (2, *batch))
-        laws.same_values(log_px[0], distribution.log_prob(x), "log likelihoods alone and among samples")
-        laws.same_values(module(features[:1]).log_prob(x[:1]), log_px[0, :1], "log likelihoods alone and in a batch")
+        laws.same_values(
+            log_px[0], distribution.log_prob(x), "log likelihoods alone and among samples"
+        )
+        laws.same_values(
+            module(features[:1]).log_prob(x[:1]),
+            log_px[0, :1],
+            "log likelihoods alone and in a batch",
+        )
         with torch.no_grad():
             laws.draws_follow_density(module(features[0]), module(_nearby(module, features)))
 
         def evaluate(module: nn.Module) -> Tensor:
             return module(features).log_prob(x)
 
-        laws.gradients_reach_all(module, lambda: evaluate(module).sum(), "the gradient of the log likelihood")
+        laws.gradients_reach_all(
+            module, lambda: evaluate(module).sum(), "the gradient of the log likelihood"
+        )
         _check_module(module, evaluate)
 
 
@@ -269,16 +303,18 @@ def _nearby(likelihood: nn.Module, features: Tensor) -> Tensor:
         if float((first.log_prob(x) - likelihood(near).log_prob(x)).abs().mean()) < 1.0:
             return near
         way *= 0.6
-    raise AssertionError("expected a density that is continuous in the features; got one that jumps.")
+    raise AssertionError(
+        "expected a density that is continuous in the features; got one that jumps."
+    )
 
 
 def check_sampler(sampler: AbstractSampler, *, draws: int = 4000, seed: int = 0) -> None:
     """Certify a sampler on targets with known answers.
 
-    Checked are shapes, that what is not tilted is drawn as it is, that draws carry no gradients and leave
-    none in the tilt's parameters, that one seed gives one set of draws, and the target's mean and variance:
-    equal to the truth if ``info.exact`` says so, else the mean strictly between base and target, up to
-    chance.
+    Checked are shapes, that what is not tilted is drawn as it is, that draws carry no gradients and
+    leave none in the tilt's parameters, that one seed gives one set of draws, and the target's mean
+    and variance: equal to the truth if ``info.exact`` says so, else the mean strictly between base
+    and target, up to chance.
 
     Arguments:
         sampler: The sampler; ``Ancestral`` must refuse what is tilted.
@@ -318,7 +354,10 @@ def _check_draws(sampler: AbstractSampler, distribution: Distribution) -> None:
         with seeded(1, "twice"):
             pair.append(sampler(distribution, (4,)))
     laws.same_values(pair[1], pair[0], "draws made twice with one seed", atol=0.0, rtol=0.0)
-    require(not torch.equal(sampler(distribution), sampler(distribution)), "expected new draws at every call.")
+    require(
+        not torch.equal(sampler(distribution), sampler(distribution)),
+        "expected new draws at every call.",
+    )
 
 
 def _check_info(info: SampleInfo) -> None:
@@ -326,25 +365,34 @@ def _check_info(info: SampleInfo) -> None:
     ess, rate = info.ess, info.acceptance
     require(
         ess is None or bool((ess > 1 - 1e-3).all()),
-        f"expected effective sample sizes of at least 1; got {None if ess is None else float(ess.min())}.",
+        "expected effective sample sizes of at least 1; got "
+        f"{None if ess is None else float(ess.min())}.",
     )
-    require(rate is None or bool(((rate >= 0) & (rate <= 1)).all()), "expected acceptance rates between 0 and 1.")
+    require(
+        rate is None or bool(((rate >= 0) & (rate <= 1)).all()),
+        "expected acceptance rates between 0 and 1.",
+    )
 
 
-def _check_moments(sampler: AbstractSampler, truth: GaussianTilt, draws: int, *, tilted: bool) -> None:
+def _check_moments(
+    sampler: AbstractSampler, truth: GaussianTilt, draws: int, *, tilted: bool
+) -> None:
     """Mean and variance of independent draws; one chain or set of proposals each."""
     distribution = truth.tilted()
     z, info = sampler.run(distribution if tilted else distribution.base, (draws,))
     z = z.flatten()
     if info.exact:
         check_mean(z, truth.mean, "the mean of the draws", comparisons=2)
-        check_mean((z - truth.mean).square(), truth.variance, "the variance of the draws", comparisons=2)
+        check_mean(
+            (z - truth.mean).square(), truth.variance, "the variance of the draws", comparisons=2
+        )
     elif tilted:
         mean, stderr = float(z.mean()), float(z.std() / len(z) ** 0.5)
         require(
-            standard_errors(mean, 0.0, stderr) > Z_LIMIT and standard_errors(mean, truth.mean, stderr) < Z_LIMIT,
-            f"expected the draws to move from the base's mean 0 towards the target's {truth.mean:.3f}; got "
-            f"{mean:.3f} ± {stderr:.3f}.",
+            standard_errors(mean, 0.0, stderr) > Z_LIMIT
+            and standard_errors(mean, truth.mean, stderr) < Z_LIMIT,
+            "expected the draws to move from the base's mean 0 towards the target's "
+            f"{truth.mean:.3f}; got {mean:.3f} ± {stderr:.3f}.",
         )
 
 
@@ -353,6 +401,11 @@ def _check_refusal(sampler: AbstractSampler) -> None:
     try:
         sampler(GaussianTilt().tilted())
     except ValueError as error:
-        require("Tilted" in str(error), f"expected the refusal to name the Tilted distribution; got {error!s}")
+        require(
+            "Tilted" in str(error),
+            f"expected the refusal to name the Tilted distribution; got {error!s}",
+        )
     else:
-        raise AssertionError("expected ancestral sampling to refuse a Tilted distribution; it ignored the tilt.")
+        raise AssertionError(
+            "expected ancestral sampling to refuse a Tilted distribution; it ignored the tilt."
+        )

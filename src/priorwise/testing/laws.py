@@ -44,18 +44,25 @@ def require(condition: object, message: str) -> None:
         raise AssertionError(message)
 
 
-def same_values(actual: Tensor, expected: Tensor, what: str, *, rtol: float = 1e-4, atol: float = 1e-4) -> None:
+def same_values(
+    actual: Tensor, expected: Tensor, what: str, *, rtol: float = 1e-4, atol: float = 1e-4
+) -> None:
     """Two tensors agree in shape and, to rounding, in value."""
     shapes = tuple(actual.shape), tuple(expected.shape)
     require(shapes[0] == shapes[1], f"expected {what} of shape {shapes[1]}; got {shapes[0]}.")
     if not torch.allclose(actual, expected, rtol=rtol, atol=atol):
         worst = float((actual - expected).detach().abs().max())
-        raise AssertionError(f"expected {what} to agree; got values that differ by up to {worst:.3g}.")
+        raise AssertionError(
+            f"expected {what} to agree; got values that differ by up to {worst:.3g}."
+        )
 
 
 def is_finite(values: Tensor, what: str, shape: Shape) -> None:
     """The tensor has the shape, and no infinite or missing value."""
-    require(values.shape == shape, f"expected {what} of shape {tuple(shape)}; got {tuple(values.shape)}.")
+    require(
+        values.shape == shape,
+        f"expected {what} of shape {tuple(shape)}; got {tuple(values.shape)}.",
+    )
     broken = values[~values.isfinite()].detach()
     if len(broken):
         raise AssertionError(f"expected {what} to be finite; got {float(broken[0])} among them.")
@@ -70,11 +77,14 @@ def names_itself(part: object) -> None:
 def jittered(module: Module, amount: float = 0.02) -> Module:
     """A copy with a little noise on every parameter, so that nothing is zero by initialisation alone."""
     copy = deepcopy(module)
-    shared = {id(parameter) for parameter in module.parameters()} & {id(parameter) for parameter in copy.parameters()}
+    shared = {id(parameter) for parameter in module.parameters()} & {
+        id(parameter) for parameter in copy.parameters()
+    }
     require(
         not shared,
-        f"expected a module whose copies stand alone; a copy of this {type(module).__name__} shares {len(shared)} "
-        "parameters with it, as it does when a function holds them. Use modules or their methods in place of lambdas.",
+        f"expected a module whose copies stand alone; a copy of this {type(module).__name__} "
+        f"shares {len(shared)} parameters with it, as it does when a function holds them. Use "
+        "modules or their methods in place of lambdas.",
     )
     with torch.no_grad():
         for parameter in copy.parameters():
@@ -94,7 +104,9 @@ def samples_have_shape(distribution: Distribution) -> None:
     for shape in [(), (5,), (2, 3)]:
         points = points_of(distribution, shape)
         is_finite(points, f"draws for a sample shape of {shape}", (*shape, *batch, *event))
-        is_finite(log_unnorm(distribution, points), f"log densities of {shape} draws", (*shape, *batch))
+        is_finite(
+            log_unnorm(distribution, points), f"log densities of {shape} draws", (*shape, *batch)
+        )
 
 
 def expands(distribution: Distribution, batch_shape: Shape) -> None:
@@ -110,16 +122,20 @@ def expands(distribution: Distribution, batch_shape: Shape) -> None:
     same_values(log_unnorm(wide, points), log_unnorm(distribution, points), f"log densities {what}")
 
 
-def draws_follow_density(distribution: Distribution, other: Distribution | None = None, draws: int = 20_000) -> None:
+def draws_follow_density(
+    distribution: Distribution, other: Distribution | None = None, draws: int = 20_000
+) -> None:
     r"""Draws, density and, against another normalised law, the constant of the density belong together.
 
     .. math:: \mathbb{E}_p\!\left[g \frac{r}{p + r}\right] = \mathbb{E}_r\!\left[g \frac{p}{p + r}\right]
 
-    for every bounded g, here 1, and tanh and tanh^2 of standardised coordinates. Both sides are bounded, so
-    the error is known in any number of dimensions. r is a Gaussian fitted to other draws, or ``other``.
+    for every bounded g, here 1, and tanh and tanh^2 of standardised coordinates. Both sides are
+    bounded, so the error is known in any number of dimensions. r is a Gaussian fitted to other
+    draws, or ``other``.
 
     References:
-        Simulating Ratios of Normalizing Constants via a Simple Identity (Meng & Wong, 1996), equation 2.2.
+        Simulating Ratios of Normalizing Constants via a Simple Identity (Meng & Wong, 1996),
+        equation 2.2.
     """
     count = max(200, draws // max(1, distribution.batch_shape.numel()))
     with torch.no_grad():
@@ -133,7 +149,9 @@ def draws_follow_density(distribution: Distribution, other: Distribution | None 
             z = law.sample(torch.Size((count,)))
             share = torch.sigmoid((against.log_prob(z) - law.log_prob(z)).double()).unsqueeze(-1)
             bounded = torch.tanh((z - loc) / scale).flatten(z.dim() - dims)[..., chosen].double()
-            sides.append(torch.cat([share, share * bounded, share * bounded.square()], -1).flatten(0, -2))
+            sides.append(
+                torch.cat([share, share * bounded, share * bounded.square()], -1).flatten(0, -2)
+            )
     for index, column in enumerate((sides[0] - sides[1]).T):
         what = "the mass under the draws minus the mass of the density"
         what = what if index == 0 else f"{what}, weighted by function {index} of a coordinate,"
@@ -151,10 +169,17 @@ def gradients_reach_all(module: nn.Module, loss: Callable[[], Tensor], what: str
         if not parameter.requires_grad:
             continue
         gradient = parameter.grad
-        require(gradient is not None, f"expected {what} to reach every parameter; `{name}` got no gradient.")
+        require(
+            gradient is not None,
+            f"expected {what} to reach every parameter; `{name}` got no gradient.",
+        )
         assert gradient is not None
-        require(gradient.isfinite().all(), f"expected {what} to be finite; that of `{name}` is not.")
-        require(gradient.any(), f"expected {what} to reach every parameter; `{name}` got only zeros.")
+        require(
+            gradient.isfinite().all(), f"expected {what} to be finite; that of `{name}` is not."
+        )
+        require(
+            gradient.any(), f"expected {what} to reach every parameter; `{name}` got only zeros."
+        )
     module.zero_grad(set_to_none=True)
 
 
@@ -171,19 +196,28 @@ def state_is_complete(module: nn.Module, evaluate: Evaluate) -> None:
     """A second module of the same construction takes over every value through ``state_dict``."""
     second = jittered(module, 0.1)
     second.load_state_dict(module.state_dict())
-    same_values(evaluate(second), evaluate(module), "values after a state_dict was saved and loaded")
+    same_values(
+        evaluate(second), evaluate(module), "values after a state_dict was saved and loaded"
+    )
 
 
 def _trace(module: nn.Module) -> dict[str, object]:
     """What must be as before after an evaluation, as plain data that compares with ``==``."""
     state: dict[str, object] = {"the random state": torch.get_rng_state().tolist()}
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
-        state[f"`{name}`"] = value.detach().flatten().tolist().__repr__()  # as text: NaN equals itself
+        state[f"`{name}`"] = (
+            value.detach().flatten().tolist().__repr__()
+        )  # as text: NaN equals itself
         state[f"requires_grad of `{name}`"] = value.requires_grad
         state[f"the gradient of `{name}`"] = None if value.grad is None else value.grad.tolist()
     for name, part in module.named_modules():
         state[f"the mode of `{name}`"] = part.training
-        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+        hooks = (
+            part._forward_hooks,
+            part._forward_pre_hooks,
+            part._backward_hooks,
+            part._backward_pre_hooks,
+        )
         state[f"the hooks of `{name}`"] = [list(kind) for kind in hooks]
     return state
 
@@ -191,7 +225,9 @@ def _trace(module: nn.Module) -> dict[str, object]:
 def frozen_leaves_no_trace(module: nn.Module, evaluate: Evaluate) -> None:
     """An evaluation inside ``frozen`` changes nothing, draws nothing and keeps no old distribution."""
     module = deepcopy(module).train()
-    for parameter in list(module.parameters())[::2]:  # a mixture of flags, so that restoring them is seen
+    for parameter in list(module.parameters())[
+        ::2
+    ]:  # a mixture of flags, so that restoring them is seen
         parameter.requires_grad = False
     fresh = jittered(module, 0.1)
     before = _trace(module)
@@ -199,8 +235,12 @@ def frozen_leaves_no_trace(module: nn.Module, evaluate: Evaluate) -> None:
         evaluate(module)
     after = _trace(module)
     changed = [name for name in before if before[name] != after.get(name)]
-    require(not changed, f"expected `frozen` to leave no trace; it changed {', '.join(changed[:3])}.")
+    require(
+        not changed, f"expected `frozen` to leave no trace; it changed {', '.join(changed[:3])}."
+    )
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), fresh.parameters(), strict=True):
             parameter.copy_(value)
-    same_values(evaluate(module), evaluate(fresh), "values after `frozen` and a step of the parameters")
+    same_values(
+        evaluate(module), evaluate(fresh), "values after `frozen` and a step of the parameters"
+    )

@@ -23,7 +23,9 @@ __all__ = ["GaussianTilt", "LadderVAE", "LinearGaussianVAE"]
 
 
 def _gaussian(loc: Tensor, scale: Tensor) -> Independent:
-    return Independent(Normal(loc, scale.expand_as(loc), validate_args=False), 1, validate_args=False)
+    return Independent(
+        Normal(loc, scale.expand_as(loc), validate_args=False), 1, validate_args=False
+    )
 
 
 class _LinearDecoder(nn.Module):
@@ -63,10 +65,10 @@ class LinearGaussianVAE(AbstractModel):
     .. math:: p(z_j|x) = \mathcal{N}\!\left(\frac{v_j\, w_j^\top (x - b)}{s^2}, v_j\right), \quad
               v_j = \frac{1}{1 + \lVert w_j \rVert^2 / s^2}
 
-    The encoder is that posterior at construction, or a deliberately wrong one: then the bound lies below the
-    likelihood by a known amount. Encoder and decoder have parameters of their own, so the model can be
-    trained; the closed forms follow the parameters, but the posterior's and the bound's only while the
-    columns stay orthogonal.
+    The encoder is that posterior at construction, or a deliberately wrong one: then the bound lies
+    below the likelihood by a known amount. Encoder and decoder have parameters of their own, so the
+    model can be trained; the closed forms follow the parameters, but the posterior's and the
+    bound's only while the columns stay orthogonal.
 
     References:
         Probabilistic Principal Component Analysis (Tipping & Bishop, 1999), equations 6-8.
@@ -75,7 +77,8 @@ class LinearGaussianVAE(AbstractModel):
         latent: Number of latent dimensions D.
         observed: Number of observed dimensions, at least ``latent``.
         scale: The standard deviation s.
-        shift: Added to every mean of the encoder, in units of the exact standard deviation; 0 is exact.
+        shift: Added to every mean of the encoder, in units of the exact standard deviation; 0 is
+            exact.
         stretch: Factor of every standard deviation of the encoder; 1 is exact.
         seed: Seed of W and b.
     """
@@ -92,7 +95,9 @@ class LinearGaussianVAE(AbstractModel):
     ) -> None:
         super().__init__()
         if not 1 <= latent <= observed:
-            raise ValueError(f"expected `latent` between 1 and `observed` = {observed}; got {latent}.")
+            raise ValueError(
+                f"expected `latent` between 1 and `observed` = {observed}; got {latent}."
+            )
         if not (scale > 0 and stretch > 0):
             raise ValueError(f"expected positive `scale` and `stretch`; got {scale} and {stretch}.")
         with seeded(seed, "linear gaussian"):
@@ -132,7 +137,9 @@ class LinearGaussianVAE(AbstractModel):
         """p(x), in float64."""
         weight, bias = self.decoder.weight.detach().double(), self.decoder.bias.detach().double()
         noise = self.decoder.log_scale.detach().double().exp().square()
-        covariance = weight @ weight.T + noise * torch.eye(len(bias), dtype=torch.float64, device=bias.device)
+        covariance = weight @ weight.T + noise * torch.eye(
+            len(bias), dtype=torch.float64, device=bias.device
+        )
         return MultivariateNormal(bias, covariance)
 
     def log_px(self, x: Tensor) -> Tensor:
@@ -154,8 +161,8 @@ class GaussianTilt:
               Z\, \mathcal{N}\!\left(z; \frac{a}{1+c}, \frac{1}{1+c}\right),
               \qquad \log Z = \frac{a^2}{2(1+c)} - \frac{1}{2} \log(1 + c)
 
-    With the default curvature of 0 the target is N(a, 1) and log Z = a^2 / 2; the tilt is then unbounded.
-    Dimensions are independent and alike.
+    With the default curvature of 0 the target is N(a, 1) and log Z = a^2 / 2; the tilt is then
+    unbounded. Dimensions are independent and alike.
 
     Attributes:
         slope: The a above.
@@ -169,7 +176,10 @@ class GaussianTilt:
 
     def __post_init__(self) -> None:
         if not self.curvature > -1:
-            raise ValueError(f"expected `curvature` above -1, where the tilt can be normalised; got {self.curvature}.")
+            raise ValueError(
+                "expected `curvature` above -1, where the tilt can be normalised; got "
+                f"{self.curvature}."
+            )
 
     @property
     def mean(self) -> float:
@@ -196,7 +206,9 @@ class GaussianTilt:
     @property
     def target(self) -> Distribution:
         """The tilted law as a Gaussian, of batch shape ``()``."""
-        return _gaussian(torch.full((self.features,), self.mean), torch.tensor(self.variance).sqrt())
+        return _gaussian(
+            torch.full((self.features,), self.mean), torch.tensor(self.variance).sqrt()
+        )
 
     def log_tilt(self, z: Tensor) -> Tensor:
         """``(*, D) -> (*)``, in nats."""
@@ -206,7 +218,9 @@ class GaussianTilt:
         """The same law as a ``Tilted``, with its ``log_norm`` or without."""
         zero = torch.zeros(*batch_shape, self.features)
         log_norm = self.log_norm if normalised else None
-        return Tilted(_gaussian(zero, torch.ones(())), self.log_tilt, log_norm, log_bound=self.log_bound)
+        return Tilted(
+            _gaussian(zero, torch.ones(())), self.log_tilt, log_norm, log_bound=self.log_bound
+        )
 
 
 class LadderVAE(AbstractModel):
@@ -215,8 +229,8 @@ class LadderVAE(AbstractModel):
     .. math:: p(x, z) = p(x | z_{\le K}) \prod_k p(z_k | z_{<k}), \qquad
               q(z | x) = \prod_k q(z_k | z_{<k}, x)
 
-    The context of a group is the concatenation of its ancestors. There is no closed form for its likelihood;
-    its top prior is standard normal.
+    The context of a group is the concatenation of its ancestors. There is no closed form for its
+    likelihood; its top prior is standard normal.
 
     Arguments:
         observed: Number of observed dimensions.
@@ -226,7 +240,15 @@ class LadderVAE(AbstractModel):
         seed: Seed of the weights.
     """
 
-    def __init__(self, observed: int = 5, *, latent: int = 2, groups: int = 3, hidden: int = 16, seed: int = 0) -> None:
+    def __init__(
+        self,
+        observed: int = 5,
+        *,
+        latent: int = 2,
+        groups: int = 3,
+        hidden: int = 16,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         if groups < 1:
             raise ValueError(f"expected at least 1 of `groups`; got {groups}.")
@@ -238,7 +260,9 @@ class LadderVAE(AbstractModel):
             self.features = MLP(observed, hidden, (hidden,))
             self.prior = StandardNormal(latent)
             self.priors = nn.ModuleList(conditional(latent * above) for above in range(1, groups))
-            self.posteriors = nn.ModuleList(conditional(hidden + latent * above) for above in range(groups))
+            self.posteriors = nn.ModuleList(
+                conditional(hidden + latent * above) for above in range(groups)
+            )
             body = MLP(latent * groups, hidden, (hidden,))
             self.decoder = Conditional(body, Gaussian(hidden, (observed,), scale="learned"))
 
@@ -249,9 +273,13 @@ class LadderVAE(AbstractModel):
         groups: list[Group] = []
         for index, posterior in enumerate(self.posteriors, 1):
             context = torch.cat([group.z for group in groups], -1) if groups else None
-            prior = self.prior().expand(size) if context is None else self.priors[index - 2](context)
+            prior = (
+                self.prior().expand(size) if context is None else self.priors[index - 2](context)
+            )
             seen = [part for part in (features, context) if part is not None]
-            group = Group(index, prior, None if x is None else posterior(torch.cat(seen, -1)), context)
+            group = Group(
+                index, prior, None if x is None else posterior(torch.cat(seen, -1)), context
+            )
             group.z = draw(group)
             groups.append(group)
         return groups

@@ -8,7 +8,8 @@ from torch import Tensor
 __all__ = ["ALPHA", "Z_LIMIT", "check_mean", "standard_errors", "z_limit"]
 
 ALPHA = 1e-6  # false-alarm rate of one test
-# Two-sided 4.9e-7 under a normal law; the rest of ALPHA pays for the tails of a mean of finitely many values.
+# Two-sided 4.9e-7 under a normal law; the rest of ALPHA pays for the tails of a mean of finitely
+# many values.
 Z_LIMIT = 5.03
 
 
@@ -48,6 +49,6 @@ def check_mean(values: Tensor, truth: float, what: str, *, comparisons: int = 1)
     z = standard_errors(mean, truth, stderr) if math.isfinite(stderr) else math.inf
     if not abs(z) < z_limit(comparisons):
         raise AssertionError(
-            f"expected {what} to be {truth:.5g}; got {mean:.5g} ± {stderr:.2g} from {len(values)} values, "
-            f"{z:+.1f} standard errors away."
+            f"expected {what} to be {truth:.5g}; got {mean:.5g} ± {stderr:.2g} from {len(values)} "
+            f"values, {z:+.1f} standard errors away."
         )

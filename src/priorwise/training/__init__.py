@@ -1,7 +1,7 @@
 """Training: configuration, the loop, checkpoints and run folders. Only this package knows the engine."""
 
+from priorwise.config.training import TrainingConfig
 from priorwise.training.checkpoint import CheckpointError
-from priorwise.training.config import TrainingConfig
 from priorwise.training.folder import RunFolderError
 from priorwise.training.loop import FitResult, TrainingDivergedError, fit
 from priorwise.training.prior_fit import fit_prior

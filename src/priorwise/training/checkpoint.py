@@ -1,11 +1,10 @@
 """Checkpoints as data: one safetensors file with the tensors and, in its header, the rest as JSON.
 
-A file is written beside its place, flushed to the disk and renamed, so that at any moment a complete one is there.
-Nothing is ever unpickled.
+A file is written beside its place, flushed to the disk and renamed, so that at any moment a
+complete one is there. Nothing is ever unpickled.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from priorwise.storage import write_atomically
+
 __all__ = [
     "CheckpointError",
     "load_model",
@@ -25,7 +26,6 @@ __all__ = [
     "objective_tensors",
     "optimizer_tensors",
     "read_checkpoint",
-    "write_atomically",
     "write_checkpoint",
 ]
 
@@ -36,49 +36,22 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or does not belong here."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` completely or not at all; what was there stays until the new file is whole.
-
-    Raises:
-        CheckpointError: if the disk refuses (it is full, say); the message names the path.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"could not write {path} ({error.strerror}); what was there before is unharmed. Make room and run the same "
-            "command again: it goes on from the last checkpoint."
-        ) from error
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write tensors and a JSON-able state to one file, atomically."""
-    ready = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    ready = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
     write_atomically(path, save(ready, metadata={"format": _FORMAT, "state": json.dumps(state)}))
 
 
-def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(
+    path: Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of one file.
 
     Raises:
-        CheckpointError: if it is missing, cut, not safetensors (a pickle, say: it is refused unread) or not ours.
+        CheckpointError: if it is missing, cut, not safetensors (a pickle, say: it is refused
+            unread) or not ours.
     """
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
@@ -88,13 +61,13 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> tuple[dic
             tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, which is never read. "
-            "Restore it from a copy, or remove it to start this run again."
+            f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, "
+            "which is never read. Restore it from a copy, or remove it to start this run again."
         ) from error
     if metadata.get("format") != _FORMAT or "state" not in metadata:
         raise CheckpointError(
-            f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in its header; got "
-            f"{metadata.get('format')!r}."
+            f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in "
+            f"its header; got {metadata.get('format')!r}."
         )
     return tensors, json.loads(metadata["state"])
 
@@ -110,15 +83,21 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     Raises:
         CheckpointError: if they are another model's; the model is left as it was.
     """
-    stored = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
+    stored = {
+        name.removeprefix("model/"): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("model/")
+    }
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     other = {name: tuple(tensor.shape) for name, tensor in stored.items()}
     if own != other:
-        wrong = sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
+        wrong = sorted(
+            name for name in own.keys() | other.keys() if own.get(name) != other.get(name)
+        )
         first = wrong[0]
         raise CheckpointError(
-            f"{path} holds another model: {len(wrong)} tensors differ, the first is `{first}` (expected "
-            f"{own.get(first, 'none')}, got {other.get(first, 'none')})."
+            f"{path} holds another model: {len(wrong)} tensors differ, the first is `{first}` "
+            f"(expected {own.get(first, 'none')}, got {other.get(first, 'none')})."
         )
     model.load_state_dict(stored)
 
@@ -126,7 +105,11 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
 def _beside(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
     """What an objective holds that is not the model's, such as a discriminator."""
     inside = tuple(f"{path}." for path, module in objective.named_modules() if module is model)
-    return {name: tensor for name, tensor in objective.state_dict().items() if not name.startswith(inside)}
+    return {
+        name: tensor
+        for name, tensor in objective.state_dict().items()
+        if not name.startswith(inside)
+    }
 
 
 def objective_tensors(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
@@ -134,7 +117,9 @@ def objective_tensors(objective: nn.Module, model: nn.Module) -> dict[str, Tenso
     return {f"objective/{name}": tensor for name, tensor in _beside(objective, model).items()}
 
 
-def load_objective(objective: nn.Module, model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_objective(
+    objective: nn.Module, model: nn.Module, tensors: Mapping[str, Tensor], path: Path
+) -> None:
     """Put the tensors of a checkpoint into what an objective holds beside the model.
 
     Raises:
@@ -142,14 +127,19 @@ def load_objective(objective: nn.Module, model: nn.Module, tensors: Mapping[str,
     """
     own = _beside(objective, model)
     stored = {
-        name.removeprefix("objective/"): found for name, found in tensors.items() if name.startswith("objective/")
+        name.removeprefix("objective/"): found
+        for name, found in tensors.items()
+        if name.startswith("objective/")
     }
     for name in sorted(own.keys() | stored.keys()):
-        shapes = [tuple(tensor.shape) if tensor is not None else "none" for tensor in (own.get(name), stored.get(name))]
+        shapes = [
+            tuple(tensor.shape) if tensor is not None else "none"
+            for tensor in (own.get(name), stored.get(name))
+        ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
-                f"{path} holds another objective: expected `{name}` of shape {shapes[0]}, got {shapes[1]}. Go on with the "
-                "objective of this run, or take another folder."
+                f"{path} holds another objective: expected `{name}` of shape {shapes[0]}, got "
+                f"{shapes[1]}. Go on with the objective of this run, or take another folder."
             )
     with torch.no_grad():
         for name, tensor in own.items():
@@ -165,7 +155,9 @@ def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, 
     }
 
 
-def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], player: str = "model") -> None:
+def load_optimizer(
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], player: str = "model"
+) -> None:
     """Put the stored state of a player into its optimiser.
 
     Raises:
@@ -178,11 +170,13 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], player: 
             _, _, index, name = key.split("/", 3)
             if int(index) >= len(parameters):
                 raise CheckpointError(
-                    f"expected the optimiser state of {len(parameters)} parameters; the checkpoint has more. Set "
-                    "`requires_grad` as it was when the run began."
+                    f"expected the optimiser state of {len(parameters)} parameters; the checkpoint "
+                    "has more. Set `requires_grad` as it was when the run began."
                 )
             state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], tensor)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:

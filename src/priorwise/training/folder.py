@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from priorwise.training.checkpoint import write_atomically
+from priorwise.storage import write_atomically
 
 __all__ = ["RunFolder", "RunFolderError", "read_record"]
 
@@ -38,14 +38,17 @@ class RunFolder:
 
     Arguments:
         path: The folder; made if missing.
-        identity: What defines the run. A folder that holds another identity is refused, and nothing in it is touched.
+        identity: What defines the run. A folder that holds another identity is refused, and nothing
+            in it is touched.
         about: Further facts that are recorded but may differ on a resume, such as versions.
 
     Raises:
         RunFolderError: if the folder holds another run, or files but no run.
     """
 
-    def __init__(self, path: str | Path, identity: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, identity: Mapping[str, Any], about: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = Path(path)
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
@@ -62,33 +65,43 @@ class RunFolder:
             self._refuse_other(stored["identity"], identity)
             self._warn_of_changes(stored.get("about", {}), about)
             return
-        strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
+        strangers = sorted(
+            entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")
+        )
         if strangers:
             raise RunFolderError(
-                f"expected an empty folder or one of this run; {self.path} holds {', '.join(strangers[:3])}. Choose "
-                "another folder with --out."
+                f"expected an empty folder or one of this run; {self.path} holds "
+                f"{', '.join(strangers[:3])}. Choose another folder with --out."
             )
         text = json.dumps({"identity": identity, "about": about}, indent=2)
         write_atomically(record, text.encode())
 
     def _refuse_other(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
         before, now = _flat(stored), _flat(wanted)
-        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        changed = sorted(
+            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+        )
         if changed:
-            shown = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:4])
+            shown = "; ".join(
+                f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:4]
+            )
             raise RunFolderError(
-                f"{self.path} holds another run: {shown}{' ...' if len(changed) > 4 else ''}. Nothing in it was changed. "
-                "Choose another folder with --out, or the settings of the run that is there."
+                f"{self.path} holds another run: {shown}{' ...' if len(changed) > 4 else ''}. "
+                "Nothing in it was changed. Choose another folder with --out, or the settings of "
+                "the run that is there."
             )
 
     def _warn_of_changes(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
         changed = [
-            f"{name} was {stored[name]}, now {now.get(name)}" for name in stored if stored[name] != now.get(name)
+            f"{name} was {stored[name]}, now {now.get(name)}"
+            for name in stored
+            if stored[name] != now.get(name)
         ]
         if changed:
             warnings.warn(
-                f"{self.path} was begun elsewhere ({'; '.join(changed)}): the run goes on, but bit-for-bit equality with an "
-                "unbroken one holds only on the same versions, processor kind and thread count.",
+                f"{self.path} was begun elsewhere ({'; '.join(changed)}): the run goes on, but "
+                "bit-for-bit equality with an unbroken one holds only on the same versions, "
+                "processor kind and thread count.",
                 stacklevel=5,
             )
 
@@ -122,10 +135,14 @@ def read_record(path: Path) -> dict[str, Any]:
         RunFolderError: if there is none or it is damaged.
     """
     if not path.is_file():
-        raise RunFolderError(f"expected a run folder with run.json; there is none at {path.parent}.")
+        raise RunFolderError(
+            f"expected a run folder with run.json; there is none at {path.parent}."
+        )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         record["identity"]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path} is damaged ({error}); restore it, or choose another folder.") from error
+        raise RunFolderError(
+            f"{path} is damaged ({error}); restore it, or choose another folder."
+        ) from error
     return record

@@ -1,8 +1,8 @@
 """Large state of an objective, such as a replay buffer: a file of its own beside the checkpoint.
 
-The file is named by its content. A new one is written beside the old one, then the checkpoint that names
-it, then the old one goes. So whenever a run is killed, the checkpoint's own file is there, and what did
-not change is not written again.
+The file is named by its content. A new one is written beside the old one, then the checkpoint that
+names it, then the old one goes. So whenever a run is killed, the checkpoint's own file is there,
+and what did not change is not written again.
 """
 
 from collections.abc import Mapping
@@ -41,14 +41,14 @@ def load_large(folder: Path, identity: str, device: torch.device) -> dict[str, T
     path = large_path(folder, identity)
     if not path.is_file():
         raise CheckpointError(
-            f"expected {path.name} beside last.safetensors, which goes with it; there is none in {folder}. "
-            "Restore it from a copy, or remove last.safetensors to start this run again."
+            f"expected {path.name} beside last.safetensors, which goes with it; there is none in "
+            f"{folder}. Restore it from a copy, or remove last.safetensors to start this run again."
         )
     tensors, _ = read_checkpoint(path)
     if identity_of(tensors) != identity:
         raise CheckpointError(
-            f"{path} does not hold what its name says. Restore it from a copy, or remove last.safetensors to "
-            "start this run again."
+            f"{path} does not hold what its name says. Restore it from a copy, or remove "
+            "last.safetensors to start this run again."
         )
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 

@@ -1,7 +1,8 @@
 """The training loop: one readable pass from data to the best checkpoint.
 
-Order, batches and draws are addressed by seed, epoch and step, so a run that goes on from a checkpoint computes what a run
-that was never stopped computes, bit for bit on the same machine, and no state of a random generator is kept.
+Order, batches and draws are addressed by seed, epoch and step, so a run that goes on from a
+checkpoint computes what a run that was never stopped computes, bit for bit on the same machine, and
+no state of a random generator is kept.
 """
 
 import math
@@ -15,15 +16,15 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from priorwise.config.training import TrainingConfig
 from priorwise.data import Splits, as_splits
 from priorwise.models import AbstractModel, require_observations
 from priorwise.objectives import AbstractObjective, Terms
+from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
-from priorwise.training.config import TrainingConfig
 from priorwise.training.folder import RunFolder
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
-from priorwise.training.progress import Advance, progress_bar
 from priorwise.training.signals import catch_signals
 from priorwise.training.stage import as_model, config_for, judged, objective_for
 from priorwise.training.state import FitState
@@ -42,10 +43,11 @@ class FitResult:
     """What a fit came to.
 
     Attributes:
-        model: The model that was given, with the weights of the best validation, or the last ones with ``keep="last"``.
+        model: The model that was given, with the weights of the best validation, or the last ones
+            with ``keep="last"``.
         metric: Name of the validation number, lower is better.
-        best: Its value for these weights; None if the objective judged nothing, and then the weights are
-            the last ones.
+        best: Its value for these weights; None if the objective judged nothing, and then the
+            weights are the last ones.
         best_epoch: The epoch in which they were found, counted from 1.
         best_step: The number of steps after which they were found.
         epochs: Epochs that were run to their end.
@@ -79,32 +81,37 @@ def fit(
 ) -> FitResult:
     """Train a model, or fit an NCP on the model underneath it.
 
-    A model is trained by its ELBO with a warm-up of the KL, an NCP by noise contrastive estimation with
-    its base frozen (``priorwise.objectives.default_objective``). After every epoch, or every
-    ``validate_every`` steps, the objective judges it on validation data with common random numbers. The
-    best weights are in the model when the fit returns, and the model is otherwise as it was given (device,
-    modes, hooks). An objective that judges nothing leaves the last weights.
+    A model is trained by its ELBO with a warm-up of the KL, an NCP by noise contrastive estimation
+    with its base frozen (``priorwise.objectives.default_objective``). After every epoch, or every
+    ``validate_every`` steps, the objective judges it on validation data with common random numbers.
+    The best weights are in the model when the fit returns, and the model is otherwise as it was
+    given (device, modes, hooks). An objective that judges nothing leaves the last weights.
 
     Arguments:
         what: A model of ``priorwise.models``; an ``NCP`` has its classifiers fitted.
-        data: What ``priorwise.data.load`` returns, or arrays ``(N, *shape)``, of which a tenth is held out.
-        objective: What to minimise, a module of ``priorwise.objectives`` that holds ``what``; by default as above.
-        out: Folder for checkpoints and metrics. A fit that was killed goes on from there when it is called again.
+        data: What ``priorwise.data.load`` returns, or arrays ``(N, *shape)``, of which a tenth is
+            held out.
+        objective: What to minimise, a module of ``priorwise.objectives`` that holds ``what``; by
+            default as above.
+        out: Folder for checkpoints and metrics. A fit that was killed goes on from there when it is
+            called again.
         progress: Whether to show a progress bar.
-        identity: What defines the run in the folder, beside the options; recipes give their whole configuration.
-        **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``, ``lr_warmup_steps``,
-            ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``, ``eps``, ``warmup_epochs``,
-            ``validate_every``, ``patience``, ``keep``, ``precision``, ``seed``, ``checkpoint_seconds``.
-            Defaults: 100 epochs, batch 100, Adam at 1e-3 with cosine decay, warm-up 10 epochs, patience 50;
-            for an NCP no warm-up and patience 20.
+        identity: What defines the run in the folder, beside the options; recipes give their whole
+            configuration.
+        **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
+            ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
+            ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``, ``precision``,
+            ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch 100, Adam at 1e-3 with
+            cosine decay, warm-up 10 epochs, patience 50; for an NCP no warm-up and patience 20.
 
     Raises:
-        TrainingDivergedError: if a loss is not finite; it names the step, the term and the last checkpoint.
-        RunFolderError: if ``out`` holds another run, also one of a model with other settings that no
-            tensor tells.
+        TrainingDivergedError: if a loss is not finite; it names the step, the term and the last
+            checkpoint.
+        RunFolderError: if ``out`` holds another run, also one of a model with other settings that
+            no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
-        ValueError: if there is nothing to train, two players of the objective share a parameter, or the data
-            do not fit the model's likelihood.
+        ValueError: if there is nothing to train, two players of the objective share a parameter, or
+            the data do not fit the model's likelihood.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -114,7 +121,9 @@ def fit(
     splits = as_splits(data)
     if len(splits.validation):
         require_observations(model, splits.evaluation("validation"), "data")
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())  # else torchrun's processes would not meet
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available()
+    )  # else torchrun's processes would not meet
     running = _Fit(model, splits, objective, config, accelerator, show=progress)
     folder = None
     if out is not None:
@@ -134,7 +143,11 @@ def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> di
         player.name: [player.lr, list(player.betas), player.weight_decay, player.optimizer]
         for player in objective.players
     }
-    return {**training, "objective": {"minimised": explained.minimised, **explained.terms}, "players": players}
+    return {
+        **training,
+        "objective": {"minimised": explained.minimised, **explained.terms},
+        "players": players,
+    }
 
 
 class _Fit:
@@ -159,13 +172,13 @@ class _Fit:
         self.splits = splits
         self.steps_per_epoch = max(1, math.ceil(len(splits.train) / config.batch_size))
         self.steps = config.epochs * self.steps_per_epoch
-        self.objective = objective_for(model, objective, config, self.steps_per_epoch)
+        self.objective = objective_for(model, objective, config, len(splits.train))
         self.steppers: list[Stepper] = steppers_for(self.objective, config, self.steps)
         self.state = FitState()
         self.order = (0, torch.empty(0))  # the epoch, and the order of its examples
         self.show = show and self.accelerator.is_main_process
 
-    # -- the whole ------------------------------------------------------------------------------------------------
+    # -- the whole ---------------------------------------------------------------------------------
 
     def run(self, folder: RunFolder | None) -> FitResult:
         modes = [(module, module.training) for module in self.objective.modules()]
@@ -208,7 +221,9 @@ class _Fit:
         self.validation = self.splits.evaluation("validation")
         writes = self.accelerator.is_main_process
         probe = Probe(self.objective, self.validation, self.config.batch_size)
-        self.store = Store(folder, self.model, self.objective, self.steppers, probe, device=device, writes=writes)
+        self.store = Store(
+            folder, self.model, self.objective, self.steppers, probe, device=device, writes=writes
+        )
 
     def _train(self, stack: ExitStack) -> None:
         interrupted = stack.enter_context(catch_signals())
@@ -247,15 +262,23 @@ class _Fit:
         """The epoch to which the last of so many steps belongs, from 1."""
         return math.ceil(step / self.steps_per_epoch)
 
-    # -- one step -------------------------------------------------------------------------------------------------
+    # -- one step ----------------------------------------------------------------------------------
 
     def _rows(self) -> Tensor:
         """The places of the next batch in the training set."""
-        epoch, position = self.state.step // self.steps_per_epoch + 1, self.state.step % self.steps_per_epoch
+        epoch, position = (
+            self.state.step // self.steps_per_epoch + 1,
+            self.state.step % self.steps_per_epoch,
+        )
         if self.order[0] != epoch:
             with seeded(self.config.seed, "order", epoch):
-                self.order = (epoch, torch.randperm(len(self.splits.train)).to(self.accelerator.device))
-        return self.order[1][position * self.config.batch_size : (position + 1) * self.config.batch_size]
+                self.order = (
+                    epoch,
+                    torch.randperm(len(self.splits.train)).to(self.accelerator.device),
+                )
+        return self.order[1][
+            position * self.config.batch_size : (position + 1) * self.config.batch_size
+        ]
 
     def _step(self, forward: nn.Module, rows: Tensor) -> None:
         step, rank = self.state.step, self.accelerator.process_index
@@ -270,7 +293,9 @@ class _Fit:
         self.state.step += 1
         self.state.examples += len(rows)
 
-    def _turn(self, stepper: Stepper, weight: float, compute: Callable[[], Terms], rows: int) -> None:
+    def _turn(
+        self, stepper: Stepper, weight: float, compute: Callable[[], Terms], rows: int
+    ) -> None:
         """One player's step: its terms, their gradient, its optimiser."""
         with self._autocast():
             terms = compute()
@@ -281,7 +306,9 @@ class _Fit:
         (weight * loss).backward()
         stepper.step(self.objective, self.state.step)
         for name, term in (terms.per_example | terms.batch).items():
-            self.state.sums[name] = self.state.sums.get(name, 0.0) + rows * float(term.detach().mean())
+            self.state.sums[name] = self.state.sums.get(name, 0.0) + rows * float(
+                term.detach().mean()
+            )
 
     def _share(self, rows: Tensor) -> tuple[Tensor, float]:
         """This process's rows of a batch, and the weight with which the processes' mean gradient is the batch's."""
@@ -301,8 +328,8 @@ class _Fit:
         named = terms.per_example | terms.batch
         bad = [name for name, term in named.items() if not bool(term.isfinite().all())]
         self._refuse(
-            f"the loss is not finite at step {self.state.step} (epoch {self._epoch_of(self.state.step + 1)}), in the term "
-            f"{', '.join(bad) or 'sum'}."
+            f"the loss is not finite at step {self.state.step} (epoch "
+            f"{self._epoch_of(self.state.step + 1)}), in the term {', '.join(bad) or 'sum'}."
         )
 
     def _refuse(self, what: str) -> NoReturn:
@@ -310,23 +337,27 @@ class _Fit:
         if self.store.folder is not None and self.state.best_step:
             where = f"{self.store.folder.best} (epoch {self._epoch_of(self.state.best_step)})"
         raise TrainingDivergedError(
-            f"{what} The last good checkpoint: {where}. Lower `lr`, lengthen `warmup_epochs`, or look for extreme values in "
-            "the data."
+            f"{what} The last good checkpoint: {where}. Lower `lr`, lengthen `warmup_epochs`, or "
+            "look for extreme values in the data."
         )
 
-    # -- once an epoch, or every n steps --------------------------------------------------------------------------
+    # -- once an epoch, or every n steps -----------------------------------------------------------
 
     def _line_is_due(self) -> bool:
         """Whether a validation and a line of metrics come next, also if a run was stopped just before."""
         every = self.config.validate_every or self.steps_per_epoch
-        return self.state.examples > 0 and (self.state.step % every == 0 or self.state.step == self.steps)
+        return self.state.examples > 0 and (
+            self.state.step % every == 0 or self.state.step == self.steps
+        )
 
     def _finish_line(self, advance: Advance) -> None:
         state, metric = self.state, self.objective.metric
         epoch = self._epoch_of(state.step)
         value = judged(self.objective, self.validation, self.config.batch_size)
         if value is not None and not math.isfinite(value):
-            self._refuse(f"the validation {metric} is not finite after step {state.step} (epoch {epoch}).")
+            self._refuse(
+                f"the validation {metric} is not finite after step {state.step} (epoch {epoch})."
+            )
         better = self._count(value)
         best_epoch = self._epoch_of(state.best_step)
         means = {name: total / state.examples for name, total in state.sums.items()}

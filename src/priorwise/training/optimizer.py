@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.optim import Adam, Adamax, Optimizer
 
-from priorwise.objectives.base import OptimizerName
+from priorwise.choices import OptimizerName
+from priorwise.config.training import TrainingConfig
 from priorwise.schedules import cosine
-from priorwise.training.config import TrainingConfig
 
 __all__ = ["build_optimizer", "lr_factor", "normalize_gradients_", "set_lr"]
 
@@ -24,8 +24,8 @@ def build_optimizer(
 ) -> Optimizer:
     """Fused Adam, or Adamax, on the parameters that require gradients.
 
-    The weight decay is L2: it goes into the gradient and so through the averages, as in the code of the
-    NVAE and VAEBM papers. With normalised gradients it is added after the division.
+    The weight decay is L2: it goes into the gradient and so through the averages, as in the code of
+    the NVAE and VAEBM papers. With normalised gradients it is added after the division.
 
     References:
         Adam (Kingma & Ba, 2015), algorithms 1 and 2. Adamax: NVAE (Vahdat & Kautz, 2020).
@@ -35,7 +35,10 @@ def build_optimizer(
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
-        raise ValueError("expected at least one parameter to train; all have `requires_grad=False` or there are none.")
+        raise ValueError(
+            "expected at least one parameter to train; all have `requires_grad=False` or there "
+            "are none."
+        )
     if name == "adamax":
         return Adamax(trained, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
     return Adam(trained, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
@@ -44,8 +47,8 @@ def build_optimizer(
 def lr_factor(step: int, steps: int, config: TrainingConfig) -> float:
     """The part of the learning rate that holds at ``step`` of ``steps``: a linear rise, then the schedule.
 
-    Of W warm-up steps the first has 1/W and the last the whole rate; a cosine covers the steps that are
-    left.
+    Of W warm-up steps the first has 1/W and the last the whole rate; a cosine covers the steps that
+    are left.
     """
     rise = config.lr_warmup_steps
     if step < rise:
@@ -65,8 +68,8 @@ def normalize_gradients_(optimizer: Optimizer, floor: float = 1e-7) -> None:
     r"""Divide each parameter tensor's gradient by its norm, in place: :math:`g / (\lVert g \rVert_2 + 10^{-7})`.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Yu et al. (2017). A gated layer is one tensor
-        here and two in the paper's code, so its two halves share a norm.
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Yu et al. (2017). A gated
+        layer is one tensor here and two in the paper's code, so its two halves share a norm.
     """
     gradients = [
         parameter.grad

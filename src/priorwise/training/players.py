@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from priorwise.config.training import TrainingConfig
 from priorwise.objectives import AbstractObjective, Player
-from priorwise.training.config import TrainingConfig
 from priorwise.training.optimizer import build_optimizer, lr_factor, normalize_gradients_, set_lr
 
 __all__ = ["Stepper", "steppers_for"]
@@ -29,7 +29,9 @@ class Stepper:
             self.lr,
             player.betas,
             name=self.name,
-            weight_decay=config.weight_decay if player.weight_decay is None else player.weight_decay,
+            weight_decay=config.weight_decay
+            if player.weight_decay is None
+            else player.weight_decay,
             eps=config.eps,
         )
 
@@ -46,15 +48,15 @@ def steppers_for(objective: AbstractObjective, config: TrainingConfig, steps: in
     """One stepper a player, in the order of their turns.
 
     Raises:
-        ValueError: if two players have one name or share a parameter, if a player's parameter is not the
-            objective's, or if a player has nothing to train.
+        ValueError: if two players have one name or share a parameter, if a player's parameter is
+            not the objective's, or if a player has nothing to train.
     """
     players = objective.players
     names = [player.name for player in players]
     if not players or any("/" in name or not name for name in names):
         raise ValueError(
-            f"expected `players` with at least one, each with a name without a slash; got {names} from "
-            f"{type(objective).__name__}."
+            f"expected `players` with at least one, each with a name without a slash; got {names} "
+            f"from {type(objective).__name__}."
         )
     if len(set(names)) < len(names):
         raise ValueError(f"expected players of different names; got {', '.join(names)}.")
@@ -70,13 +72,13 @@ def _refuse_shared(objective: AbstractObjective, players: tuple[Player, ...]) ->
             if id(parameter) not in paths:
                 raise ValueError(
                     f"expected the parameters of player {player.name!r} among those of "
-                    f"{type(objective).__name__}; one of shape {tuple(parameter.shape)} is not. Keep its module "
-                    "as a submodule of the objective."
+                    f"{type(objective).__name__}; one of shape {tuple(parameter.shape)} is not. "
+                    "Keep its module as a submodule of the objective."
                 )
             if parameter in owners:
                 raise ValueError(
                     f"expected players with parameters of their own; {owners[parameter]!r} and "
-                    f"{player.name!r} both step `{paths[id(parameter)]}`. Give one of them its `parameters` "
-                    "without it."
+                    f"{player.name!r} both step `{paths[id(parameter)]}`. Give one of them its "
+                    "`parameters` without it."
                 )
             owners[parameter] = player.name

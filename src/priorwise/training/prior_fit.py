@@ -30,15 +30,15 @@ def fit_prior(
 
     The result holds a new model with this prior; it shares encoder and decoder with the old one, of
     which nothing changes: not a tensor, a mode or a flag. The prior is trained in place, by
-    ``priorwise.objectives.ExPostPrior``, and judged by the cross-entropy of held-out codes, in nats.
-    Distortion and posteriors stay, so a lower cross-entropy is an ELBO higher by as much, for one group
-    of latents.
+    ``priorwise.objectives.ExPostPrior``, and judged by the cross-entropy of held-out codes, in
+    nats. Distortion and posteriors stay, so a lower cross-entropy is an ELBO higher by as much, for
+    one group of latents.
 
     Arguments:
-        model: A model with a ``prior``: VAE, HVAE (its top prior is replaced), WrappedVAE, or your own.
-            Its encoder may be deterministic.
-        prior: What is fitted: a module of ``priorwise.priors`` over the top latents, or one that returns
-            a distribution when called.
+        model: A model with a ``prior``: VAE, HVAE (its top prior is replaced), WrappedVAE, or your
+            own. Its encoder may be deterministic.
+        prior: What is fitted: a module of ``priorwise.priors`` over the top latents, or one that
+            returns a distribution when called.
         data: What the model was trained on, in any form that ``fit`` takes.
         out: Folder for checkpoints and metrics, as for ``fit``.
         progress: Whether to show a progress bar.
@@ -46,8 +46,8 @@ def fit_prior(
 
     Raises:
         TypeError: if the model has no prior of its own, or ``prior`` is none.
-        ValueError: if the prior shares parameters with the model, is over latents of another shape, has
-            no normalised density, or nothing to train.
+        ValueError: if the prior shares parameters with the model, is over latents of another shape,
+            has no normalised density, or nothing to train.
         RunFolderError: if ``out`` holds another run.
 
     Example:
@@ -77,12 +77,13 @@ def _with_prior(model: AbstractModel, prior: AbstractPrior) -> AbstractModel:
     inside = {id(parameter) for parameter in model.parameters()}
     if any(id(parameter) in inside for parameter in prior.parameters()):
         raise ValueError(
-            "expected a prior with parameters of its own; it shares some with the model, which would not be "
-            "left as it is. Fit a copy: copy.deepcopy(prior)."
+            "expected a prior with parameters of its own; it shares some with the model, which "
+            "would not be left as it is. Fit a copy: copy.deepcopy(prior)."
         )
     fitted = model.__new__(type(model))
     fitted.__dict__ = {
-        name: value.copy() if isinstance(value, (dict, set)) else value for name, value in vars(model).items()
+        name: value.copy() if isinstance(value, (dict, set)) else value
+        for name, value in vars(model).items()
     }
     fitted.prior = prior.to(next(model.parameters(), torch.empty(0)).device)
     return fitted

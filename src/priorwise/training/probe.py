@@ -1,7 +1,7 @@
 """By what a resumed run knows its model: a number that settings change which no tensor tells.
 
-The scale of a likelihood may be a plain number of the model. Its tensors then fit a run with another
-scale, which would go on as if nothing had happened.
+The scale of a likelihood may be a plain number of the model. Its tensors then fit a run with
+another scale, which would go on as if nothing had happened.
 """
 
 import math
@@ -24,8 +24,8 @@ _ROUNDING = 1e-3
 class Probe:
     """What the objective makes of a few validation examples, with the same random numbers every time.
 
-    Random numbers differ between kinds of devices and versions of torch, so only numbers from the same ones
-    are compared. An objective that judges nothing has no probe.
+    Random numbers differ between kinds of devices and versions of torch, so only numbers from the
+    same ones are compared. An objective that judges nothing has no probe.
 
     Arguments:
         objective: What is minimised.
@@ -58,6 +58,7 @@ class Probe:
         if not math.isclose(before, after, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
             raise RunFolderError(
                 f"{folder} holds a run of another model or other settings: with its weights "
-                f"{self.objective.metric} of {len(self.x)} validation examples was {before:.6g}, this model "
-                f"gives {after:.6g}. Nothing in it was changed. Build the model as it was, or take another folder."
+                f"{self.objective.metric} of {len(self.x)} validation examples was {before:.6g}, "
+                f"this model gives {after:.6g}. Nothing in it was changed. Build the model as it "
+                "was, or take another folder."
             )

@@ -4,8 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.run import Run
 from priorwise.data import DataSpec, Splits
 from priorwise.data import load as load_data
+from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
@@ -13,7 +16,6 @@ from priorwise.training.checkpoint import load_model, read_checkpoint, write_che
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
-from priorwise.training.run import AbstractPosthocConfig, Run, build_model, pseudo_input_data
 
 __all__ = ["load", "load_splits", "read_run", "resolve_base", "save_log_norm", "train_run"]
 
@@ -32,8 +34,9 @@ def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
     identity = read_record(Path(folder) / "run.json")["identity"]
     if "run" not in identity:
         raise RunFolderError(
-            f"expected a run that a recipe made; {folder} was made by priorwise.fit with a model of your own. Build that model "
-            "and call fit with the same `out`, or load best.safetensors into it."
+            f"expected a run that a recipe made; {folder} was made by priorwise.fit with a model "
+            "of your own. Build that model and call fit with the same `out`, or load "
+            "best.safetensors into it."
         )
     spec = dict(identity["spec"])
     spec["shape"] = tuple(spec["shape"])
@@ -48,15 +51,20 @@ def resolve_base(run: Run, base: str | Path | None) -> Run:
     """
     if not isinstance(run.model, AbstractPosthocConfig):
         if base is not None:
-            raise RunFolderError(f"expected a recipe that builds on another run for `--base`; {run.name} does not.")
+            raise RunFolderError(
+                f"expected a recipe that builds on another run for `--base`; {run.name} does not."
+            )
         return run
     source = base if base is not None else run.model.base_run
     if not source:
-        raise RunFolderError(f"expected the run that {run.name} builds on; give it with --base RUN.")
+        raise RunFolderError(
+            f"expected the run that {run.name} builds on; give it with --base RUN."
+        )
     below, _, _ = read_run(source)
     if isinstance(below.model, AbstractPosthocConfig):
         raise RunFolderError(
-            f"expected a run without a tilted prior as the base; {source} is an {below.model.title}. Use its own base."
+            f"expected a run without a tilted prior as the base; {source} is an "
+            f"{below.model.title}. Use its own base."
         )
     model = run.model.model_copy(update={"base": below.model, "base_run": str(source)})
     return run.model_copy(update={"data": below.data, "model": model})
@@ -69,13 +77,21 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
         RunFolderError: if the folder holds another run.
     """
     splits = load_splits(run)
-    model = build_model(run.model, splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
+    model = run.model.build(splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
     if isinstance(run.model, AbstractPosthocConfig):
         best = Path(run.model.base_run) / "best.safetensors"
         load_model(model.untilted, read_checkpoint(best)[0], best)
     identity = {"run": run.model_dump(mode="json"), "spec": asdict(splits.spec)}
     objective = _objective(run, model, len(splits.train))
-    return fit(model, splits, objective, out=out, progress=progress, identity=identity, **run.training.model_dump())
+    return fit(
+        model,
+        splits,
+        objective,
+        out=out,
+        progress=progress,
+        identity=identity,
+        **run.training.model_dump(),
+    )
 
 
 def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObjective | None:
@@ -83,7 +99,9 @@ def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObject
     if isinstance(run.model, AbstractPosthocConfig):
         return None
     with seeded(run.training.seed, "init", "objective"):
-        return run.objective.build(model, run.training, data_size=data_size, latent=run.model.latent)
+        return run.objective.build(
+            model, run.training, data_size=data_size, latent=run.model.latent
+        )
 
 
 def load(run: str | Path) -> AbstractModel:
@@ -94,7 +112,7 @@ def load(run: str | Path) -> AbstractModel:
         CheckpointError: if it was not trained yet, or the checkpoint is damaged.
     """
     config, spec, _ = read_run(run)
-    model = build_model(config.model, spec, seed=config.training.seed)
+    model = config.model.build(spec, seed=config.training.seed)
     best = Path(run) / "best.safetensors"
     load_model(model, read_checkpoint(best)[0], best)
     return model

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priorwise.config.training import TrainingConfig
 from priorwise.models import AbstractModel, frozen
 from priorwise.objectives import AbstractObjective, default_objective
-from priorwise.schedules import warmup
-from priorwise.training.config import TrainingConfig
 
 __all__ = ["as_model", "config_for", "judged", "objective_for"]
 
@@ -28,7 +27,9 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}.")
+            raise TypeError(
+                f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}."
+            )
     return TrainingConfig(**{**model.training_defaults, **options})
 
 
@@ -40,29 +41,30 @@ def as_model(what: object) -> AbstractModel:
     """
     if not isinstance(what, AbstractModel):
         raise TypeError(
-            f"expected a model of priorwise to fit; got {type(what).__name__}. A model has `top_down` and `likelihood`: "
-            "inherit from priorwise.models.AbstractModel, or use priorwise.wrap(encode=..., decode=...)."
+            f"expected a model of priorwise to fit; got {type(what).__name__}. A model has "
+            "`top_down` and `likelihood`: inherit from priorwise.models.AbstractModel, or use "
+            "priorwise.wrap(encode=..., decode=...)."
         )
     return what
 
 
 def objective_for(
-    model: AbstractModel, objective: AbstractObjective | None, config: TrainingConfig, steps_per_epoch: int
+    model: AbstractModel,
+    objective: AbstractObjective | None,
+    config: TrainingConfig,
+    data_size: int,
 ) -> AbstractObjective:
     """The objective that was given, or the model's default with the warm-up of the options.
 
     Raises:
         TypeError: if the objective holds another model.
     """
-
-    def beta(step: int) -> float:
-        return warmup(step // steps_per_epoch + 1, config.warmup_epochs)
-
     if objective is None:
-        return default_objective(model, beta=beta)
+        return default_objective(model, beta=config.kl_weight(data_size))
     if not any(module is model for module in objective.modules()):
         raise TypeError(
-            f"expected an objective that holds the model to fit; {type(objective).__name__} holds another one."
+            f"expected an objective that holds the model to fit; {type(objective).__name__} holds "
+            "another one."
         )
     return objective
 

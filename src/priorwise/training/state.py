@@ -53,7 +53,7 @@ def state_from(stored: dict[str, Any], path: Path) -> FitState:
     """
     if stored.keys() != FitState.__dataclass_fields__.keys():
         raise CheckpointError(
-            f"{path} does not say where a fit stands; it may be a copy of best.safetensors. Restore it from a copy, or remove "
-            "it to start this run again."
+            f"{path} does not say where a fit stands; it may be a copy of best.safetensors. "
+            "Restore it from a copy, or remove it to start this run again."
         )
     return FitState(**stored)

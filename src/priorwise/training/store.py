@@ -141,21 +141,26 @@ class Store:
     def _refuse_other_base(self, tensors: dict[str, Tensor]) -> None:
         """What no player steps is the user's: it is compared, so that another base is never overwritten."""
         assert self.folder is not None
-        stepped = {id(parameter) for stepper in self.steppers for parameter in stepper.player.trained()}
+        stepped = {
+            id(parameter) for stepper in self.steppers for parameter in stepper.player.trained()
+        }
         for name, parameter in self.model.named_parameters():
             stored = tensors.get(f"model/{name}")
             if id(parameter) in stepped or stored is None or stored.shape != parameter.shape:
                 continue
             if not torch.equal(stored.to(parameter.device), parameter.detach()):
                 raise RunFolderError(
-                    f"{self.folder.path} holds a fit over another model: `{name}`, which this fit does not train, "
-                    "differs. Nothing was changed. Take another folder, or the model with which that fit began."
+                    f"{self.folder.path} holds a fit over another model: `{name}`, which this fit "
+                    "does not train, differs. Nothing was changed. Take another folder, or the "
+                    "model with which that fit began."
                 )
 
     def _load_checked(self, tensors: dict[str, Tensor], state: FitState) -> None:
         """Load model and objective; put them back if others were stored."""
         assert self.folder is not None
-        before = {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
+        before = {
+            name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()
+        }
         self._refuse_other_base(tensors)
         try:
             load_model(self.model, tensors, self.folder.last)

@@ -11,7 +11,11 @@ __all__ = ["versions"]
 
 def _processor() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} {capability}"
+    return (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()} {capability}"
+    )
 
 
 def versions() -> dict[str, str | int]:

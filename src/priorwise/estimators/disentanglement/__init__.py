@@ -1,7 +1,7 @@
 """How well single latent dimensions stand for single known factors: MIG, DCI and the FactorVAE score."""
 
-from priorwise.estimators.disentanglement.importance import DCI, dci
 from priorwise.estimators.disentanglement.information import mig
+from priorwise.estimators.disentanglement.relative_importance import DCI, dci
 from priorwise.estimators.disentanglement.scores import Disentanglement, disentanglement_scores
 from priorwise.estimators.disentanglement.votes import factor_vae_score
 

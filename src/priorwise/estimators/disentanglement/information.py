@@ -1,6 +1,7 @@
 """The mutual information gap.
 
-Letters: ``N`` examples, ``D`` dimensions of the code, ``F`` factors, ``A`` bins of a code, ``V`` values of a factor.
+Letters: ``N`` examples, ``D`` dimensions of the code, ``F`` factors, ``A`` bins of a code, ``V``
+values of a factor.
 """
 
 from collections.abc import Sequence
@@ -31,24 +32,28 @@ def mig(
     .. math:: \frac{1}{F} \sum_{k=1}^{F} \frac{1}{H(v_k)} \Big( I(z_{j_k}; v_k) - \max_{j \neq j_k} I(z_j; v_k) \Big),
               \qquad j_k = \operatorname{argmax}_j I(z_j; v_k)
 
-    0 where two dimensions tell the same, 1 where one tells all and no other anything. The information is that of counts: codes
-    fall into bins of equal width between their least and greatest value. So the score does not change with shift, scale, sign or
-    order of the dimensions, and a dimension that never changes tells nothing.
+    0 where two dimensions tell the same, 1 where one tells all and no other anything. The
+    information is that of counts: codes fall into bins of equal width between their least and
+    greatest value. So the score does not change with shift, scale, sign or order of the dimensions,
+    and a dimension that never changes tells nothing.
 
-    Posterior means and draws from q(z|x) are different codes, and their numbers cannot be compared. The paper's information is
-    that of draws. The mean of a dimension that the model ignores may still vary a little, and tell much: the bins shrink with it.
+    Posterior means and draws from q(z|x) are different codes, and their numbers cannot be compared.
+    The paper's information is that of draws. The mean of a dimension that the model ignores may
+    still vary a little, and tell much: the bins shrink with it.
 
-    Counting overstates an information by about (bins - 1)(values - 1) / 2N nats; in the gap this cancels where neither of the two
-    dimensions tells much, and else makes it too small. ``diagnostics`` has the gap of each factor, and as ``noise_floor`` the
-    largest such overstatement, divided by the entropy.
+    Counting overstates an information by about (bins - 1)(values - 1) / 2N nats; in the gap this
+    cancels where neither of the two dimensions tells much, and else makes it too small.
+    ``diagnostics`` has the gap of each factor, and as ``noise_floor`` the largest such
+    overstatement, divided by the entropy.
 
     References:
-        Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018), section 4, equation 6;
-        Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations (Locatello et al., 2019),
-        for the 20 bins.
+        Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
+        section 4, equation 6; Challenging Common Assumptions in the Unsupervised Learning of
+        Disentangled Representations (Locatello et al., 2019), for the 20 bins.
 
     Arguments:
-        codes: Real numbers ``(N, D)``, at least 2 dimensions: posterior means, or one draw of each example.
+        codes: Real numbers ``(N, D)``, at least 2 dimensions: posterior means, or one draw of each
+            example.
         factors: Integers ``(N, F)``.
         bins: Bins of each dimension. A factor of more values than bins cannot reach 1.
         bootstrap: How many resamplings of the examples ``stderr_data`` comes from; 0 leaves it out.
@@ -63,7 +68,8 @@ def mig(
     """
     if bins < 2 or bootstrap < 0 or bootstrap == 1:
         raise ValueError(
-            f"expected `bins` of at least 2, and `bootstrap` of 0 or at least 2; got {bins} and {bootstrap}."
+            f"expected `bins` of at least 2, and `bootstrap` of 0 or at least 2; got {bins} and "
+            f"{bootstrap}."
         )
     data = LabelledCodes.checked(codes, factors, names)
     cells = _cells(data, bins)
@@ -77,7 +83,8 @@ def mig(
         stderr_data=_bootstrapped(cells, data, bins, bootstrap, seed) if bootstrap else None,
         diagnostics=dict(zip(data.names, gaps.tolist(), strict=True)) | {"noise_floor": floor},
         protocol={
-            "estimator": "mutual information gap, counts in bins of equal width, divided by the factor's entropy",
+            "estimator": "mutual information gap, counts in bins of equal width, divided by the "
+            "factor's entropy",
             "bins": bins,
             "bootstrap": bootstrap,
             "seed": seed,
@@ -123,13 +130,14 @@ def _bootstrapped(cells: Tensor, data: LabelledCodes, bins: int, count: int, see
 
 def _doubts(data: LabelledCodes, bins: int, floor: float) -> tuple[str, ...]:
     doubts = [
-        f"{name} has {count} values and there are {bins} bins, so its gap cannot reach 1; take more: "
-        f"mig(codes, factors, bins={max(data.values)})"
+        f"{name} has {count} values and there are {bins} bins, so its gap cannot reach 1; take "
+        f"more: mig(codes, factors, bins={max(data.values)})"
         for name, count in zip(data.names, data.values, strict=True)
         if count > bins
     ]
     if floor > _NOISE_LIMIT:
         doubts.append(
-            f"{len(data)} examples are few: counting alone adds up to {floor:.2f} of a factor's entropy to each information"
+            f"{len(data)} examples are few: counting alone adds up to {floor:.2f} of a factor's "
+            "entropy to each information"
         )
     return tuple(doubts)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from priorwise.estimators.base import Estimate, device_of
-from priorwise.estimators.disentanglement.importance import DCI, dci
 from priorwise.estimators.disentanglement.information import mig
+from priorwise.estimators.disentanglement.relative_importance import DCI, dci
 from priorwise.estimators.disentanglement.votes import factor_vae_score
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
@@ -52,7 +52,8 @@ def disentanglement_scores(
         x: Observations ``(N, *event)`` as the model sees them; zeros and ones may be integers.
         factors: Their factors, integers ``(N, F)``.
         examples: At most how many observations are taken, at random without replacement.
-        sample: Codes are draws from q(z|x) instead of its means; what the model ignores then tells nothing.
+        sample: Codes are draws from q(z|x) instead of its means; what the model ignores then tells
+            nothing.
         names: What the factors are called.
         seed: Seed of the choice, the draws and the scores.
 
@@ -69,11 +70,13 @@ def disentanglement_scores(
     """
     if len(x) != len(factors):
         raise ValueError(
-            f"expected factors of every observation; got {len(x)} observations and {len(factors)} factors."
+            f"expected factors of every observation; got {len(x)} observations and {len(factors)} "
+            "factors."
         )
     if not x.is_floating_point() and int(x.max()) > 1:
         raise ValueError(
-            f"expected `x` as the model sees them; got integers up to {int(x.max())}. Pass what Splits.prepare returns."
+            f"expected `x` as the model sees them; got integers up to {int(x.max())}. Pass what "
+            "Splits.prepare returns."
         )
     with seeded(seed, "disentanglement", "examples"):
         chosen = torch.randperm(len(x))[:examples]

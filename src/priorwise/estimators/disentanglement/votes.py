@@ -1,6 +1,7 @@
 """The score of the FactorVAE: which dimension stands still when a factor does.
 
-Letters: ``N`` examples, ``D`` dimensions of the code, ``F`` factors, ``L`` examples of one batch, ``T`` votes.
+Letters: ``N`` examples, ``D`` dimensions of the code, ``F`` factors, ``L`` examples of one batch,
+``T`` votes.
 """
 
 from collections.abc import Sequence
@@ -27,14 +28,16 @@ def factor_vae_score(
 ) -> Estimate:
     """How often a factor can be told from the dimension that varies least while the factor is held fixed.
 
-    One vote: choose a factor, take a batch of examples that share its value with an example drawn at random, and find the
-    dimension whose variance over the batch, divided by that over all examples, is smallest. A first set of votes decides by
-    majority which factor each dimension stands for; the score is the share of a second set that this tells right. (Votes that
-    decide and are judged would favour codes of many dimensions.) Codes that know nothing of the factors score 1/F. Several
-    dimensions may stand for one factor at no cost.
+    One vote: choose a factor, take a batch of examples that share its value with an example drawn
+    at random, and find the dimension whose variance over the batch, divided by that over all
+    examples, is smallest. A first set of votes decides by majority which factor each dimension
+    stands for; the score is the share of a second set that this tells right. (Votes that decide and
+    are judged would favour codes of many dimensions.) Codes that know nothing of the factors score
+    1/F. Several dimensions may stand for one factor at no cost.
 
-    Dimensions of hardly any variance are left out: divided by it, rounding errors would vote. Batches are drawn with
-    replacement from the examples given, so there should be many more examples of each value than ``batch``.
+    Dimensions of hardly any variance are left out: divided by it, rounding errors would vote.
+    Batches are drawn with replacement from the examples given, so there should be many more
+    examples of each value than ``batch``.
 
     References:
         Disentangling by Factorising (Kim & Mnih, 2018), section 4.
@@ -44,13 +47,14 @@ def factor_vae_score(
         factors: Integers ``(N, F)``, at least 2 factors.
         votes: Votes of each of the two sets.
         batch: Examples of a vote.
-        threshold: Dimensions of a smaller variance are left out, as by ``active_units``; it supposes codes of the scale of a
-            standard normal prior.
+        threshold: Dimensions of a smaller variance are left out, as by ``active_units``; it
+            supposes codes of the scale of a standard normal prior.
         names: What the factors are called.
         seed: Seed of the votes.
 
     Returns:
-        A share. ``stderr`` is that of the second set of votes; ``diagnostics`` has the share of each factor, and the number of
+        A share. ``stderr`` is that of the second set of votes; ``diagnostics`` has the share of
+        each factor, and the number of
         dimensions that were live.
 
     Raises:
@@ -58,8 +62,8 @@ def factor_vae_score(
     """
     if votes < 1 or batch < 2 or not threshold >= 0:
         raise ValueError(
-            f"expected `votes` of at least 1, `batch` of at least 2 and `threshold` of at least 0; got {votes}, {batch} and "
-            f"{threshold}."
+            "expected `votes` of at least 1, `batch` of at least 2 and `threshold` of at least 0; "
+            f"got {votes}, {batch} and {threshold}."
         )
     data = LabelledCodes.checked(codes, factors, names)
     variance = data.codes.var(0)
@@ -104,7 +108,9 @@ def _votes(
 def _alike(data: LabelledCodes, factor: Tensor, example: Tensor, chosen: Tensor) -> Tensor:
     """Examples that share the value of a factor with a given one, picked by numbers in [0, 1): ``(T, L)``."""
     order = data.classes.argsort(dim=0, stable=True)
-    counts = torch.stack([column.bincount(minlength=max(data.values)) for column in data.classes.unbind(1)])
+    counts = torch.stack(
+        [column.bincount(minlength=max(data.values)) for column in data.classes.unbind(1)]
+    )
     ends = counts.cumsum(1)
     value = data.classes[example, factor]
     count, end = counts[factor, value][:, None], ends[factor, value][:, None]
@@ -114,8 +120,13 @@ def _alike(data: LabelledCodes, factor: Tensor, example: Tensor, chosen: Tensor)
 def _doubts(data: LabelledCodes, live: int, batch: int) -> tuple[str, ...]:
     doubts = []
     if not live:
-        doubts.append("no dimension of the code varies: the model ignores its latents, and the score is that of chance")
+        doubts.append(
+            "no dimension of the code varies: the model ignores its latents, and the score is "
+            "that of chance"
+        )
     fewest = min(int(column.bincount().min()) for column in data.classes.unbind(1))
     if fewest < 2 * batch:
-        doubts.append(f"some value has only {fewest} examples for batches of {batch}; take more examples")
+        doubts.append(
+            f"some value has only {fewest} examples for batches of {batch}; take more examples"
+        )
     return tuple(doubts)

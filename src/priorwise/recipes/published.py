@@ -10,13 +10,15 @@ __all__ = ["PAPER_NOTES", "PublishedRow", "papers", "published_beside_ours", "un
 
 PAPER_NOTES: dict[str, tuple[str, ...]] = {
     "dpvae": (
-        "Cells: distance of random samples / of low-posterior samples / symmetric KL in nats / NLL. Published distances are FID "
-        "with Inception; ours are Frechet distances of the features that each result names, which is not FID: compare ours "
-        "with ours alone.",
-        "The power of ten in the head of the published NLL columns is lost, and the code behind them prints a bound summed over "
-        "a batch in units of its own: only their order can be read. Ours are importance-sampled, in nats an image, under a "
-        "Gaussian whose scale goes with the objective: compare a row with its twin, with and without the flow.",
-        "The published symmetric KL of the rows with a flow was taken in z0, of the others in z; ours all in z.",
+        "Cells: distance of random samples / of low-posterior samples / symmetric KL in nats / "
+        "NLL. Published distances are FID with Inception; ours are Frechet distances of the "
+        "features that each result names, which is not FID: compare ours with ours alone.",
+        "The power of ten in the head of the published NLL columns is lost, and the code behind "
+        "them prints a bound summed over a batch in units of its own: only their order can be "
+        "read. Ours are importance-sampled, in nats an image, under a Gaussian whose scale goes "
+        "with the objective: compare a row with its twin, with and without the flow.",
+        "The published symmetric KL of the rows with a flow was taken in z0, of the others in z; "
+        "ours all in z.",
     )
 }
 
@@ -29,7 +31,8 @@ class PublishedRow:
         table: Table of the paper.
         row: Name of the row in the paper.
         dataset: Data set in the paper's words.
-        metric: Metric as it is shown here: log-likelihoods of the papers are shown as NLL, positive.
+        metric: Metric as it is shown here: log-likelihoods of the papers are shown as NLL,
+            positive.
         published: The published value, in the words of the paper but for that sign.
         quoted: Whether the paper copied it from elsewhere.
         recipe: Our recipe for it, empty if there is none.
@@ -63,7 +66,9 @@ def _results() -> dict[str, list[dict[str, Any]]]:
 def _as_nll(metric: str, value: str) -> tuple[str, str]:
     """The one place where a published log-likelihood becomes an NLL."""
     if metric.startswith("LL nats") or metric.startswith("mean LL"):
-        return metric.replace("LL", "NLL", 1), value.removeprefix("-") if value.startswith("-") else f"-{value}"
+        return metric.replace("LL", "NLL", 1), value.removeprefix("-") if value.startswith(
+            "-"
+        ) else f"-{value}"
     return metric, value
 
 

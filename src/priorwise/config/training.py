@@ -1,18 +1,15 @@
 """How a fit is run, as validated configuration."""
 
+from collections.abc import Callable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from priorwise.objectives.base import OptimizerName
+from priorwise.choices import OptimizerName
+from priorwise.config.base import AbstractConfig
+from priorwise.schedules import warmup
 
-__all__ = ["AbstractConfig", "TrainingConfig"]
-
-
-class AbstractConfig(BaseModel):
-    """What all configurations share: frozen, every field validated, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+__all__ = ["TrainingConfig"]
 
 
 class TrainingConfig(AbstractConfig):
@@ -53,3 +50,16 @@ class TrainingConfig(AbstractConfig):
     """Seed of initial weights, order, and draws."""
     checkpoint_seconds: float = Field(60.0, gt=0)
     """Wall-clock seconds between checkpoints, at most; has no influence on the result."""
+
+    def kl_weight(self, data_size: int) -> Callable[[int], float]:
+        """The ELBO's weight of the KL as a function of the step: a staircase over the epochs of the warm-up.
+
+        Arguments:
+            data_size: Number of training examples, which says how many steps an epoch has.
+        """
+        steps = max(1, -(-data_size // self.batch_size))
+
+        def weight(step: int) -> float:
+            return warmup(step // steps + 1, self.warmup_epochs)
+
+        return weight

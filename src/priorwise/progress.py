@@ -17,7 +17,12 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(
-    description: str, total: int | float, *, done: int | float = 0, unit: str = "", show: bool = True
+    description: str,
+    total: int | float,
+    *,
+    done: int | float = 0,
+    unit: str = "",
+    show: bool = True,
 ) -> Iterator[Advance]:
     """A bar with speed and time left.
 
@@ -32,7 +37,14 @@ def progress_bar(
         yield lambda amount=1, *, status=None: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Column
     from rich.text import Text
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from priorwise.training.run import Run
+from priorwise.config.run import Run
 
 __all__ = ["OverrideError", "override", "validated"]
 
@@ -23,7 +23,9 @@ def _parsed(text: str) -> tuple[list[str], Any]:
     try:
         read = yaml.safe_load(value)
         if isinstance(read, bool) and value.lower() not in ("true", "false"):
-            read = value  # YAML takes yes, no, on and off for truth values; here `no` is a precision
+            read = (
+                value  # YAML takes yes, no, on and off for truth values; here `no` is a precision
+            )
         return path.split("."), read
     except yaml.YAMLError as error:
         raise OverrideError(f"expected a value that reads as YAML in {text!r}; {error}.") from error

@@ -23,13 +23,16 @@ class GroupContrast:
 
     Attributes:
         group: Index of the group, 1 at the top.
-        bce: Cross-entropy in the sum form (both classes added), nats; 2 log 2 = 1.386 where the two cannot be told apart.
+        bce: Cross-entropy in the sum form (both classes added), nats; 2 log 2 = 1.386 where the two
+            cannot be told apart.
         bce_mean: The same in the mean form (what most frameworks print), nats; log 2 = 0.693 then.
         bce_stderr: Standard error of ``bce``.
-        jsd: Jensen-Shannon divergence that the classifier proves, log 2 - bce / 2, nats; a lower bound in expectation.
+        jsd: Jensen-Shannon divergence that the classifier proves, log 2 - bce / 2, nats; a lower
+            bound in expectation.
         calibration: Mean of r over prior draws, 1 for the true ratio.
         calibration_stderr: Its standard error, too small where ``calibration_ess`` is small.
-        calibration_ess: Effective sample size of r over these draws: under some hundred, few draws carry the mean.
+        calibration_ess: Effective sample size of r over these draws: under some hundred, few draws
+            carry the mean.
         ess: Effective sample size of SIR for each number of proposals, averaged over contexts.
     """
 
@@ -53,7 +56,9 @@ def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Te
         for block, part in enumerate(x.split(CONTRAST_BLOCK)):
             with seeded(seed, "contrast", block):
                 pairs = contrast_logits(model, part.to(device_of(model)))
-            parts.append([(positive.double().cpu(), negative.double().cpu()) for positive, negative in pairs])
+            parts.append(
+                [(positive.double().cpu(), negative.double().cpu()) for positive, negative in pairs]
+            )
     return [
         (torch.cat([part[k][0] for part in parts]), torch.cat([part[k][1] for part in parts]))
         for k in range(len(parts[0]))
@@ -81,13 +86,19 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
 
 
 def contrast(
-    model: AbstractModel, x: Tensor, *, proposals: tuple[int, ...] = (50, 500, 5000), contexts: int = 32, seed: int = 0
+    model: AbstractModel,
+    x: Tensor,
+    *,
+    proposals: tuple[int, ...] = (50, 500, 5000),
+    contexts: int = 32,
+    seed: int = 0,
 ) -> list[GroupContrast]:
     """The diagnostics of every group on held-out data.
 
     References:
-        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al., 2021), section 5.3 and
-        figure 4; its threshold "L* >= 0.4" does not say which of the two forms is meant, so both are given.
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), section 5.3 and figure 4; its threshold "L* >= 0.4" does not say which of the two
+        forms is meant, so both are given.
 
     Arguments:
         model: A model whose groups' priors are tilted by classifiers, such as an NCP.
@@ -117,7 +128,9 @@ def _group(index: int, positive: Tensor, negative: Tensor, ess: dict[int, float]
     )
 
 
-def _ess(model: AbstractModel, x: Tensor, proposals: tuple[int, ...], seed: int) -> list[dict[int, float]]:
+def _ess(
+    model: AbstractModel, x: Tensor, proposals: tuple[int, ...], seed: int
+) -> list[dict[int, float]]:
     """Effective sample sizes of SIR given posterior ancestors, for each group."""
     with frozen(model), torch.no_grad(), seeded(seed, "ess"):
         found: list[dict[int, float]] = []

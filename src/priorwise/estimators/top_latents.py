@@ -1,9 +1,11 @@
 """The latents of the top group: their aggregate posterior, and draws of it and of the prior, block by block.
 
-A block is drawn whole under an address of its own and then cut to what is wanted. So memory does not grow with the draws, and the
-first n draws are a prefix of n + m. A block is 500 draws, or as many as a tile of memory takes.
+A block is drawn whole under an address of its own and then cut to what is wanted. So memory does
+not grow with the draws, and the first n draws are a prefix of n + m. A block is 500 draws, or as
+many as a tile of memory takes.
 
-Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the top group, flattened.
+Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the top group,
+flattened.
 """
 
 from collections.abc import Iterator
@@ -38,18 +40,28 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
     """
     if len(x) < 1:
         raise ValueError("expected at least one observation; got none.")
-    with frozen(model), torch.no_grad(), seeded(0, "encode"):  # groups below the top are drawn on the way
-        parts = [_vectors(model.encode(part.to(device_of(model)))) for part in x.split(tile_rows(model, _BLOCK))]
+    with (
+        frozen(model),
+        torch.no_grad(),
+        seeded(0, "encode"),
+    ):  # groups below the top are drawn on the way
+        parts = [
+            _vectors(model.encode(part.to(device_of(model))))
+            for part in x.split(tile_rows(model, _BLOCK))
+        ]
     loc, scale = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-    return AggregatePosterior(Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False))
+    return AggregatePosterior(
+        Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+    )
 
 
 def _vectors(posterior: Distribution) -> tuple[Tensor, Tensor]:
     """Means and standard deviations, ``(B, D)`` each."""
     if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
         raise TypeError(
-            f"expected an encoder that returns an Independent Normal; got {type(posterior).__name__}. Without it there is "
-            "no closed aggregate posterior: use the k-NN estimators or the two-sample test, which need draws alone."
+            "expected an encoder that returns an Independent Normal; got "
+            f"{type(posterior).__name__}. Without it there is no closed aggregate posterior: use "
+            "the k-NN estimators or the two-sample test, which need draws alone."
         )
     return posterior.base_dist.loc.flatten(1), posterior.base_dist.scale.flatten(1)
 
@@ -88,8 +100,8 @@ class TopDraws:
         """The prior's normalised log density at the draws, ``(kept,)``, in nats; None while its normaliser is unknown.
 
         Arguments:
-            log_norm: What the model says of its normaliser. It is that of all groups together, so it is the top group's
-                own only where there is no other.
+            log_norm: What the model says of its normaliser. It is that of all groups together, so
+                it is the top group's own only where there is no other.
         """
         if is_normalised(self.group.prior):
             return self.log_unnorm()
@@ -101,7 +113,9 @@ class TopDraws:
         return self.group.posterior.log_prob(self.group.z)[: self.kept]
 
 
-def posterior_draws(model: AbstractModel, x: Tensor, draws: int, *, seed: int, purpose: str) -> Iterator[TopDraws]:
+def posterior_draws(
+    model: AbstractModel, x: Tensor, draws: int, *, seed: int, purpose: str
+) -> Iterator[TopDraws]:
     """Draws from the aggregate posterior of ``x``: images in random order, each as often as any other (to within one)."""
     if len(x) < 1:
         raise ValueError("expected at least one observation in `x`; got none.")

@@ -29,9 +29,10 @@ class DCI:
     Attributes:
         disentanglement: How far a dimension is important for one factor only.
         completeness: How far a factor makes one dimension important only.
-        informativeness: Share of held-out examples whose factor was told right, averaged over the factors.
-        importance: Share of each dimension in telling each factor, ``(D, F)`` float64; a column sums to 1, or to 0 where no
-            dimension tells anything.
+        informativeness: Share of held-out examples whose factor was told right, averaged over the
+            factors.
+        importance: Share of each dimension in telling each factor, ``(D, F)`` float64; a column
+            sums to 1, or to 0 where no dimension tells anything.
     """
 
     disentanglement: Estimate
@@ -51,50 +52,63 @@ def dci(
 ) -> DCI:
     r"""Disentanglement, completeness and informativeness of codes.
 
-    A random forest tells each factor from all the codes; R_ij is the importance of dimension i for factor j (decrease of
-    impurity). With P the rows and Q the columns of R, each divided by its sum, and entropies to the base of their length:
+    A random forest tells each factor from all the codes; R_ij is the importance of dimension i for
+    factor j (decrease of impurity). With P the rows and Q the columns of R, each divided by its
+    sum, and entropies to the base of their length:
 
     .. math:: D = \sum_i \frac{\sum_j R_{ij}}{\sum_{ij} R_{ij}} \big(1 - H_F(P_i)\big) \qquad
               C = \frac{1}{F} \sum_j \big(1 - H_D(Q_j)\big) \qquad
               I = \text{accuracy on examples that were held out}
 
-    Copies of a dimension leave D alone and lower C; a factor that no dimension tells adds 0 to C. Read D and C beside I:
-    importances are shares, also where there is little to share.
+    Copies of a dimension leave D alone and lower C; a factor that no dimension tells adds 0 to C.
+    Read D and C beside I: importances are shares, also where there is little to share.
 
-    The forest classifies, since the factors here are counted; the paper regresses and reports an error. Every split may use
-    every dimension: if only some were on offer, even a perfect code would lean on others. Leaves hold at least 5 examples.
+    The forest classifies, since the factors here are counted; the paper regresses and reports an
+    error. Every split may use every dimension: if only some were on offer, even a perfect code
+    would lean on others. Leaves hold at least 5 examples.
 
     References:
-        A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood & Williams, 2018), section 2;
-        A General Theory for Jackknife Variance Estimation (Shao & Wu, 1989), for the standard error.
+        A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood &
+        Williams, 2018), section 2; A General Theory for Jackknife Variance Estimation (Shao & Wu,
+        1989), for the standard error.
 
     Arguments:
         codes: Real numbers ``(N, D)``, at least 2 dimensions; usually posterior means.
         factors: Integers ``(N, F)``, at least 2 factors.
         trees: Trees of a forest.
-        repeats: How often the examples are halved at random, to fit a forest on one half and to judge it on the other.
+        repeats: How often the examples are halved at random, to fit a forest on one half and to
+            judge it on the other.
         names: What the factors are called.
         seed: Seed of halves and forests.
 
     Returns:
-        Means over the repeats. ``stderr_data`` is the standard deviation between repeats (the delete-half
-        jackknife), and ``stderr`` that of their mean: what is left of the randomness of halves and forests.
-        So few repeats tell a standard deviation roughly, so both are widened until 1.96 of them contain what
+        Means over the repeats. ``stderr_data`` is the standard deviation between repeats (the
+        delete-half
+        jackknife), and ``stderr`` that of their mean: what is left of the randomness of halves and
+        forests.
+        So few repeats tell a standard deviation roughly, so both are widened until 1.96 of them
+        contain what
         they should in 95 % (Student's law; 1.42 times for 5 repeats).
 
     Raises:
         ValueError: if codes and factors cannot be used, see the message.
     """
     if trees < 1 or repeats < 2:
-        raise ValueError(f"expected `trees` of at least 1 and `repeats` of at least 2; got {trees} and {repeats}.")
+        raise ValueError(
+            f"expected `trees` of at least 1 and `repeats` of at least 2; got {trees} and "
+            f"{repeats}."
+        )
     data = LabelledCodes.checked(codes, factors, names)
     if len(data) < 4 * _LEAF:
-        raise ValueError(f"expected at least {4 * _LEAF} examples, for two halves; got {len(data)}.")
+        raise ValueError(
+            f"expected at least {4 * _LEAF} examples, for two halves; got {len(data)}."
+        )
     fits = [_fitted(data, trees, seed, repeat) for repeat in range(repeats)]
     importance = torch.stack([fit[0] for fit in fits])
     accuracy = torch.stack([fit[1] for fit in fits])
     protocol: dict[str, str | int | float | None] = {
-        "estimator": f"random forest of {trees} trees, leaves of at least {_LEAF}, fitted on random halves",
+        "estimator": f"random forest of {trees} trees, leaves of at least {_LEAF}, fitted on "
+        "random halves",
         "repeats": repeats,
         "seed": seed,
     }
@@ -116,15 +130,24 @@ def _fitted(data: LabelledCodes, trees: int, seed: int, repeat: int) -> tuple[Te
         states = torch.randint(2**31, (len(data.values),)).tolist()
     forests = [
         RandomForestClassifier(
-            trees, max_features=None, min_samples_leaf=_LEAF, random_state=state, n_jobs=torch.get_num_threads()
+            trees,
+            max_features=None,
+            min_samples_leaf=_LEAF,
+            random_state=state,
+            n_jobs=torch.get_num_threads(),
         )
         for state in states
     ]
     codes, unseen = data.codes[fit].numpy(), data.codes[held_out].numpy()
     for forest, told in zip(forests, data.classes[fit].numpy().T, strict=True):
         forest.fit(codes, told)
-    right = [forest.score(unseen, told) for forest, told in zip(forests, data.classes[held_out].numpy().T, strict=True)]
-    importance = torch.stack([torch.from_numpy(forest.feature_importances_) for forest in forests], 1)
+    right = [
+        forest.score(unseen, told)
+        for forest, told in zip(forests, data.classes[held_out].numpy().T, strict=True)
+    ]
+    importance = torch.stack(
+        [torch.from_numpy(forest.feature_importances_) for forest in forests], 1
+    )
     return importance, torch.tensor(right, dtype=torch.float64)
 
 

@@ -40,8 +40,8 @@ def active_units(
 
     .. math:: A_u = \mathrm{Cov}_x\big(\mathbb{E}_{q(u|x)}[u]\big) > 0.01
 
-    Below the top, the mean is over draws of the groups above, so it is itself a Monte-Carlo estimate: more ``samples``
-    take its noise out.
+    Below the top, the mean is over draws of the groups above, so it is itself a Monte-Carlo
+    estimate: more ``samples`` take its noise out.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), section 5.2.
@@ -62,11 +62,15 @@ def active_units(
         for block, part in enumerate(x.split(rows)):
             with seeded(seed, "active_units", block):
                 groups = model.infer(part.to(device), (samples,))
-            means.append([_mean(group.posterior).mean(0).flatten(1).double().cpu() for group in groups])
+            means.append(
+                [_mean(group.posterior).mean(0).flatten(1).double().cpu() for group in groups]
+            )
     found = []
     for index in range(len(means[0])):
         variance = torch.cat([part[index] for part in means]).var(0)
-        found.append(ActiveUnits(index + 1, int((variance > threshold).sum()), len(variance), variance))
+        found.append(
+            ActiveUnits(index + 1, int((variance > threshold).sum()), len(variance), variance)
+        )
     return found
 
 

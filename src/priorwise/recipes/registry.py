@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Callable
 from typing import TypeAlias
 
-from priorwise.recipes import digits, dpvae, own, posthoc, vampprior
-from priorwise.training.run import Run
+from priorwise.config.run import Run
+from priorwise.recipes import digits, dpvae, own, vampprior
 
 __all__ = ["UnknownRecipeError", "recipe", "recipes"]
 
@@ -18,7 +18,7 @@ class UnknownRecipeError(ValueError):
 
 def recipes() -> dict[str, Recipe]:
     """Every recipe by its name."""
-    return {**vampprior.recipes(), **dpvae.recipes(), **posthoc.recipes(), **digits.recipes(), **own.recipes()}
+    return {**vampprior.recipes(), **dpvae.recipes(), **digits.recipes(), **own.recipes()}
 
 
 def recipe(name: str) -> Run:

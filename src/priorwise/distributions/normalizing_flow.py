@@ -20,8 +20,8 @@ __all__ = ["AbstractBijection", "NormalizingFlow"]
 class AbstractBijection(nn.Module, ABC):
     r"""How to write an invertible map g between the space of a density and the space of its normal noise.
 
-    1. Inherit, set ``features`` to the number of dimensions L.
-    2. Implement ``forward(z)``: :math:`z_0 = g(z)` and :math:`\log|\det \partial g / \partial z|`, for any leading dimensions.
+    1. Inherit, set ``features`` to the number of dimensions L. 2. Implement ``forward(z)``:
+    :math:`z_0 = g(z)` and :math:`\log|\det \partial g / \partial z|`, for any leading dimensions.
     3. Implement ``inverse(z0)``: the exact inverse, differentiable.
     """
 
@@ -41,11 +41,12 @@ class NormalizingFlow(Distribution):
 
     .. math:: p(z) = \mathcal{N}(g(z); 0, I_L) \, \left|\det \frac{\partial g(z)}{\partial z}\right|
 
-    Normalised; exact sampling; reparameterised in the draw and in the parameters of g. One density costs one pass through
-    g, one draw one pass through its inverse.
+    Normalised; exact sampling; reparameterised in the draw and in the parameters of g. One density
+    costs one pass through g, one draw one pass through its inverse.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equation 2; Density estimation using Real NVP (Dinh et al., 2017), equation 2.
+        dpVAE (Bhalodia et al., 2020), equation 2; Density estimation using Real NVP (Dinh et al.,
+        2017), equation 2.
 
     Arguments:
         bijection: The map g.
@@ -57,7 +58,9 @@ class NormalizingFlow(Distribution):
 
     def __init__(self, bijection: AbstractBijection, *, batch_shape: Shape = ()) -> None:
         self.bijection = bijection
-        super().__init__(torch.Size(batch_shape), torch.Size((bijection.features,)), validate_args=False)
+        super().__init__(
+            torch.Size(batch_shape), torch.Size((bijection.features,)), validate_args=False
+        )
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "NormalizingFlow":
         """The same law for every member of a larger batch."""
@@ -67,7 +70,11 @@ class NormalizingFlow(Distribution):
         """The log density: ``(*, L) -> (*)``, in nats."""
         with no_autocast(z):
             z0, log_det = self.bijection(at_least_float32(z))
-            return log_det - 0.5 * z0.square().sum(-1) - 0.5 * self.bijection.features * math.log(2 * math.pi)
+            return (
+                log_det
+                - 0.5 * z0.square().sum(-1)
+                - 0.5 * self.bijection.features * math.log(2 * math.pi)
+            )
 
     def from_noise(self, eps: Tensor) -> Tensor:
         """The draw that belongs to standard normal noise: ``(*, L) -> (*, L)``."""

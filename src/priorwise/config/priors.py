@@ -1,15 +1,17 @@
 """Priors as validated configuration, and how they are built."""
 
-from typing import Annotated, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from priorwise import priors
-from priorwise.training.config import AbstractConfig
+from priorwise.config.base import AbstractConfig
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
+    "AbstractPriorConfig",
     "FlowPriorConfig",
     "GaussianMixtureConfig",
     "PriorConfig",
@@ -19,17 +21,38 @@ __all__ = [
 ]
 
 
-class StandardNormalConfig(AbstractConfig):
+class AbstractPriorConfig(AbstractConfig):
+    """What all priors share. A new one gives its ``kind`` and its fields, builds itself, and joins ``PriorConfig``."""
+
+    @abstractmethod
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
+        """The prior.
+
+        Arguments:
+            latent: Number of dimensions of the top latents.
+            shape: Shape of one observation.
+            x: Training data in the model's units, for a prior that starts from data; None where a
+                checkpoint fills it.
+        """
+
+
+class StandardNormalConfig(AbstractPriorConfig):
     """N(0, I)."""
 
     kind: Literal["standard"] = "standard"
 
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
         """The prior."""
+        from priorwise import priors
+
         return priors.StandardNormal(latent)
 
 
-class GaussianMixtureConfig(AbstractConfig):
+class GaussianMixtureConfig(AbstractPriorConfig):
     """A mixture of Gaussians with free parameters."""
 
     kind: Literal["mixture"] = "mixture"
@@ -40,12 +63,18 @@ class GaussianMixtureConfig(AbstractConfig):
     spread: float = Field(0.5, gt=0)
     """Standard deviation of the initial means."""
 
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
         """The prior."""
-        return priors.GaussianMixture(latent, self.components, learn_weights=self.learn_weights, spread=self.spread)
+        from priorwise import priors
+
+        return priors.GaussianMixture(
+            latent, self.components, learn_weights=self.learn_weights, spread=self.spread
+        )
 
 
-class VampPriorConfig(AbstractConfig):
+class VampPriorConfig(AbstractPriorConfig):
     """A VampPrior with trainable pseudo-inputs."""
 
     kind: Literal["vamp"] = "vamp"
@@ -56,26 +85,36 @@ class VampPriorConfig(AbstractConfig):
     std: float = Field(0.01, ge=0)
     """Standard deviation of the initial pixels."""
 
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
         """The prior."""
+        from priorwise import priors
+
         return priors.VampPrior.random(self.components, shape, mean=self.mean, std=self.std)
 
 
-class VampDataConfig(AbstractConfig):
+class VampDataConfig(AbstractPriorConfig):
     """A VampPrior on a fixed random subset of the training set."""
 
     kind: Literal["vamp_data"] = "vamp_data"
     components: int = Field(500, ge=1)
     """Number of pseudo-inputs K."""
 
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
         """The prior; without data its place is kept, for a checkpoint to fill."""
+        import torch
+
+        from priorwise import priors
+
         if x is None:
             return priors.VampPrior(torch.zeros(self.components, *shape), trainable=False)
         return priors.VampPrior.from_data(x, self.components)
 
 
-class FlowPriorConfig(AbstractConfig):
+class FlowPriorConfig(AbstractPriorConfig):
     """The decoupled prior: affine couplings over a normal."""
 
     kind: Literal["flow"] = "flow"
@@ -84,12 +123,20 @@ class FlowPriorConfig(AbstractConfig):
     hidden_features: tuple[int, ...] = (64, 64)
     """Hidden layers of the two networks of each block."""
 
-    def build(self, latent: int, shape: tuple[int, ...], x: Tensor | None) -> nn.Module:
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
         """The prior."""
+        from priorwise import priors
+
         return priors.FlowPrior(latent, blocks=self.blocks, hidden_features=self.hidden_features)
 
 
 PriorConfig = Annotated[
-    StandardNormalConfig | GaussianMixtureConfig | VampPriorConfig | VampDataConfig | FlowPriorConfig,
+    StandardNormalConfig
+    | GaussianMixtureConfig
+    | VampPriorConfig
+    | VampDataConfig
+    | FlowPriorConfig,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,25 @@
+"""The words that an option can take, each set once; configurations and constructors share them."""
+
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "KL",
+    "Binarize",
+    "Likelihood",
+    "LogNormMethod",
+    "OptimizerName",
+    "QualityFeatures",
+    "Scaling",
+    "Space",
+    "Weighting",
+]
+
+Binarize: TypeAlias = Literal["none", "dynamic", "threshold"]
+KL: TypeAlias = Literal["sample", "entropy", "analytic"]
+Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
+LogNormMethod: TypeAlias = Literal["importance", "annealed"]
+OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
+QualityFeatures: TypeAlias = Literal["auto", "raw", "classifier", "efficientnet", "inception"]
+Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
+Space: TypeAlias = Literal["representation", "generation"]
+Weighting: TypeAlias = Literal["stratified", "balanced", "weighted"]

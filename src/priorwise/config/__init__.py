@@ -1,0 +1,73 @@
+"""A run as one validated description: data, model, prior, objective, training and evaluation."""
+
+from priorwise.config.base import AbstractConfig
+from priorwise.config.models import (
+    AbstractModelConfig,
+    AbstractPosthocConfig,
+    AbstractVAEConfig,
+    ConvVAEConfig,
+    HVAEConfig,
+    ModelConfig,
+    MoonsVAEConfig,
+    NCPConfig,
+    VAEConfig,
+)
+from priorwise.config.objectives import (
+    AbstractObjectiveConfig,
+    AnnealedVAEConfig,
+    BetaTCVAEConfig,
+    BetaVAEConfig,
+    ELBOConfig,
+    FactorVAEConfig,
+    InfoVAEConfig,
+    IWAEConfig,
+    ObjectiveConfig,
+)
+from priorwise.config.overrides import OverrideError, override, validated
+from priorwise.config.priors import (
+    AbstractPriorConfig,
+    FlowPriorConfig,
+    GaussianMixtureConfig,
+    PriorConfig,
+    StandardNormalConfig,
+    VampDataConfig,
+    VampPriorConfig,
+)
+from priorwise.config.run import DataConfig, EvaluationConfig, Run
+from priorwise.config.training import TrainingConfig
+
+__all__ = [
+    "AbstractConfig",
+    "AbstractModelConfig",
+    "AbstractObjectiveConfig",
+    "AbstractPosthocConfig",
+    "AbstractPriorConfig",
+    "AbstractVAEConfig",
+    "AnnealedVAEConfig",
+    "BetaTCVAEConfig",
+    "BetaVAEConfig",
+    "ConvVAEConfig",
+    "DataConfig",
+    "ELBOConfig",
+    "EvaluationConfig",
+    "FactorVAEConfig",
+    "FlowPriorConfig",
+    "GaussianMixtureConfig",
+    "HVAEConfig",
+    "IWAEConfig",
+    "InfoVAEConfig",
+    "ModelConfig",
+    "MoonsVAEConfig",
+    "NCPConfig",
+    "ObjectiveConfig",
+    "OverrideError",
+    "PriorConfig",
+    "Run",
+    "StandardNormalConfig",
+    "TrainingConfig",
+    "VAEConfig",
+    "VampDataConfig",
+    "VampPriorConfig",
+    "override",
+    "validated",
+]
