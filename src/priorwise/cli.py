@@ -24,6 +24,15 @@ Out = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own if not given.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Code = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--code",
+        metavar="FILE.py",
+        help="Code of your own that the run asks for, a file or module. It is executed. May be "
+        "repeated.",
+    ),
+]
 
 
 class SamplerName(StrEnum):
@@ -106,7 +115,12 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def train(
     recipe_name: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A name of `priorwise list`.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A name of `priorwise list`, or FILE.py:NAME, a function of yours that returns "
+            "a Run.",
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -125,6 +139,7 @@ def train(
         Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the complete run and stop.")
     ] = False,
@@ -140,7 +155,7 @@ def train(
         settings.append(f"data.name={json.dumps(data)}")
     if seed is not None:
         settings.append(f"training.seed={seed}")
-    run = resolve_base(recipe(recipe_name), base)
+    run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, settings)
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; give them with --data FILE_OR_FOLDER.")
@@ -198,6 +213,7 @@ def evaluate(
         ),
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Likelihood, distance between prior and aggregate posterior, leakage, sample quality, on the test set. Resumable."""
@@ -205,7 +221,13 @@ def evaluate(
 
     with _resumable():
         record = evaluate_run(
-            run, samples=samples, images=images, quality=quality, log_norm=log_norm, seed=seed
+            run,
+            samples=samples,
+            images=images,
+            quality=quality,
+            log_norm=log_norm,
+            seed=seed,
+            code=code,
         )
     if as_json:
         _print_json(record)
@@ -322,13 +344,14 @@ def sample(
         ),
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """New images from a trained run."""
     from priorwise.reporting.pictures import save_samples
     from priorwise.training.runner import load
 
-    model = load(run)
+    model = load(run, code)
     chosen = _sampler(sampler, proposals, steps, step_size, temperature)
     if chosen is None and temperature != 1.0:
         raise ValueError(
@@ -353,15 +376,16 @@ def report(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Importance samples of each image.")] = 1000,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """The prior-hole report of a trained run, as one HTML page."""
     from priorwise.reporting import report as write_report
     from priorwise.training.runner import load, load_splits, read_run
 
-    config, _, _ = read_run(run)
+    config, _, _ = read_run(run, code)
     path = write_report(
-        load(run),
+        load(run, code),
         load_splits(config),
         out if out is not None else run / "report.html",
         samples=samples,
@@ -405,6 +429,7 @@ def traverse(
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Walks through the latent space as a picture: between pairs of test observations, and along single dimensions.
@@ -419,8 +444,8 @@ def traverse(
         raise ValueError("expected --between or --pairs; got both. Leave one out.")
     everything = between is None and pairs is None and not dimension
     picture = save_traversal(
-        load(run),
-        load_splits(read_run(run)[0]),
+        load(run, code),
+        load_splits(read_run(run, code)[0]),
         out if out is not None else run / "traversal.png",
         pairs=[between] if between is not None else pairs or (5 if everything else 0),
         dimensions=dimension or (10 if everything else 0),
@@ -447,12 +472,13 @@ def compare(
         int, typer.Option(min=1, help="Draws of which those of lowest density are shown.")
     ] = 2000,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Runs side by side: samples, where encodings and prior lie, pockets and leaks, what the pockets decode to."""
     from priorwise.reporting.comparison import compare_runs
 
-    portraits = compare_runs(runs, out, draws=draws, seed=seed or 0)
+    portraits = compare_runs(runs, out, draws=draws, seed=seed or 0, code=code)
     if as_json:
         rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
         _print_json({"comparison": str(out), "draws": draws, "median_log_q_over_p": rows})
@@ -486,7 +512,10 @@ def main() -> None:
     try:
         app()
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        _say(f"error: {error}")
+        from priorwise.config.own_code import where_in_own_code
+
+        where = where_in_own_code(error)
+        _say(f"error: {error}" + (f"\nin your own code:\n{where}" if where else ""))
         sys.exit(2)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from priorwise import estimators
+from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import EvaluationConfig
 from priorwise.data import Sprites
 from priorwise.estimators import (
@@ -46,6 +47,7 @@ def evaluate_run(
     log_norm: str | None = None,
     seed: int | None = None,
     progress: bool = True,
+    code: NamedCode | None = None,
 ) -> dict[str, Any]:
     """Evaluate the best weights of a run on its test set, and keep the result as ``evaluation.json`` in the folder.
 
@@ -62,9 +64,10 @@ def evaluate_run(
             own setting if None.
         seed: Seed of the draws; the run's own setting if None.
         progress: Whether to show a progress bar.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
     """
     folder = Path(folder)
-    run, _, identity = read_run(folder)
+    run, _, identity = read_run(folder, code)
     changes = {
         "samples": samples,
         "images": images,
@@ -74,7 +77,7 @@ def evaluate_run(
     }
     given = {name: value for name, value in changes.items() if value is not None}
     options = EvaluationConfig(**{**run.evaluation.model_dump(), **given})
-    model = load(folder)
+    model = load(folder, code)
     splits = load_splits(run)
     test = splits.evaluation("test")
     x = random_part(test, options.images, options.seed)

@@ -101,7 +101,7 @@ class RunFolder:
             warnings.warn(
                 f"{self.path} was begun elsewhere ({'; '.join(changed)}): the run goes on, but "
                 "bit-for-bit equality with an unbroken one holds only on the same versions, "
-                "processor kind and thread count.",
+                "processor kind and thread count, with the same code.",
                 stacklevel=5,
             )
 

@@ -4,12 +4,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.overrides import OverrideError, validated
+from priorwise.config.own_parts import (
+    NamedCode,
+    code_hashes,
+    stored,
+    warn_of_changed_code,
+    with_code,
+)
 from priorwise.config.run import Run
 from priorwise.data import DataSpec, Splits
 from priorwise.data import load as load_data
 from priorwise.data.splits import pseudo_input_data
-from priorwise.models import AbstractModel
+from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
 from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
@@ -25,11 +35,21 @@ def load_splits(run: Run) -> Splits:
     return load_data(run.data.name, binarize=run.data.binarize, likelihood=run.data.likelihood)
 
 
-def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
+def read_run(
+    folder: str | Path, code: NamedCode | None = None
+) -> tuple[Run, DataSpec, dict[str, Any]]:
     """The configuration, data description and identity of a run folder.
 
+    A run may ask for code of its user's: its own prior, say. The folder may come from anywhere, so
+    it never says what is executed: you name the files, and only they are.
+
+    Arguments:
+        folder: The run.
+        code: Python files or modules that may be executed for the run, such as "recipes.py".
+
     Raises:
-        RunFolderError: if there is no run, or it was not made from a recipe.
+        RunFolderError: if there is no run, it was not made from a recipe, or is not valid.
+        OwnCodeError: if it asks for code that is not named.
     """
     identity = read_record(Path(folder) / "run.json")["identity"]
     if "run" not in identity:
@@ -40,11 +60,20 @@ def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
         )
     spec = dict(identity["spec"])
     spec["shape"] = tuple(spec["shape"])
-    return Run.model_validate(identity["run"]), DataSpec(**spec), identity
+    try:
+        run = validated(identity["run"])
+    except OverrideError as error:
+        raise RunFolderError(f"{Path(folder) / 'run.json'} cannot be read: {error}") from error
+    return with_code(run, code, folder), DataSpec(**spec), identity
 
 
-def resolve_base(run: Run, base: str | Path | None) -> Run:
+def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = None) -> Run:
     """A post-hoc run completed from the run that it builds on.
+
+    Arguments:
+        run: What is completed.
+        base: The folder of the run underneath.
+        code: Python files or modules that may be executed for that run.
 
     Raises:
         RunFolderError: if the base is missing, or fitted over another run itself.
@@ -60,7 +89,7 @@ def resolve_base(run: Run, base: str | Path | None) -> Run:
         raise RunFolderError(
             f"expected the run that {run.name} builds on; give it with --base RUN."
         )
-    below, _, _ = read_run(source)
+    below, _, _ = read_run(source, code)
     if isinstance(below.model, AbstractPosthocConfig):
         raise RunFolderError(
             f"expected a run without a tilted prior as the base; {source} is an "
@@ -73,15 +102,20 @@ def resolve_base(run: Run, base: str | Path | None) -> Run:
 def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
     """Train a run into a folder, or go on with it; safe to repeat.
 
+    Code of your own that the run names is executed.
+
     Raises:
+        OwnCodeError: if such code is not found, or fails.
         RunFolderError: if the folder holds another run.
     """
     splits = load_splits(run)
     model = run.model.build(splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
     if isinstance(run.model, AbstractPosthocConfig):
-        best = Path(run.model.base_run) / "best.safetensors"
+        below = Path(run.model.base_run)
+        best = below / "best.safetensors"
         load_model(model.untilted, read_checkpoint(best)[0], best)
-    identity = {"run": run.model_dump(mode="json"), "spec": asdict(splits.spec)}
+        warn_of_changed_code(run.model.base, _about(below), below)
+    identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
     objective = _objective(run, model, len(splits.train))
     return fit(
         model,
@@ -90,6 +124,7 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
         out=out,
         progress=progress,
         identity=identity,
+        about=code_hashes(run),
         **run.training.model_dump(),
     )
 
@@ -98,23 +133,35 @@ def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObject
     """What a run minimises; None for a tilted prior, whose objective follows from it."""
     if isinstance(run.model, AbstractPosthocConfig):
         return None
+    with frozen(model), torch.no_grad():
+        latent = example_pass(model)[0].prior.event_shape.numel()
     with seeded(run.training.seed, "init", "objective"):
-        return run.objective.build(
-            model, run.training, data_size=data_size, latent=run.model.latent
-        )
+        return run.objective.build(model, run.training, data_size=data_size, latent=latent)
 
 
-def load(run: str | Path) -> AbstractModel:
+def _about(folder: Path) -> dict[str, Any]:
+    """What was recorded of a run beside its identity."""
+    return read_record(folder / "run.json").get("about", {})
+
+
+def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
     """The trained model of a run folder, with the weights of its best validation.
+
+    Arguments:
+        run: The folder.
+        code: Python files or modules of your own that may be executed for the run, for one that
+            asks for them. The folder never says what is executed.
 
     Raises:
         RunFolderError: if there is no such run.
+        OwnCodeError: if it asks for code that is not named.
         CheckpointError: if it was not trained yet, or the checkpoint is damaged.
     """
-    config, spec, _ = read_run(run)
+    config, spec, _ = read_run(run, code)
     model = config.model.build(spec, seed=config.training.seed)
     best = Path(run) / "best.safetensors"
     load_model(model, read_checkpoint(best)[0], best)
+    warn_of_changed_code(config, _about(Path(run)), run)
     return model
 
 
