@@ -279,4 +279,5 @@ def where_in_own_code(error: BaseException) -> str:
 
 def _is_own(namespace: Mapping[str, Any]) -> bool:
     name = str(namespace.get("__name__", ""))
-    return any(own.owns(name) for own in _EXECUTED.values())
+    is_ours = name.partition(".")[0] == "priorwise"
+    return not is_ours and any(own.owns(name) for own in _EXECUTED.values())

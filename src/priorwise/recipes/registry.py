@@ -50,7 +50,7 @@ def packaged_recipe(name: str) -> Run:
         near = difflib.get_close_matches(name.strip().lower(), known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         if name.endswith(".py"):
-            hint = f" One in a file is named with the file: {name}:NAME."
+            hint = f" To take one from a file, name its function too: {name}:NAME."
         raise UnknownRecipeError(f"unknown recipe {name!r}.{hint} `priorwise list` shows all.")
     return known[name]()
 
