@@ -1,7 +1,5 @@
-"""A run of a user's recipe, with a prior, model or objective of the user's own, by the command: killed, resumed, used."""
+"""A run of a user's recipe, with a prior, model or objective of the user's own: killed and resumed."""
 
-import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -38,37 +36,3 @@ def test_killed_run_ends_as_a_quiet_one(tmp_path, name):
     moved = shutil.move(file, tmp_path / "moved" / "parts.py")
     finish(train(moved, name, tmp_path / "run"))
     assert_same_run(tmp_path / "run", tmp_path / "quiet")
-
-
-def test_from_file_to_report(tmp_path, monkeypatch):
-    """Fault: a command that cannot be told where the code is, or that runs it untold."""
-    file = tmp_path / "parts.py"
-    file.write_text(TEXT)
-    run, ncp, mark = tmp_path / "run", tmp_path / "ncp", tmp_path / "mark"
-    monkeypatch.setenv("MARK", str(mark))
-    finish([str(COMMAND), "train", f"{file}:mine", "--out", str(run)])
-    posthoc = ["train", "ncp/posthoc", "--base", run, "--out", ncp, "training.epochs=1"]
-    commands = [
-        ["evaluate", run, "--images", "5"],
-        ["sample", run],
-        ["report", run, "--samples", "2"],
-        ["traverse", run],
-        ["compare", run, "--draws", "50", "--out", tmp_path / "c.png"],
-        posthoc,
-        ["sample", ncp],
-    ]
-    for command in commands:
-        told = [str(COMMAND), *map(str, command)]
-        os.remove(mark)
-        before = sorted(tmp_path.rglob("*"))
-        errors = finish(told, code=2)
-        assert "was trained with code that is no part of priorwise" in errors
-        assert "--code path/to/parts.py" in errors
-        assert "Traceback" not in errors
-        assert not mark.exists()
-        assert sorted(tmp_path.rglob("*")) == before
-        finish([*told, "--code", str(file)])
-        assert mark.read_text() == str(file)
-    assert "nll" in json.loads((run / "evaluation.json").read_text())
-    for path in (run / "report.html", run / "samples.png", ncp / "samples.png"):
-        assert path.stat().st_size > 0
