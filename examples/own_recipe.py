@@ -32,7 +32,7 @@ from priorwise.training import train_run
 
 
 class HeavyTails(pw.priors.AbstractPrior):
-    """Independent Student's t distributions: far encodings are less unlikely than under a normal."""
+    """Independent Student's t distributions: encodings far out cost less than under a normal."""
 
     def __init__(self, latent: int, degrees: float = 5.0) -> None:
         super().__init__()
@@ -78,7 +78,9 @@ def main() -> None:
     models = {}
     for run in (normal_tails(), heavy_tails()):
         training = run.training.model_copy(update={"epochs": options.epochs})
-        train_run(run.model_copy(update={"training": training}), options.out / run.name, progress=False)
+        train_run(
+            run.model_copy(update={"training": training}), options.out / run.name, progress=False
+        )
         models[run.name] = pw.load(options.out / run.name, code=__file__)
 
     digits = pw.data.load("digits")

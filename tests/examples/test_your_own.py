@@ -1,4 +1,4 @@
-"""docs/your_own.md keeps its word: its pieces are one file, and every command of it runs, in order."""
+"""docs/your_own.md keeps its word: its pieces are one file, and its commands run, in order."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_page_runs(tmp_path):
-    """Fault: a documented call, option or name that does not exist; a part that cannot be evaluated."""
+    """Fault: a documented call or option that does not exist; a part that cannot be evaluated."""
     (tmp_path / "recipes.py").write_text("\n".join(blocks("python")), encoding="utf-8")
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 14
@@ -46,5 +46,9 @@ def test_the_page_runs(tmp_path):
         "free_bits": None,
     }
     assert "nll" in json.loads((runs / "heavy_tails/evaluation.json").read_text())
-    for file in ("heavy_tails/report.html", "heavy_tails/samples.png", "heavy_tails_ncp/samples.png"):
+    for file in (
+        "heavy_tails/report.html",
+        "heavy_tails/samples.png",
+        "heavy_tails_ncp/samples.png",
+    ):
         assert (runs / file).stat().st_size > 0

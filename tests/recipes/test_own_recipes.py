@@ -77,12 +77,14 @@ def test_what_a_function_imports_when_it_is_called(write):
 
 
 def test_modules_of_elsewhere_stay_where_they_are(write, monkeypatch, tmp_path):
-    """Fault: a library that a user's file is the first to import, taken away from everybody else."""
-    write("library/own_library.py", "")
-    write("recipes.py", "import own_library\n" + HEAD + RECIPE)
-    monkeypatch.syspath_prepend(tmp_path / "library")
-    recipe("recipes.py:mine")
-    assert sys.modules.pop("own_library")
+    """Fault: a library that a user's file is the first to import, and that nobody else has then."""
+    for folder in (tmp_path, tmp_path / "library"):
+        name = f"own_library_{folder.name[:7]}".replace("-", "_")
+        write(str(folder / f"{name}.py"), "")
+        write("recipes.py", f"import {name}\n" + HEAD + RECIPE)
+        monkeypatch.syspath_prepend(folder)
+        recipe("recipes.py:mine")
+        assert sys.modules.pop(name)
 
 
 def test_a_changed_file_is_executed_again(write):
@@ -95,7 +97,7 @@ def test_a_changed_file_is_executed_again(write):
 
 MISTAKES = {
     "nowhere.py:mine": ["expected a Python file; there is none at", "nowhere.py"],
-    "bad.py:nedds": ["expected 'nedds' in bad.py", "Did you mean 'needs'?", "It defines needs,"],
+    "bad.py:need": ["expected 'need' in bad.py", "Did you mean 'needs'?", "It defines needs,"],
     "bad.py:needs": ["bad.py:needs to take no arguments; it needs epochs, lr."],
     "bad.py:number": ["expected bad.py:number to be a function that returns a Run", "got int"],
     "bad.py:forgets": ["bad.py:forgets to be a function that returns a Run", "got NoneType"],
@@ -104,7 +106,11 @@ MISTAKES = {
     "syntax.py:mine": ["executing syntax.py failed:", 'syntax.py", line 2', "SyntaxError"],
     "lacks.py:mine": ["executing lacks.py failed:", "line 1, in <module>", "'own_nothing'"],
     "exits.py:mine": ["executing exits.py failed:", "line 1, in <module>", "SystemExit: 3"],
-    "own_nothing.at_all:mine": ["the module 'own_nothing.at_all'", "no 'own_nothing'", "PYTHONPATH"],
+    "own_nothing.at_all:mine": [
+        "the module 'own_nothing.at_all'",
+        "no 'own_nothing'",
+        "PYTHONPATH",
+    ],
     "bad.py:a-b": ["FILE.py:NAME or package.module:NAME", "'bad.py:a-b'"],
     "bad.py:": ["FILE.py:NAME or package.module:NAME", "'bad.py:'"],
     "bad.txt :x": ["neither a .py file nor a module"],

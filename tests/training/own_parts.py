@@ -1,6 +1,6 @@
 """A user's file, for the tests of parts of one's own: it writes a mark wherever it is executed."""
 
-TEXT = '''
+TEXT = """
 import os
 from pathlib import Path
 
@@ -76,4 +76,4 @@ def longer(latent):
 
 def fails(latent):
     return {}["x"]
-'''
+"""

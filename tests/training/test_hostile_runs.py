@@ -1,4 +1,4 @@
-"""A run folder is data: whatever its run.json says, it makes nothing run that the user did not name."""
+"""A run folder is data: its run.json makes nothing run that the user did not name."""
 
 import json
 import subprocess
@@ -68,7 +68,8 @@ readers = {
 record = json.loads(Path("run/run.json").read_text())
 said = []
 for part, path, code in json.load(sys.stdin):
-    own = {"kind": "own", "path": path, "options": {"command": "touch mark", "args": ["touch", "mark"]}}
+    options = {"command": "touch mark", "args": ["touch", "mark"]}
+    own = {"kind": "own", "path": path, "options": options}
     run = json.loads(json.dumps(record["identity"]["run"]))
     if part == "prior":
         run["model"]["prior"] = own
@@ -143,6 +144,8 @@ def test_the_watch_sees(tmp_path):
     """Fault: marks and hooks that see nothing: the user's own word makes the file run."""
     mark = tmp_path / "mark"
     (tmp_path / "evil.py").write_text(EVIL.format(mark=str(mark)))
-    program = f"from priorwise.recipes import recipe\nrecipe({str(tmp_path / 'evil.py')!r} + ':Prior')"
+    program = (
+        f"from priorwise.recipes import recipe\nrecipe({str(tmp_path / 'evil.py')!r} + ':Prior')"
+    )
     subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert mark.read_text() == "evil "

@@ -84,7 +84,9 @@ def test_settings_of_the_command(file):
     run = override(recipe("own/vae"), [*settings, "model.prior.kind=own"])
     assert run.model.prior == OwnPriorConfig(path="parts.py:Shifted", options={"scale": 2.0})
     assert override(run, ["model.prior.options.scale=3"]).model.prior.options == {"scale": 3}
-    with pytest.raises(OverrideError, match="unknown field 'model.prior.pth'. Did you mean 'path'"):
+    with pytest.raises(
+        OverrideError, match=r"unknown field 'model.prior.pth'. Did you mean 'path'"
+    ):
         override(run, ["model.prior.pth=x"])
     unset = override(recipe("own/vae"), ["model.prior.kind=own"])
     with pytest.raises(OwnCodeError, match=r"expected `path` .*OwnPriorConfig.*FILE\.py:NAME"):
@@ -96,6 +98,13 @@ def test_a_class_stands_for_its_path(file):
     prior = recipe("parts.py:mine").model.prior
     assert prior.path == f"{file}:Shifted"
     assert prior.build(2, (3,), None).loc.shape == (2,)
+    beside = file.parent / "beside.py"
+    beside.write_text(
+        TEXT.replace("path=Shifted", "path=Plain").replace(
+            "def mine", "from parts import Plain\n\ndef mine"
+        )
+    )
+    assert recipe("beside.py:mine").model.prior.path == f"{file}:Plain"
     ours = OwnPriorConfig(path=StandardNormal)
     assert ours.path == "priorwise.priors.standard:StandardNormal"
     assert isinstance(ours.build(2, (3,), None), StandardNormal)
@@ -106,7 +115,7 @@ def test_what_has_no_path_is_refused(file):
         pass
 
     for thing in (Local, lambda latent: StandardNormal(latent)):
-        with pytest.raises(ValidationError, match="stands at the top of a .py file"):
+        with pytest.raises(ValidationError, match=r"stands at the top of a .py file"):
             OwnPriorConfig(path=thing)
     for wrong, words in [("parts.py", "FILE.py:NAME"), (3, "string"), ("a:b:c", "neither a .py")]:
         with pytest.raises(ValidationError, match=words):
@@ -120,11 +129,15 @@ def test_what_has_no_path_is_refused(file):
     [
         ("parts.py:number", {}, "to return a torch module that is a prior; got int"),
         ("parts.py:longer", {}, r"over latents of shape \(2,\); its .* event shape \(3,\)"),
-        ("parts.py:fails", {}, r"calling fails of parts.py failed:\n.*parts.py.*\n.*\n(.*\n)?KeyErr"),
+        (
+            "parts.py:fails",
+            {},
+            r"calling fails of parts.py failed:\n.*parts.py.*\n.*\n(.*\n)?KeyErr",
+        ),
         ("parts.py:Shifted", {"width": 1}, "calling Shifted of parts.py .*\n.*argument 'width'"),
         ("parts.py:Normal", {}, "that parts.py itself defines; Normal is from torch.distributions"),
         ("parts.py:NOISE", {}, "itself defines; NOISE is a Tensor"),
-        ("parts.py:Shfted", {}, "expected 'Shfted' in parts.py.* Did you mean 'Shifted'"),
+        ("parts.py:Shift", {}, "expected 'Shift' in parts.py.* Did you mean 'Shifted'"),
         ("os:system", {}, "itself defines; system is from"),
         ("none.py:Shifted", {}, "there is none at .*none.py"),
     ],
@@ -241,7 +254,7 @@ def test_a_file_that_makes_another_model_is_refused(trained, file):
     file.write_text(TEXT.replace("scale=1.0", "scale=2.0"))
     with (
         pytest.warns(UserWarning, match="code parts.py was"),
-        pytest.raises(RunFolderError, match="another model or other settings.*Build the model as"),
+        pytest.raises(RunFolderError, match=r"another model or other settings.*Build the model as"),
     ):
         train_run(recipe("parts.py:mine"), "run", progress=False)
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before

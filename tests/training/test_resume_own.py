@@ -1,4 +1,4 @@
-"""A run of a user's recipe, with a prior, model or objective of the user's own: killed and resumed."""
+"""A run of a user's recipe, with parts of the user's own: killed and resumed."""
 
 import shutil
 import signal
