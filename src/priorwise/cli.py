@@ -147,6 +147,7 @@ def train(
 ) -> None:
     """Train a recipe into a folder, or go on with it. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
+    from priorwise.config.own_parts import code_of
     from priorwise.recipes import recipe
     from priorwise.training.runner import resolve_base, train_run
 
@@ -177,9 +178,10 @@ def train(
     if as_json:
         _print_json(record)
     else:
+        named = "".join(f" --code {file}" for file in code_of(run))
         print(
             f"{_verdict(result)} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise "
-            f"evaluate {out}"
+            f"evaluate {out}{named}"
         )
 
 

@@ -56,7 +56,8 @@ def test_a_dry_run_shows_the_whole_run(file, inside):
 def test_from_file_to_report(file, tmp_path, monkeypatch, inside, refused):
     """Fault: a command that cannot be told where the code is, or that runs it untold."""
     run, ncp, mark = tmp_path / "run", tmp_path / "ncp", tmp_path / "mark"
-    inside("train", f"{file}:mine", "--out", run)
+    said = inside("train", f"{file}:mine", "--out", run)
+    assert said.endswith(f"Next: priorwise evaluate {run} --code {file}\n")
     posthoc = ["train", "ncp/posthoc", "--base", run, "--out", ncp, "training.epochs=1"]
     commands = [
         ["evaluate", run],

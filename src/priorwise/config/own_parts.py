@@ -20,6 +20,7 @@ __all__ = [
     "AbstractOwnPart",
     "NamedCode",
     "code_hashes",
+    "code_of",
     "stored",
     "warn_of_changed_code",
     "with_code",
@@ -183,6 +184,11 @@ def _allowed(path: CodePath, named: Mapping[str, str], source: str | Path) -> Co
         f"To use the run, this code must be executed.{others} If you have it and trust it, add "
         f"--code {example} (in Python: code={example!r})."
     )
+
+
+def code_of(run: AbstractConfig) -> list[str]:
+    """The files and modules in which the parts of a run stand that are the user's own, each once."""
+    return list(dict.fromkeys(_path_of(part).code for part in _own_parts(run)))
 
 
 def code_hashes(run: AbstractConfig) -> dict[str, str]:
