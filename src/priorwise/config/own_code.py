@@ -163,7 +163,8 @@ class OwnCode:
             raise OwnCodeError(f"{what} failed:\n{_told(error, self.folder)}") from error
         finally:
             if self.folder is not None:
-                sys.path.remove(str(self.folder))
+                if str(self.folder) in sys.path:  # somebody's code may have cleared it
+                    sys.path.remove(str(self.folder))
                 self._neighbours |= _neighbours(sys.modules.keys() - known, self.folder)
             for name in self._neighbours:
                 sys.modules.pop(name, None)
