@@ -25,10 +25,10 @@ class AbstractExtractor(nn.Module, ABC):
        ``_features(images)``: ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, each row from its own image
        alone. For other observations inherit from here and implement ``forward``.
     2. Implement ``name``: what distances are named after. Two extractors of one name differ in
-    their weights at most. 3. Implement ``resize``: in words, all that is done to an image before
-    the network. 4. Keep everything that the features depend on in the name, in ``resize``, or in
-    parameters and buffers, of which
-       ``fingerprint`` is the hash.
+       their weights at most.
+    3. Implement ``resize``: in words, all that is done to an image before the network.
+    4. Keep everything that the features depend on in the name, in ``resize``, or in parameters and
+       buffers, of which ``fingerprint`` is the hash.
     """
 
     @property
