@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from priorwise.models import frozen
 from priorwise.nn import no_autocast
+from priorwise.refusals import UnavailableError
 from priorwise.storage import content_hash
 
 __all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract"]
@@ -119,7 +120,7 @@ class Features:
         if self.values.dim() != 2:
             raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
         if not bool(self.values.isfinite().all()):
-            raise ValueError(
+            raise UnavailableError(
                 "expected finite features; some are NaN or infinite. Look at the images or the "
                 "extractor."
             )
