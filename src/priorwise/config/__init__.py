@@ -23,7 +23,7 @@ from priorwise.config.objectives import (
     IWAEConfig,
     ObjectiveConfig,
 )
-from priorwise.config.overrides import OverrideError, override, validated
+from priorwise.config.overrides import OverrideError, override, validated, with_settings
 from priorwise.config.priors import (
     AbstractPriorConfig,
     FlowPriorConfig,
@@ -70,4 +70,5 @@ __all__ = [
     "VampPriorConfig",
     "override",
     "validated",
+    "with_settings",
 ]
