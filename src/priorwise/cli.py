@@ -218,87 +218,23 @@ def evaluate(
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
-    """Likelihood, distance between prior and aggregate posterior, leakage, sample quality, on the test set. Resumable."""
-    from priorwise.reporting.evaluation import evaluate_run
+    """Likelihood, hole, leakage and sample quality on the test set, with their errors. Resumable."""
+    from priorwise.evaluation import evaluate_run
+    from priorwise.reporting.tables import record_lines
 
+    settings: dict[str, Any] = {
+        "samples": samples,
+        "images": images,
+        "quality": quality,
+        "log_norm": log_norm,
+        "seed": seed,
+    }
     with _resumable():
-        record = evaluate_run(
-            run,
-            samples=samples,
-            images=images,
-            quality=quality,
-            log_norm=log_norm,
-            seed=seed,
-            code=code,
-        )
+        record = evaluate_run(run, code=code, **settings)
     if as_json:
-        _print_json(record)
-        return
-    _say_likelihood(record)
-    if "log_norm" in record:
-        _say_log_norm(record["log_norm"])
-    distance = record["symmetric_kl"]
-    if "value" in distance:
-        print(f"symmetric KL {distance['value']:.2f} {_error(distance['stderr'])} nats (top group)")
-        for warning in distance["warnings"]:
-            print(f"  warning: {warning}")
+        _print_json(record.numbers)
     else:
-        print(f"symmetric KL: {distance['refused']}")
-    _say_holes(record)
-    for unit in record["active_units"]:
-        print(f"active units in group {unit['group']}: {unit['active']} of {unit['dimensions']}")
-
-
-def _say_log_norm(found: dict[str, Any]) -> None:
-    """Log Z, between its two ends where it has them, and every doubt about it."""
-    ends = found["diagnostics"]
-    between = f", between {ends['lower']:.3f} and {ends['upper']:.3f}" if "lower" in ends else ""
-    print(f"log Z {found['value']:.3f} {_error(found['stderr'])} nats{between}")
-    for warning in found["warnings"]:
-        print(f"  warning: {warning}")
-
-
-def _say_likelihood(record: dict[str, Any]) -> None:
-    estimate = record["nll"]
-    if "refused" in estimate:
-        print(f"NLL: {estimate['refused']}")
-        return
-    print(
-        f"NLL {estimate['value']:.3f} nats (Monte-Carlo {_error(estimate['stderr'])}, data "
-        f"{_error(estimate['stderr_data'])}; {estimate['protocol']['samples']} samples, "
-        f"{record['images']} images)"
-    )
-    for warning in estimate["warnings"]:
-        print(f"  warning: {warning}")
-    print(f"ELBO {estimate['diagnostics']['elbo']:.3f} nats")
-
-
-def _say_holes(record: dict[str, Any]) -> None:
-    """The lines about pockets, leaks and samples."""
-    tested, leaks = record["two_sample"], record["leakage"]
-    if "refused" in tested:
-        print(f"two-sample test: {tested['refused']}")
-    else:
-        share = f"{100 * tested['accuracy']['value']:.1f} %"
-        print(
-            f"two-sample test: a classifier tells encodings from prior draws in {share} of the "
-            "cases (50 % if equal)"
-        )
-    if "refused" in leaks:
-        print(f"leakage: {leaks['refused']}")
-    else:
-        share = f"{100 * leaks['below'][1]:.1f} % of the encodings lie where the prior has 1 % of its mass"
-        print(f"leakage: {share}; score {leaks['score'][1]:.3f} nats")
-    for name, score in record.get("disentanglement", {}).items():
-        print(f"{name}: {score['value']:.3f} {_error(score['stderr'])}")
-    for kind in ("random", "low_posterior"):
-        found = record.get("quality", {}).get(kind, {})
-        if "refused" in found:
-            print(f"distance of {kind} samples: {found['refused']}")
-        elif found:
-            print(
-                f"{found['name']} of {kind} samples: {found['value']:.4g} {_error(found['stderr'])}"
-            )
+        print("\n".join(record_lines(record)))
 
 
 def _sampler(
@@ -372,31 +308,58 @@ def sample(
 
 @app.command()
 def report(
-    run: RunPath,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of runs on the same data, the base first."),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="The page; RUN/report.html if not given.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Importance samples of each image.")] = 1000,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Importance samples of each image.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="A random subset of the test images.")
+    ] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="Features for distances of samples, as for evaluate.")
+    ] = None,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
-    """The prior-hole report of a trained run, as one HTML page."""
-    from priorwise.reporting import report as write_report
-    from priorwise.training.runner import load, load_splits, read_run
+    """The prior-hole report of trained runs: one HTML page and a model card.
 
-    config, _, _ = read_run(run, code)
-    path = write_report(
-        load(run, code),
-        load_splits(config),
-        out if out is not None else run / "report.html",
-        samples=samples,
-        seed=seed or 0,
-    )
+    Reads what `evaluate` measured, and measures what is missing.
+    """
+    from priorwise.reporting import report_runs
+
+    settings: dict[str, Any] = {
+        "samples": samples,
+        "images": images,
+        "quality": quality,
+        "seed": seed,
+    }
+    with _resumable():
+        path = report_runs(
+            _by_name(runs),
+            out if out is not None else runs[0] / "report.html",
+            code=code,
+            **settings,
+        )
     if as_json:
-        _print_json({"report": str(path)})
+        _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
     else:
-        print(f"The report is at {path}")
+        print(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
+
+
+def _by_name(runs: list[Path]) -> dict[str, Path]:
+    """Runs by the names of their folders, or by their paths where two folders bear one name."""
+    named = {run.name: run for run in runs}
+    named = named if len(named) == len(runs) else {str(run): run for run in runs}
+    if len(named) < len(runs):
+        raise ValueError(f"expected each run once; got {', '.join(map(str, runs))}.")
+    return named
 
 
 @app.command()
@@ -479,13 +442,27 @@ def compare(
 ) -> None:
     """Runs side by side: samples, where encodings and prior lie, pockets and leaks, what the pockets decode to."""
     from priorwise.reporting.comparison import compare_runs
+    from priorwise.reporting.entries import side_by_side
+    from priorwise.reporting.tables import print_table, summary_table
 
-    portraits = compare_runs(runs, out, draws=draws, seed=seed or 0, code=code)
+    portraits, records = compare_runs(runs, out, draws=draws, seed=seed or 0, code=code)
     if as_json:
         rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
-        _print_json({"comparison": str(out), "draws": draws, "median_log_q_over_p": rows})
-    else:
-        print(f"{', '.join(portraits)} side by side are at {out}")
+        numbers = {name: record.numbers for name, record in records.items()}
+        _print_json(
+            {
+                "comparison": str(out),
+                "draws": draws,
+                "median_log_q_over_p": rows,
+                "evaluations": numbers,
+            }
+        )
+        return
+    if records:
+        print_table(summary_table(side_by_side(records)), stderr=False)
+    for name in portraits.keys() - records.keys():
+        print(f"{name} has no numbers here: evaluate it first (priorwise evaluate RUN).")
+    print(f"{', '.join(portraits)} side by side are at {out}")
 
 
 @app.command()

@@ -55,12 +55,13 @@ class AbstractTilt(nn.Module, ABC):
     """How to write a module that tilts a law and whose normaliser is unknown: a prior, or a whole model.
 
     1. Inherit, beside ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network as a
-    submodule. 2. The distributions that you return are ``Tilted(..., owner=self)`` without a
-    ``log_norm``. If you know it, give it to
-       the ``Tilted`` and do not inherit from here: such a distribution is normalised, and everybody
-    treats it so. 3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``,
-    whose base can be drawn. 4. Set ``sampler`` if draws are not made by ``SIR(1000)`` unless
-    somebody says otherwise.
+       submodule.
+    2. The distributions that you return are ``Tilted(..., owner=self)`` without a ``log_norm``. If
+       you know it, give it to the ``Tilted`` and do not inherit from here: such a distribution is
+       normalised, and everybody treats it so.
+    3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``, whose base can be
+       drawn.
+    4. Set ``sampler`` if draws are not made by ``SIR(1000)`` unless somebody says otherwise.
 
     ``priorwise.estimators.log_norm`` estimates log Z and leaves it here. It is kept in checkpoints,
     and it is given back only while all parameters and buffers of this module are what they were:

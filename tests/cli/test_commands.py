@@ -12,10 +12,10 @@ from torch import nn
 
 from priorwise import load, wrap
 from priorwise.distributions import IndependentBernoulli
+from priorwise.evaluation import runs
 from priorwise.models import AbstractModel
-from priorwise.recipes.record import result_record
+from priorwise.recipes.result import result_record
 from priorwise.recipes.view import print_table
-from priorwise.reporting import evaluation
 from priorwise.training.checkpoint import read_checkpoint
 
 
@@ -77,10 +77,11 @@ def test_evaluate_resumes(priorwise, vae, tmp_path):
     assert [unit["dimensions"] for unit in first["active_units"]] == [3]
     (journal,) = run.glob("nll-*.jsonl")
     journal.write_bytes(journal.read_bytes()[:-30])
+    (run / "evaluation.json").unlink()
     second = priorwise("evaluate", run, "--samples", 120)
-    assert f"NLL {first['nll']['value']:.3f} nats" in second.stdout
+    assert f"NLL: {first['nll']['value']:.2f}" in second.stdout
     assert json.loads((run / "evaluation.json").read_text())["nll"] == first["nll"]
-    per_image, _ = read_checkpoint(run / "nll_per_image.safetensors")
+    per_image, _ = read_checkpoint(run / "evaluation_per_image.safetensors")
     assert float(per_image["nll"].mean()) == pytest.approx(first["nll"]["value"])
 
 
@@ -110,7 +111,7 @@ def test_evaluate_one_image_with_one_draw(inside, ncp, tmp_path):
     """
     run = tmp_path / "run"
     shutil.copytree(ncp, run)
-    assert "Monte-Carlo ± unknown, data ± unknown" in inside(
+    assert "(± unknown MC; ± unknown data; 1 images, 1 samples)" in inside(
         "evaluate", run, "--samples", 1, "--images", 1
     )
     record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
@@ -139,15 +140,15 @@ def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deter
     """
     run = tmp_path / "run"
     shutil.copytree(vae, run)
-    monkeypatch.setattr(evaluation, "load", lambda folder: codes(deterministic))
+    monkeypatch.setattr(runs, "load", lambda folder: codes(deterministic))
     text = inside("evaluate", run, "--quality", "raw", "--samples", 50)
     record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert "a Delta (deterministic encoder or decoder) has no density" in record["nll"]["refused"]
     assert f"NLL: {record['nll']['refused']}" in text
-    assert not (run / "nll_per_image.safetensors").exists()
+    assert not (run / "evaluation_per_image.safetensors").exists()
     assert record["symmetric_kl"]["value"] > 0
     assert record["quality"]["random"]["value"] > 0
-    assert f"{record['quality']['random']['name']} of random samples" in text
+    assert f"distance, samples: {record['quality']['random']['value']:.4g}" in text
     for kind in ("low_posterior", "low_posterior_neighbours"):
         assert ("refused" in record["quality"][kind]) == (deterministic == "encoder")
     assert ("refused" in record["leakage"]) == (deterministic == "encoder")
@@ -156,10 +157,7 @@ def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deter
             "expected an encoder that returns an Independent Normal; got Delta"
             in record["leakage"]["refused"]
         )
-        assert (
-            f"distance of low_posterior samples: {record['quality']['low_posterior']['refused']}"
-            in text
-        )
+        assert f"distance, pockets: {record['quality']['low_posterior']['refused']}" in text
         check_committed(run, record)
 
 

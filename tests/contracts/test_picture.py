@@ -11,11 +11,11 @@ from priorwise import priors
 from priorwise.data import DataSpec, Splits
 from priorwise.distributions import picture
 from priorwise.estimators import high_posterior_samples, low_posterior_samples
+from priorwise.evaluation.sample_quality import quality_measures
 from priorwise.features import Raw
 from priorwise.models import NCP, VAE, AbstractModel, along, between
 from priorwise.reporting import report, save_comparison, save_traversal
 from priorwise.reporting.latents import latent_map
-from priorwise.reporting.quality import quality_measures
 
 SHAPE = (1, 3, 2)
 
@@ -132,7 +132,8 @@ def test_pages_and_pictures_show_draws(tmp_path):
         tmp_path / "report.html",
         samples=5,
         images=20,
-        classifier=False,
+        hole_classifier=False,
+        quality="none",
         progress=False,
     )
     save_comparison({"model": model}, splits, tmp_path / "comparison.png", draws=40)

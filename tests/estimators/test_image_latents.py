@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Independent, Normal
 from priorwise import estimators, objectives, samplers
 from priorwise.data import DataSpec, Splits
 from priorwise.distributions import IndependentBernoulli
+from priorwise.evaluation.sample_quality import quality_measures
 from priorwise.features import Raw
 from priorwise.models import NCP, VAE, AbstractModel, along, between, encodings, latent_range
 from priorwise.nn import event_rows
@@ -19,7 +20,6 @@ from priorwise.priors import StandardNormal
 from priorwise.reporting import report, save_comparison, save_traversal
 from priorwise.reporting.comparison import portrait
 from priorwise.reporting.latents import latent_map
-from priorwise.reporting.quality import quality_measures
 
 SHAPE = (1, 6, 6)
 LATENT = (2, 3, 3)

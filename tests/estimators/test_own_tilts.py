@@ -281,7 +281,7 @@ def test_the_report_takes_any_tilt(tmp_path):
         samples=50,
         images=40,
         log_norm_samples=2000,
-        classifier=False,
+        hole_classifier=False,
         progress=False,
     )
     record = json.loads(path.with_suffix(".json").read_text())["models"]["model"]

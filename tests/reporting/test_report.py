@@ -9,6 +9,7 @@ from pages import Page, picture
 from torch import nn
 
 from priorwise import NCP, data, likelihoods, priors, report, wrap
+from priorwise.evaluation import QUANTITIES
 from priorwise.models import VAE, gated_hvae, gated_vae
 
 SHAPE = (1, 8, 8)
@@ -34,7 +35,8 @@ def written(path):
 
 
 def options(**changes):
-    return {"samples": 40, "log_norm_samples": 500, "progress": False, **changes}
+    defaults = {"samples": 40, "log_norm_samples": 500, "quality": "none", "progress": False}
+    return defaults | changes
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +89,17 @@ def test_json_says_what_the_table_shows(side_by_side):
     """Planted fault: a table that is rounded or ordered apart from the record."""
     page, record = written(side_by_side)
     shown = [row for row in page.tables[0] if row]
-    assert len(shown) == len(record["table"]["rows"]) == 3
+    assert len(shown) == len(record["table"]["rows"]) >= 8
     for row, stored in zip(shown, record["table"]["rows"], strict=True):
         texts = [" ".join([cell["text"], *cell["small"]]) for cell in stored["cells"]]
-        assert row == [f"{stored['model']} {stored['about']}", *texts]
-        nll = record["models"][stored["model"]]["nll"]
-        assert stored["cells"][0]["text"].removesuffix(" (!)") == f"{nll['value']:.2f}"
-        assert stored["cells"][0]["small"] == [
+        assert row == [stored["title"], *texts]
+    cells = {row["title"]: row["cells"] for row in record["table"]["rows"]}
+    names = [column["model"] for column in record["table"]["columns"]]
+    assert names == list(record["models"])
+    for name, cell in zip(names, cells["NLL"], strict=True):
+        nll = record["models"][name]["nll"]
+        assert cell["text"].removesuffix(" (!)") == f"{nll['value']:.2f}"
+        assert cell["small"][:2] == [
             f"± {nll['stderr']:.2f} MC",
             f"± {nll['stderr_data']:.2f} data",
         ]
@@ -129,15 +135,75 @@ def test_all_words_and_warnings_are_on_the_page(side_by_side):
 
 
 def test_an_ncp_is_judged_as_the_same_vae(side_by_side):
+    """Fault: an NCP's own classifiers, which judge the prior underneath, taken for a verdict on its own prior."""
     _, record = written(side_by_side)
-    assert record["models"]["NCP"]["same_vae"]
-    assert not record["models"][NASTY]["same_vae"]
-    assert record["models"]["base"]["classifiers"]["source"] == "the classifiers of NCP"
-    assert record["models"][NASTY]["classifiers"]["source"] == "classifiers fitted for this report"
-    assert (
-        record["models"]["NCP"]["classifiers"]["groups"]
-        == record["models"]["base"]["classifiers"]["groups"]
-    )
+    ncp, other = record["models"]["NCP"], record["models"][NASTY]
+    assert ncp["same_vae"]
+    assert not other["same_vae"]
+    assert "two-sample test judges it" in ncp["hole"]["refused"]
+    assert ncp["contrast"][0]["jsd"] != record["models"]["base"]["hole"][0]["jsd"]
+    assert 0 < ncp["two_sample"]["accuracy"]["value"] <= 1
+    assert "contrast" not in other
+
+
+def test_everything_that_one_call_promises_is_there(digits, tmp_path):
+    """Fault: a report without leakage, two-sample test or sample quality."""
+    path = report(small_vae(), digits, tmp_path / "page.html", **options(quality="raw"))
+    page, record = written(path)
+    numbers = record["models"]["model"]
+    for key in ("nll", "hole", "two_sample", "leakage", "symmetric_kl", "active_units", "quality"):
+        assert "refused" not in numbers[key]
+    titles = [row["title"] for row in record["table"]["rows"]]
+    assert {"leakage", "two-sample test", "distance, samples", "distance, pockets"} <= set(titles)
+    assert list(record["glossary"]) == titles
+    assert "distance, samples" in page.body()
+
+
+def test_a_second_report_measures_nothing(digits, tmp_path, monkeypatch):
+    """Fault: a report that computes again what lies beside it; and one that shows what was measured of other weights."""
+    calls: list[str] = []
+    for quantity in QUANTITIES:
+        compute = quantity.compute
+        monkeypatch.setitem(
+            vars(quantity),
+            "compute",
+            lambda subject, key=quantity.key, compute=compute: (
+                calls.append(key) or compute(subject)
+            ),
+        )
+    base = small_vae()
+    models = {"base": base, "NCP": small_ncp(base)}
+    path = tmp_path / "page.html"
+    report(base, digits, path, models=models, **options())
+    assert {"nll", "hole", "leakage", "log_norm", "contrast"} <= set(calls)
+    first = written(path)[1]
+    calls.clear()
+    report(base, digits, path, models=models, **options())
+    assert not calls
+    assert written(path)[1] == first
+    report(base, digits, path, models=models, **options(samples=41))
+    assert calls == ["nll", "nll"]
+    calls.clear()
+    with torch.no_grad():
+        next(base.parameters()).add_(0.1)
+    report(base, digits, path, models=models, **options())
+    assert calls.count("nll") == calls.count("symmetric_kl") == 2
+
+
+def test_a_setting_that_no_tensor_tells_is_seen(digits, tmp_path):
+    """Fault: numbers of another model with the same weights, here another bound of the classifier's logits."""
+    base = small_vae()
+    free, bounded = NCP(base, hidden_features=(8,)), NCP(base, hidden_features=(8,), max_logit=0.01)
+    with torch.no_grad():
+        for module in (free, bounded):
+            for parameter in module.classifiers.parameters():
+                parameter.fill_(0.5)
+    path = tmp_path / "page.html"
+    numbers = []
+    for ncp in (free, bounded):
+        report(base, digits, path, models={"base": base, "NCP": ncp}, **options())
+        numbers.append(written(path)[1]["models"]["NCP"]["log_norm"]["value"])
+    assert abs(numbers[1]) <= 0.011 < abs(numbers[0])
 
 
 def test_an_ncp_over_equal_weights_is_the_same_vae(digits, tmp_path):
@@ -146,7 +212,7 @@ def test_an_ncp_over_equal_weights_is_the_same_vae(digits, tmp_path):
     twin.load_state_dict(base.state_dict())
     models = {"base": base, "twin": small_ncp(twin), "stranger": small_ncp(stranger)}
     path = report(
-        base, digits, tmp_path / "page.html", models=models, classifier=False, **options()
+        base, digits, tmp_path / "page.html", models=models, **options(hole_classifier=False)
     )
     _, record = written(path)
     assert [record["models"][name]["same_vae"] for name in models] == [False, True, False]
@@ -187,12 +253,12 @@ def test_what_is_refused_is_shown_with_its_reason(digits, tmp_path):
     assert numbers["nll"]["refused"] in page.body()
     assert "base has no likelihood" in record["models"]["again"]["gain"]["refused"]
     assert numbers["symmetric_kl"]["value"] == numbers["symmetric_kl"]["value"]
-    assert numbers["classifiers"]["groups"][0]["jsd"] > 0
+    assert numbers["hole"][0]["jsd"] > 0
     assert "Pockets are not marked" in page.body()
 
 
 def test_without_a_classifier_there_is_no_verdict(digits, tmp_path):
-    path = report(small_vae(), digits, tmp_path / "page.html", classifier=False, **options())
+    path = report(small_vae(), digits, tmp_path / "page.html", **options(hole_classifier=False))
     _, record = written(path)
     assert "not judged" in record["verdict"]
     assert record["contrast"]["rows"] == []
@@ -205,7 +271,7 @@ def test_an_ncp_alone_is_shown_beside_its_base(digits, tmp_path):
     assert list(record["models"]) == ["base", "NCP"]
     assert record["models"]["NCP"]["log_norm"]["count"] == 500
     assert ncp.log_norm is not None
-    kept = report(ncp, digits, tmp_path / "again.html", **options())
+    kept = report(ncp, digits, tmp_path / "elsewhere" / "page.html", **options())
     assert written(kept)[1]["models"]["NCP"]["log_norm"]["protocol"] == {
         "estimator": "kept with the model"
     }
@@ -215,8 +281,8 @@ def test_a_hierarchy_is_judged_group_by_group(digits, tmp_path):
     model = gated_hvae(SHAPE, likelihood=likelihoods.Gaussian, latent=2, hidden=8)
     path = report(small_ncp(model), digits, tmp_path / "page.html", **options())
     page, record = written(path)
-    assert len(record["models"]["base"]["classifiers"]["groups"]) == 2
-    assert len(record["contrast"]["rows"]) == 2  # the same classifiers are shown once
+    assert len(record["models"]["base"]["hole"]) == 2
+    assert len(record["contrast"]["columns"]) == 4
     assert "In group 2 a classifier" in page.body()
 
 
@@ -232,8 +298,9 @@ def test_observations_of_two_numbers_are_shown_as_points(tmp_path):
     ("path", "changes", "message"),
     [
         ("page.txt", {}, "ends in .html"),
-        ("page.html", {"samples": 0}, "at least 1 of `samples`; got 0"),
-        ("page.html", {"images": 1}, "at least 2 `images`"),
+        ("page.html", {"samples": 0}, "`samples`: .* greater than or equal to 1; got 0"),
+        ("page.html", {"images": 0}, "`images`: .* greater than or equal to 1; got 0"),
+        ("page.html", {"sample": 5}, "unknown field 'sample'. Did you mean 'samples'"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(digits, tmp_path, path, changes, message):

@@ -1,69 +1,14 @@
-"""Words follow from numbers: made-up measurements on either side of every threshold, so nothing
-here is left to chance.
-"""
+"""Words follow from numbers."""
 
 import math
-from dataclasses import replace
 
 import pytest
-import torch
+from made_up import entry, gain, group, nll, refused, regrouped, two_sample
 
-from priorwise.estimators import Estimate, GroupContrast
-from priorwise.reporting.measurement import Measurement, Refusal, Verdict
+from priorwise.estimators import Estimate
+from priorwise.evaluation import gain_over
 from priorwise.reporting.tables import contrast_table, print_table, summary_table
-from priorwise.reporting.verdicts import all_warnings, gain_error, headline, sentences
-
-
-def group(jsd: float, error: float, *, calibration: float = 1.0) -> GroupContrast:
-    """A group with this bound and standard error."""
-    bce = 2 * (math.log(2) - jsd)
-    return GroupContrast(
-        group=1,
-        bce=bce,
-        bce_mean=bce / 2,
-        bce_stderr=2 * error,
-        jsd=jsd,
-        calibration=calibration,
-        calibration_stderr=0.1,
-        calibration_ess=500.0,
-        ess={50: 20.0},
-    )
-
-
-def nll(
-    value: float, *, spread: float = 1.0, stderr: float = 0.0, warnings: tuple[str, ...] = ()
-) -> Estimate:
-    per_example = value + spread * torch.tensor([-1.0, 1.0] * 50, dtype=torch.float64)
-    diagnostics = {"ess_median": 100.0, "ess_min": 30.0}
-    return Estimate(
-        value,
-        stderr,
-        100,
-        stderr_data=0.1,
-        per_example=per_example,
-        diagnostics=diagnostics,
-        warnings=warnings,
-    )
-
-
-def measurement(name: str, **changes) -> Measurement:
-    plain = Measurement(
-        name=name,
-        about="VAE",
-        nll=nll(100.0),
-        gain=None,
-        tilted=False,
-        same_vae=False,
-        symmetric_kl=Estimate(1.0, 0.1, 100),
-        log_norm=Estimate(0.0, 0.0, 0),
-        units=Refusal("not wanted"),
-        verdict=Verdict([group(0.1, 0.01)], "classifiers"),
-    )
-    return replace(plain, **changes)
-
-
-def gain(value: float, stderr: float, stderr_data: float) -> Estimate:
-    return Estimate(value, stderr, 100, stderr_data=stderr_data)
+from priorwise.reporting.verdicts import all_doubts, headline, sentences
 
 
 @pytest.mark.parametrize(
@@ -78,12 +23,24 @@ def gain(value: float, stderr: float, stderr_data: float) -> Estimate:
     ],
 )
 def test_headline_needs_two_standard_errors(jsd, error, words):
-    assert words in headline(measurement("base", verdict=Verdict([group(jsd, error)], "")))
+    assert words in headline(entry("base", hole=[group(jsd, error)]))
 
 
 def test_headline_looks_at_every_group():
-    groups = [group(0.0, 0.01), replace(group(0.3, 0.01), group=2)]
-    assert "deep hole" in headline(measurement("base", verdict=Verdict(groups, "")))
+    assert "deep hole" in headline(
+        entry("base", hole=regrouped([group(0.0, 0.01), group(0.3, 0.01)]))
+    )
+
+
+def test_headline_of_one_image_claims_nothing():
+    """Fault: a divergence without an error taken for one that is sure."""
+    assert "No hole was found" in headline(
+        entry("base", hole=[group(0.6, 0.01, bce_stderr=math.nan)])
+    )
+
+
+def test_headline_says_why_nothing_was_judged():
+    assert "not judged: no classifier" in headline(entry("base", hole=refused("no classifier.")))
 
 
 @pytest.mark.parametrize(
@@ -97,30 +54,53 @@ def test_headline_looks_at_every_group():
 )
 def test_gain_needs_two_standard_errors_of_both_kinds(value, words):
     """Errors 0.15 and 0.20 make 0.25; with either alone, 0.49 would count."""
-    other = measurement("other", gain=gain(value, 0.15, 0.20))
-    assert words in sentences([measurement("base"), other])[1]
+    other = entry("other", gain=gain(value, 0.15, 0.20))
+    assert words in sentences([entry("base"), other])[1]
 
 
-def test_gain_error_is_in_quadrature():
-    assert gain_error(gain(1.0, 3.0, 4.0)) == 5.0
+def test_gain_is_the_base_less_the_other_with_both_errors():
+    """Fault: the sign, a sum of errors for a root of squares, images that are not paired."""
+    base = entry("base", nll=nll(100.0, stderr=0.3))
+    other = entry("other", nll=nll(98.0, stderr=0.4, spread=3.0))
+    found = gain_over(base.record, other.record)
+    assert found["value"] == pytest.approx(2.0)
+    assert found["stderr"] == pytest.approx(0.5)
+    # the differences are 2 + 2 and 2 - 2 in turn, a standard deviation of 2 over 100 images
+    assert found["stderr_data"] == pytest.approx(2 * math.sqrt(100 / 99) / 10)
+    assert found["stderr_total"] == pytest.approx(math.hypot(0.5, found["stderr_data"]))
+
+
+def test_gain_is_refused_on_other_images():
+    """Fault: a difference of two means over different images taken for a paired one."""
+    base, other = entry("base"), entry("other")
+    other.record.numbers["nll"]["data"] = "other images"
+    assert "different test images" in gain_over(base.record, other.record)["refused"]
 
 
 def test_a_gain_of_the_prior_alone_is_told_from_one_of_the_networks():
-    own = measurement("own", gain=gain(2.0, 0.1, 0.1))
-    tilted = measurement("NCP", gain=gain(2.0, 0.1, 0.1), same_vae=True, tilted=True)
-    _, first, second = sentences([measurement("base"), own, tilted])[:3]
+    own = entry("own", gain=gain(2.0, 0.1, 0.1))
+    tilted = entry(
+        "NCP",
+        gain=gain(2.0, 0.1, 0.1),
+        same_vae=True,
+        log_norm=Estimate(0.1, 0.1, 10),
+        hole=refused("tilted"),
+        two_sample=two_sample(0.25, 0.01),
+    )
+    _, first, second = sentences([entry("base"), own, tilted])[:3]
     assert "the networks have their part in it" in first
+    assert "still proves 0.10 ± 0.01 nats" in first
     assert "the prior alone does it" in second
-    assert "a classifier" in first
-    assert "a classifier" not in second  # its classifiers judge the prior underneath
+    assert "still proves 0.25 ± 0.01 nats" in second  # by the test that judges the tilt, too
 
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.8, 1.2, 1.5, 9.0])
 def test_distances_are_shown_and_nothing_is_concluded_from_them(value):
     """Fault: "prior and encodings come closer", from an estimate whose bias exceeds the difference."""
-    same = measurement("other", gain=gain(0.0, 1.0, 1.0))
-    other = replace(same, symmetric_kl=Estimate(value, 0.1, 100))
-    with_value, with_same = (sentences([measurement("base"), model])[1] for model in (other, same))
+    zero = gain(0.0, 1.0, 1.0)
+    same = entry("other", gain=zero)
+    other = entry("other", gain=zero, symmetric_kl=Estimate(value, 0.1, 100))
+    with_value, with_same = (sentences([entry("base"), model])[1] for model in (other, same))
     assert f"symmetric KL {value:.2f} ± 0.10 nats where base has 1.00 ± 0.10" in with_value
     assert (
         with_value.replace(f"{value:.2f} ± 0.10 nats where", "1.00 ± 0.10 nats where") == with_same
@@ -128,50 +108,56 @@ def test_distances_are_shown_and_nothing_is_concluded_from_them(value):
 
 
 def test_a_distance_that_was_refused_is_not_shown():
-    other = measurement("other", gain=gain(0.0, 1.0, 1.0), symmetric_kl=Refusal("points coincide"))
-    assert "symmetric KL" not in sentences([measurement("base"), other])[1]
+    other = entry("other", gain=gain(0.0, 1.0, 1.0), symmetric_kl=refused("points coincide"))
+    assert "symmetric KL" not in sentences([entry("base"), other])[1]
 
 
 def test_the_best_is_named_only_when_it_is_surely_ahead():
     def last(third: Estimate) -> str:
         others = [
-            measurement(name, gain=gain(0.0, 1.0, 1.0), nll=value)
+            entry(name, gain=gain(0.0, 1.0, 1.0), nll=value)
             for name, value in (("b", nll(90.0)), ("c", third))
         ]
-        return sentences([measurement("a"), *others])[-1]
+        return sentences([entry("a"), *others])[-1]
 
-    assert "The best likelihood is that of c, 1.00 ± 0.00 nats before b" in last(nll(89.0))
+    assert "The best likelihood is that of c, 1.00 ± 0.00 nats ahead of b" in last(nll(89.0))
     assert "too close to call" in last(nll(89.0, stderr=1.0))
 
 
-def test_warnings_are_kept_in_full_and_the_classifier_is_doubted():
-    doubtful = measurement(
+def test_doubts_are_kept_in_full_and_the_classifier_is_doubted():
+    doubtful = entry(
         "base",
         nll=nll(1.0, warnings=("say this",)),
-        verdict=Verdict([group(0.1, 0.01, calibration=0.7)], ""),
+        hole=[group(0.1, 0.01, calibration=0.7)],
     )
-    first, second = all_warnings([doubtful])
+    first, second = all_doubts([doubtful])
     assert first == "base, NLL: say this"
     assert "averages 0.70 ± 0.10" in second
-    assert not all_warnings(
-        [measurement("base", verdict=Verdict([group(0.1, 0.01, calibration=1.19)], ""))]
-    )
+    assert not all_doubts([entry("base", hole=[group(0.1, 0.01, calibration=1.19)])])
+
+
+def test_a_doubt_that_models_share_is_said_once():
+    """Fault: the same paragraph for each of four models."""
+    same = [entry(name, nll=nll(1.0, warnings=("say this",))) for name in ("a", "b")]
+    assert all_doubts(same) == ["a, b, NLL: say this"]
 
 
 def test_terminal_table_shows_every_number(capsys):
-    base = measurement("base")
-    other = measurement(
+    base = entry("base")
+    other = entry(
         "VampPrior",
         gain=gain(1.25, 0.1, 0.0),
         log_norm=Estimate(0.7, 0.2, 9),
-        nll=Refusal("a reason"),
+        nll=refused("a reason"),
     )
     table = summary_table([base, other])
     print_table(table, title="title")
     shown = capsys.readouterr()
     assert shown.out == ""
+    for column in table["columns"]:
+        assert column["model"] in shown.err
     for row in table["rows"]:
-        assert row["model"] in shown.err
+        assert row["title"] in shown.err
         for cell in row["cells"]:
             assert cell["text"] in shown.err
     assert "…" not in shown.err
@@ -180,11 +166,7 @@ def test_terminal_table_shows_every_number(capsys):
 
 
 def test_both_forms_of_the_cross_entropy():
-    (row,) = contrast_table([measurement("base", verdict=Verdict([group(0.0, 0.01)], "whose"))])[
-        "rows"
-    ]
-    texts = dict(
-        zip(["group", "sum", "mean", "jsd"], (cell["text"] for cell in row["cells"]), strict=False)
-    )
-    assert (texts["sum"], texts["mean"], texts["jsd"]) == ("1.386", "0.693", "0.000")
-    assert row["about"] == "whose"
+    table = contrast_table([entry("base", hole=[group(0.0, 0.01)])])
+    texts = {row["title"]: row["cells"][0]["text"] for row in table["rows"]}
+    assert (texts["BCE (sum)"], texts["BCE (mean)"], texts["JSD"]) == ("1.386", "0.693", "0.000")
+    assert table["columns"][0]["about"] == "a classifier fitted for this report"

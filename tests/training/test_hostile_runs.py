@@ -56,7 +56,7 @@ sys.addaudithook(watch)
 import priorwise as pw
 from priorwise.recipes import recipe
 from priorwise.reporting.comparison import compare_runs
-from priorwise.reporting.evaluation import evaluate_run
+from priorwise.evaluation import evaluate_run
 from priorwise.training.runner import read_run, resolve_base
 readers = {
     "load": lambda code: pw.load("run", code),

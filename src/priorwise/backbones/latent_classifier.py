@@ -15,14 +15,14 @@ __all__ = ["AbstractLatentClassifier", "LatentClassifier"]
 class AbstractLatentClassifier(nn.Module, ABC):
     """How to write a classifier of latents.
 
-    1. Inherit. Latents keep the shape of their event: ``z`` is ``(*sample, *batch, *event)``. 2.
-    Implement ``encode_context(context)``: what the classifier needs of a context ``(*batch,
-    *context_event)``. It is
-       called once a group, however many proposals are judged in that context. 3. Implement
-    ``forward(z, encoded)``: logits ``(*sample, *batch)`` in nats. ``encoded`` is what
-    ``encode_context``
-       gave, with the batch dimensions alone, or None without a context: broadcast it over the
-    samples. 4. Set ``max_logit`` if the logit is bounded; rejection sampling is exact then.
+    1. Inherit. Latents keep the shape of their event: ``z`` is ``(*sample, *batch, *event)``.
+    2. Implement ``encode_context(context)``: what the classifier needs of a context ``(*batch,
+       *context_event)``. It is called once a group, however many proposals are judged in that
+       context.
+    3. Implement ``forward(z, encoded)``: logits ``(*sample, *batch)`` in nats. ``encoded`` is what
+       ``encode_context`` gave, with the batch dimensions alone, or None without a context:
+       broadcast it over the samples.
+    4. Set ``max_logit`` if the logit is bounded; rejection sampling is exact then.
 
     A module that does not inherit from here is called with ``(z, context)`` in the same shapes.
     """

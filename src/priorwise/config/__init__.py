@@ -25,7 +25,7 @@ from priorwise.config.objectives import (
     ObjectiveConfig,
     OwnObjectiveConfig,
 )
-from priorwise.config.overrides import OverrideError, override, validated
+from priorwise.config.overrides import OverrideError, override, validated, with_settings
 from priorwise.config.own_code import OwnCodeError
 from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.priors import (
@@ -80,4 +80,5 @@ __all__ = [
     "VampPriorConfig",
     "override",
     "validated",
+    "with_settings",
 ]

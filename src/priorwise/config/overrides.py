@@ -2,14 +2,18 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from priorwise.config.base import AbstractConfig
 from priorwise.config.run import Run
 
-__all__ = ["OverrideError", "override", "validated"]
+__all__ = ["OverrideError", "override", "validated", "with_settings"]
+
+
+Config = TypeVar("Config", bound=AbstractConfig)
 
 
 class OverrideError(ValueError):
@@ -82,6 +86,27 @@ def validated(record: Mapping[str, Any]) -> Run:
     except ValidationError as error:
         problems = [_problem(problem, record) for problem in error.errors()]
         raise OverrideError("the run is not valid:\n  " + "\n  ".join(problems)) from error
+
+
+def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A configuration with some of its fields changed; a change to None leaves the field as it is.
+
+    Raises:
+        OverrideError: if there is no such field, or it cannot have that value.
+    """
+    record = config.model_dump()
+    for name in changes:
+        if name not in record:
+            raise OverrideError(_no_field(name, name, record))
+    changed = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return type(config)(**(record | changed))
+    except ValidationError as error:
+        problems = [
+            f"`{'.'.join(map(str, problem['loc'][:1]))}`: {problem['msg']}; got {problem['input']!r}"
+            for problem in error.errors()
+        ]
+        raise OverrideError(". ".join(dict.fromkeys(problems)) + ".") from error
 
 
 def override(run: Run, texts: Iterable[str]) -> Run:

@@ -25,15 +25,18 @@ class DataConfig(AbstractConfig):
 
 
 class EvaluationConfig(AbstractConfig):
-    """What ``priorwise evaluate`` measures."""
+    """How a model is measured; ``priorwise.report`` takes the same names as keywords."""
 
-    samples: int = Field(5000, ge=1)
+    samples: int = Field(1000, ge=1)
     """Importance samples of each test image."""
-    images: int | None = Field(None, ge=1)
-    """A random subset of the test images; None takes all."""
-    quality: Literal["none"] | QualityFeatures = "none"
-    """Features for the distances of generated images; auto takes the points themselves for vectors, else a classifier that
-    is trained on the training set on the spot."""
+    images: int | None = Field(1000, ge=1)
+    """A random subset of the test images, for the likelihood; None takes all."""
+    hole_classifier: bool = True
+    """Whether a small classifier is fitted that judges the prior, a minute at most."""
+    quality: Literal["none"] | QualityFeatures = "auto"
+    """Features for the distances of generated images; auto takes the points themselves for
+    vectors, else a classifier that is trained on the training set on the spot. "none" measures no
+    distances."""
     quality_images: int = Field(5000, ge=50)
     """Generated images of each kind, at most; all test images stand against them."""
     log_norm: LogNormMethod = "importance"

@@ -8,6 +8,7 @@ from torch.distributions import Distribution, Independent, Normal, constraints
 
 from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.nn import event_rows
+from priorwise.refusals import NotGaussianError
 from priorwise.typing import SizeLike
 
 __all__ = ["AggregatePosterior"]
@@ -58,7 +59,7 @@ class AggregatePosterior(Distribution):
 
     def __init__(self, posterior: Distribution, *, tile: int = 4096) -> None:
         if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-            raise TypeError(
+            raise NotGaussianError(
                 f"expected the posterior as an Independent Normal; got {type(posterior).__name__}. "
                 "Other encoders have no closed aggregate posterior here; use the k-NN estimators "
                 "on draws."

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from priorwise.refusals import UnavailableError
 from priorwise.typing import SizeLike
 
 __all__ = ["Delta"]
@@ -51,7 +52,7 @@ class Delta(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Refuse: a likelihood bound needs an encoder with a density."""
-        raise ValueError(
+        raise UnavailableError(
             "a Delta (deterministic encoder or decoder) has no density, so ELBO and likelihood "
             "are undefined; NCP, k-NN distances and Frechet distances work on it. For likelihoods "
             "give the encoder a Gaussian output and the decoder a likelihood."

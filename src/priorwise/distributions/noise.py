@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
 from priorwise.distributions.normalizing_flow import NormalizingFlow
+from priorwise.refusals import NotGaussianError
 
 __all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow", "to_noise"]
 
@@ -56,7 +57,7 @@ def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
         return z
     if is_zuko_flow(distribution):
         return distribution.transform.inv(eps)  # type: ignore[attr-defined]
-    raise TypeError(
+    raise NotGaussianError(
         f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which "
         "is no smooth image of normal noise."
     )
@@ -80,7 +81,7 @@ def to_noise(distribution: Distribution, z: Tensor) -> Tensor:
         return to_noise(distribution.base_dist, z)
     if is_zuko_flow(distribution):
         return distribution.transform(z)  # type: ignore[attr-defined]
-    raise TypeError(
+    raise NotGaussianError(
         f"expected a Gaussian or a flow over a Gaussian; got {type(distribution).__name__}, which "
         "is no smooth image of normal noise."
     )

@@ -20,8 +20,9 @@ __all__ = ["AbstractBijection", "NormalizingFlow"]
 class AbstractBijection(nn.Module, ABC):
     r"""How to write an invertible map g between the space of a density and the space of its normal noise.
 
-    1. Inherit, set ``features`` to the number of dimensions L. 2. Implement ``forward(z)``:
-    :math:`z_0 = g(z)` and :math:`\log|\det \partial g / \partial z|`, for any leading dimensions.
+    1. Inherit, set ``features`` to the number of dimensions L.
+    2. Implement ``forward(z)``: :math:`z_0 = g(z)` and :math:`\log|\det \partial g / \partial z|`,
+       for any leading dimensions.
     3. Implement ``inverse(z0)``: the exact inverse, differentiable.
     """
 

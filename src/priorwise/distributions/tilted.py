@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from priorwise.refusals import UnavailableError
 from priorwise.typing import LogTilt, SizeLike
 
 __all__ = ["Tilted", "is_normalised", "log_unnorm", "tilts_within", "untilted"]
@@ -97,7 +98,7 @@ class Tilted(Distribution):
             ValueError: while ``log_norm`` is unknown.
         """
         if not is_normalised(self):
-            raise ValueError(
+            raise UnavailableError(
                 "expected a `log_norm` for a normalised density; got None. Estimate it with "
                 "priorwise.estimators.log_norm(...), or use `log_unnorm`."
             )

@@ -10,6 +10,7 @@ from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 
 __all__ = ["ActiveUnits", "active_units"]
 
@@ -54,7 +55,7 @@ def active_units(
         seed: Seed of those draws.
     """
     if len(x) < 2:
-        raise ValueError(f"expected at least 2 observations; got {len(x)}.")
+        raise UnavailableError(f"expected at least 2 observations; got {len(x)}.")
     means: list[list[Tensor]] = []
     device = device_of(model)
     with frozen(model), torch.no_grad():

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,24 @@ class Estimate:
         }
         return finite | {"diagnostics": diagnostics, "warnings": list(self.warnings)}
 
+    @classmethod
+    def from_json(
+        cls, record: Mapping[str, Any], *, per_example: Tensor | None = None
+    ) -> "Estimate":
+        """An estimate as ``to_json`` wrote it; a value or an error that was not finite comes back as NaN."""
+        return cls(
+            value=_number(record["value"]),
+            stderr=_number(record["stderr"]),
+            count=record["count"],
+            unit=record["unit"],
+            stderr_data=record["stderr_data"],
+            per_example=per_example,
+            diagnostics={name: _number(value) for name, value in record["diagnostics"].items()},
+            protocol=dict(record["protocol"]),
+            warnings=tuple(record["warnings"]),
+            data=record["data"],
+        )
+
     def with_warnings(self, *warnings: str) -> "Estimate":
         """A copy with more reasons for doubt."""
         return replace(self, warnings=self.warnings + warnings)
@@ -125,6 +144,10 @@ def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) 
         f"{name} ({first.get(name, 'none')} against {second.get(name, 'none')})" for name in names
     )
     return (f"the two differ in {found}, and so may their numbers.",)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _is_finite(value: object) -> bool:

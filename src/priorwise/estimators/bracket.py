@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from priorwise.estimators.base import Estimate
+from priorwise.refusals import UnavailableError
 
 __all__ = ["Bracket", "Paths", "bracket_of", "clustered_error", "log_mean"]
 
@@ -187,7 +188,7 @@ def bracket_of(
         ValueError: for a log weight that is not finite.
     """
     if not bool(paths.forward.isfinite().all() and paths.backward.isfinite().all()):
-        raise ValueError(
+        raise UnavailableError(
             "expected a tilt that is finite along the paths; got a log weight that is not."
         )
     clusters = torch.arange(len(paths.forward)), paths.origin

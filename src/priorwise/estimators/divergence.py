@@ -18,6 +18,7 @@ from priorwise.estimators.base import Estimate, device_of
 from priorwise.estimators.top_latents import aggregate_posterior, places
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
 
 __all__ = ["knn_kl", "symmetric_kl"]
@@ -135,7 +136,7 @@ def _knn_values(
 def _check_distinct(own: Tensor, other: Tensor, names: tuple[str, str], neighbours: int) -> None:
     among, across = int((own == 0).sum()), int((other == 0).sum())
     if among or across:
-        raise ValueError(
+        raise UnavailableError(
             f"expected distinct points, as a distance of 0 has no logarithm; {among} of {len(own)} "
             f"{names[0]} coincide with others of them, and {across} with {names[1]}. Leave copies "
             "out: one observation given twice, or draws that a sampler repeats. Where they come "
@@ -181,7 +182,7 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
             f"{tuple(others.shape)}."
         )
     if not 1 <= neighbours < min(len(points), len(others) + 1):
-        raise ValueError(
+        raise UnavailableError(
             f"expected `neighbours` from 1 to fewer than the points; got {neighbours}."
         )
     points, others = points.double(), others.double()
@@ -317,7 +318,7 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
     """From encodings and prior draws, ``(N, D)`` each."""
     count, dimensions = q.shape
     if not 1 <= neighbours < count:
-        raise ValueError(
+        raise UnavailableError(
             f"expected `neighbours` from 1 to fewer than the draws, {count}; got {neighbours}."
         )
     q, p = q.double(), p.double()
@@ -343,7 +344,7 @@ def _by_density(
     """Monte-Carlo means of log q - log p under both, with q the mixture of the encodings of ``x``."""
     p = prior.prior
     if not is_normalised(p):
-        raise ValueError(
+        raise UnavailableError(
             "expected a prior with a normalised density for method='density'; use method='knn'."
         )
     assert top.posterior is not None
@@ -351,7 +352,7 @@ def _by_density(
     rate = float((top.posterior.log_prob(top.z) - log_p).mean())
     limit = math.log(len(x)) - _SOUND_MARGIN
     if rate > limit:
-        raise ValueError(
+        raise UnavailableError(
             f"expected a mean KL(q(z|x) || p) of at most log N - 2 = {limit:.2f} nats for N = "
             f"{len(x)}; got {rate:.2f}. Each encoding is so narrow that the mixture of them says "
             "nothing about the data between: use method='knn', or more x."

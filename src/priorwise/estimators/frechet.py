@@ -13,6 +13,7 @@ from torch import Tensor
 from priorwise.estimators.quality import Quality, as_features, protocol_of
 from priorwise.features import INCEPTION, AbstractExtractor, Features
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 
 __all__ = ["Moments", "frechet_distance", "frechet_floor", "gaussian_frechet"]
 
@@ -193,7 +194,7 @@ def frechet_distance(
     )
     protocol = protocol_of("frechet distance", real, fake, seed, bootstrap=bootstrap)
     if min(len(real), len(fake)) < 3:
-        raise ValueError(
+        raise UnavailableError(
             f"expected at least 3 images of either kind; got {len(real)} and {len(fake)}."
         )
     if bootstrap < _FEWEST:
@@ -248,7 +249,9 @@ def frechet_floor(
     real = as_features(real, extractor, split="real")
     count = len(real) // 2 if count is None else count
     if not 3 <= count <= len(real) // 2:
-        raise ValueError(f"expected `count` from 3 to half of {len(real)} images; got {count}.")
+        raise UnavailableError(
+            f"expected `count` from 3 to half of {len(real)} images; got {count}."
+        )
     with seeded(seed, "frechet", "floor"):
         order = torch.randperm(len(real)).to(real.values.device)
     first, second = (

@@ -27,6 +27,7 @@ from priorwise.estimators.top_latents import (
     prior_draws,
 )
 from priorwise.models import AbstractModel, example_pass, frozen
+from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
 from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
@@ -277,7 +278,9 @@ def _check(x: Tensor, reference: Tensor | None, draws: int, space: str) -> Tenso
         raise ValueError(f"expected at least 1 of `draws`; got {draws}.")
     reference = x if reference is None else reference
     if len(reference) < 2:
-        raise ValueError(f"expected encodings of at least 2 observations; got {len(reference)}.")
+        raise UnavailableError(
+            f"expected encodings of at least 2 observations; got {len(reference)}."
+        )
     return reference
 
 
@@ -321,7 +324,7 @@ def _log_p(block: TopDraws, space: str, known: LogNorm | None) -> Tensor:
         else block.log_p(None if known is None else known.value)
     )
     if log_p is None:
-        raise ValueError(
+        raise UnavailableError(
             "expected a prior with a normalised density; got a tilted one whose log normaliser is "
             "unknown, so that its score would be off by a constant. Estimate it first with "
             "priorwise.estimators.log_norm(model); for a tilted hierarchy, whose log_norm is not "
@@ -338,7 +341,7 @@ def _log_p0(block: TopDraws) -> Tensor:
     elif not isinstance(prior, Tilted) and is_standard_normal(prior):
         z0 = block.vectors
     else:
-        raise ValueError(
+        raise UnavailableError(
             "expected a FlowPrior or a standard normal prior for space='generation'; got "
             f"{type(prior).__name__}, which has no generation space. Use space='representation'."
         )

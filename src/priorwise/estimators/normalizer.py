@@ -16,6 +16,7 @@ from priorwise.estimators.base import Estimate
 from priorwise.estimators.blocks import rows_within
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 from priorwise.tilts import AbstractTilt, LogNorm
 
 __all__ = ["GroupNorms", "log_norm", "require_log_norm"]
@@ -41,12 +42,12 @@ def require_log_norm(model: AbstractModel) -> LogNorm:
     if known is not None:
         return known
     if None not in model.owners():
-        raise ValueError(
+        raise UnavailableError(
             "expected a normalised prior; the log normaliser of this model is not known, or was "
             "estimated for other weights. Estimate it first with "
             "priorwise.estimators.log_norm(model, samples=...)."
         )
-    raise ValueError(
+    raise UnavailableError(
         "expected a normalised prior; a Tilted one of this model has no `log_norm`, and no module "
         "keeps it. Give the Tilted its `log_norm` if you know it, or let the module that holds "
         "the tilt inherit priorwise.AbstractTilt and be the `owner` of the Tilted."

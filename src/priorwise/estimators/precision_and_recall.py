@@ -13,6 +13,7 @@ from torch import Tensor
 from priorwise.estimators.quality import Protocol, Quality, as_features, protocol_of
 from priorwise.features import AbstractExtractor, Features
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 
 __all__ = ["PrecisionRecall", "precision_recall"]
 
@@ -190,7 +191,7 @@ def precision_recall(
     fewest = min(len(real), len(fake))
     most = fewest - math.ceil(fewest / _GROUPS) - 1
     if tile < 1 or fewest < _GROUPS or not 1 <= neighbours <= most:
-        raise ValueError(
+        raise UnavailableError(
             f"expected at least {_GROUPS} images of either kind, `neighbours` from 1 to "
             f"{max(most, 0)} and a `tile` of at least 1; got {len(real)} and {len(fake)} images, "
             f"{neighbours} and {tile}."

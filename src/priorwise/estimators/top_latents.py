@@ -21,6 +21,7 @@ from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import NotGaussianError
 from priorwise.samplers import AbstractSampler
 
 __all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws"]
@@ -58,7 +59,7 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
 def _vectors(posterior: Distribution) -> tuple[Tensor, Tensor]:
     """Means and standard deviations, ``(B, D)`` each."""
     if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-        raise TypeError(
+        raise NotGaussianError(
             "expected an encoder that returns an Independent Normal; got "
             f"{type(posterior).__name__}. Without it there is no closed aggregate posterior: use "
             "the k-NN estimators or the two-sample test, which need draws alone."

@@ -16,6 +16,7 @@ from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.top_latents import places, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
 
 __all__ = ["ProbabilityClassifier", "TwoSample", "c2st", "classifier_two_sample"]
@@ -173,7 +174,7 @@ def _check(points: Tensor, others: Tensor, sources: Tensor | None) -> Tensor:
             f"{tuple(others.shape)}."
         )
     if min(len(points), len(others)) < _FEWEST:
-        raise ValueError(
+        raise UnavailableError(
             f"expected at least {_FEWEST} points of each kind; got {len(points)} and {len(others)}."
         )
     if sources is None:
@@ -192,7 +193,7 @@ def _split(sources: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     trained[torch.randperm(len(kinds))[: len(kinds) // 2]] = True
     train, test = chosen[trained[place]], chosen[~trained[place]]
     if min(len(train), len(test)) < _FEWEST // 4:
-        raise ValueError(
+        raise UnavailableError(
             f"expected `sources` that can be split in two halves; got {len(kinds)} of them, and "
             f"halves of {len(train)} and {len(test)} points."
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from priorwise.models import frozen
 from priorwise.nn import no_autocast
+from priorwise.refusals import UnavailableError
 from priorwise.storage import content_hash
 
 __all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour", "extract"]
@@ -25,10 +26,10 @@ class AbstractExtractor(nn.Module, ABC):
        ``_features(images)``: ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, each row from its own image
        alone. For other observations inherit from here and implement ``forward``.
     2. Implement ``name``: what distances are named after. Two extractors of one name differ in
-    their weights at most. 3. Implement ``resize``: in words, all that is done to an image before
-    the network. 4. Keep everything that the features depend on in the name, in ``resize``, or in
-    parameters and buffers, of which
-       ``fingerprint`` is the hash.
+       their weights at most.
+    3. Implement ``resize``: in words, all that is done to an image before the network.
+    4. Keep everything that the features depend on in the name, in ``resize``, or in parameters and
+       buffers, of which ``fingerprint`` is the hash.
     """
 
     @property
@@ -119,7 +120,7 @@ class Features:
         if self.values.dim() != 2:
             raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
         if not bool(self.values.isfinite().all()):
-            raise ValueError(
+            raise UnavailableError(
                 "expected finite features; some are NaN or infinite. Look at the images or the "
                 "extractor."
             )

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from priorwise.features.base import AbstractImageExtractor
 from priorwise.models import frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 from priorwise.storage import content_hash, write_atomically
 from priorwise.typing import Shape
 
@@ -208,13 +209,13 @@ def _built(
 
 def _check(x: Tensor, y: Tensor | None) -> None:
     if x.dim() != 4 or min(x.shape[2:]) < 8:
-        raise ValueError(
+        raise UnavailableError(
             f"expected images (N, C, H, W) of at least 8 x 8 pixels; got shape {tuple(x.shape)}."
         )
     if not x.is_floating_point() or not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError("expected images as floats in [0, 1]. Divide them by the largest value.")
     if len(x) < 10:
-        raise ValueError(f"expected at least 10 images to train on; got {len(x)}.")
+        raise UnavailableError(f"expected at least 10 images to train on; got {len(x)}.")
     if y is None:
         return
     if y.shape != (len(x),) or y.is_floating_point():

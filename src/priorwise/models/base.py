@@ -102,8 +102,8 @@ class AbstractModel(nn.Module, ABC):
        groups, top first. For each form a ``Group`` with its prior and, when ``x`` is given, its
        posterior, set ``group.z = draw(group)``, and go on with that ``z``. Return the groups.
     2. Implement ``likelihood(groups)``: p(x | z_1..z_K). 3. ``batch_shape`` is ``(B,)`` or ``(S,
-    B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and
-       contexts have that batch shape before ``draw`` sees them.
+       B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and contexts have that
+       batch shape before ``draw`` sees them.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
     5. Set ``training_defaults`` where a fit of this model should start from other options than
        ``TrainingConfig`` does.
@@ -269,8 +269,8 @@ class AbstractJointModel(AbstractModel, AbstractTilt):
     1. Inherit, implement what ``AbstractModel`` and ``AbstractTilt`` ask for. A tilt on
        observations stands in ``likelihood``, as a ``Tilted`` over p(x|z) without a ``log_norm``.
     2. ``law`` is over whatever a chain should move in, such as the noise of latents and
-    observations. 3. Implement ``from_law(u)``: the pass and the observations that belong to draws
-    of it.
+       observations.
+    3. Implement ``from_law(u)``: the pass and the observations that belong to draws of it.
     """
 
     @abstractmethod

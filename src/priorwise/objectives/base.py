@@ -116,18 +116,19 @@ class Explanation:
 class AbstractObjective(nn.Module, ABC):
     """How to write an objective.
 
-    1. Inherit, keep the model as a submodule. 2. Implement ``forward(x, step)``: the ``Terms`` on a
-    batch ``(B, *event)``, nats per example, the batch mean left to
-       ``Terms.loss``. 3. Name the module whose parameters are stepped in ``trained``; open what
-    must surround all steps in ``running``. 4. If more than one set of parameters is stepped in turn
-    (a discriminator, say), list them in ``players``, and give
-       ``forward`` a keyword ``player`` for those after the first. A player's terms should send no
-       gradient into another's parameters.
-    5. Clip gradients, or look at them, in ``before_step``. 6. Say in ``judge`` what a fit is judged
-    by on held-out data, and in ``metric`` what that number is
-       called. Without these it is the objective's own loss, its schedules at their end. 7. Give in
-    ``large_state`` what is too large for every checkpoint, such as a replay buffer, and keep
-       it out of the module's own state.
+    1. Inherit, keep the model as a submodule.
+    2. Implement ``forward(x, step)``: the ``Terms`` on a batch ``(B, *event)``, nats per example,
+       the batch mean left to ``Terms.loss``.
+    3. Name the module whose parameters are stepped in ``trained``; open what must surround all
+       steps in ``running``.
+    4. If more than one set of parameters is stepped in turn (a discriminator, say), list them in
+       ``players``, and give ``forward`` a keyword ``player`` for those after the first. A player's
+       terms should send no gradient into another's parameters.
+    5. Clip gradients, or look at them, in ``before_step``.
+    6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number
+       is called. Without these it is the objective's own loss, its schedules at their end.
+    7. Give in ``large_state`` what is too large for every checkpoint, such as a replay buffer, and
+       keep it out of the module's own state.
     8. Say in ``explain`` what the number is, and whether it bounds the likelihood.
     """
 

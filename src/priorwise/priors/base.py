@@ -29,11 +29,11 @@ def _check_shapes(distribution: Distribution) -> None:
 class AbstractPrior(nn.Module, ABC):
     """How to write a prior.
 
-    1. Inherit, keep the parameters as usual in a module. 2. Implement
-    ``_distribution(encode_top)``: a distribution of batch shape ``()`` whose event shape is that of
-    the top
-       latents. ``encode_top`` maps observations to q(z_top|x); only priors made of encodings look
-    at it. 3. Build distributions with ``validate_args=False``; check the parts in the constructor.
+    1. Inherit, keep the parameters as usual in a module.
+    2. Implement ``_distribution(encode_top)``: a distribution of batch shape ``()`` whose event
+       shape is that of the top latents. ``encode_top`` maps observations to q(z_top|x); only priors
+       made of encodings look at it.
+    3. Build distributions with ``validate_args=False``; check the parts in the constructor.
 
     While a block of ``kept`` is open the parameters stand still, so the distribution is built once
     and used again.

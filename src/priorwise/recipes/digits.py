@@ -16,12 +16,10 @@ from priorwise.config.priors import (
 )
 from priorwise.config.run import DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
-from priorwise.data import load
-from priorwise.models import AbstractModel
-from priorwise.reporting import report
+from priorwise.reporting import report_runs
 from priorwise.reporting.tables import print_table
 from priorwise.training.loop import FitResult
-from priorwise.training.runner import save_log_norm, train_run
+from priorwise.training.runner import train_run
 
 __all__ = ["DemoResult", "demo", "recipes"]
 
@@ -29,10 +27,9 @@ _LATENT = 8
 _HIDDEN = 128
 _TRAINING = TrainingConfig(epochs=250, lr=5e-3, schedule="cosine", warmup_epochs=0, patience=40)
 _NCP_TRAINING = TrainingConfig(epochs=80, lr=1e-3, schedule="cosine", warmup_epochs=0, patience=20)
-_EVALUATION = EvaluationConfig(samples=2000, log_norm_samples=500_000)
+_EVALUATION = EvaluationConfig(samples=2000, images=None, log_norm_samples=500_000)
 _QUICK: dict[str, Any] = {"epochs": 2}
-_QUICK_SAMPLES = 50
-_QUICK_IMAGES = 60
+_QUICK_EVALUATION = {"samples": 50, "images": 60, "log_norm_samples": 2000}
 
 
 @dataclass(frozen=True)
@@ -115,31 +112,16 @@ def demo(
     """
     out = Path(out)
     fits: dict[str, FitResult] = {}
-    for step, (name, (folder, run)) in enumerate(_stages(out, seed, quick=quick).items(), 1):
+    stages = _stages(out, seed, quick=quick)
+    for step, (name, (folder, run)) in enumerate(stages.items(), 1):
         _say(f"{step} of 5: {name}", show=progress)
         fits[name] = train_run(run, out / folder, progress=progress)
         _say(_fit_words(fits[name]), show=progress)
     _say("5 of 5: measuring", show=progress)
-    models = {name: _model(fit) for name, fit in fits.items()}
-    page = report(
-        models["standard"],
-        load("digits"),
-        out / "report.html",
-        models=models,
-        fits=fits,
-        samples=_QUICK_SAMPLES if quick else _EVALUATION.samples,
-        images=_QUICK_IMAGES if quick else None,
-        log_norm_samples=2000 if quick else _EVALUATION.log_norm_samples,
-        seed=seed,
-        progress=progress,
-    )
-    save_log_norm(out / "ncp", models["NCP"])
+    folders = {name: out / folder for name, (folder, _) in stages.items()}
+    settings: dict[str, Any] = {**(_QUICK_EVALUATION if quick else {}), "seed": seed}
+    page = report_runs(folders, out / "report.html", fits=fits, progress=progress, **settings)
     return _result(page, progress=progress)
-
-
-def _model(fit: FitResult) -> AbstractModel:
-    assert isinstance(fit.model, AbstractModel)
-    return fit.model
 
 
 def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:

@@ -117,7 +117,7 @@ def _images(
         ),
         objective=_OBJECTIVES[objective],
         training=_training(examples, batch),
-        evaluation=EvaluationConfig(samples=21_000, quality="auto"),
+        evaluation=EvaluationConfig(samples=21_000, images=None),
     )
 
 
@@ -129,7 +129,7 @@ def _moons(name: str, objective: str, prior: str) -> Run:
         model=MoonsVAEConfig(prior=_PRIORS[prior], likelihood="gaussian", scale=0.1),
         objective=_MOONS[objective],
         training=_training(2000, lr=1e-3, steps=10_000),
-        evaluation=EvaluationConfig(samples=5000, quality="auto"),
+        evaluation=EvaluationConfig(samples=5000, images=None),
     )
 
 
@@ -141,7 +141,7 @@ def _sprites(name: str, objective: str, prior: str) -> Run:
         model=VAEConfig(prior=_PRIORS[prior], latent=10),
         objective=_SPRITES[objective],
         training=_training(24_576, lr=1e-3, steps=10_000),
-        evaluation=EvaluationConfig(samples=1000),
+        evaluation=EvaluationConfig(samples=1000, images=None, quality="none"),
     )
 
 

@@ -15,7 +15,7 @@ from priorwise.config.priors import (
     VampDataConfig,
     VampPriorConfig,
 )
-from priorwise.config.run import DataConfig, Run
+from priorwise.config.run import DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
 
 __all__ = ["recipes"]
@@ -69,6 +69,7 @@ def _row(data: str, model: str, prior: str) -> Run:
             likelihood="discretized_logistic_paper" if data == "frey" else "bernoulli",
         ),
         training=_PAPER,
+        evaluation=EvaluationConfig(samples=5000, images=None),
     )
 
 

@@ -1,7 +1,8 @@
-"""Reports: what the numbers of a model say, as one page and as plain data; and pictures of single questions."""
+"""Reports: what the record of a model says, as a page, a card and plain data; and pictures."""
 
+from priorwise.reporting.card import model_card
 from priorwise.reporting.comparison import save_comparison
-from priorwise.reporting.prior_hole import report
+from priorwise.reporting.prior_hole import report, report_runs
 from priorwise.reporting.traversals import save_traversal
 
-__all__ = ["report", "save_comparison", "save_traversal"]
+__all__ = ["model_card", "report", "report_runs", "save_comparison", "save_traversal"]

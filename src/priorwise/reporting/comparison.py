@@ -15,8 +15,10 @@ from priorwise.choices import Space
 from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import Run
 from priorwise.data import as_splits
+from priorwise.data.subsets import random_part, training_part
 from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
 from priorwise.estimators.base import device_of
+from priorwise.evaluation import EvaluationRecord, kept_record
 from priorwise.models import AbstractModel, flow_prior, frozen, in_space
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
@@ -36,7 +38,6 @@ from priorwise.reporting.drawing import (
     write,
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
-from priorwise.reporting.subset import random_part, training_part
 from priorwise.training.runner import load, load_splits, read_run
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Portrait", "compare_runs", "portrait", "save_comparison"]
 
+_HEAD_NUMBERS = ("NLL", "hole", "two-sample test", "leakage")
 _COLUMNS = 6
 _IMAGES = _COLUMNS**2
 _POINTS = 100
@@ -149,6 +151,7 @@ def save_comparison(
     path: str | Path,
     *,
     draws: int = 2000,
+    records: Mapping[str, EvaluationRecord] | None = None,
     seed: int = 0,
 ) -> dict[str, Portrait]:
     """Draw one row for each model: samples; encodings, prior, pockets and leaks in z, and in z0 for flow priors; decoded pockets.
@@ -163,6 +166,7 @@ def save_comparison(
         path: The picture, a name that ends in .png.
         draws: Draws from each prior and each aggregate posterior, of which those of lowest density
             are shown.
+        records: What was measured of the models, by name; its main numbers head their rows.
         seed: Seed of all draws.
 
     Returns:
@@ -190,7 +194,10 @@ def save_comparison(
         rows[name] = portrait(
             model, x.to(device), reference.to(device), shown=shown, draws=draws, seed=seed
         )
-    save_figure(_figure(rows, random_part(x, _CLOUD, seed)), path)
+    heads = {name: f"{name}: {row.about}" for name, row in rows.items()}
+    for name, record in (records or {}).items():
+        heads[name] += _measured_words(record)
+    save_figure(_figure(rows, heads, random_part(x, _CLOUD, seed)), path)
     return rows
 
 
@@ -201,8 +208,11 @@ def compare_runs(
     draws: int = 2000,
     seed: int = 0,
     code: NamedCode | None = None,
-) -> dict[str, Portrait]:
-    """``save_comparison`` of trained runs, named after their folders.
+) -> tuple[dict[str, Portrait], dict[str, EvaluationRecord]]:
+    """``save_comparison`` of trained runs, named after their folders, with what was measured of them.
+
+    Nothing is measured here: a run that was not evaluated, or has other weights since, has no
+    record.
 
     Arguments:
         folders: The runs.
@@ -228,7 +238,25 @@ def compare_runs(
     if len(set(names)) < len(names):
         raise ValueError(f"expected each run once; got {', '.join(names)}.")
     models = {name: load(folder, code) for name, folder in zip(names, folders, strict=True)}
-    return save_comparison(models, load_splits(runs[0]), path, draws=draws, seed=seed)
+    records = {
+        name: record
+        for name, folder in zip(names, folders, strict=True)
+        if (record := kept_record(folder, models[name])) is not None
+    }
+    splits = load_splits(runs[0])
+    portraits = save_comparison(models, splits, path, draws=draws, records=records, seed=seed)
+    return portraits, records
+
+
+def _measured_words(record: EvaluationRecord) -> str:
+    """The numbers of a record that a row has room for."""
+    cells = record.cells()
+    shown = [
+        f"{title} {cells[title].marked}"
+        for title in _HEAD_NUMBERS
+        if title in cells and not cells[title].refused
+    ]
+    return f"; {', '.join(shown)}" if shown else ""
 
 
 def _data_words(run: Run) -> str:
@@ -240,13 +268,13 @@ def _data_words(run: Run) -> str:
 # -- the picture -----------------------------------------------------------------------------------
 
 
-def _figure(rows: Mapping[str, Portrait], x: Tensor) -> "Figure":
+def _figure(rows: Mapping[str, Portrait], heads: Mapping[str, str], x: Tensor) -> "Figure":
     columns = 4 if any(row.z0 is not None for row in rows.values()) else 3
     height = _LEGEND + len(rows) * (_HEAD + _SIDE + _FOOT)
     figure = new_figure(columns * (_SIDE + _GAP) + 0.25, height)
     top, decoded = _LEGEND, list["Axes"]()
     for name, row in rows.items():
-        write(figure, f"{name}: {row.about}", top, weight="bold")
+        write(figure, heads[name], top, weight="bold")
         cells = [
             place(figure, _GAP + column * (_SIDE + _GAP), top + _HEAD, _SIDE, _SIDE)
             for column in range(columns)

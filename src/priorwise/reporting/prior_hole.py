@@ -3,42 +3,36 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from priorwise.config.overrides import with_settings
+from priorwise.config.own_parts import NamedCode
+from priorwise.config.run import EvaluationConfig
 from priorwise.data import Splits, as_splits
-from priorwise.estimators import Estimate
-from priorwise.models import AbstractModel
-from priorwise.progress import progress_bar
-from priorwise.randomness import seeded
-from priorwise.reporting.figures import (
-    curves_figure,
-    images_uri,
-    latent_figure,
-    pairs,
-    points_figure,
+from priorwise.data.subsets import random_part
+from priorwise.estimators.base import device_of
+from priorwise.evaluation import (
+    EvaluationRecord,
+    Subject,
+    measure,
+    record_of_base,
+    record_of_run,
 )
-from priorwise.reporting.latents import LatentMap, latent_map
-from priorwise.reporting.measurement import Measurement, Protocol, Refusal, Verdict, measure_all
-from priorwise.reporting.page import Picture, Section, render_page
-from priorwise.reporting.subset import random_part
-from priorwise.reporting.tables import GLOSSARY, contrast_table, summary_table
-from priorwise.reporting.verdicts import all_warnings, gain_error, headline, sentences
+from priorwise.evaluation.record import plain
+from priorwise.models import AbstractModel
+from priorwise.reporting.card import model_card
+from priorwise.reporting.entries import Entry, side_by_side
+from priorwise.reporting.page import render_page
+from priorwise.reporting.sections import picture_sections
+from priorwise.reporting.tables import contrast_table, glossary, summary_table
+from priorwise.reporting.verdicts import all_doubts, headline, sentences
 from priorwise.storage import write_atomically
 from priorwise.training.loop import FitResult
-from priorwise.training.versions import versions
+from priorwise.training.runner import load, load_splits, read_run
 
-__all__ = ["report"]
-
-_SHOWN = 36
-_SAMPLE_COLUMNS = 6
-_COLUMNS = 8
-_PAIRS = 16
-_REFERENCE = 2000
+__all__ = ["report", "report_runs"]
 
 
 def report(
@@ -48,71 +42,102 @@ def report(
     *,
     models: Mapping[str, AbstractModel] | None = None,
     fits: Mapping[str, FitResult] | None = None,
-    samples: int = 1000,
-    images: int | None = 500,
-    log_norm_samples: int = 100_000,
-    classifier: bool = True,
-    seed: int = 0,
     progress: bool = True,
+    **settings: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> Path:
-    """Write the prior-hole report of a model: one HTML page, and every number of it as JSON beside it.
+    """Write the prior-hole report of a model: one HTML page, with every number as JSON beside it.
 
     It says in words whether the prior has a hole, by the bound that a classifier proves on held-out
-    images, and what other priors gain over it; then come the numbers with their errors, samples,
+    images, and what other priors gain over it. Then come the numbers with their errors, samples,
     the latent plane, and the protocol. What cannot be computed for a model (a likelihood with a
     deterministic encoder, say) is shown with the reason. An NCP alone is shown beside the model
     underneath. A tilted model without a ``log_norm`` has it estimated, and keeps it.
+
+    A second report at the same path measures nothing that the first one measured for the same
+    weights, data and settings.
 
     Arguments:
         model: The base of all comparisons. In the report it bears its name in ``models``, else
             "model".
         data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out.
-        path: The page, a name that ends in .html; the JSON gets the same name with .json.
+        path: The page, a name that ends in .html; the JSON gets the same name with .json, and the
+            model card with .md.
         models: Further models by name, compared with the base image by image.
         fits: Results of ``priorwise.fit`` by name, whose training curves are shown.
-        samples: Importance samples of each image.
-        images: A random subset of the test images; None takes all.
-        log_norm_samples: Draws for a log normaliser that is not known yet.
-        classifier: Whether to fit a small classifier on every model that has no NCP here; without
-            one, a plain model gets no verdict.
-        seed: Seed of all draws.
         progress: Whether to show progress bars.
+        **settings: Fields of ``priorwise.config.EvaluationConfig``, such as ``samples``,
+            ``images``, ``quality`` and ``seed``.
 
     Returns:
         Path: Where the page is.
 
     Raises:
-        ValueError: for a path that does not end in .html, or counts below 1.
+        ValueError: for a path that does not end in .html, or a setting that does not exist.
         TypeError: for something that is not a model.
     """
-    path = Path(path)
-    _check(path, samples, images)
+    path = _checked(path)
+    config = with_settings(EvaluationConfig(), settings)
     named = _named(model, models or {})
     splits = as_splits(data)
-    x = splits.evaluation("test")
-    x = random_part(x, images, seed)
-    x = x.to(next((parameter.device for parameter in model.parameters()), torch.device("cpu")))
-    protocol = Protocol(
-        samples=samples, log_norm_samples=log_norm_samples, classifier=classifier, seed=seed
-    )
-    measurements = measure_all(named, splits, x, protocol, progress=progress)
-    record = _record(measurements, splits, len(x), protocol)
-    sections = _sections(named, splits, x, fits or {}, seed, progress=progress)
-    beside = path.with_suffix(".json")
-    page = render_page(record, sections, json_name=beside.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(beside, json.dumps(_plain(record), indent=2, allow_nan=False).encode())
-    write_atomically(path, page.encode())
-    return path
+    records = {}
+    for name, each in named.items():
+        subject = Subject(each, splits, config, keeps_log_norm=True, progress=progress)
+        kept = path.with_name(f"{path.stem}_records") / f"{subject.weights}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        earlier = EvaluationRecord.read(kept)
+        records[name] = measure(subject, earlier, save=partial(EvaluationRecord.write, path=kept))
+    return _write(path, named, splits, records, fits or {}, progress=progress)
 
 
-def _check(path: Path, samples: int, images: int | None) -> None:
+def report_runs(
+    folders: Mapping[str, str | Path],
+    path: str | Path,
+    *,
+    fits: Mapping[str, FitResult] | None = None,
+    progress: bool = True,
+    code: NamedCode | None = None,
+    **settings: Any,  # noqa: ANN401 - fields of EvaluationConfig
+) -> Path:
+    """The same for trained runs: their records are read, and only what they lack is measured.
+
+    A single run whose prior was fitted afterwards is shown beside the model underneath.
+
+    Arguments:
+        folders: Runs by the names that the report shows, the base of all comparisons first.
+        path: The page, a name that ends in .html.
+        fits: Results of their fits by name, whose training curves are shown.
+        progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
+        **settings: Fields of ``priorwise.config.EvaluationConfig`` in place of those by which the
+            runs were evaluated.
+
+    Raises:
+        ValueError: for a path that does not end in .html, a setting that does not exist, or runs on
+            different data.
+    """
+    path = _checked(path)
+    models = {name: load(folder, code) for name, folder in folders.items()}
+    records = {
+        name: record_of_run(folder, progress=progress, code=code, **settings)
+        for name, folder in folders.items()
+    }
+    prints = {record.numbers["subject"]["data_fingerprint"] for record in records.values()}
+    if len(prints) > 1:
+        raise ValueError(f"expected runs on the same data; got data {', '.join(sorted(prints))}.")
+    (name, folder), *others = folders.items()
+    if not others and models[name].untilted is not models[name]:
+        base = record_of_base(folder, records[name].config, progress=progress, code=code)
+        models = {"base": models[name].untilted, **models}
+        records = {"base": base, **records}
+    splits = load_splits(read_run(folder, code)[0])
+    return _write(path, models, splits, records, fits or {}, progress=progress)
+
+
+def _checked(path: str | Path) -> Path:
+    path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"expected `path` as a page that ends in .html; got {path.name!r}.")
-    if samples < 1:
-        raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
-    if images is not None and images < 2:
-        raise ValueError(f"expected at least 2 `images`, or None for all; got {images}.")
+    return path
 
 
 def _named(model: AbstractModel, models: Mapping[str, AbstractModel]) -> dict[str, AbstractModel]:
@@ -136,221 +161,79 @@ def _named(model: AbstractModel, models: Mapping[str, AbstractModel]) -> dict[st
     return {"model": model, **models}
 
 
-# -- the numbers -----------------------------------------------------------------------------------
+def _write(
+    path: Path,
+    models: Mapping[str, AbstractModel],
+    splits: Splits,
+    records: Mapping[str, EvaluationRecord],
+    fits: Mapping[str, FitResult],
+    *,
+    progress: bool,
+) -> Path:
+    """The page, the JSON and the card, from records and a few pictures."""
+    entries = side_by_side(records)
+    config = next(iter(records.values())).config
+    said = _said(entries, splits, config)
+    first = next(iter(models.values()))
+    x = random_part(splits.evaluation("test"), config.images, config.seed).to(device_of(first))
+    sections = picture_sections(models, splits, x, fits, config.seed, progress=progress)
+    beside = path.with_suffix(".json")
+    page = render_page(said, sections, json_name=beside.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(beside, json.dumps(plain(said), indent=2, allow_nan=False).encode())
+    write_atomically(path.with_suffix(".md"), model_card(entries).encode())
+    write_atomically(path, page.encode())
+    return path
 
 
-def _record(
-    measurements: Sequence[Measurement], splits: Splits, images: int, protocol: Protocol
-) -> dict[str, Any]:
+def _said(entries: Sequence[Entry], splits: Splits, config: EvaluationConfig) -> dict[str, Any]:
     """Everything that the page says, as plain data."""
+    table = summary_table(entries)
     return {
         "title": f"Prior-hole report: {splits.spec.name}",
-        "verdict": headline(measurements[0]),
-        "findings": sentences(measurements),
-        "table": summary_table(measurements),
-        "contrast": contrast_table(measurements),
-        "warnings": all_warnings(measurements),
-        "glossary": GLOSSARY,
-        "protocol": _protocol(splits, images, protocol, measurements),
-        "models": {measurement.name: _numbers(measurement) for measurement in measurements},
+        "verdict": headline(entries[0]),
+        "findings": sentences(entries),
+        "table": table,
+        "contrast": contrast_table(entries),
+        "warnings": all_doubts(entries),
+        "glossary": glossary([row["title"] for row in table["rows"]]),
+        "protocol": _protocol(splits, config, entries),
+        "models": {
+            entry.name: entry.record.numbers | {"gain": entry.gain, "same_vae": entry.same_vae}
+            for entry in entries
+        },
     }
 
 
-def _numbers(measurement: Measurement) -> dict[str, Any]:
-    """The numbers of one model, unrounded."""
-    found: dict[str, Any] = {"about": measurement.about, "same_vae": measurement.same_vae}
-    for name in ("nll", "gain", "symmetric_kl", "log_norm"):
-        found[name] = _number(getattr(measurement, name))
-    if isinstance(measurement.gain, Estimate):
-        found["gain"]["stderr_total"] = gain_error(measurement.gain)
-    units = measurement.units
-    found["active_units"] = (
-        {"refused": units.reason}
-        if isinstance(units, Refusal)
-        else [{"group": u.group, "active": u.active, "dimensions": u.dimensions} for u in units]
-    )
-    verdict = measurement.verdict
-    found["classifiers"] = (
-        {"source": verdict.source, "groups": [asdict(group) for group in verdict.groups]}
-        if isinstance(verdict, Verdict)
-        else {"refused": verdict.reason}
-    )
-    return found
-
-
-def _number(value: Estimate | Refusal | None) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    return {"refused": value.reason} if isinstance(value, Refusal) else value.to_json()
-
-
-def _protocol(
-    splits: Splits, images: int, protocol: Protocol, measurements: Sequence[Measurement]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _protocol(splits: Splits, config: EvaluationConfig, entries: Sequence[Entry]) -> dict[str, Any]:
+    """How it was measured, for the page."""
+    numbers = entries[0].record.numbers
+    protocol: dict[str, Any] = {
         "data": splits.describe(),
-        "data_fingerprint": splits.fingerprint(),
-        "images": images,
-        "samples": protocol.samples,
-        "seed": protocol.seed,
-        "likelihood": "importance sampling from q(z|x), the same noise for every model; one "
-        "global Z for a tilted prior",
-        "symmetric_KL": "1 nearest neighbour, one encoding of each test image and as many draws "
-        "of the prior (SIR with 1000 proposals from a tilted one)",
+        "data_fingerprint": numbers["subject"]["data_fingerprint"],
+        "images": f"{numbers['images']} for the likelihood, the hole and active units; the whole "
+        "test set for everything else",
+        "samples": config.samples,
+        "seed": config.seed,
+        "likelihood": "importance sampling from q(z|x), the same noise for every model; one global "
+        "Z for a tilted prior",
+        "symmetric_KL": "1 nearest neighbour, one encoding of each test image and as many draws of "
+        "the prior",
+        "hole": "a dense classifier fitted to training encodings, stopped on validation encodings "
+        "and judged on test encodings",
     }
-    norms = [
-        m.log_norm.protocol for m in measurements if m.tilted and isinstance(m.log_norm, Estimate)
-    ]
-    if norms:
-        found["log_Z"] = "; ".join(
-            ", ".join(f"{key} {value}" for key, value in norm.items()) for norm in norms
-        )
-    if any(
-        isinstance(m.verdict, Verdict) and m.verdict.source.endswith("this report")
-        for m in measurements
-    ):
-        layers = " x ".join(str(size) for size in protocol.classifier_features)
-        found["classifiers"] = (
-            f"dense, {layers}, at most {protocol.classifier_epochs} epochs on training encodings, "
-            "stopped on validation encodings, judged on test encodings"
+    norms = [entry.number("log_norm") for entry in entries]
+    if any(norms):
+        protocol["log_Z"] = "; ".join(
+            ", ".join(f"{key} {value}" for key, value in norm["protocol"].items())
+            for norm in norms
+            if norm
         )
     if splits.spec.scaling == "dequantize" and splits.spec.levels is not None:
         shift = splits.spec.features * math.log(splits.spec.levels)
-        found["unit"] = (
+        protocol["unit"] = (
             f"log densities of dequantised pixels, so an NLL may be negative; {shift:.1f} nats "
             "more make it an upper bound of the NLL of the grey levels"
         )
-    return found | {"versions": ", ".join(f"{name} {value}" for name, value in versions().items())}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """For JSON: numbers that are none become null, keys strings, tuples lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# -- the pictures ----------------------------------------------------------------------------------
-
-
-def _is_images(x: Tensor) -> bool:
-    return x.dim() == 4 and x.shape[1] in (1, 3)
-
-
-def _sections(
-    models: Mapping[str, AbstractModel],
-    splits: Splits,
-    x: Tensor,
-    fits: Mapping[str, FitResult],
-    seed: int,
-    *,
-    progress: bool,
-) -> list[Section]:
-    with seeded(seed, "report", "reference"):
-        reference = splits.prepare(splits.train[:_REFERENCE]).to(x.device)
-    maps: dict[str, LatentMap] = {}
-    samples: dict[str, Tensor] = {}
-    with progress_bar("pictures", len(models), unit="models", show=progress) as advance:
-        for name, model in models.items():
-            samples[name] = model.sample(_SHOWN if _is_images(x) else 1000, seed=seed).cpu()
-            maps[name] = latent_map(model, x, reference, seed=seed)
-            advance(1)
-    sections = [
-        *_samples(samples, x),
-        _latents(maps),
-        *_reconstructions(models, x, seed),
-        _curves(fits),
-    ]
-    return [section for section in sections if section.figures]
-
-
-def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
-    if _is_images(x):
-        shown = {"test images": x[:_SHOWN], **samples}
-        figures = [
-            Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True)
-            for name, part in shown.items()
-        ]
-        return [
-            Section(
-                "Samples",
-                "Means of the decoder (draws where it has none) at draws of each prior; real "
-                "images for comparison.",
-                figures,
-                tight=True,
-            )
-        ]
-    if x[0].numel() == 2:
-        figures = [
-            Picture(name, points_figure(x.flatten(1), part.flatten(1)))
-            for name, part in samples.items()
-        ]
-        text = "Means of the decoder (draws where it has none) at draws of each prior, on the test data."
-        return [Section("Samples", text, figures)]
-    return []
-
-
-def _latents(maps: Mapping[str, LatentMap]) -> Section:
-    text = (
-        "Encodings of test images and the prior, in the plane of the encodings' first two "
-        "principal components. A plane can hide what more dimensions show, so it illustrates the "
-        "verdict and does not make it. Pockets are the prior draws where the aggregate posterior "
-        "is lowest: what the decoder makes of them is shown below. Leaks are the encodings where "
-        "the prior is lowest, shown with their images."
-    )
-    return Section("Latents", text, [_latent_picture(name, found) for name, found in maps.items()])
-
-
-def _latent_picture(name: str, found: LatentMap) -> Picture:
-    caption = f"The plane holds {100 * found.explained:.0f} % of the encodings' variance ({found.dimensions} dimensions)."
-    strips = (("Decoded pockets", found.pocket_images), ("Leaking test images", found.leak_images))
-    parts = [
-        Picture(title, images_uri(part, _COLUMNS), caption=title, pixels=True)
-        for title, part in strips
-        if len(part) and _is_images(part)
-    ]
-    return Picture(
-        name, latent_figure(found), caption=" ".join([caption, *found.notes]), parts=parts
-    )
-
-
-def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
-    """Of every model with networks of its own; one that tilts another reconstructs as that one does."""
-    if not _is_images(x):
-        return []
-    figures = [
-        Picture(
-            name,
-            images_uri(
-                pairs(x[:_PAIRS], model.reconstruct(x[:_PAIRS], seed=seed), _COLUMNS), _COLUMNS
-            ),
-            pixels=True,
-        )
-        for name, model in models.items()
-        if model.untilted is model
-    ]
-    return [
-        Section(
-            "Reconstructions",
-            "Test images, and below each row what the decoder makes of it.",
-            figures,
-            tight=True,
-        )
-    ]
-
-
-def _curves(fits: Mapping[str, FitResult]) -> Section:
-    figures = []
-    for metric in dict.fromkeys(fit.metric for fit in fits.values()):
-        chosen = {
-            name: fit.history
-            for name, fit in fits.items()
-            if fit.metric == metric and any("validation" in line for line in fit.history)
-        }
-        if chosen:
-            figures.append(Picture(metric.replace("_", " "), curves_figure(chosen, metric)))
-    return Section(
-        "Training", "Validation after each epoch; dots mark the weights that were kept.", figures
-    )
+    versions = ", ".join(f"{name} {value}" for name, value in numbers["versions"].items())
+    return protocol | {"versions": versions}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from priorwise.choices import Space
 from priorwise.data import as_splits
+from priorwise.data.subsets import random_part, training_part
 from priorwise.estimators.base import device_of
 from priorwise.models import (
     AbstractModel,
@@ -25,7 +26,6 @@ from priorwise.models import (
 from priorwise.randomness import seeded
 from priorwise.reporting.bands import Band, ImageBand, Plane, PlaneBand, banded_figure
 from priorwise.reporting.drawing import is_images, picture_path, save_figure
-from priorwise.reporting.subset import random_part, training_part
 
 __all__ = ["TraversalPicture", "save_traversal"]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from priorwise.distributions import Tilted, from_noise, has_noise_form
+from priorwise.refusals import UnavailableError
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
 __all__ = ["Langevin", "LangevinState"]
@@ -69,7 +70,7 @@ def _scaled_space(tilted: Tilted) -> _Space:
         and not constraints.is_dependent(support)
         and support is not constraints.real
     ):
-        raise ValueError(
+        raise UnavailableError(
             f"expected a base over all real numbers for a chain; got {type(tilted.base).__name__}, "
             f"whose support is {support}. Use priorwise.samplers.SIR or Rejection, and "
             "log_norm(method='importance')."

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import Tilted, to_noise
+from priorwise.refusals import UnavailableError
 from priorwise.samplers.langevin import _space
 
 __all__ = ["AnnealingPath", "PathState"]
@@ -80,7 +81,7 @@ class AnnealingPath:
                 f"expected a Tilted of batch shape (); got {tuple(tilted.batch_shape)}."
             )
         if not tilted.event_shape:
-            raise ValueError(
+            raise UnavailableError(
                 "expected a Tilted over vectors or arrays; got one over single numbers, event "
                 "shape ()."
             )
@@ -128,7 +129,7 @@ class AnnealingPath:
         state = self.state(self.base_draws(chains))
         bad = ~state.log_tilt.isfinite()
         if bool(bad.any()):
-            raise ValueError(
+            raise UnavailableError(
                 "expected a tilt that is finite at draws of the base; got "
                 f"{float(state.log_tilt[bad][0])}. Bound it from below to anneal it."
             )

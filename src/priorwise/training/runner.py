@@ -15,7 +15,7 @@ from priorwise.config.own_parts import (
     warn_of_changed_code,
     with_code,
 )
-from priorwise.config.run import Run
+from priorwise.config.run import EvaluationConfig, Run
 from priorwise.data import DataSpec, Splits
 from priorwise.data import load as load_data
 from priorwise.data.splits import pseudo_input_data
@@ -96,7 +96,10 @@ def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = Non
             f"{below.model.title}. Use its own base."
         )
     model = run.model.model_copy(update={"base": below.model, "base_run": str(source)})
-    return run.model_copy(update={"data": below.data, "model": model})
+    changes: dict[str, Any] = {"data": below.data, "model": model}
+    if run.evaluation == EvaluationConfig():  # measured as its base was, to be compared with it
+        changes["evaluation"] = below.evaluation
+    return run.model_copy(update=changes)
 
 
 def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:

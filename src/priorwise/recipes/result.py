@@ -1,4 +1,4 @@
-"""Committed results: ``python -m priorwise.recipes.record RUN... --out FILE`` makes them of evaluated runs.
+"""Committed results: ``python -m priorwise.recipes.result RUN... --out FILE`` makes them of evaluated runs.
 
 A record holds the numbers, their errors, and the protocol: what differs from the recipe, how long
 it took, on what it ran. A file holds one record, or a list of them.
@@ -11,6 +11,7 @@ from typing import Any
 
 from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig
 from priorwise.config.run import Run
+from priorwise.evaluation import EvaluationRecord
 from priorwise.recipes.registry import packaged_recipe
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
@@ -83,7 +84,13 @@ def result_record(
     """
     folder = Path(folder)
     run, _, identity = read_run(folder)
-    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    record = EvaluationRecord.read(folder / "evaluation.json")
+    if record is None:
+        raise ValueError(
+            f"expected an evaluated run; there is no record in {folder}. Run `priorwise evaluate "
+            f"{folder}` first."
+        )
+    evaluation = record.numbers
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     last = json.loads(lines[-1])
     changes = _changes(run)
@@ -99,7 +106,7 @@ def result_record(
         else []
     )
     wanted = packaged_recipe(run.name).evaluation.samples
-    if nll["protocol"]["samples"] != wanted:
+    if nll["protocol"]["samples"] < wanted:
         departures.append(f"{nll['protocol']['samples']} importance samples for {wanted}")
     return {
         "recipe": run.name,

@@ -7,10 +7,10 @@ import torch
 from priorwise import likelihoods
 from priorwise.data import DataSpec, Splits, load
 from priorwise.estimators import protocol_differences
+from priorwise.evaluation import sample_quality as quality
+from priorwise.evaluation.sample_quality import build_extractor, quality_measures
 from priorwise.features import Features, Raw, TrainedClassifier, extract
 from priorwise.models import NCP, gated_vae, moons_vae
-from priorwise.reporting import quality
-from priorwise.reporting.quality import build_extractor, quality_measures
 
 
 def grey(count: int = 60) -> Splits:
@@ -158,3 +158,20 @@ def test_means_and_draws_are_not_compared(monkeypatch):
     older = {key: value for key, value in one.items() if key != "generated_as"}
     assert protocol_differences(older, one) == ["generated_as (none against draws)"]
     assert protocol_differences(older, older) == []
+
+
+def test_images_in_another_range_are_mapped_and_not_cut():
+    """Fault: images in [-1, 1] whose darker half is cut to black before the features are taken."""
+    images = torch.rand(120, 1, 8, 8) * 2 - 1
+    images[0, 0, 0, 0], images[1, 0, 0, 0] = -1.0, 1.0
+    spec = DataSpec("signed", (1, 8, 8), None, "gaussian", "none", "none")
+    splits = Splits(images, images[:40], images[:40], spec)
+    assert torch.allclose(quality._pixels(images, splits), (images + 1) / 2, atol=1e-6)
+    unit = Splits(images.abs(), images[:40].abs(), images[:40].abs(), spec)
+    assert torch.equal(quality._pixels(images.abs(), unit), images.abs())
+
+
+def test_small_images_are_their_own_features():
+    spec = DataSpec("small", (1, 6, 6), 2, "bernoulli", "none", "unit")
+    bits = torch.randint(0, 2, (60, 1, 6, 6), dtype=torch.uint8)
+    assert isinstance(build_extractor("auto", Splits(bits, bits, bits, spec)), Raw)

@@ -1,5 +1,6 @@
 """How good generated images are: distances of random and of low-posterior samples from the test images."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor
 from priorwise.data import Splits, training_labels
 from priorwise.data.sources import cache_folder
 from priorwise.data.splits import pseudo_input_data
+from priorwise.data.subsets import random_part
 from priorwise.distributions import has_mean, is_binary
 from priorwise.estimators import (
     frechet_distance,
@@ -16,6 +18,8 @@ from priorwise.estimators import (
     low_posterior_samples,
     precision_recall,
 )
+from priorwise.evaluation.quantity import Cell, Quantity, error_words
+from priorwise.evaluation.subject import Subject
 from priorwise.features import (
     AbstractExtractor,
     EfficientNetLite,
@@ -28,12 +32,13 @@ from priorwise.features import (
 from priorwise.models import AbstractModel, example_likelihood
 from priorwise.progress import progress_bar
 from priorwise.randomness import seeded
-from priorwise.reporting.subset import random_part
+from priorwise.refusals import UnavailableError
 
-__all__ = ["build_extractor", "quality_measures"]
+__all__ = ["QUALITY", "build_extractor", "quality_measures"]
 
 _DRAWS_EACH = 5  # a fifth of the prior's draws counts as low-posterior, as in the dpVAE code
 _ENCODINGS = 10_000
+_SMALLEST = 8  # pixels on a side of an image that a classifier can be trained on
 _NEIGHBOURED = 3000  # images of either kind for precision and recall, whose cost is their product
 
 
@@ -60,11 +65,12 @@ def build_extractor(
     Raises:
         ValueError: for an unknown kind, or an image extractor for data that are no images.
     """
-    vectors = len(splits.spec.shape) == 1
-    if kind == "raw" or (kind == "auto" and vectors):
+    shape = splits.spec.shape
+    vectors = len(shape) == 1
+    if kind == "raw" or (kind == "auto" and (vectors or min(shape[1:]) < _SMALLEST)):
         return Raw()
     if vectors:
-        raise ValueError(
+        raise UnavailableError(
             f"expected images for the features {kind!r}; {splits.spec.name} has vectors. Use 'raw'."
         )
     match kind:
@@ -82,9 +88,8 @@ def build_extractor(
 def _classifier(
     splits: Splits, labels: str | Path, seed: int, cache: Path | None, *, progress: bool
 ) -> AbstractExtractor:
-    x = pseudo_input_data(splits).clamp(
-        0, 1
-    )  # without the noise of dequantisation, so that the cache finds it again
+    # without the noise of dequantisation, so that the cache finds it again
+    x = _pixels(pseudo_input_data(splits), splits)
     y = training_labels(labels) if labels else None
     if y is not None and len(y) != len(x):
         y = None
@@ -137,7 +142,7 @@ def quality_measures(
             model, reference, count=count, draws=_DRAWS_EACH * count, mean=mean, seed=seed
         )
         sampled["low_posterior"] = low.x
-    except TypeError as refusal:  # no closed aggregate posterior, by which samples could be ranked
+    except UnavailableError as refusal:  # no closed aggregate posterior, which would rank samples
         found |= {
             name: {"refused": str(refusal)}
             for name in ("low_posterior", "low_posterior_neighbours")
@@ -163,10 +168,87 @@ def _shows_means(model: AbstractModel, splits: Splits) -> bool:
 
 
 def _pixels(x: Tensor, splits: Splits) -> Tensor:
-    """Decoder means of a Gaussian may leave the range of pixels; vectors stay as they are."""
-    return x if len(splits.spec.shape) == 1 else x.clamp(0, 1)
+    """Images in [0, 1], which extractors ask for; vectors stay as they are.
+
+    Real values that go beyond [0, 1], such as images in [-1, 1], are mapped by the range of the
+    training images. Decoder means may leave the range, and are cut.
+    """
+    if len(splits.spec.shape) == 1:
+        return x
+    if splits.spec.levels is None:
+        low, high = (float(bound) for bound in splits.train.aminmax())
+        if low < 0 or high > 1:
+            x = (x - low) / max(high - low, 1e-12)
+    return x.clamp(0, 1)
 
 
 def _part(features: Features, seed: int) -> Features:
     values = random_part(features.values, _NEIGHBOURED, seed)
     return replace(features, values=values, data="")
+
+
+# -- as a quantity of an evaluation ----------------------------------------------------------------
+
+
+def _quality(subject: Subject) -> dict[str, Any]:
+    config = subject.config
+    extractor = build_extractor(
+        config.quality, subject.splits, labels=subject.labels, progress=subject.progress
+    )
+    return quality_measures(
+        subject.model,
+        subject.splits,
+        subject.test,
+        extractor,
+        images=config.quality_images,
+        seed=config.seed,
+    )
+
+
+_ROWS = {
+    "random": "distance, samples",
+    "low_posterior": "distance, pockets",
+    "floor": "distance, floor",
+}
+
+
+def _distance(value: Mapping[str, Any]) -> Cell:
+    if "refused" in value:
+        return Cell("none", (value["refused"],), refused=True)
+    small = (error_words(value["stderr"]), str(value["name"]))
+    text = "not a number" if value["value"] is None else f"{value['value']:.4g}"
+    return Cell(text, small, tuple(value["warnings"]))
+
+
+def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
+    cells = {title: _distance(value[kind]) for kind, title in _ROWS.items()}
+    neighbours = value["random_neighbours"]
+    cells["precision / recall"] = Cell(
+        f"{neighbours['precision']['value']:.2f} / {neighbours['recall']['value']:.2f}",
+        (
+            f"{error_words(neighbours['precision']['stderr'])} / "
+            f"{error_words(neighbours['recall']['stderr'])}",
+        ),
+    )
+    return cells
+
+
+QUALITY = Quantity(
+    key="quality",
+    meanings={
+        "distance, samples": "Frechet distance between features of samples and of test images; "
+        "lower is better. It is named after its features, and compared only with its like: it is "
+        "an FID only where the features are Inception's.",
+        "distance, pockets": "The same of samples from pockets: the fifth of the prior's draws "
+        "that the aggregate posterior finds least likely.",
+        "distance, floor": "The same between two halves of the test images: no model can be told "
+        "to be better.",
+        "precision / recall": "Share of samples that lie among test images, and of test images "
+        "that lie among samples, by nearest neighbours in the same features.",
+    },
+    compute=_quality,
+    cells=_quality_cells,
+    settings=("quality", "quality_images", "seed"),
+    after=("log_norm",),
+    applies=lambda subject: subject.config.quality != "none",
+)

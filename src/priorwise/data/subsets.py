@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from priorwise.data import Splits
+from priorwise.data.splits import Splits
 from priorwise.randomness import seeded
 
 __all__ = ["random_part", "training_part"]

@@ -1,0 +1,26 @@
+"""How much likelihood one model gains over another, image by image."""
+
+import math
+from typing import Any
+
+from priorwise.evaluation.record import EvaluationRecord, plain
+
+__all__ = ["gain_over"]
+
+
+def gain_over(base: EvaluationRecord, other: EvaluationRecord) -> dict[str, Any]:
+    """Nats by which the NLL of ``other`` is lower than that of ``base``, paired image by image, as plain data.
+
+    ``stderr_total`` is the error over the images and of Monte Carlo (log Z included), in
+    quadrature. Where a likelihood is missing, ``refused`` says why.
+    """
+    before, after = base.estimate("nll"), other.estimate("nll")
+    if before is None:
+        return {"refused": "the base has no likelihood to compare with."}
+    if after is None:
+        return {"refused": "there is no likelihood to compare."}
+    if before.data != after.data:
+        return {"refused": "the two were evaluated on different test images: evaluate them alike."}
+    gain = before.minus(after)
+    total = math.hypot(gain.stderr, 0.0 if gain.stderr_data is None else gain.stderr_data)
+    return plain(gain.to_json() | {"stderr_total": total})

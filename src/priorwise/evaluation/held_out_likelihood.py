@@ -1,0 +1,121 @@
+"""Quantities of the likelihood: log Z of a tilted prior, and the negative log-likelihood of test images."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from priorwise import estimators
+from priorwise.estimators import Estimate
+from priorwise.evaluation.quantity import Cell, Quantity, error_words
+from priorwise.evaluation.subject import Subject
+from priorwise.progress import progress_bar
+
+__all__ = ["LOG_NORM", "NLL"]
+
+
+def _log_norm(subject: Subject) -> Estimate:
+    """The log normaliser that the model keeps, if that is allowed, or a fresh estimate, which it keeps from then on."""
+    model, config = subject.model, subject.config
+    kept = model.known_log_norm() if subject.keeps_log_norm else None
+    if kept is not None:
+        ends = {} if kept.ends is None else {"lower": kept.ends[0], "upper": kept.ends[1]}
+        return Estimate(
+            kept.value,
+            kept.stderr,
+            0,
+            diagnostics={"ess": kept.ess} | ends,
+            protocol={"estimator": "kept with the model"},
+            warnings=kept.doubts,
+        )
+    by_importance = config.log_norm == "importance"
+    total = config.log_norm_samples if by_importance else 2 * config.log_norm_chains
+    with progress_bar("log Z", total, unit="draws", show=subject.progress) as advance:
+        return estimators.log_norm(
+            model,
+            method=config.log_norm,
+            samples=config.log_norm_samples,
+            chains=config.log_norm_chains,
+            temperatures=config.log_norm_temperatures,
+            seed=config.seed,
+            report=advance,
+        )
+
+
+def _still_known(subject: Subject, value: Mapping[str, Any]) -> bool:
+    known = subject.model.known_log_norm()
+    return known is not None and math.isclose(known.value, value.get("value", math.nan))
+
+
+def _log_norm_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
+    ends = value["diagnostics"]
+    between = (f"[{ends['lower']:.3f}, {ends['upper']:.3f}]",) if "lower" in ends else ()
+    small = (f"{error_words(value['stderr'], 3)}", *between)
+    return {"log Z": Cell(f"{value['value']:.3f}", small, tuple(value["warnings"]))}
+
+
+LOG_NORM = Quantity(
+    key="log_norm",
+    meanings={
+        "log Z": "Log normaliser of a tilted prior in nats. Its error is part of that of the NLL. "
+        "Brackets hold the two ends between which annealing finds it."
+    },
+    compute=_log_norm,
+    cells=_log_norm_cells,
+    settings=(
+        "log_norm",
+        "log_norm_samples",
+        "log_norm_chains",
+        "log_norm_temperatures",
+        "seed",
+    ),
+    applies=lambda subject: bool(subject.model.tilts),
+    still_holds=_still_known,
+)
+
+
+def _nll(subject: Subject) -> Estimate:
+    config, x = subject.config, subject.x
+    journal = None
+    if subject.journal is not None:
+        journal = subject.journal / f"nll-{len(x)}x{config.samples}-seed{config.seed}.jsonl"
+    with progress_bar("likelihood", len(x), unit="images", show=subject.progress) as advance:
+        return estimators.nll(
+            subject.model,
+            x,
+            samples=config.samples,
+            seed=config.seed,
+            resume=journal,
+            report=advance,
+        )
+
+
+def _nll_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
+    diagnostics = value["diagnostics"]
+    counts = f"{value['count']:,} images, {value['protocol']['samples']:,} samples"
+    errors = (
+        f"{error_words(value['stderr'])} MC",
+        f"{error_words(value['stderr_data'])} data",
+    )
+    return {
+        "NLL": Cell(f"{value['value']:.2f}", (*errors, counts), tuple(value["warnings"])),
+        "ELBO": Cell(f"{diagnostics['elbo']:.2f}"),
+        "ESS": Cell(f"{diagnostics['ess_median']:.0f}", (f"min {diagnostics['ess_min']:.1f}",)),
+    }
+
+
+NLL = Quantity(
+    key="nll",
+    meanings={
+        "NLL": "Negative log-likelihood of a test image in nats, by importance sampling from the "
+        "encoder; lower is better. It has two errors: that of the Monte-Carlo draws on these "
+        "images (MC), and that of the choice of test images (data).",
+        "ELBO": "The evidence lower bound of the same images with the same draws, in nats.",
+        "ESS": "Effective sample size of the importance weights behind the NLL: the median over "
+        "the images, and the smallest. Small ones mean an NLL that is too high.",
+    },
+    compute=_nll,
+    cells=_nll_cells,
+    settings=("samples", "images", "seed"),
+    after=("log_norm",),
+    per_image=True,
+)

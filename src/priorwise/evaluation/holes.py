@@ -1,0 +1,209 @@
+"""Quantities of the hole: what tells encodings from draws of the prior, and how far apart they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from priorwise.estimators import (
+    Estimate,
+    GroupContrast,
+    Leakage,
+    TwoSample,
+    classifier_two_sample,
+    contrast,
+    leakage,
+    symmetric_kl,
+)
+from priorwise.evaluation.quantity import Cell, Quantity, error_words, estimate_cell
+from priorwise.evaluation.subject import Subject
+from priorwise.models import NCP
+from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
+from priorwise.tilts import AbstractContrastiveTilt
+from priorwise.training.loop import fit
+
+__all__ = ["CONTRAST", "HOLE", "LEAKAGE", "SYMMETRIC_KL", "TWO_SAMPLE"]
+
+_FEW = 100.0  # effective draws below which the error of a calibration is not believed
+_ROUGH = 0.1
+_SURE = 2.0  # standard errors
+
+# The classifier that judges a prior: small, and fitted in seconds.
+_FEATURES = (128, 128, 128)
+_EXAMPLES, _STEPS, _BATCH, _EPOCHS = 20_000, 2000, 100, 60
+
+
+def _has_classifiers(subject: Subject) -> bool:
+    return any(isinstance(tilt, AbstractContrastiveTilt) for tilt in subject.model.tilts)
+
+
+def _contrast(subject: Subject) -> list[GroupContrast]:
+    return contrast(subject.model, subject.x, seed=subject.config.seed)
+
+
+def _hole(subject: Subject) -> list[GroupContrast]:
+    """A small NCP, fitted on training data, stopped on validation data and judged on test data."""
+    model, splits, seed = subject.model, subject.splits, subject.config.seed
+    if not subject.config.hole_classifier:
+        raise UnavailableError("no classifier was asked for (`hole_classifier` is off).")
+    if model.tilts:
+        raise UnavailableError(
+            "this prior is tilted, and no classifier can be fitted over a tilt: the two-sample "
+            "test judges it."
+        )
+    with seeded(seed, "report", "classifier"):
+        ncp = NCP(model, hidden_features=_FEATURES)
+    part = splits.subset(train=min(_EXAMPLES, len(splits.train)))
+    affordable = max(1, _STEPS * _BATCH // len(part.train))
+    fit(
+        ncp,
+        part,
+        epochs=min(_EPOCHS, affordable),
+        batch_size=_BATCH,
+        patience=15,
+        seed=seed,
+        progress=subject.progress,
+    )
+    return contrast(ncp, subject.x, seed=seed)
+
+
+def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell]:
+    errors = (None if group["bce_stderr"] is None else group["bce_stderr"] / 2 for group in groups)
+    text = " / ".join(f"{group['jsd']:.3f}" for group in groups)
+    small = " / ".join(error_words(error, 3) for error in errors)
+    return {title: Cell(text, (small,), tuple(_doubts(groups)))}
+
+
+def _doubts(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The classifiers whose ratio is surely, and by more than a tenth, not one on average over the prior."""
+    doubts = []
+    for group in groups:
+        mean, error, ess = (
+            group[name] for name in ("calibration", "calibration_stderr", "calibration_ess")
+        )
+        where = f"group {group['group']}: the classifier's ratio averages {mean:.2f} "
+        where += f"{error_words(error)} over the prior"
+        if ess < _FEW:
+            doubts.append(
+                f"{where}, which rests on {ess:.0f} effective draws, so its error is too small."
+            )
+        elif error is not None and abs(mean - 1) > max(_ROUGH, _SURE * error):
+            doubts.append(
+                f"{where}, where the true one averages 1. The ratio is rough where it is large; "
+                "log Z makes up for its mean, nothing for its shape."
+            )
+    return doubts
+
+
+HOLE = Quantity(
+    key="hole",
+    meanings={
+        "hole": "Jensen-Shannon divergence in nats between encodings and prior that a classifier "
+        "proves on test images, group by group; a lower bound, from 0 to 0.69. The verdict rests "
+        "on it, and calls a hole deep from 0.17, a quarter of log 2."
+    },
+    compute=_hole,
+    cells=lambda value: _jsd_cell(value, "hole"),
+    settings=("hole_classifier", "images", "seed"),
+)
+
+CONTRAST = Quantity(
+    key="contrast",
+    meanings={
+        "hole filled": "The same divergence, as an NCP's own classifiers prove it of the prior "
+        "underneath: the hole that the NCP fills."
+    },
+    compute=_contrast,
+    cells=lambda value: _jsd_cell(value, "hole filled"),
+    settings=("images", "seed"),
+    applies=_has_classifiers,
+)
+
+
+def _two_sample(subject: Subject) -> TwoSample:
+    return classifier_two_sample(subject.model, subject.test, seed=subject.config.seed)
+
+
+def _two_sample_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
+    accuracy, jsd = value["accuracy"], value["jsd"]
+    share = f"{100 * accuracy['value']:.1f} %"
+    small = (
+        f"z = {value['z_score']:.1f}",
+        f"JSD {jsd['value']:.3f} {error_words(jsd['stderr'], 3)}",
+    )
+    return {"two-sample test": Cell(share, small, tuple(accuracy["warnings"]))}
+
+
+TWO_SAMPLE = Quantity(
+    key="two_sample",
+    meanings={
+        "two-sample test": "How often a second classifier tells encodings of test images from "
+        "draws of this prior, tilt included; 50 % if they are alike. It judges the top group of "
+        "every prior that can be drawn. z counts standard errors above 50 %; JSD is the "
+        "divergence in nats that it proves."
+    },
+    compute=_two_sample,
+    cells=_two_sample_cells,
+    after=("log_norm",),
+)
+
+
+def _symmetric_kl(subject: Subject) -> Estimate:
+    return symmetric_kl(subject.model, subject.test, seed=subject.config.seed)
+
+
+SYMMETRIC_KL = Quantity(
+    key="symmetric_kl",
+    meanings={
+        "sKL": "KL(q || p) + KL(p || q) in nats between encodings and prior of the top group, by "
+        "nearest neighbours. In many dimensions and for large divergences it reads far too low, "
+        "and it may fall below 0: no verdict rests on it."
+    },
+    compute=_symmetric_kl,
+    cells=lambda value: {"sKL": estimate_cell(value)},
+)
+
+
+def _leakage(subject: Subject) -> dict[str, Any]:
+    """The curve over thresholds."""
+    leaks: Leakage = leakage(subject.model, subject.test, seed=subject.config.seed)
+    curves = {
+        name: getattr(leaks, name).tolist()
+        for name in ("score", "stderr", "upper", "below", "prior_below")
+    }
+    return {
+        "thresholds": list(leaks.thresholds),
+        **curves,
+        "entropy": leaks.entropy,
+        "protocol": leaks.protocol,
+        "data": leaks.data,
+        "warnings": leaks.warnings,
+    }
+
+
+_LEVEL = 1  # the threshold below which the prior has 1 % of its mass
+
+
+def _leakage_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
+    score, stderr, upper, below = (
+        value[name][_LEVEL] for name in ("score", "stderr", "upper", "below")
+    )
+    small = (
+        f"{error_words(stderr, 3)}",
+        f"at most {upper:.3f}" if upper is not None else "no upper end",
+        f"{100 * below:.1f} % of encodings",
+    )
+    text = "not a number" if score is None else f"{score:.3f}"
+    return {"leakage": Cell(text, small, tuple(value["warnings"]))}
+
+
+LEAKAGE = Quantity(
+    key="leakage",
+    meanings={
+        "leakage": "Nats by which encodings exceed the prior where the prior has only 1 % of its "
+        "mass, averaged over all encodings; 0 without a leak. The share is that of the encodings "
+        "that lie there, 1 % without a leak."
+    },
+    compute=_leakage,
+    cells=_leakage_cells,
+    after=("log_norm",),
+)

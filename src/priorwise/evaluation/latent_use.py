@@ -1,0 +1,80 @@
+"""Quantities of the latents themselves: how many are used, and how well they stand for known factors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from priorwise.data import Sprites
+from priorwise.estimators import active_units, disentanglement_scores
+from priorwise.evaluation.quantity import Cell, Quantity, estimate_cell
+from priorwise.evaluation.subject import Subject
+
+__all__ = ["ACTIVE_UNITS", "DISENTANGLEMENT"]
+
+
+def _active_units(subject: Subject) -> list[dict[str, int]]:
+    return [
+        {"group": units.group, "active": units.active, "dimensions": units.dimensions}
+        for units in active_units(subject.model, subject.x, seed=subject.config.seed)
+    ]
+
+
+def _active_cells(groups: Sequence[Mapping[str, int]]) -> dict[str, Cell]:
+    words = (f"{group['active']} of {group['dimensions']}" for group in groups)
+    return {"active units": Cell(" / ".join(words))}
+
+
+ACTIVE_UNITS = Quantity(
+    key="active_units",
+    meanings={
+        "active units": "Latent dimensions whose posterior mean varies over the images by more "
+        "than 0.01, of all, group by group."
+    },
+    compute=_active_units,
+    cells=_active_cells,
+    settings=("images", "seed"),
+)
+
+
+def _disentanglement(subject: Subject) -> dict[str, Any]:
+    """The scores over the whole grid of sprites: codes of every combination of factors."""
+    sprites = Sprites()
+    scores = disentanglement_scores(
+        subject.model,
+        sprites.images,
+        sprites.factors,
+        names=sprites.names,
+        seed=subject.config.seed,
+    )
+    return {
+        "mig": scores.mig,
+        "disentanglement": scores.dci.disentanglement,
+        "completeness": scores.dci.completeness,
+        "informativeness": scores.dci.informativeness,
+        "factor_vae_score": scores.factor_vae_score,
+    }
+
+
+_SCORES = {
+    "MIG": "mig",
+    "DCI disentanglement": "disentanglement",
+    "DCI completeness": "completeness",
+    "DCI informativeness": "informativeness",
+    "FactorVAE score": "factor_vae_score",
+}
+
+DISENTANGLEMENT = Quantity(
+    key="disentanglement",
+    meanings={
+        "MIG": "Mutual information gap between the two latents that know most of a factor, as a "
+        "share of the factor's entropy.",
+        "DCI disentanglement": "Whether each latent stands for one factor, 0 to 1.",
+        "DCI completeness": "Whether each factor is held by one latent, 0 to 1.",
+        "DCI informativeness": "How well the factors can be predicted from the latents.",
+        "FactorVAE score": "How often the latent of least variance names the fixed factor.",
+    },
+    compute=_disentanglement,
+    cells=lambda value: {
+        title: estimate_cell(value[name], digits=3) for title, name in _SCORES.items()
+    },
+    applies=lambda subject: str(subject.labels) == "sprites",
+)

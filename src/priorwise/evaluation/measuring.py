@@ -1,0 +1,148 @@
+"""Measuring a model: every quantity once, and none again whose record still holds."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from torch import nn
+
+from priorwise.config.run import EvaluationConfig
+from priorwise.evaluation.quantities import QUANTITIES
+from priorwise.evaluation.quantity import Quantity
+from priorwise.evaluation.record import EvaluationRecord, plain
+from priorwise.evaluation.subject import Subject
+from priorwise.models import AbstractModel
+from priorwise.refusals import UnavailableError
+from priorwise.training.versions import versions
+
+__all__ = ["measure", "model_words"]
+
+_ROUNDING = 1e-3
+
+
+def model_words(model: AbstractModel) -> str:
+    """What a model is, in a few words."""
+    if model.untilted is not model:
+        return f"{type(model).__name__} over a {model_words(model.untilted)}"
+    prior = getattr(model, "prior", None)
+    if not isinstance(prior, nn.Module):
+        return type(model).__name__
+    # the prior's own repr would list all its layers
+    return f"{type(model).__name__} with {type(prior).__name__}({prior.extra_repr()})"
+
+
+def measure(
+    subject: Subject,
+    earlier: EvaluationRecord | None = None,
+    *,
+    save: Callable[[EvaluationRecord], None] | None = None,
+) -> EvaluationRecord:
+    """Measure every quantity that ``earlier`` does not hold already for these weights, data and settings.
+
+    Arguments:
+        subject: The model, its data and the settings.
+        earlier: What was measured before.
+        save: Called with the record after each quantity, so that an interruption loses at most one.
+    """
+    wanted = [quantity for quantity in QUANTITIES if quantity.applies(subject)]
+    settings = {quantity.key: _settings(quantity, subject.config) for quantity in wanted}
+    record = EvaluationRecord(
+        {
+            "subject": _about(subject),
+            "config": plain(subject.config.model_dump()),
+            "settings": settings,
+            "images": len(subject.x),
+            "versions": plain(versions()),
+        }
+    )
+    missing = _missing(wanted, earlier, record, subject)
+    for quantity in wanted:
+        if quantity not in missing and earlier is not None:
+            _copy(quantity, earlier, record)
+    for quantity in missing:
+        _compute(quantity, subject, record)
+        if save is not None:
+            save(record)
+    return record
+
+
+def _settings(quantity: Quantity, config: EvaluationConfig) -> dict[str, Any]:
+    return plain({name: getattr(config, name) for name in quantity.settings})
+
+
+def _missing(
+    wanted: Sequence[Quantity],
+    earlier: EvaluationRecord | None,
+    record: EvaluationRecord,
+    subject: Subject,
+) -> list[Quantity]:
+    """What is to be measured: what is not held, and what uses something that is measured again."""
+    if earlier is None or not _same(earlier.numbers["subject"], record.numbers["subject"]):
+        return list(wanted)
+    missing: list[Quantity] = []
+    for quantity in wanted:
+        again = {other.key for other in missing}.intersection(quantity.after)
+        settings = record.numbers["settings"][quantity.key]
+        if again or not _holds(earlier, quantity, settings, subject):
+            missing.append(quantity)
+    return missing
+
+
+def _about(subject: Subject) -> dict[str, Any]:
+    """What the numbers belong to."""
+    return {
+        "about": model_words(subject.model),
+        "weights": subject.weights,
+        "base_weights": subject.base_weights,
+        "data": subject.splits.describe(),
+        "data_fingerprint": subject.fingerprint,
+        "priorwise": version("priorwise"),
+        "probe": plain(subject.probe),
+    }
+
+
+def _same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two records are of one subject; what a model computes is compared up to rounding."""
+    names = earlier.keys() | now.keys() - {"probe"}
+    if any(earlier.get(name) != now.get(name) for name in names if name != "probe"):
+        return False
+    pairs = zip(earlier["probe"], now["probe"], strict=True)
+    return all(
+        one == other
+        if one is None or other is None
+        else math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+        for one, other in pairs
+    )
+
+
+def _holds(
+    earlier: EvaluationRecord, quantity: Quantity, settings: dict[str, Any], subject: Subject
+) -> bool:
+    """Whether the earlier record has the quantity, by the same settings, with all that belongs to it."""
+    numbers = earlier.numbers
+    if quantity.key not in numbers or numbers["settings"].get(quantity.key) != settings:
+        return False
+    value = numbers[quantity.key]
+    if isinstance(value, dict) and "refused" in value:
+        return True
+    has_images = not quantity.per_image or quantity.key in earlier.per_image
+    return has_images and quantity.still_holds(subject, value)
+
+
+def _copy(quantity: Quantity, earlier: EvaluationRecord, record: EvaluationRecord) -> None:
+    record.numbers[quantity.key] = earlier.numbers[quantity.key]
+    if quantity.key in earlier.per_image:
+        record.per_image[quantity.key] = earlier.per_image[quantity.key]
+
+
+def _compute(quantity: Quantity, subject: Subject, record: EvaluationRecord) -> None:
+    try:
+        value = quantity.compute(subject)
+    except UnavailableError as refusal:
+        record.numbers[quantity.key] = {"refused": str(refusal)}
+        return
+    record.numbers[quantity.key] = plain(value)
+    if quantity.per_image:
+        assert value.per_example is not None
+        record.per_image[quantity.key] = value.per_example

@@ -1,0 +1,143 @@
+"""The records of trained runs, which lie in their folders."""
+
+from pathlib import Path
+from typing import Any
+
+from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.overrides import with_settings
+from priorwise.config.own_parts import NamedCode
+from priorwise.config.run import EvaluationConfig, Run
+from priorwise.evaluation.measuring import measure
+from priorwise.evaluation.record import EvaluationRecord
+from priorwise.evaluation.subject import Subject
+from priorwise.models import AbstractModel
+from priorwise.storage import content_hash
+from priorwise.tilts import tensors_without_log_norms
+from priorwise.training.runner import load, load_splits, read_run, save_log_norm
+
+__all__ = ["evaluate_run", "kept_record", "record_of_base", "record_of_run"]
+
+_NAME = "evaluation.json"
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    progress: bool = True,
+    code: NamedCode | None = None,
+    **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
+) -> EvaluationRecord:
+    """Evaluate the best weights of a run on its test set, and keep the record in its folder.
+
+    What an earlier record holds for the same weights, data and settings is not measured again, and
+    a likelihood goes on from the images that were finished before a kill. The log normaliser of a
+    tilted prior is stored in the run's best checkpoint, too.
+
+    Arguments:
+        folder: The run.
+        progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
+        **changes: Fields of ``EvaluationConfig`` in place of the run's own; None keeps the run's.
+
+    Raises:
+        RunFolderError: if there is no such run.
+        OverrideError: for a setting that does not exist, or cannot have that value.
+    """
+    run, _, _ = read_run(folder, code)
+    config = with_settings(run.evaluation, changes)
+    return _of_run(Path(folder), run, config, code, progress=progress)
+
+
+def record_of_run(
+    folder: str | Path,
+    *,
+    progress: bool = True,
+    code: NamedCode | None = None,
+    **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
+) -> EvaluationRecord:
+    """The record of a run by the settings of its last evaluation; only what it lacks is measured.
+
+    Arguments:
+        folder: The run.
+        progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
+        **changes: As for ``evaluate_run``.
+    """
+    run, _, _ = read_run(folder, code)
+    earlier = EvaluationRecord.read(Path(folder) / _NAME)
+    config = run.evaluation if earlier is None else earlier.config
+    return _of_run(Path(folder), run, with_settings(config, changes), code, progress=progress)
+
+
+def record_of_base(
+    folder: str | Path,
+    config: EvaluationConfig,
+    *,
+    progress: bool = True,
+    code: NamedCode | None = None,
+) -> EvaluationRecord:
+    """The record of the model underneath a run's own; kept in ``base`` of the run's folder.
+
+    What the run that it was trained in holds by the same settings is not measured again.
+
+    Arguments:
+        folder: A run whose prior was fitted over the model of another run.
+        config: The settings, such as those of the run's own record.
+        progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
+    """
+    run, _, _ = read_run(folder, code)
+    assert isinstance(run.model, AbstractPosthocConfig)
+    kept = Path(folder) / "base"
+    earlier = EvaluationRecord.read(kept / _NAME)
+    if earlier is None:
+        earlier = EvaluationRecord.read(Path(run.model.base_run) / _NAME)
+    kept.mkdir(exist_ok=True)
+    model = load(folder, code).untilted
+    return _measured(model, run, config, kept, earlier, progress=progress)
+
+
+def kept_record(folder: str | Path, model: AbstractModel) -> EvaluationRecord | None:
+    """The record of a run if it was evaluated with the weights that the model has; nothing is measured."""
+    record = EvaluationRecord.read(Path(folder) / _NAME)
+    weights = content_hash(tensors_without_log_norms(model))
+    return (
+        record if record is not None and record.numbers["subject"]["weights"] == weights else None
+    )
+
+
+def _of_run(
+    folder: Path, run: Run, config: EvaluationConfig, code: NamedCode | None, *, progress: bool
+) -> EvaluationRecord:
+    model = load(folder, code)
+    before = model.known_log_norm()
+    earlier = EvaluationRecord.read(folder / _NAME)
+    try:
+        return _measured(model, run, config, folder, earlier, progress=progress)
+    finally:  # log Z took its time, so an interruption keeps it
+        if model.known_log_norm() != before:
+            save_log_norm(folder, model)
+
+
+def _measured(
+    model: AbstractModel,
+    run: Run,
+    config: EvaluationConfig,
+    folder: Path,
+    earlier: EvaluationRecord | None,
+    *,
+    progress: bool,
+) -> EvaluationRecord:
+    """Measure what the earlier record lacks, and keep the record in the folder after each quantity."""
+    splits = load_splits(run)
+    subject = Subject(
+        model, splits, config, labels=run.data.name, journal=folder, progress=progress
+    )
+
+    def save(record: EvaluationRecord) -> None:
+        record.numbers["run"] = run.name
+        record.write(folder / _NAME)
+
+    record = measure(subject, earlier, save=save)
+    save(record)
+    return record

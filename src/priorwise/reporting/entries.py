@@ -1,0 +1,78 @@
+"""What is shown side by side: the records of several models, compared with the first of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from priorwise.evaluation import Cell, EvaluationRecord, gain_over
+from priorwise.evaluation.quantity import error_words
+
+__all__ = ["Entry", "side_by_side"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a report.
+
+    Attributes:
+        name: Its name in the report.
+        record: What was measured of it.
+        gain: How many nats its likelihood is better than that of the first model, as plain data;
+            None for the first model itself.
+        same_vae: Whether it is the first model with another prior, so that the gain is the prior's
+            alone.
+    """
+
+    name: str
+    record: EvaluationRecord
+    gain: dict[str, Any] | None = None
+    same_vae: bool = False
+
+    @property
+    def about(self) -> str:
+        """What the model is, in a few words."""
+        return str(self.record.numbers["subject"]["about"])
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether its prior is tilted."""
+        return "log_norm" in self.record.numbers
+
+    def number(self, key: str) -> Any | None:  # noqa: ANN401 - any JSON value
+        """The value of a quantity; None where it was refused or not measured."""
+        value = self.record.numbers.get(key)
+        return None if isinstance(value, Mapping) and "refused" in value else value
+
+    def reason(self, key: str) -> str:
+        """Why there is no such number, in words."""
+        value = self.record.numbers.get(key)
+        return str(value["refused"]) if isinstance(value, Mapping) else "it was not measured."
+
+    def cells(self) -> dict[str, Cell]:
+        """What is shown, by the title of the row; the gain stands below the NLL."""
+        shown: dict[str, Cell] = {}
+        for title, cell in self.record.cells().items():
+            shown[title] = cell
+            if title == "NLL":
+                shown["gain"] = _gain_cell(self.gain)
+        return shown
+
+
+def _gain_cell(gain: dict[str, Any] | None) -> Cell:
+    if gain is None:
+        return Cell("base")
+    if "refused" in gain:
+        return Cell("none", (gain["refused"],), refused=True)
+    return Cell(f"{gain['value']:+.2f}", (error_words(gain["stderr_total"]),))
+
+
+def side_by_side(records: Mapping[str, EvaluationRecord]) -> list[Entry]:
+    """Records by the names of their models, the first of which is the base of the comparison."""
+    (base_name, base), *others = records.items()
+    weights = base.numbers["subject"]["weights"]
+    entries = [Entry(base_name, base)]
+    for name, record in others:
+        subject = record.numbers["subject"]
+        same_vae = subject["base_weights"] == weights and subject["weights"] != weights
+        entries.append(Entry(name, record, gain_over(base, record), same_vae))
+    return entries

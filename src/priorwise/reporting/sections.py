@@ -1,0 +1,159 @@
+"""The pictures of a report, section by section."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from priorwise.data import Splits
+from priorwise.models import AbstractModel
+from priorwise.progress import progress_bar
+from priorwise.randomness import seeded
+from priorwise.reporting.figures import (
+    curves_figure,
+    images_uri,
+    latent_figure,
+    pairs,
+    points_figure,
+)
+from priorwise.reporting.latents import LatentMap, latent_map
+from priorwise.reporting.page import Picture, Section
+from priorwise.training.loop import FitResult
+
+__all__ = ["picture_sections"]
+
+_SHOWN = 36
+_SAMPLE_COLUMNS = 6
+_COLUMNS = 8
+_PAIRS = 16
+_REFERENCE = 2000
+
+
+def _is_images(x: Tensor) -> bool:
+    return x.dim() == 4 and x.shape[1] in (1, 3)
+
+
+def picture_sections(
+    models: Mapping[str, AbstractModel],
+    splits: Splits,
+    x: Tensor,
+    fits: Mapping[str, FitResult],
+    seed: int,
+    *,
+    progress: bool,
+) -> list[Section]:
+    """The pictures of a report: samples, latents, reconstructions and training curves.
+
+    Arguments:
+        models: By their names in the report.
+        splits: Their data.
+        x: Test data as the models see them, ``(N, *event)``.
+        fits: Results of their fits, whose validation curves are drawn.
+        seed: Seed of the draws.
+        progress: Whether to show a progress bar.
+    """
+    with seeded(seed, "report", "reference"):
+        reference = splits.prepare(splits.train[:_REFERENCE]).to(x.device)
+    maps: dict[str, LatentMap] = {}
+    samples: dict[str, Tensor] = {}
+    with progress_bar("pictures", len(models), unit="models", show=progress) as advance:
+        for name, model in models.items():
+            samples[name] = model.sample(_SHOWN if _is_images(x) else 1000, seed=seed).cpu()
+            maps[name] = latent_map(model, x, reference, seed=seed)
+            advance(1)
+    sections = [
+        *_samples(samples, x),
+        _latents(maps),
+        *_reconstructions(models, x, seed),
+        _curves(fits),
+    ]
+    return [section for section in sections if section.figures]
+
+
+def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
+    if _is_images(x):
+        shown = {"test images": x[:_SHOWN], **samples}
+        figures = [
+            Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True)
+            for name, part in shown.items()
+        ]
+        return [
+            Section(
+                "Samples",
+                "Means of the decoder (draws where it has none) at draws of each prior; real "
+                "images for comparison.",
+                figures,
+                tight=True,
+            )
+        ]
+    if x[0].numel() == 2:
+        figures = [
+            Picture(name, points_figure(x.flatten(1), part.flatten(1)))
+            for name, part in samples.items()
+        ]
+        text = "Means of the decoder (draws where it has none) at draws of each prior, on the test data."
+        return [Section("Samples", text, figures)]
+    return []
+
+
+def _latents(maps: Mapping[str, LatentMap]) -> Section:
+    text = (
+        "Encodings of test images and the prior, in the plane of the encodings' first two "
+        "principal components. A plane can hide what more dimensions show, so it illustrates the "
+        "verdict and does not make it. Pockets are the prior draws where the aggregate posterior "
+        "is lowest: what the decoder makes of them is shown below. Leaks are the encodings where "
+        "the prior is lowest, shown with their images."
+    )
+    return Section("Latents", text, [_latent_picture(name, found) for name, found in maps.items()])
+
+
+def _latent_picture(name: str, found: LatentMap) -> Picture:
+    caption = f"The plane holds {100 * found.explained:.0f} % of the encodings' variance ({found.dimensions} dimensions)."
+    strips = (("Decoded pockets", found.pocket_images), ("Leaking test images", found.leak_images))
+    parts = [
+        Picture(title, images_uri(part, _COLUMNS), caption=title, pixels=True)
+        for title, part in strips
+        if len(part) and _is_images(part)
+    ]
+    return Picture(
+        name, latent_figure(found), caption=" ".join([caption, *found.notes]), parts=parts
+    )
+
+
+def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
+    """Of every model with networks of its own; one that tilts another reconstructs as that one does."""
+    if not _is_images(x):
+        return []
+    figures = [
+        Picture(
+            name,
+            images_uri(
+                pairs(x[:_PAIRS], model.reconstruct(x[:_PAIRS], seed=seed), _COLUMNS), _COLUMNS
+            ),
+            pixels=True,
+        )
+        for name, model in models.items()
+        if model.untilted is model
+    ]
+    return [
+        Section(
+            "Reconstructions",
+            "Test images, and below each row what the decoder makes of it.",
+            figures,
+            tight=True,
+        )
+    ]
+
+
+def _curves(fits: Mapping[str, FitResult]) -> Section:
+    figures = []
+    for metric in dict.fromkeys(fit.metric for fit in fits.values()):
+        chosen = {
+            name: fit.history
+            for name, fit in fits.items()
+            if fit.metric == metric and any("validation" in line for line in fit.history)
+        }
+        if chosen:
+            figures.append(Picture(metric.replace("_", " "), curves_figure(chosen, metric)))
+    return Section(
+        "Training", "Validation after each epoch; dots mark the weights that were kept.", figures
+    )

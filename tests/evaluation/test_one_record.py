@@ -1,0 +1,238 @@
+"""A run is measured once: the command, the page, the table, the card and the comparison show that record."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from priorwise.config import DataConfig, EvaluationConfig, NCPConfig, Run, TrainingConfig, VAEConfig
+from priorwise.estimators import nll
+from priorwise.evaluation import (
+    QUANTITIES,
+    EvaluationRecord,
+    evaluate_run,
+    kept_record,
+    record_of_run,
+)
+from priorwise.recipes.result import result_record
+from priorwise.reporting import model_card, report_runs
+from priorwise.reporting.comparison import compare_runs
+from priorwise.reporting.entries import side_by_side
+from priorwise.reporting.tables import record_lines
+from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
+from priorwise.training.runner import load, load_splits, read_run, train_run
+
+EVALUATION = EvaluationConfig(samples=30, images=None, quality="raw", log_norm_samples=2000)
+TRAINING = TrainingConfig(epochs=2, warmup_epochs=0, seed=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> dict[str, Path]:
+    """A VAE on two moons and an NCP over it."""
+    root = tmp_path_factory.mktemp("runs")
+    base = Run(
+        name="own/vae",
+        data=DataConfig(name="two_moons"),
+        model=VAEConfig(latent=2, hidden=8),
+        training=TRAINING,
+        evaluation=EVALUATION,
+    )
+    ncp = base.model_copy(
+        update={
+            "name": "ncp/posthoc",
+            "model": NCPConfig(base=base.model, base_run=str(root / "vae"), hidden_features=(8,)),
+        }
+    )
+    for name, run in (("vae", base), ("ncp", ncp)):
+        train_run(run, root / name, progress=False)
+    return {"vae": root / "vae", "ncp": root / "ncp"}
+
+
+@pytest.fixture
+def runs(trained, tmp_path) -> dict[str, Path]:
+    """Copies, which a test may write to."""
+    for name, folder in trained.items():
+        shutil.copytree(folder, tmp_path / name)
+    return {name: tmp_path / name for name in trained}
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """The keys of all quantities that are computed from now on."""
+    computed: list[str] = []
+    for quantity in QUANTITIES:
+        compute = quantity.compute
+
+        def noted(subject, key=quantity.key, compute=compute):
+            computed.append(key)
+            return compute(subject)
+
+        monkeypatch.setitem(vars(quantity), "compute", noted)
+    return computed
+
+
+def test_every_view_shows_the_same_words(runs, tmp_path):
+    """Fault: two NLLs of one run, or one that is rounded in another way."""
+    record = evaluate_run(runs["vae"], progress=False)
+    page = report_runs({"vae": runs["vae"]}, tmp_path / "page.html", progress=False)
+    html = page.read_text(encoding="utf-8")
+    stored = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    card = model_card(side_by_side({"vae": record}))
+    lines = record_lines(record)
+    _, compared = compare_runs([runs["vae"]], tmp_path / "picture.png")
+    assert compared["vae"].numbers == record.numbers
+    assert stored["models"]["vae"] == record.numbers | {"gain": None, "same_vae": False}
+    assert page.with_suffix(".md").read_text(encoding="utf-8") == card
+    rows = {row["title"]: row["cells"][0] for row in stored["table"]["rows"]}
+    assert rows.keys() == record.cells().keys()
+    for title, cell in record.cells().items():
+        assert rows[title]["text"] == cell.marked
+        assert cell.marked in html
+        assert f"| {title} | {cell.marked}" in card
+        assert any(line.startswith(f"{title}: {cell.marked}") for line in lines)
+        for doubt in cell.doubts:
+            assert f"  warning: {doubt}" in lines
+            assert any(doubt in said for said in stored["warnings"])
+    committed = result_record(runs["vae"], paper="own")
+    assert committed["nll"] == record.numbers["nll"]["value"]
+    assert f"{committed['nll']:.2f}" == record.cells()["NLL"].text
+
+
+def test_the_numbers_are_those_of_the_estimators(runs):
+    """Fault: a record whose settings do not reach the estimator."""
+    record = evaluate_run(runs["vae"], progress=False, samples=20, images=50, seed=3)
+    run, _, _ = read_run(runs["vae"])
+    x = load_splits(run).evaluation("test")
+    expected = nll(load(runs["vae"]), x[record_rows(x, 50, 3)], samples=20, seed=3)
+    assert record.numbers["nll"]["value"] == pytest.approx(expected.value)
+    assert record.numbers["images"] == 50
+    assert torch.allclose(record.per_image["nll"], expected.per_example)
+
+
+def record_rows(x: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """The places of the random part, drawn here once more."""
+    from priorwise.randomness import seeded
+
+    with seeded(seed, "subset"):
+        return torch.randperm(len(x))[:count].sort().values
+
+
+def test_nothing_is_measured_twice(runs, tmp_path, calls):
+    """Fault: an evaluation, a report or a table that computes again what the record holds."""
+    evaluate_run(runs["ncp"], progress=False)
+    assert sorted(calls) == sorted(
+        quantity.key for quantity in QUANTITIES if quantity.key != "disentanglement"
+    )
+    before = (runs["ncp"] / "evaluation.json").read_bytes()
+    calls.clear()
+    evaluate_run(runs["ncp"], progress=False)
+    record_of_run(runs["ncp"], progress=False)
+    compare_runs([runs["ncp"]], tmp_path / "picture.png")
+    assert not calls
+    assert (runs["ncp"] / "evaluation.json").read_bytes() == before
+    page = tmp_path / "page.html"
+    report_runs({"ncp": runs["ncp"]}, page, progress=False)  # the model underneath is new
+    assert "log_norm" not in calls
+    assert calls.count("nll") == 1
+    assert (runs["ncp"] / "base" / "evaluation.json").exists()
+    calls.clear()
+    report_runs({"ncp": runs["ncp"]}, page, progress=False)
+    assert not calls
+    models = json.loads(page.with_suffix(".json").read_text())["models"]
+    assert list(models) == ["base", "ncp"]
+    assert models["ncp"]["same_vae"]
+
+
+def test_only_what_a_setting_changes_is_measured_again(runs, calls):
+    """Fault: a likelihood under an old log Z; or a symmetric KL for every change of samples."""
+    evaluate_run(runs["ncp"], progress=False)
+    calls.clear()
+    evaluate_run(runs["ncp"], progress=False, samples=31)
+    assert calls == ["nll"]
+    calls.clear()
+    record = evaluate_run(runs["ncp"], progress=False, samples=31, log_norm_samples=3000)
+    assert calls[:2] == ["log_norm", "nll"]
+    assert "symmetric_kl" not in calls
+    assert record.numbers["nll"]["diagnostics"]["log_norm"] == pytest.approx(
+        record.numbers["log_norm"]["value"], abs=1e-6
+    )
+
+
+def test_a_report_keeps_the_settings_of_the_evaluation(runs, tmp_path, calls):
+    """Fault: a page with another NLL than the command that was run before it."""
+    evaluate_run(runs["vae"], progress=False, samples=17)
+    calls.clear()
+    page = report_runs({"vae": runs["vae"]}, tmp_path / "page.html", progress=False)
+    assert not calls
+    numbers = json.loads(page.with_suffix(".json").read_text())["models"]["vae"]
+    assert numbers["nll"]["protocol"]["samples"] == 17
+
+
+def test_a_record_of_other_weights_is_not_shown(runs, calls):
+    """Fault: a run that was trained on, with the numbers of before."""
+    evaluate_run(runs["vae"], progress=False)
+    calls.clear()
+    best = runs["vae"] / "best.safetensors"
+    tensors, state = read_checkpoint(best)
+    write_checkpoint(best, {name: tensor + 0.01 for name, tensor in tensors.items()}, state)
+    for journal in runs["vae"].glob("nll-*.jsonl"):
+        journal.unlink()
+    assert kept_record(runs["vae"], load(runs["vae"])) is None
+    record_of_run(runs["vae"], progress=False)
+    assert {"nll", "symmetric_kl", "leakage"} <= set(calls)
+
+
+def test_an_interruption_loses_one_quantity(runs, monkeypatch, calls):
+    """Fault: a record that is written at the end alone."""
+    leakage = next(quantity for quantity in QUANTITIES if quantity.key == "leakage")
+    compute = leakage.compute
+
+    def stopped(subject):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(vars(leakage), "compute", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(runs["ncp"], progress=False)
+    monkeypatch.setitem(vars(leakage), "compute", compute)
+    calls.clear()
+    evaluate_run(runs["ncp"], progress=False)
+    assert "log_norm" not in calls
+    assert "nll" not in calls
+    assert "leakage" in calls
+
+
+def test_a_damaged_or_foreign_record_is_measured_anew(runs, calls):
+    """Fault: a record of an older version taken for one of this, or a traceback for a cut file."""
+    path = runs["vae"] / "evaluation.json"
+    for content in ('{"nll": 3}', "[1, 2", ""):
+        path.write_text(content)
+        assert EvaluationRecord.read(path) is None
+    record_of_run(runs["vae"], progress=False)
+    assert "nll" in calls
+
+
+def test_runs_on_other_data_are_not_compared(runs, tmp_path, trained):
+    other = Run(
+        name="own/vae",
+        data=DataConfig(name="gaussians25"),
+        model=VAEConfig(latent=2, hidden=8),
+        training=TRAINING,
+        evaluation=EVALUATION,
+    )
+    train_run(other, tmp_path / "other", progress=False)
+    with pytest.raises(ValueError, match="expected runs on the same data"):
+        report_runs(
+            {"vae": runs["vae"], "other": tmp_path / "other"},
+            tmp_path / "page.html",
+            progress=False,
+        )
+
+
+def test_an_ncp_is_evaluated_as_its_base_was(trained):
+    """Fault: other images or samples for a prior than for the model it is compared with."""
+    from priorwise.recipes import recipe
+    from priorwise.training.runner import resolve_base
+
+    assert resolve_base(recipe("ncp/posthoc"), trained["vae"]).evaluation == EVALUATION
