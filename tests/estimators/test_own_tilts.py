@@ -119,6 +119,19 @@ def test_no_objective_trains_what_is_not_normalised(name):
         OBJECTIVES[name](with_prior(LinearEnergy(SLOPE)))
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_objective_trains_a_likelihood_that_is_not_normalised(name):
+    """Fault: a tilt of p(x|z) that nobody owns, which IWAE could raise without bound."""
+
+    class Raised(nn.Module):
+        def forward(self, z):
+            return Tilted(gaussian(z @ torch.ones(2, 3), 1.0), lambda x: x[..., 0] * 0 + 5.0)
+
+    plain = with_prior(gaussian_prior())
+    with pytest.raises(ValueError, match="expected a `log_norm` for a normalised density"):
+        OBJECTIVES[name](VAE(plain.encoder, Raised(), plain.prior))(torch.randn(6, 3))
+
+
 # -- a prior of one's own --------------------------------------------------------------------------
 
 

@@ -4,8 +4,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions import Distribution, constraints
 
+from priorwise.distributions.gaussian import require_diagonal_gaussian
 from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.nn import event_rows
 from priorwise.typing import SizeLike
@@ -57,12 +58,12 @@ class AggregatePosterior(Distribution):
     support = constraints.independent(constraints.real, 1)
 
     def __init__(self, posterior: Distribution, *, tile: int = 4096) -> None:
-        if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-            raise TypeError(
-                f"expected the posterior as an Independent Normal; got {type(posterior).__name__}. "
-                "Other encoders have no closed aggregate posterior here; use the k-NN estimators "
-                "on draws."
-            )
+        normal = require_diagonal_gaussian(
+            posterior,
+            "the posterior as an Independent Normal",
+            "Other encoders have no closed aggregate posterior here; use the k-NN estimators on "
+            "draws.",
+        )
         if len(posterior.batch_shape) != 1 or len(posterior.event_shape) != 1:
             raise ValueError(
                 "expected a posterior of batch shape (N,) and event shape (D,); got "
@@ -70,8 +71,8 @@ class AggregatePosterior(Distribution):
             )
         if tile < 1:
             raise ValueError(f"expected `tile` of at least 1; got {tile}.")
-        self.loc = posterior.base_dist.loc.detach()
-        self.scale = posterior.base_dist.scale.detach()
+        self.loc = normal.loc.detach()
+        self.scale = normal.scale.detach()
         self.tile = tile
         self.tiles = [
             DiagonalGaussianMixture(loc, scale)

@@ -11,9 +11,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
 
-from priorwise.distributions import AggregatePosterior, is_normalised
+from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
 from priorwise.estimators.base import Estimate, device_of
 from priorwise.estimators.top_latents import aggregate_posterior, places
 from priorwise.models import AbstractModel, Group, frozen
@@ -346,9 +345,8 @@ def _by_density(
         raise ValueError(
             "expected a prior with a normalised density for method='density'; use method='knn'."
         )
-    assert top.posterior is not None
     log_p = p.log_prob(top.z)
-    rate = float((top.posterior.log_prob(top.z) - log_p).mean())
+    rate = float((top.log_posterior() - log_p).mean())
     limit = math.log(len(x)) - _SOUND_MARGIN
     if rate > limit:
         raise ValueError(
@@ -385,9 +383,7 @@ def _log_q(q: AggregatePosterior, z: Tensor, kept: Tensor) -> Tensor:
 
 def _log_sum(q: AggregatePosterior, z: Tensor, encodings: Tensor) -> Tensor:
     """Log of the sum of the densities of some encodings, ``(S,)`` float64 on the CPU."""
-    some = Independent(
-        Normal(q.loc[encodings], q.scale[encodings], validate_args=False), 1, validate_args=False
-    )
+    some = diagonal_gaussian(q.loc[encodings], q.scale[encodings])
     return AggregatePosterior(some, tile=q.tile).log_prob(z).double().cpu() + math.log(
         len(encodings)
     )

@@ -60,23 +60,13 @@ def _passes(
         yield model.top_down(draw, (len(draws), len(images)), part), part
 
 
-def _log_qz(groups: list[Group]) -> Tensor:
-    log_q = [group.posterior.log_prob(group.z) for group in groups if group.posterior is not None]
-    return torch.stack(log_q).sum(0)
-
-
 # -- evidence lower bound --------------------------------------------------------------------------
 
 
 def _elbo_terms(model: AbstractModel, groups: list[Group], x: Tensor) -> dict[str, Tensor]:
     """Distortion and rates, ``(S, B)`` each, in nats."""
-    terms = {"distortion": -log_unnorm(model.likelihood(groups), x)}
-    for group in groups:
-        assert group.posterior is not None
-        terms[f"rate_{group.index}"] = group.posterior.log_prob(group.z) - log_unnorm(
-            group.prior, group.z
-        )
-    return terms
+    rates = {f"rate_{group.index}": group.rate() for group in groups}
+    return {"distortion": -log_unnorm(model.likelihood(groups), x)} | rates
 
 
 def elbo(
@@ -175,7 +165,8 @@ def _streamed(
     """
     state: Tensor | None = None
     for groups, part in _passes(model, x, images, samples=samples, seed=seed, rows=rows):
-        log_w = (model.log_joint(groups, part) - _log_qz(groups)).double()
+        log_q = torch.stack([group.log_posterior() for group in groups]).sum(0)
+        log_w = (model.log_joint(groups, part) - log_q).double()
         each = log_w.unsqueeze(0) if norms is None else log_w - norms(groups).double()
         each = each.cpu()
         log_w = each[0]

@@ -14,9 +14,13 @@ from hashlib import blake2b
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
 
-from priorwise.distributions import AggregatePosterior, is_normalised, log_unnorm
+from priorwise.distributions import (
+    AggregatePosterior,
+    diagonal_gaussian,
+    is_normalised,
+    require_diagonal_gaussian,
+)
 from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
@@ -45,25 +49,18 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
         torch.no_grad(),
         seeded(0, "encode"),
     ):  # groups below the top are drawn on the way
-        parts = [
-            _vectors(model.encode(part.to(device_of(model))))
+        blocks = [
+            require_diagonal_gaussian(
+                model.encode(part.to(device_of(model))),
+                "an encoder that returns an Independent Normal",
+                "Without it there is no closed aggregate posterior: use the k-NN estimators or "
+                "the two-sample test, which need draws alone.",
+            )
             for part in x.split(tile_rows(model, _BLOCK))
         ]
-    loc, scale = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-    return AggregatePosterior(
-        Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
-    )
-
-
-def _vectors(posterior: Distribution) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations, ``(B, D)`` each."""
-    if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-        raise TypeError(
-            "expected an encoder that returns an Independent Normal; got "
-            f"{type(posterior).__name__}. Without it there is no closed aggregate posterior: use "
-            "the k-NN estimators or the two-sample test, which need draws alone."
-        )
-    return posterior.base_dist.loc.flatten(1), posterior.base_dist.scale.flatten(1)
+    loc = torch.cat([block.loc.flatten(1) for block in blocks])
+    scale = torch.cat([block.scale.flatten(1) for block in blocks])
+    return AggregatePosterior(diagonal_gaussian(loc, scale))
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class TopDraws:
 
     def log_unnorm(self) -> Tensor:
         """The prior's log density at the draws, up to a constant where it is tilted, ``(kept,)``, in nats."""
-        return log_unnorm(self.group.prior, self.group.z)[: self.kept]
+        return self.group.log_prior()[: self.kept]
 
     def log_p(self, log_norm: float | None) -> Tensor | None:
         """The prior's normalised log density at the draws, ``(kept,)``, in nats; None while its normaliser is unknown.
@@ -109,8 +106,7 @@ class TopDraws:
 
     def log_own(self) -> Tensor:
         """Log q(z|x) of each draw under its own image, ``(kept,)``, in nats."""
-        assert self.group.posterior is not None
-        return self.group.posterior.log_prob(self.group.z)[: self.kept]
+        return self.group.log_posterior()[: self.kept]
 
 
 def posterior_draws(

@@ -54,17 +54,39 @@ class Group:
     z: Tensor = field(init=False)
     info: SampleInfo | None = None
 
+    @property
+    def inferred(self) -> Distribution:
+        """The posterior.
+
+        Raises:
+            ValueError: if nothing was observed.
+        """
+        if self.posterior is None:
+            raise ValueError(
+                "expected a posterior; got None. Pass `x` to `top_down` in order to infer."
+            )
+        return self.posterior
+
+    def log_posterior(self) -> Tensor:
+        """Log q(z_k | z_<k, x) at the draw, ``(*batch)``, in nats."""
+        return self.inferred.log_prob(self.z)
+
+    def log_prior(self) -> Tensor:
+        """Log p(z_k | z_<k) at the draw, ``(*batch)``, in nats, without an unknown normaliser."""
+        return log_unnorm(self.prior, self.z)
+
+    def rate(self) -> Tensor:
+        """Log q - log p at the draw, ``(*batch)``, in nats: its mean is the KL of the group."""
+        return self.log_posterior() - self.log_prior()
+
 
 Draw: TypeAlias = Callable[[Group], Tensor]
 
 
 def draw_posterior(group: Group) -> Tensor:
     """A draw from the group's posterior, with gradients where it has them."""
-    if group.posterior is None:
-        raise ValueError(
-            "expected a posterior; got None. Pass `x` to `top_down` in order to infer."
-        )
-    return group.posterior.rsample() if group.posterior.has_rsample else group.posterior.sample()
+    posterior = group.inferred
+    return posterior.rsample() if posterior.has_rsample else posterior.sample()
 
 
 def draw_untilted(group: Group) -> Tensor:
@@ -225,7 +247,7 @@ class AbstractModel(nn.Module, ABC):
 
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
         """Log p(x | z) + sum_k log p(z_k | z_<k) without ``log_norm``, in nats, of the batch shape of the pass."""
-        log_pz = sum(log_unnorm(group.prior, group.z) for group in groups)
+        log_pz = sum(group.log_prior() for group in groups)
         return log_unnorm(self.likelihood(groups), x) + log_pz
 
     def sample(
@@ -246,9 +268,7 @@ class AbstractModel(nn.Module, ABC):
 
     def encode(self, x: Tensor) -> Distribution:
         """q(z_1 | x), the posterior of the top group, of batch shape ``(B,)``."""
-        posterior = self.infer(x)[0].posterior
-        assert posterior is not None
-        return posterior
+        return self.infer(x)[0].inferred
 
     def decode(self, z: Tensor, sampler: AbstractSampler | None = None) -> Distribution:
         """p(x | z) for top latents ``(B, *event)``; groups below them are drawn from their priors."""

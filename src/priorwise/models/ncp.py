@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from priorwise.backbones import AbstractLatentClassifier, LatentClassifier
-from priorwise.distributions import Tilted
+from priorwise.distributions import Tilted, normal_within
 from priorwise.models.base import AbstractModel, Draw, Group, example_pass, frozen
 from priorwise.models.joint import JointPrior
 from priorwise.tilts import AbstractContrastiveTilt
@@ -42,9 +42,8 @@ class _GroupLogit:
 
 def _standardised(prior: Distribution, z: Tensor) -> Tensor:
     """The latents in units of their Gaussian prior: what the base explains is taken away before the classifier looks."""
-    if isinstance(prior, Independent) and isinstance(prior.base_dist, Normal):
-        return (z - prior.base_dist.loc) / prior.base_dist.scale
-    return z
+    normal = normal_within(prior)
+    return z if normal is None else (z - normal.loc) / normal.scale
 
 
 class NCP(AbstractModel, AbstractContrastiveTilt):

@@ -132,13 +132,13 @@ class AnnealedVAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        found = one_draw(self.model, x, self.kl, rates=self.gamma != 0)
-        if not found.rates:
-            return Terms({"distortion": found.distortion})
-        rate = torch.stack([*found.rates.values()]).sum(0)
+        evidence = one_draw(self.model, x, self.kl, rates=self.gamma != 0)
+        if not evidence.rates:
+            return Terms({"distortion": evidence.distortion})
+        rate = torch.stack([*evidence.rates.values()]).sum(0)
         gap = (rate.mean() - self.capacity_at(step)).abs()
         return Terms(
-            {"distortion": found.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
+            {"distortion": evidence.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
         )
 
     def explain(self) -> Explanation:

@@ -1,6 +1,5 @@
 """The evidence lower bound."""
 
-import torch
 from torch import Tensor, nn
 
 from priorwise.choices import KL
@@ -79,8 +78,7 @@ class ELBO(AbstractObjective):
         """
 
         def negative_elbo(batch: Tensor) -> Tensor:
-            evidence = one_draw(self.model, batch, "sample", rates=self._has_rates)
-            return torch.stack([evidence.distortion, *evidence.rates.values()]).sum(0)
+            return one_draw(self.model, batch, "sample", rates=self._has_rates).negative_elbo()
 
         return mean_over_blocks(negative_elbo, x, block=ROWS, seed=seed, address="elbo")
 

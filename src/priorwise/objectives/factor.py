@@ -133,9 +133,9 @@ class FactorVAE(AbstractObjective):
         """The terms of one player on one batch."""
         if player == "discriminator":
             return Terms({"discriminator_bce": self._cross_entropy(x)})
-        found = one_draw(self.model, x, self.kl)
-        ratio = self._log_ratio(found.groups[0].z.flatten(1))
-        terms = {"distortion": found.distortion} | found.rates | {"total_correlation": ratio}
+        evidence = one_draw(self.model, x, self.kl)
+        ratio = self._log_ratio(evidence.groups[0].z.flatten(1))
+        terms = {"distortion": evidence.distortion} | evidence.rates | {"total_correlation": ratio}
         return Terms(terms, weights={"total_correlation": self.gamma})
 
     def _cross_entropy(self, x: Tensor) -> Tensor:

@@ -78,12 +78,12 @@ class InfoVAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example, and as many from the prior."""
-        found = one_draw(self.model, x, self.kl, rates=self.alpha != 1)
-        weights = dict.fromkeys(found.rates, 1 - self.alpha) | {
+        evidence = one_draw(self.model, x, self.kl, rates=self.alpha != 1)
+        weights = dict.fromkeys(evidence.rates, 1 - self.alpha) | {
             "mmd": self.alpha + self.lambda_ - 1
         }
-        batch = {"mmd": self._discrepancy(found.groups[0])} if len(x) > 1 else {}
-        return Terms({"distortion": found.distortion} | found.rates, batch, weights)
+        batch = {"mmd": self._discrepancy(evidence.groups[0])} if len(x) > 1 else {}
+        return Terms({"distortion": evidence.distortion} | evidence.rates, batch, weights)
 
     def explain(self) -> Explanation:
         """What the number is."""

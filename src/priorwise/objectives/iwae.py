@@ -5,14 +5,8 @@ import math
 from torch import Tensor, nn
 
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import (
-    AbstractObjective,
-    Explanation,
-    Terms,
-    refuse_unnormalised,
-    require_normalised,
-)
-from priorwise.objectives.evidence import log_posterior
+from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.evidence import one_draw
 from priorwise.objectives.judging import ROWS, mean_over_blocks
 
 __all__ = ["IWAE"]
@@ -48,9 +42,7 @@ class IWAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """K draws from the posterior of each example."""
-        groups = self.model.infer(x, (self.samples,))
-        require_normalised(groups)
-        log_w = self.model.log_joint(groups, x) - sum(log_posterior(group) for group in groups)
+        log_w = -one_draw(self.model, x, "sample", sample_shape=(self.samples,)).negative_elbo()
         return Terms({"bound": math.log(self.samples) - log_w.logsumexp(0)})
 
     @property

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from priorwise.callables import modules_of
-from priorwise.distributions import DiagonalGaussianMixture
+from priorwise.distributions import DiagonalGaussianMixture, require_diagonal_gaussian
 from priorwise.nn import running_statistics
 from priorwise.priors.base import AbstractPrior
 from priorwise.typing import Encode, Shape
@@ -98,12 +98,12 @@ class VampPrior(AbstractPrior):
             )
         with running_statistics(modules_of(encode_top)):
             posterior = encode_top(self.pseudo_inputs.clamp(0.0, 1.0))
-        if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-            raise TypeError(
-                "expected the encoder to return an Independent Normal; got "
-                f"{type(posterior).__name__}. A VampPrior is a mixture of Gaussian posteriors."
-            )
-        return DiagonalGaussianMixture(posterior.base_dist.loc, posterior.base_dist.scale)
+        components = require_diagonal_gaussian(
+            posterior,
+            "the encoder to return an Independent Normal",
+            "A VampPrior is a mixture of Gaussian posteriors.",
+        )
+        return DiagonalGaussianMixture(components.loc, components.scale)
 
     def extra_repr(self) -> str:
         """What repr shows."""

@@ -137,7 +137,7 @@ def _held(z: list[Tensor]) -> Draw:
 def _log_posterior(groups: list[Group]) -> Tensor:
     """The posterior's log density; a point posterior has none and counts nothing."""
     terms = [
-        group.posterior.log_prob(group.z)
+        group.log_posterior()
         for group in groups
         if group.posterior is not None and not isinstance(group.posterior, Delta)
     ]

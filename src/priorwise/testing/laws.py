@@ -9,9 +9,9 @@ from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from priorwise.distributions import Tilted, log_unnorm
+from priorwise.distributions import Tilted, diagonal_gaussian, log_unnorm
 from priorwise.models import frozen
 from priorwise.testing.significance import check_mean
 from priorwise.typing import Shape
@@ -142,7 +142,7 @@ def draws_follow_density(
         fitted = distribution.sample(torch.Size((count,)))
         loc, scale = fitted.mean(0), fitted.std(0) + 1e-6
         dims = len(distribution.event_shape)
-        r = Independent(Normal(loc, scale, validate_args=False), dims) if other is None else other
+        r = diagonal_gaussian(loc, scale, dims) if other is None else other
         chosen = torch.randperm(distribution.event_shape.numel())[:_COORDINATES]
         sides = []
         for law, against in ((distribution, r), (r, distribution)):
