@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from codes import autoencoder
+from autoencoder import autoencoder
 from test_resume import KilledError, Writes, assert_same_run, same_bits
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal

@@ -163,11 +163,11 @@ class Writes:
         monkeypatch.setattr(folder.RunFolder, "append_metrics", self.wrapped(append))
 
     def wrapped(self, write: Callable[..., None]) -> Callable[..., None]:
-        def counted(*arguments: object) -> None:
+        def counted(*arguments: object, **words: str) -> None:
             self.count += 1
             if self.count == self.at:
                 raise KilledError
-            write(*arguments)
+            write(*arguments, **words)
 
         return counted
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from priorwise.storage import content_hash
+from priorwise.storage import append_line, content_hash
 from priorwise.tilts import tensors_without_log_norms
 
 __all__ = ["Journal", "fingerprint"]
+
+_ADVICE = "Make room and do the same again: it goes on after the last finished images."
 
 
 def fingerprint(model: nn.Module, x: Tensor) -> str:
@@ -103,16 +105,8 @@ class Journal:
         """Add finished entries."""
         self._write(entries)
 
-    def _line(self, record: Mapping[str, Any] | Mapping[int, Any]) -> bytes:
-        return (json.dumps(dict(record)) + "\n").encode()
-
     def _write(self, record: Mapping[str, Any] | Mapping[int, Any]) -> None:
-        with open(
-            self.path, "ab"
-        ) as file:  # a line is written by one call, so that processes do not mix theirs
-            file.write(self._line(record))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(dict(record)), advice=_ADVICE)
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:

@@ -10,7 +10,6 @@ flattened.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
+from priorwise.storage import content_hash
 
 __all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws"]
 
@@ -148,12 +148,14 @@ def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def places(x: Tensor, reference: Tensor) -> Tensor:
-    """Where in the reference each image stands: ``(N,)`` indices, equal for equal images, -1 for one that is not there."""
-    table = {key: place for place, key in enumerate(_keys(reference.to(x.dtype)))}
-    return torch.tensor([table.get(key, -1) for key in _keys(x)], dtype=torch.long)
+    """Where in the reference each image of ``x`` stands.
 
+    Returns:
+        Tensor: ``(N,)`` indices, equal for equal images, -1 for one that is not there.
+    """
 
-def _keys(x: Tensor) -> Iterator[bytes]:
-    """A hash of each image."""
-    rows = x.detach().cpu().contiguous().reshape(len(x), -1).view(torch.uint8).numpy()
-    return (blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    def hashes(images: Tensor) -> list[str]:
+        return [content_hash({"image": image}) for image in images.detach().cpu()]
+
+    place_of = {digest: place for place, digest in enumerate(hashes(reference.to(x.dtype)))}
+    return torch.tensor([place_of.get(digest, -1) for digest in hashes(x)], dtype=torch.long)

@@ -12,6 +12,7 @@ from typing import Any
 from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.run import Run
 from priorwise.recipes.registry import recipe
+from priorwise.storage import write_atomically
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
 from priorwise.training.runner import read_run
@@ -147,12 +148,12 @@ def _main() -> None:
     parser.add_argument("--paper", required=True)
     parser.add_argument("--commit", default="")
     parser.add_argument("--note", action="append", default=[])
-    given = parser.parse_args()
+    options = parser.parse_args()
     records = [
-        result_record(run, paper=given.paper, commit=given.commit, notes=tuple(given.note))
-        for run in given.run
+        result_record(run, paper=options.paper, commit=options.commit, notes=tuple(options.note))
+        for run in options.run
     ]
-    given.out.write_text(_text(records), encoding="utf-8")
+    write_atomically(options.out, _text(records).encode())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from priorwise.reporting.drawing import (
     draw_images,
     draw_latents,
     draw_points,
-    is_images,
     new_figure,
     picture_path,
     place,
@@ -35,6 +34,7 @@ from priorwise.reporting.drawing import (
     write,
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
+from priorwise.reporting.pictures import is_images
 from priorwise.reporting.subset import random_part, training_part
 from priorwise.training.runner import load, load_splits, read_run
 

@@ -24,7 +24,8 @@ from priorwise.models import (
 )
 from priorwise.randomness import seeded
 from priorwise.reporting.bands import Band, ImageBand, Plane, PlaneBand, banded_figure
-from priorwise.reporting.drawing import is_images, picture_path, save_figure
+from priorwise.reporting.drawing import picture_path, save_figure
+from priorwise.reporting.pictures import is_images
 from priorwise.reporting.subset import random_part, training_part
 
 __all__ = ["TraversalPicture", "save_traversal"]
