@@ -30,7 +30,9 @@ __all__ = [
     "draw_untilted",
     "example_pass",
     "frozen",
+    "own_prior",
     "require_groups",
+    "require_prior",
 ]
 
 
@@ -296,6 +298,29 @@ class AbstractJointModel(AbstractModel, AbstractTilt):
     @abstractmethod
     def from_law(self, u: Tensor) -> tuple[list[Group], Tensor]:
         """Draws ``(n, *event)`` of ``law`` to the groups of a pass and observations ``(n, *observed)``."""
+
+
+def own_prior(model: AbstractModel) -> nn.Module | None:
+    """The module that a model keeps as ``prior``, that of its top latents; None where it has none.
+
+    No contract of models: one whose top prior lies elsewhere cannot be fitted a new one.
+    """
+    return dict(model.named_children()).get("prior")
+
+
+def require_prior(model: AbstractModel) -> AbstractPrior:
+    """The prior that a model keeps as ``prior``, which can be fitted alone or replaced.
+
+    Raises:
+        TypeError: if it has none, or one that is not of ``priorwise.priors``.
+    """
+    prior = own_prior(model)
+    if not isinstance(prior, AbstractPrior):
+        raise TypeError(
+            "expected a model with a `prior` that can be replaced, one of priorwise.priors; "
+            f"{type(model).__name__} has {'none' if prior is None else type(prior).__name__}."
+        )
+    return prior
 
 
 def example_pass(model: AbstractModel) -> list[Group]:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, constraints
 from priorwise.distributions import Tilted, from_noise, has_noise_form
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
-__all__ = ["Langevin", "LangevinState", "is_accepted", "proposal", "space_of"]
+__all__ = ["Langevin", "LangevinState", "Space", "is_accepted", "proposal", "space_of"]
 
 
 @dataclass(frozen=True)
