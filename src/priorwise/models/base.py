@@ -195,18 +195,6 @@ class AbstractModel(nn.Module, ABC):
         )
 
     @property
-    def log_norm(self) -> Tensor | None:
-        """The log normaliser that ``log_joint`` leaves out, in nats: 0 where all is normalised, None where unknown."""
-        known = self.known_log_norm()
-        return None if known is None else torch.tensor(known.value)
-
-    @property
-    def log_norm_stderr(self) -> Tensor | None:
-        """The standard error of ``log_norm`` in nats."""
-        known = self.known_log_norm()
-        return None if known is None else torch.tensor(known.stderr)
-
-    @property
     def default_sampler(self) -> AbstractSampler:
         """The sampler that ``generate`` uses if none is given: that of the first tilt, else plain draws."""
         return self.tilts[0].sampler if self.tilts else Ancestral()
@@ -248,7 +236,10 @@ class AbstractModel(nn.Module, ABC):
         return groups, None
 
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
-        """Log p(x | z) + sum_k log p(z_k | z_<k) without ``log_norm``, in nats, of the batch shape of the pass."""
+        """Log p(x | z) + sum_k log p(z_k | z_<k), of the batch shape of the pass, in nats.
+
+        What is unknown is left out: ``known_log_norm``.
+        """
         log_pz = sum(group.log_prior() for group in groups)
         return log_unnorm(self.likelihood(groups), x) + log_pz
 
