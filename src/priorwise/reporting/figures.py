@@ -50,10 +50,10 @@ def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
     return figure, plain_axes(figure.add_subplot())
 
 
-def latent_figure(found: LatentMap) -> str:
+def latent_figure(latents: LatentMap) -> str:
     """Encodings as points on the contours of the prior's draws; pockets and leaks marked."""
     figure, axes = _figure(5.4, 4.6)
-    draw_latents(axes, found.plane)
+    draw_latents(axes, latents.plane)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     return _uri(png_of_figure(figure))
 
