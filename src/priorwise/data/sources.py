@@ -58,9 +58,9 @@ class Remote:
 
 def cache_folder() -> Path:
     """``$PRIORWISE_CACHE``, or the platform's cache folder; it need not exist."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
+    folder = os.environ.get(CACHE_VARIABLE)
+    if folder:
+        return Path(folder).expanduser()
     import pooch
 
     return Path(pooch.os_cache("priorwise"))

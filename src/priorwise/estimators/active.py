@@ -64,10 +64,10 @@ def active_units(
             means.append(
                 [group.inferred.mean.mean(0).flatten(1).double().cpu() for group in groups]
             )
-    found = []
+    units = []
     for index in range(len(means[0])):
         variance = torch.cat([part[index] for part in means]).var(0)
-        found.append(
+        units.append(
             ActiveUnits(index + 1, int((variance > threshold).sum()), len(variance), variance)
         )
-    return found
+    return units

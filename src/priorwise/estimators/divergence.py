@@ -302,14 +302,14 @@ def symmetric_kl(
         raise ValueError(f"expected `method` as 'knn' or 'density'; got {method!r}.")
     x = x.to(device_of(model))
     with frozen(model), torch.no_grad(), seeded(seed, "symmetric_kl"):
-        chosen = torch.randperm(len(x))[:draws]  # some sets are sorted
-        top = model.infer(x[chosen])[0]
+        rows = torch.randperm(len(x))[:draws]  # some sets are sorted
+        top = model.infer(x[rows])[0]
         prior = model.generate(len(top.z), sampler)[0]
         if method == "knn":
             return _by_neighbours(
-                top.z.flatten(1), prior.z.flatten(1), places(x[chosen], x[chosen]), neighbours, seed
+                top.z.flatten(1), prior.z.flatten(1), places(x[rows], x[rows]), neighbours, seed
             )
-        return _by_density(model, x, chosen, top, prior, seed)
+        return _by_density(model, x, rows, top, prior, seed)
 
 
 def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed: int) -> Estimate:
@@ -337,7 +337,7 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
 
 
 def _by_density(
-    model: AbstractModel, x: Tensor, chosen: Tensor, top: Group, prior: Group, seed: int
+    model: AbstractModel, x: Tensor, rows: Tensor, top: Group, prior: Group, seed: int
 ) -> Estimate:
     """Monte-Carlo means of log q - log p under both, with q the mixture of the encodings of ``x``."""
     p = prior.prior
@@ -366,7 +366,7 @@ def _by_density(
         "error": _error_words(kept),
         "seed": seed,
     }
-    return _sum(_kept_means(at_q, kept[:, chosen]), _kept_means(at_p, p_kept), len(log_p), protocol)
+    return _sum(_kept_means(at_q, kept[:, rows]), _kept_means(at_p, p_kept), len(log_p), protocol)
 
 
 def _log_q(q: AggregatePosterior, z: Tensor, kept: Tensor) -> Tensor:

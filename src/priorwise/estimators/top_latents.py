@@ -118,27 +118,27 @@ def posterior_draws(
     with seeded(seed, purpose, "images"):  # some sets are sorted
         order = torch.randperm(len(x))
     size = tile_rows(model, _BLOCK)
-    for block, kept in _blocks(draws, size):
+    for block, wanted in _blocks(draws, size):
         images = order[torch.arange(block * size, (block + 1) * size) % len(x)]
         with seeded(seed, purpose, "posterior", block):
             groups = model.infer(x[images.to(x.device)].to(device_of(model)))
-        yield TopDraws(groups[0], len(groups) == 1, kept, images[:kept])
+        yield TopDraws(groups[0], len(groups) == 1, wanted, images[:wanted])
 
 
 def prior_draws(
     model: AbstractModel, draws: int, sampler: AbstractSampler | None, *, seed: int, purpose: str
 ) -> Iterator[TopDraws]:
     """Draws from the top prior, by the sampler or the model's own; what lies below is not wanted and drawn cheaply."""
-    chosen = model.default_sampler if sampler is None else sampler
+    draw_top = model.default_sampler if sampler is None else sampler
 
     def draw(group: Group) -> Tensor:
-        return chosen(group.prior) if group.index == 1 else draw_untilted(group)
+        return draw_top(group.prior) if group.index == 1 else draw_untilted(group)
 
     size = tile_rows(model, _BLOCK)
-    for block, kept in _blocks(draws, size):
+    for block, wanted in _blocks(draws, size):
         with seeded(seed, purpose, "prior", block):
             groups = model.top_down(draw, (size,))
-        yield TopDraws(groups[0], len(groups) == 1, kept)
+        yield TopDraws(groups[0], len(groups) == 1, wanted)
 
 
 def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:

@@ -254,9 +254,9 @@ def _train(
 ) -> float:
     """Train in place; the share of held-out images that are told right."""
     with seeded(settings.seed, "trained_classifier", "examples"):
-        chosen = torch.randperm(len(x))[: settings.examples].to(x.device)
-    held = chosen[: max(1, min(_HELD_OUT, len(chosen) // 10))]
-    rows = chosen[len(held) :]
+        examples = torch.randperm(len(x))[: settings.examples].to(x.device)
+    held = examples[: max(1, min(_HELD_OUT, len(examples) // 10))]
+    rows = examples[len(held) :]
     optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, fused=True)
     steps = settings.epochs * math.ceil(len(rows) / _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps + 1)

@@ -176,22 +176,24 @@ class AbstractModel(nn.Module, ABC):
         is unknown: not estimated yet, estimated for other weights, or owned by nobody.
         """
         owners = self.owners()
-        kept = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
-        known = {owner: log_norm for owner, log_norm in kept.items() if log_norm is not None}
+        log_norms = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
+        estimated = {
+            owner: log_norm for owner, log_norm in log_norms.items() if log_norm is not None
+        }
         if not owners:
             return LogNorm()
-        if len(known) < len(kept):
+        if len(estimated) < len(log_norms):
             return None
         if len(owners) == 1:
-            return next(iter(known.values()))
+            return next(iter(estimated.values()))
         times = {
-            owner: owners.count(owner) for owner in known
+            owner: owners.count(owner) for owner in estimated
         }  # one that tilts two groups errs in both alike
         return LogNorm(
-            value=math.fsum(times[owner] * one.value for owner, one in known.items()),
-            stderr=math.hypot(*(times[owner] * one.stderr for owner, one in known.items())),
-            ess=min(one.ess for one in known.values()),
-            is_doubtful=any(one.is_doubtful for one in known.values()),
+            value=math.fsum(times[owner] * one.value for owner, one in estimated.items()),
+            stderr=math.hypot(*(times[owner] * one.stderr for owner, one in estimated.items())),
+            ess=min(one.ess for one in estimated.values()),
+            is_doubtful=any(one.is_doubtful for one in estimated.values()),
         )
 
     @property

@@ -159,11 +159,11 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
         probe = _probe(self.base)
         joint = JointPrior(self.base, probe)
         bounds = [self.tilted(group).log_bound for group in probe]
-        known = [bound for bound in bounds if bound is not None]
+        bounded = [bound for bound in bounds if bound is not None]
         return Tilted(
             joint.as_base,
             joint.log_tilt(self._log_tilt),
-            log_bound=sum(known) if len(known) == len(bounds) else None,
+            log_bound=sum(bounded) if len(bounded) == len(bounds) else None,
         )
 
     def _log_tilt(self, groups: list[Group]) -> Tensor:

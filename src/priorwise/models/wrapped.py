@@ -178,8 +178,8 @@ def wrap(
     if modules is None:
         _warn_of_bare_functions(encode=encode, decode=decode)
     shape = (latent,) if isinstance(latent, int) else tuple(latent)
-    chosen = StandardNormal(shape) if prior is None else prior
-    return WrappedVAE(encode, decode, shape, chosen, likelihood, _checked(modules))
+    own_prior = StandardNormal(shape) if prior is None else prior
+    return WrappedVAE(encode, decode, shape, own_prior, likelihood, _checked(modules))
 
 
 def _checked(modules: Iterable[nn.Module] | nn.Module | None) -> tuple[nn.Module, ...]:

@@ -84,10 +84,10 @@ class VampPrior(AbstractPrior):
             raise ValueError(
                 f"expected `components` between 1 and the {len(x)} data; got {components}."
             )
-        chosen = x[torch.randperm(len(x), device=x.device)[:components]].float()
+        start = x[torch.randperm(len(x), device=x.device)[:components]].float()
         if trainable:
-            chosen = (chosen + noise * torch.randn_like(chosen)).clamp(_INSIDE, 1 - _INSIDE)
-        return cls(chosen, trainable=trainable)
+            start = (start + noise * torch.randn_like(start)).clamp(_INSIDE, 1 - _INSIDE)
+        return cls(start, trainable=trainable)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
         if encode_top is None:

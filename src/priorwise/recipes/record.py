@@ -24,13 +24,13 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 
 def _changes(run: Run) -> dict[str, str]:
     """Settings of model, training and objective that are not the recipe's; seeds are no departure."""
-    found: dict[str, str] = {}
+    departures: dict[str, str] = {}
     posthoc = isinstance(run.model, AbstractPosthocConfig)
     for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
         paper, ours = getattr(recipe(run.name), part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
-        found |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
-    return found
+        departures |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
+    return departures
 
 
 def _values(measures: dict[str, Any]) -> dict[str, Any]:
@@ -46,16 +46,16 @@ def _short(measure: dict[str, Any]) -> dict[str, Any]:
     return measure if "refused" in measure else {name: measure[name] for name in _QUALITY}
 
 
-def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
+def _quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:
     """The distances without their full protocols, but for one: they differ in what was generated alone."""
-    if found is None:
+    if quality is None:
         return None
-    short = {kind: _short(found[kind]) for kind in ("floor", "random", "low_posterior")}
+    short = {kind: _short(quality[kind]) for kind in ("floor", "random", "low_posterior")}
     return short | {
         "neighbours": {
-            kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")
+            kind: _values(quality[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")
         },
-        "protocol": found["random"]["protocol"],
+        "protocol": quality["random"]["protocol"],
     }
 
 

@@ -143,12 +143,14 @@ def draws_follow_density(
         loc, scale = fitted.mean(0), fitted.std(0) + 1e-6
         dims = len(distribution.event_shape)
         r = diagonal_gaussian(loc, scale, dims) if other is None else other
-        chosen = torch.randperm(distribution.event_shape.numel())[:_COORDINATES]
+        coordinates = torch.randperm(distribution.event_shape.numel())[:_COORDINATES]
         sides = []
         for law, against in ((distribution, r), (r, distribution)):
             z = law.sample(torch.Size((count,)))
             share = torch.sigmoid((against.log_prob(z) - law.log_prob(z)).double()).unsqueeze(-1)
-            bounded = torch.tanh((z - loc) / scale).flatten(z.dim() - dims)[..., chosen].double()
+            bounded = (
+                torch.tanh((z - loc) / scale).flatten(z.dim() - dims)[..., coordinates].double()
+            )
             sides.append(
                 torch.cat([share, share * bounded, share * bounded.square()], -1).flatten(0, -2)
             )

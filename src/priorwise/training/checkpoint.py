@@ -138,8 +138,8 @@ def load_objective(
     """
     own = _beside(objective, model)
     stored = {
-        name.removeprefix("objective/"): found
-        for name, found in tensors.items()
+        name.removeprefix("objective/"): tensor
+        for name, tensor in tensors.items()
         if name.startswith("objective/")
     }
     for name in sorted(own.keys() | stored.keys()):
