@@ -1,15 +1,14 @@
 """The evidence lower bound."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.choices import KL
 from priorwise.models import AbstractModel
 from priorwise.objectives.base import (
-    AbstractObjective,
+    AbstractModelObjective,
     Explanation,
     Terms,
     Weight,
-    refuse_unnormalised,
     weight_at,
 )
 from priorwise.objectives.evidence import check_kl, one_draw
@@ -18,7 +17,7 @@ from priorwise.objectives.judging import ROWS, mean_over_blocks
 __all__ = ["ELBO"]
 
 
-class ELBO(AbstractObjective):
+class ELBO(AbstractModelObjective):
     r"""The negative evidence lower bound.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
@@ -40,16 +39,9 @@ class ELBO(AbstractObjective):
     """
 
     def __init__(self, model: AbstractModel, *, beta: Weight = 1.0, kl: KL = "sample") -> None:
-        super().__init__()
-        refuse_unnormalised(model, "ELBO")
-        self.model = model
+        super().__init__(model, "ELBO")
         self.beta = beta
         self.kl = check_kl(kl)
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     @property
     def _has_rates(self) -> bool:

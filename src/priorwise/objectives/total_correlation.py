@@ -1,18 +1,18 @@
 """The beta-TCVAE: the rate taken apart into mutual information, total correlation and what is left."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.choices import Weighting
 from priorwise.distributions import require_diagonal_gaussian
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms
 from priorwise.objectives.evidence import one_draw, prior_factorises
 from priorwise.objectives.minibatch import log_weights, marginal_log_densities
 
 __all__ = ["BetaTCVAE"]
 
 
-class BetaTCVAE(AbstractObjective):
+class BetaTCVAE(AbstractModelObjective):
     r"""The beta-TCVAE.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \alpha \underbrace{\mathbb{E}\log\tfrac{q(z|x)}{q(z)}}_\text{mutual information}
@@ -57,18 +57,11 @@ class BetaTCVAE(AbstractObjective):
         gamma: float = 1.0,
         weights: Weighting = "stratified",
     ) -> None:
-        super().__init__()
-        refuse_unnormalised(model, "beta-TCVAE objective")
+        super().__init__(model, "beta-TCVAE objective")
         log_weights(1, data_size, weights)
-        self.model = model
         self.data_size = data_size
         self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
         self.weights = weights
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
