@@ -12,7 +12,7 @@ from full_disk import no_file_above
 from safetensors.torch import save_file
 from test_resume import KilledError, Writes, assert_same_run, same_bits
 from torch import Tensor
-from toys import Hooked, splits, wrong
+from toys import OPTIONS, Hooked, splits, wrong
 
 from priorwise import fit
 from priorwise.objectives import ELBO, AbstractObjective, Terms
@@ -20,14 +20,6 @@ from priorwise.storage import WriteError
 from priorwise.training import CheckpointError
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
-
-OPTIONS: dict[str, Any] = {
-    "epochs": 3,
-    "batch_size": 25,
-    "warmup_epochs": 0,
-    "lr": 0.05,
-    "progress": False,
-}
 
 
 class Replayed(Hooked):

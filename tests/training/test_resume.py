@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import splits, with_batch_norm, wrong
+from toys import OPTIONS, splits, with_batch_norm, wrong
 
 from priorwise import NCP, fit
 from priorwise.training import CheckpointError, folder, store
@@ -172,7 +172,6 @@ class Writes:
         return counted
 
 
-OPTIONS = {"epochs": 3, "batch_size": 25, "warmup_epochs": 0, "lr": 0.05, "progress": False}
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "linear": wrong,
     "batch norm": with_batch_norm,

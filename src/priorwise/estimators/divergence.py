@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
-from priorwise.estimators.base import Estimate, device_of
+from priorwise.estimators.base import Estimate, device_of, jackknife_error
 from priorwise.estimators.top_latents import aggregate_posterior, places
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
@@ -52,14 +52,6 @@ def _without_groups(sources: Tensor, groups: int) -> Tensor:
     group = (torch.randperm(len(kinds)) % groups)[place]
     everyone = torch.ones(1, len(sources), dtype=torch.bool)
     return torch.cat([everyone, group != torch.arange(groups)[:, None]])
-
-
-def _jackknife_error(values: Tensor) -> float:
-    """The standard error of the first of ``(G + 1,)`` values, from the others; NaN without groups."""
-    groups = len(values) - 1
-    if groups < 2:
-        return math.nan
-    return float((groups - 1) / math.sqrt(groups) * values[1:].std())
 
 
 def _error_words(kept: Tensor) -> str:
@@ -187,7 +179,7 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
     with seeded(seed, "knn_kl", "groups"):
         kept, others_kept = _dealt(torch.arange(len(points)), torch.arange(len(others)), neighbours)
     values = _knn_values(points, others, kept, others_kept, neighbours, ("points", "others"))
-    value, error = float(values[0]), _jackknife_error(values)
+    value, error = float(values[0]), jackknife_error(values[1:])
     return Estimate(
         value=value,
         stderr=error,
@@ -403,7 +395,7 @@ def _sum(
 ) -> Estimate:
     """Both directions, ``(G + 1,)`` each, as one estimate."""
     error, there_error, back_error = (
-        _jackknife_error(values) for values in (there + back, there, back)
+        jackknife_error(values[1:]) for values in (there + back, there, back)
     )
     kl_q_p, kl_p_q = float(there[0]), float(back[0])
     return Estimate(

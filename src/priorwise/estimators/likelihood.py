@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import is_normalised, log_unnorm
-from priorwise.estimators.base import Estimate, device_of, standard_error
+from priorwise.estimators.base import Estimate, device_of, jackknife_error, standard_error
 from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_chunks, tile_rows
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
 from priorwise.models import AbstractModel, Group, example_pass, frozen, require_observations
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
@@ -272,7 +273,7 @@ def nll(
         for images in my_share(list(image_chunks(len(x), samples, rows))):
             wanted = range(images.start, images.stop)
             if all(index in done for index in wanted):
-                _tell(report, len(images))
+                tell(report, len(images))
                 continue
             result = _streamed(
                 model, x, images, norms.by_group, samples=samples, seed=seed, rows=rows
@@ -280,7 +281,7 @@ def nll(
             columns.update(zip(wanted, result, strict=True))
             if journal is not None:
                 journal.append(dict(zip(wanted, result, strict=True)))
-            _tell(report, len(images))
+            tell(report, len(images))
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
     estimate = _nll_estimate(table, samples, seed, norms)
@@ -311,11 +312,6 @@ def _nll_identity(
     }
 
 
-def _tell(report: Report | None, count: int) -> None:
-    if report is not None:
-        report(count)
-
-
 def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -> Estimate:
     log_sum, log_squares, log_max, total = table[:4]
     count = table.shape[1]
@@ -329,7 +325,9 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
     without = -table[4:].mean(1)
     bias = (len(without) - 1) * float(without.mean() + log_sum.mean()) if len(without) > 1 else 0.0
     stderr = math.hypot(
-        float(variance.sum().sqrt()) / count, norms.shared.stderr, _jackknife(without)
+        float(variance.sum().sqrt()) / count,
+        norms.shared.stderr,
+        jackknife_error(without) if len(without) else 0.0,
     )
     return Estimate(
         value=float(per_example.mean()),
@@ -357,16 +355,6 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
         },
         warnings=(*_doubts(ess, largest), *_bias_doubts(bias, stderr)),
     )
-
-
-def _jackknife(values: Tensor) -> float:
-    """The standard error from ``(G,)`` values that each leave out one of G parts; 0 where nothing was left out."""
-    folds = len(values)
-    if folds == 0:
-        return 0.0
-    if folds == 1:
-        return math.nan
-    return float(((values - values.mean()).square().sum() * (folds - 1) / folds).sqrt())
 
 
 def _bias_doubts(bias: float, stderr: float) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from priorwise.features.base import AbstractImageExtractor
 from priorwise.models import frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.storage import atomic_file, content_hash
 from priorwise.typing import Shape
@@ -269,8 +270,7 @@ def _train(
             F.cross_entropy(network.logits(images), classes).backward()
             optimizer.step()
             schedule.step()
-            if report is not None:
-                report(len(images))
+            tell(report, len(images))
     return _accuracy(network, x, y, held)
 
 
