@@ -40,7 +40,7 @@ def grid(images: Tensor, columns: int | None = None, *, border: int = 1) -> Tens
 
 
 def png_of_images(x: Tensor, columns: int | None = None) -> bytes:
-    """Images ``(N, C, H, W)`` in [0, 1] as one grid, each pixel enlarged to a square of whole size."""
+    """Images ``(N, C, H, W)`` in [0, 1] as one grid; a pixel becomes a square of pixels."""
     from PIL import Image
 
     canvas = (grid(x, columns) * 255).round().to(torch.uint8).numpy()

@@ -99,7 +99,9 @@ def space_of(tilted: Tilted) -> Space:
 
 
 def proposal(u: Tensor, gradient: Tensor, step_size: float) -> tuple[Tensor, Tensor]:
-    r"""A Langevin move :math:`u' = u + \tfrac{\epsilon}{2} g + \sqrt{\epsilon}\, \xi`, and its noise.
+    r"""A Langevin move and its noise.
+
+    .. math:: u' = u + \tfrac{\epsilon}{2} \nabla \log p(u) + \sqrt{\epsilon}\, \xi
 
     Arguments:
         u: Positions, ``(*chains, *event)``.
