@@ -11,7 +11,6 @@ from priorwise.data.sources import (
     CACHE_VARIABLE,
     DATA_VARIABLE,
     Remote,
-    atomic_file,
     cache_folder,
     fetch,
     find,
@@ -19,6 +18,7 @@ from priorwise.data.sources import (
 )
 from priorwise.data.spec import DataError, DataSpec, MissingDataError
 from priorwise.data.splits import Splits
+from priorwise.storage import atomic_file
 
 __all__ = ["ARRAYS", "NAMED", "NamedSet", "load_named", "missing_message"]
 
