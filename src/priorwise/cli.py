@@ -74,7 +74,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The main job on handwritten digits: train, measure the hole, fill it three ways, report."""
-    from priorwise.recipes.digits import demo as run_demo
+    from priorwise.recipes.demo import demo as run_demo
 
     result = run_demo(out, seed=seed or 0, quick=quick)
     if as_json:
@@ -133,7 +133,7 @@ def train(
     """Train a recipe into a folder, or go on with it. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
     from priorwise.recipes import recipe
-    from priorwise.training.runner import resolve_base, train_run
+    from priorwise.training.run_record import resolve_base
 
     settings = list(overrides or [])
     if data is not None:
@@ -147,6 +147,8 @@ def train(
     if dry_run:
         print(json.dumps(run.model_dump(mode="json"), indent=2))
         return
+    from priorwise.training.runner import train_run
+
     _say(f"{run.name} on {run.data.name} into {out}")
     with _resumable():
         result = train_run(run, out)
@@ -357,7 +359,8 @@ def report(
 ) -> None:
     """The prior-hole report of a trained run, as one HTML page."""
     from priorwise.reporting import report as write_report
-    from priorwise.training.runner import load, load_splits, read_run
+    from priorwise.training.run_record import read_run
+    from priorwise.training.runner import load, load_splits
 
     config, _, _ = read_run(run)
     path = write_report(
@@ -413,7 +416,8 @@ def traverse(
     which.
     """
     from priorwise.reporting import save_traversal
-    from priorwise.training.runner import load, load_splits, read_run
+    from priorwise.training.run_record import read_run
+    from priorwise.training.runner import load, load_splits
 
     if between is not None and pairs is not None:
         raise ValueError("expected --between or --pairs; got both. Leave one out.")

@@ -14,7 +14,7 @@ from priorwise.config.run import Run
 from priorwise.recipes.registry import recipe
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
-from priorwise.training.runner import read_run
+from priorwise.training.run_record import read_run
 
 __all__ = ["result_record"]
 

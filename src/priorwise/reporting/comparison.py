@@ -36,7 +36,8 @@ from priorwise.reporting.drawing import (
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
 from priorwise.reporting.subset import random_part, training_part
-from priorwise.training.runner import load, load_splits, read_run
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,7 +31,8 @@ from priorwise.reporting.subset import random_part
 from priorwise.storage import write_atomically
 from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.checkpoint import write_checkpoint
-from priorwise.training.runner import load, load_splits, read_run, save_log_norm
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits, save_log_norm
 from priorwise.training.versions import versions
 
 __all__ = ["evaluate_run"]
