@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from priorwise import __version__
+from priorwise.completion import complete_data, complete_paper, complete_recipe, complete_topic
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Finds the holes in a VAE's prior and fills them.",
 )
 
 Out = Annotated[
@@ -66,6 +67,22 @@ def _resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"priorwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Finds the holes in a VAE's prior and fills them."""
+
+
 @app.command()
 def demo(
     out: Out = Path("demo"),
@@ -84,29 +101,32 @@ def demo(
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """Recipes, data sets and whether the data are at hand, papers with published numbers."""
-    from priorwise.data import availability
-    from priorwise.recipes import recipes
-    from priorwise.recipes.published import papers
+def list_(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A group of recipes, a data set or a paper, to see all about it.",
+            autocompletion=complete_topic,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recipes by group, data sets and whether they are at hand, papers with published numbers."""
+    from priorwise.recipes import listing
 
-    record = {"recipes": sorted(recipes()), "data": availability(), "papers": papers()}
     if as_json:
-        _print_json(record)
-        return
-    print("Recipes (priorwise train RECIPE --out RUN):")
-    for name in sorted(recipes()):
-        print(f"  {name}")
-    print("\nData sets:")
-    for name, state in availability().items():
-        print(f"  {name:<16} {state}")
-    print(f"\nPublished numbers (priorwise table PAPER): {', '.join(papers())}")
+        _print_json(listing.overview() if name is None else listing.details(name))
+    else:
+        print(listing.overview_text() if name is None else listing.details_text(name))
 
 
 @app.command()
 def train(
     recipe_name: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A name of `priorwise list`.")
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A name of `priorwise list`.", autocompletion=complete_recipe
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -118,7 +138,9 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", help="Your own .npz, .npy or image folder, or another data set's name."
+            "--data",
+            help="Your own .npz, .npy or image folder, or another data set's name.",
+            autocompletion=complete_data,
         ),
     ] = None,
     base: Annotated[
@@ -466,7 +488,12 @@ def compare(
 
 @app.command()
 def table(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.")],
+    paper: Annotated[
+        str,
+        typer.Argument(
+            metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.", autocompletion=complete_paper
+        ),
+    ],
     every: Annotated[
         bool, typer.Option("--all", help="Also the rows for which there is no recipe here.")
     ] = False,

@@ -1,4 +1,4 @@
-"""Public names that are imported when somebody asks for them, so that a package costs nothing before.
+"""Public names that are imported when somebody asks for them; before that a package costs nothing.
 
 A lazy package writes its public names as any other does, but imports them for type checkers alone::
 
@@ -18,12 +18,10 @@ References:
     Submodules and Functions, which reads a stub file in this way.
 """
 
-import ast
 import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from inspect import getsource
 from typing import Any
 
 __all__ = ["lazy_names"]
@@ -39,7 +37,9 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
 
     @cache
     def homes() -> dict[str, str]:
-        return _homes(getsource(module))
+        import inspect
+
+        return _homes(inspect.getsource(module))
 
     def __getattr__(name: str) -> Any:  # noqa: ANN401, N807
         if name.startswith("__") or name not in homes():
@@ -59,6 +59,8 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
 
 def _homes(source: str) -> dict[str, str]:
     """Each name that is imported under ``TYPE_CHECKING``, with the module that it comes from."""
+    import ast
+
     blocks = [
         node
         for node in ast.parse(source).body

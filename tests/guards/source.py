@@ -30,7 +30,7 @@ ROWS = [
     ["training"],
     ["evaluation"],
     ["reporting", "recipes"],
-    ["cli"],
+    ["completion", "cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
 

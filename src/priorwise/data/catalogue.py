@@ -68,7 +68,10 @@ def _unknown(name: str) -> str:
     plain = name.lower().replace("-", "_").replace(" ", "_")
     near = difflib.get_close_matches(plain, names(), n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
-    return f"unknown data set {name!r}, and no file or folder of that name.{hint} There are: {', '.join(names())}."
+    return (
+        f"unknown data set {name!r}, and no file or folder of that name.{hint} There are: "
+        f"{', '.join(names())}."
+    )
 
 
 def as_splits(data: Splits | np.ndarray | Tensor | str | Path) -> Splits:

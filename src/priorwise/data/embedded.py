@@ -1,4 +1,4 @@
-"""Data sets that need no file: handwritten digits of scikit-learn, two laws in the plane, and shapes of known factors.
+"""Data sets that need no file: scikit-learn's digits, two laws in the plane, and sprites.
 
 Their splits are drawn by numpy's legacy generator, whose stream is frozen, so they are the same
 everywhere.

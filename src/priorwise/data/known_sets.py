@@ -1,4 +1,4 @@
-"""The data sets that have a name: what each one is, where its file is looked for, and how to get it.
+"""The data sets that have a name: what each one is, whether it is at hand, and how to get it.
 
 Nothing here reads an array, so that the sets can be listed without numpy and torch.
 """
@@ -59,7 +59,10 @@ class NamedSet:
 _MNIST_CITATION = (
     "LeCun, Bottou, Bengio & Haffner, Gradient-based learning applied to document recognition, 1998"
 )
-_OMNIGLOT_CITATION = "Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction, 2015"
+_OMNIGLOT_CITATION = (
+    "Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program "
+    "induction, 2015"
+)
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _IDX_SPLIT = "the last 10,000 of the 60,000 training images are for validation"
@@ -96,8 +99,9 @@ _SETS = (
             "the first ones",
         ),
         (50_000, 10_000, 10_000),
-        "Its source is Larochelle's binarized_mnist_{train,valid,test}.amat (www.cs.toronto.edu/~larocheh/public/"
-        'datasets/binarized_mnist): numpy.loadtxt(file).reshape(-1, 28, 28).astype("uint8") for each of the three',
+        "Its source is Larochelle's binarized_mnist_{train,valid,test}.amat "
+        "(www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist): "
+        'numpy.loadtxt(file).reshape(-1, 28, 28).astype("uint8") for each of the three',
     ),
     NamedSet(
         DataSpec(
@@ -186,7 +190,7 @@ def spec_of(name: str) -> DataSpec:
 
 
 def state(name: str) -> State:
-    """Whether a set can be had: it needs no file, has one, is downloaded when it is needed, or is missing."""
+    """Whether a set needs no file, has one, is downloaded when it is first used, or is missing."""
     if name in EMBEDDED:
         return "embedded"
     if find(name) is not None:
@@ -195,7 +199,10 @@ def state(name: str) -> State:
 
 
 def availability() -> dict[str, str]:
-    """Each set's name with where it is: "embedded", the path of its file, "download" or "missing: " and what to do."""
+    """Each set's name with where it is.
+
+    That is "embedded", the path of its file, "download", or "missing: " and what to do.
+    """
     return {name: _where(name) for name in names()}
 
 

@@ -61,9 +61,9 @@ def cache_folder() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    import pooch
+    from platformdirs import user_cache_dir  # what pooch.os_cache calls, without pooch's own import
 
-    return Path(pooch.os_cache("priorwise"))
+    return Path(user_cache_dir("priorwise"))
 
 
 def places(name: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The main job on handwritten digits: train a VAE, measure the hole in its prior, fill it, report."""
+"""The main job on handwritten digits: train a VAE, measure its prior's hole, fill it, report."""
 
 import json
 import sys

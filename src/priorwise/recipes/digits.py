@@ -1,4 +1,4 @@
-"""Recipes for scikit-learn's handwritten digits: one VAE with several priors. ``demo.py`` runs them all."""
+"""Recipes for scikit-learn's handwritten digits: one VAE with several priors, for the demo."""
 
 from priorwise.config.models import NCPConfig, VAEConfig
 from priorwise.config.priors import (
@@ -51,5 +51,9 @@ def _ncp(name: str) -> Run:
 
 FAMILIES = (
     Family("digits/{}", "handwritten digits, which need no download", _vae, (tuple(_PRIORS),)),
-    Family("digits/ncp", "a noise contrastive prior over one of these, by --base", _ncp),
+    Family(
+        "digits/ncp",
+        "a noise contrastive prior over a run of the digits, which comes with --base",
+        _ncp,
+    ),
 )

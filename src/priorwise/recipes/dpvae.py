@@ -1,4 +1,4 @@
-"""Recipes for dpVAE (Bhalodia et al., 2020): six objectives, each with a standard normal prior and with the decoupled one.
+"""Recipes for dpVAE (Bhalodia et al., 2020): six objectives, with and without the decoupled prior.
 
 The paper trains with the same hyper-parameters with and without the flow, for 100,000 steps of
 Adam; its table of them is lost, so the weights are those of its code's configurations without the
@@ -123,7 +123,7 @@ def _images(
 
 
 def _moons(name: str, objective: str, prior: str) -> Run:
-    """The paper's example in the plane; weights, likelihood and number of steps are ours, since the paper's are lost."""
+    """The paper's example in the plane; weights, likelihood and steps are ours: its own are lost."""
     return Run(
         name=name,
         data=DataConfig(name="two_moons"),
@@ -208,7 +208,7 @@ FAMILIES = (
     ),
     Family(
         "dpvae/mnist_{}_{}_repo",
-        "its MNIST column, with the settings of each configuration in the paper's code",
+        "dpVAE on MNIST, with the settings of each configuration in the paper's code",
         _repo,
         _CELLS,
     ),
