@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from priorwise import __version__
 from priorwise.completion import complete_data, complete_paper, complete_recipe, complete_topic
 
 app = typer.Typer(
@@ -67,10 +66,13 @@ def _resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _show_version(value: bool) -> None:
+def _show_version(value: bool) -> bool:
     if value:
-        print(f"priorwise {__version__}")
+        from importlib.metadata import version
+
+        print(f"priorwise {version('priorwise')}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

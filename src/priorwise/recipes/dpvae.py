@@ -123,7 +123,7 @@ def _images(
 
 
 def _moons(name: str, objective: str, prior: str) -> Run:
-    """The paper's example in the plane; weights, likelihood and steps are ours: its own are lost."""
+    """The example in the plane; weights, likelihood and steps are ours: its own are lost."""
     return Run(
         name=name,
         data=DataConfig(name="two_moons"),

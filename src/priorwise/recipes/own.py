@@ -1,4 +1,4 @@
-"""Recipes for your data (``priorwise train own/vae --data faces.npz``) and your run (``--base``)."""
+"""Recipes for your data (``priorwise train own/vae --data faces.npz``) and runs (``--base``)."""
 
 from priorwise.config.models import HVAEConfig, NCPConfig, VAEConfig
 from priorwise.config.priors import VampPriorConfig
