@@ -7,7 +7,7 @@ import json
 import pytest
 
 from priorwise import NCP, load
-from priorwise.recipes.digits import demo, recipes
+from priorwise.recipes.demo import demo
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,3 @@ def test_second_call_trains_nothing_and_finds_the_same(made, capsys):
     assert "VampPrior" in shown.err
     for sentence in second.findings:
         assert sentence in shown.err
-
-
-def test_recipes_are_named_after_their_runs():
-    for name, make in recipes().items():
-        assert make().name == name

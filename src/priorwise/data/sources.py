@@ -58,12 +58,12 @@ class Remote:
 
 def cache_folder() -> Path:
     """``$PRIORWISE_CACHE``, or the platform's cache folder; it need not exist."""
-    folder = os.environ.get(CACHE_VARIABLE)
-    if folder:
-        return Path(folder).expanduser()
-    import pooch
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_dir  # what pooch.os_cache calls, without pooch's own import
 
-    return Path(pooch.os_cache("priorwise"))
+    return Path(user_cache_dir("priorwise"))
 
 
 def places(name: str) -> list[Path]:

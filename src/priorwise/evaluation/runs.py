@@ -12,7 +12,8 @@ from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
 from priorwise.storage import content_hash
 from priorwise.tilts import tensors_without_log_norms
-from priorwise.training.runner import load, load_splits, read_run, save_log_norm
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits, save_log_norm
 
 __all__ = ["evaluate_run", "kept_record", "record_of_base", "record_of_run"]
 

@@ -6,8 +6,16 @@ from typing import TypeAlias
 
 from priorwise.config.run import Run
 from priorwise.recipes import digits, dpvae, own, vampprior
+from priorwise.recipes.family import Family
 
-__all__ = ["UnknownRecipeError", "recipe", "recipes"]
+__all__ = ["FAMILIES", "UnknownRecipeError", "recipe", "recipes"]
+
+FAMILIES: tuple[Family, ...] = (
+    *vampprior.FAMILIES,
+    *dpvae.FAMILIES,
+    *digits.FAMILIES,
+    *own.FAMILIES,
+)
 
 Recipe: TypeAlias = Callable[[], Run]
 
@@ -18,7 +26,7 @@ class UnknownRecipeError(ValueError):
 
 def recipes() -> dict[str, Recipe]:
     """Every recipe by its name."""
-    return {**vampprior.recipes(), **dpvae.recipes(), **digits.recipes(), **own.recipes()}
+    return {name: make for family in FAMILIES for name, make in family.recipes().items()}
 
 
 def recipe(name: str) -> Run:

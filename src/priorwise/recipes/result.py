@@ -16,7 +16,7 @@ from priorwise.recipes.registry import recipe
 from priorwise.storage import write_atomically
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
-from priorwise.training.runner import read_run
+from priorwise.training.run_record import read_run
 
 __all__ = ["result_record"]
 

@@ -37,7 +37,8 @@ from priorwise.reporting.drawing import (
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
 from priorwise.reporting.pictures import is_images
-from priorwise.training.runner import load, load_splits, read_run
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
