@@ -24,6 +24,15 @@ Out = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own if not given.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Code = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--code",
+        metavar="FILE.py",
+        help="Code of your own that the run asks for, a file or module. It is executed. May be "
+        "repeated.",
+    ),
+]
 
 
 class SamplerName(StrEnum):
@@ -127,7 +136,10 @@ def train(
     recipe_name: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE", help="A name of `priorwise list`.", autocompletion=complete_recipe
+            metavar="RECIPE",
+            help="A name of `priorwise list`, or FILE.py:NAME, a function of yours that returns "
+            "a Run.",
+            autocompletion=complete_recipe,
         ),
     ],
     overrides: Annotated[
@@ -149,6 +161,7 @@ def train(
         Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the complete run and stop.")
     ] = False,
@@ -156,6 +169,7 @@ def train(
 ) -> None:
     """Train a recipe into a folder, or go on with it. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
+    from priorwise.config.own_parts import code_of
     from priorwise.recipes import recipe
     from priorwise.training.run_record import resolve_base
 
@@ -164,7 +178,7 @@ def train(
         settings.append(f"data.name={json.dumps(data)}")
     if seed is not None:
         settings.append(f"training.seed={seed}")
-    run = resolve_base(recipe(recipe_name), base)
+    run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, settings)
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; give them with --data FILE_OR_FOLDER.")
@@ -188,9 +202,10 @@ def train(
     if as_json:
         _print_json(record)
     else:
+        named = "".join(f" --code {file}" for file in code_of(run))
         print(
             f"{_verdict(result)} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise "
-            f"evaluate {out}"
+            f"evaluate {out}{named}"
         )
 
 
@@ -224,6 +239,7 @@ def evaluate(
         ),
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Likelihood, hole, leakage and sample quality on the test set, with their errors. Resumable."""
@@ -238,7 +254,7 @@ def evaluate(
         "seed": seed,
     }
     with _resumable():
-        record = evaluate_run(run, **settings)
+        record = evaluate_run(run, code=code, **settings)
     if as_json:
         _print_json(record.numbers)
     else:
@@ -290,13 +306,14 @@ def sample(
         ),
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """New images from a trained run."""
     from priorwise.reporting.pictures import save_samples
     from priorwise.training.runner import load
 
-    model = load(run)
+    model = load(run, code)
     chosen = _sampler(sampler, proposals, steps, step_size, temperature)
     if chosen is None and temperature != 1.0:
         raise ValueError(
@@ -332,6 +349,7 @@ def report(
         str | None, typer.Option(help="Features for distances of samples, as for evaluate.")
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """The prior-hole report of trained runs: one HTML page and a model card.
@@ -348,7 +366,10 @@ def report(
     }
     with _resumable():
         path = report_runs(
-            _by_name(runs), out if out is not None else runs[0] / "report.html", **settings
+            _by_name(runs),
+            out if out is not None else runs[0] / "report.html",
+            code=code,
+            **settings,
         )
     if as_json:
         _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
@@ -397,6 +418,7 @@ def traverse(
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
     ] = None,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Walks through the latent space as a picture: between pairs of test observations, and along single dimensions.
@@ -412,8 +434,8 @@ def traverse(
         raise ValueError("expected --between or --pairs; got both. Leave one out.")
     everything = between is None and pairs is None and not dimension
     picture = save_traversal(
-        load(run),
-        load_splits(read_run(run)[0]),
+        load(run, code),
+        load_splits(read_run(run, code)[0]),
         out if out is not None else run / "traversal.png",
         pairs=[between] if between is not None else pairs or (5 if everything else 0),
         dimensions=dimension or (10 if everything else 0),
@@ -440,6 +462,7 @@ def compare(
         int, typer.Option(min=1, help="Draws of which those of lowest density are shown.")
     ] = 2000,
     seed: Seed = None,
+    code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """Runs side by side: samples, where encodings and prior lie, pockets and leaks, what the pockets decode to."""
@@ -447,7 +470,7 @@ def compare(
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
 
-    portraits, records = compare_runs(runs, out, draws=draws, seed=seed or 0)
+    portraits, records = compare_runs(runs, out, draws=draws, seed=seed or 0, code=code)
     if as_json:
         rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
         numbers = {name: record.numbers for name, record in records.items()}
@@ -498,7 +521,10 @@ def main() -> None:
     try:
         app()
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        _say(f"error: {error}")
+        from priorwise.config.own_code import where_in_own_code
+
+        where = where_in_own_code(error)
+        _say(f"error: {error}" + (f"\nin your own code:\n{where}" if where else ""))
         sys.exit(2)
 
 

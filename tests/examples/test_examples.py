@@ -2,6 +2,7 @@
 failure could hide.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ TINY = {
     "any_objective.py": ["--epochs", "1", "--draws", "60"],
     "any_prior.py": ["--epochs", "1", "--samples", "5", "--points", "20"],
     "fix_my_vae.py": ["--epochs", "2", "--samples", "5", "--images", "20", "--out", "out"],
+    "own_recipe.py": ["--epochs", "1", "--samples", "5", "--images", "20", "--out", "out"],
 }
 
 
@@ -80,3 +82,17 @@ def test_fix_my_vae_writes_pictures_and_report(tmp_path: Path):
     assert (tmp_path / "out" / "before.png").read_bytes() != (
         tmp_path / "out" / "after.png"
     ).read_bytes()
+
+
+def test_own_recipe_trains_its_own_prior(tmp_path: Path):
+    """Catches a run whose own prior was replaced by another one, and a report without it."""
+    out = run_example("own_recipe.py", tmp_path)
+    values = dict(re.findall(r"^(normal_tails|heavy_tails)\s+(-?[\d.]+)", out, re.M))
+    assert values["normal_tails"] != values["heavy_tails"]
+    kept = json.loads((tmp_path / "out/heavy_tails/run.json").read_text())
+    assert kept["identity"]["run"]["model"]["prior"] == {
+        "kind": "own",
+        "path": "own_recipe.py:HeavyTails",
+        "options": {"degrees": 3.0},
+    }
+    assert "heavy_tails" in (tmp_path / "out/report.html").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from priorwise.config.models import (
     ModelConfig,
     MoonsVAEConfig,
     NCPConfig,
+    OwnModelConfig,
     VAEConfig,
 )
 from priorwise.config.objectives import (
@@ -22,12 +23,16 @@ from priorwise.config.objectives import (
     InfoVAEConfig,
     IWAEConfig,
     ObjectiveConfig,
+    OwnObjectiveConfig,
 )
 from priorwise.config.overrides import OverrideError, override, validated, with_settings
+from priorwise.config.own_code import OwnCodeError
+from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.priors import (
     AbstractPriorConfig,
     FlowPriorConfig,
     GaussianMixtureConfig,
+    OwnPriorConfig,
     PriorConfig,
     StandardNormalConfig,
     VampDataConfig,
@@ -40,6 +45,7 @@ __all__ = [
     "AbstractConfig",
     "AbstractModelConfig",
     "AbstractObjectiveConfig",
+    "AbstractOwnPart",
     "AbstractPosthocConfig",
     "AbstractPriorConfig",
     "AbstractVAEConfig",
@@ -61,6 +67,10 @@ __all__ = [
     "NCPConfig",
     "ObjectiveConfig",
     "OverrideError",
+    "OwnCodeError",
+    "OwnModelConfig",
+    "OwnObjectiveConfig",
+    "OwnPriorConfig",
     "PriorConfig",
     "Run",
     "StandardNormalConfig",

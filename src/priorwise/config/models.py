@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from priorwise.config.base import AbstractConfig
+from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.priors import PriorConfig, StandardNormalConfig
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "ModelConfig",
     "MoonsVAEConfig",
     "NCPConfig",
+    "OwnModelConfig",
     "VAEConfig",
 ]
 
@@ -184,8 +186,26 @@ class MoonsVAEConfig(AbstractVAEConfig):
         return moons_vae(prior=prior, likelihood=likelihood, latent=self.latent)
 
 
+class OwnModelConfig(AbstractOwnPart, AbstractModelConfig):
+    """A model of the user's own, ``NAME(spec, **options)``: an ``AbstractModel``.
+
+    ``spec`` is the ``DataSpec`` of the data: their shape, levels and usual likelihood.
+    """
+
+    def build(
+        self, spec: "priorwise.data.DataSpec", *, seed: int, x: "torch.Tensor | None" = None
+    ) -> "priorwise.models.AbstractModel":
+        """The model, as the user's code returns it."""
+        from priorwise.models import AbstractModel
+        from priorwise.randomness import seeded
+
+        with seeded(seed, "init"):
+            return self._made("a model of priorwise.models", AbstractModel, spec)
+
+
 BaseConfig = Annotated[
-    VAEConfig | HVAEConfig | ConvVAEConfig | MoonsVAEConfig, Field(discriminator="kind")
+    VAEConfig | HVAEConfig | ConvVAEConfig | MoonsVAEConfig | OwnModelConfig,
+    Field(discriminator="kind"),
 ]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from priorwise.choices import KL, Weighting
 from priorwise.config.base import AbstractConfig
+from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "IWAEConfig",
     "InfoVAEConfig",
     "ObjectiveConfig",
+    "OwnObjectiveConfig",
 ]
 
 
@@ -236,6 +238,26 @@ class InfoVAEConfig(AbstractObjectiveConfig):
         )
 
 
+class OwnObjectiveConfig(AbstractOwnPart, AbstractObjectiveConfig):
+    """An objective of the user's own, ``NAME(model, **options)``: an ``AbstractObjective``.
+
+    It holds the model that it is called with.
+    """
+
+    def build(
+        self,
+        model: "priorwise.models.AbstractModel",
+        training: TrainingConfig,
+        *,
+        data_size: int,
+        latent: int,
+    ) -> "priorwise.objectives.AbstractObjective":
+        """The objective, as the user's code returns it."""
+        from priorwise.objectives import AbstractObjective
+
+        return self._made("an objective of priorwise.objectives", AbstractObjective, model)
+
+
 ObjectiveConfig = Annotated[
     ELBOConfig
     | IWAEConfig
@@ -243,6 +265,7 @@ ObjectiveConfig = Annotated[
     | AnnealedVAEConfig
     | BetaTCVAEConfig
     | FactorVAEConfig
-    | InfoVAEConfig,
+    | InfoVAEConfig
+    | OwnObjectiveConfig,
     Field(discriminator="kind"),
 ]

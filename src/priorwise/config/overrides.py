@@ -43,7 +43,9 @@ def _set(record: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: 
         if not isinstance(record.get(name), dict):
             raise OverrideError(_no_field(".".join(parents[: depth + 1]), name, record))
         record = record[name]
-    if leaf not in record:
+    if leaf not in record and parents[-1:] != [
+        "options"
+    ]:  # of code of one's own, whose names are free
         raise OverrideError(_no_field(".".join(path), leaf, record))
     if leaf == "kind" and record["kind"] != value:
         record.clear()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from priorwise.config.base import AbstractConfig
+from priorwise.config.own_code import OwnCodeError
+from priorwise.config.own_parts import AbstractOwnPart
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +16,7 @@ __all__ = [
     "AbstractPriorConfig",
     "FlowPriorConfig",
     "GaussianMixtureConfig",
+    "OwnPriorConfig",
     "PriorConfig",
     "StandardNormalConfig",
     "VampDataConfig",
@@ -132,11 +135,52 @@ class FlowPriorConfig(AbstractPriorConfig):
         return priors.FlowPrior(latent, blocks=self.blocks, hidden_features=self.hidden_features)
 
 
+class OwnPriorConfig(AbstractOwnPart, AbstractPriorConfig):
+    """A prior of the user's own, ``NAME(latent, **options)``: a module of ``priorwise.priors``.
+
+    Any module will do that returns a ``torch.distributions.Distribution`` over latents of shape
+    ``(latent,)`` when it is called.
+    """
+
+    def build(
+        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
+        """The prior; one over latents of another shape is refused."""
+        from torch import nn
+
+        from priorwise.priors import as_prior
+
+        prior = as_prior(self._made("a torch module that is a prior", nn.Module, latent))
+        event_shape = _event_shape(prior, latent)
+        if event_shape != (latent,):
+            raise OwnCodeError(
+                f"expected {self.path} to return a prior over latents of shape ({latent},); its "
+                f"distribution has event shape {event_shape}."
+            )
+        return prior
+
+
+def _event_shape(prior: "torch.nn.Module", latent: int) -> tuple[int, ...]:
+    """The shape of the latents of a prior, which may ask for the encodings of observations."""
+    import torch
+    from torch.distributions import Independent, Normal
+
+    from priorwise.models import frozen
+    from priorwise.randomness import seeded
+
+    def encode_top(x: torch.Tensor) -> Independent:
+        return Independent(Normal(torch.zeros(len(x), latent), 1.0), 1)
+
+    with frozen(prior), torch.no_grad(), seeded(0, "example"):
+        return tuple(prior(encode_top).event_shape)
+
+
 PriorConfig = Annotated[
     StandardNormalConfig
     | GaussianMixtureConfig
     | VampPriorConfig
     | VampDataConfig
-    | FlowPriorConfig,
+    | FlowPriorConfig
+    | OwnPriorConfig,
     Field(discriminator="kind"),
 ]

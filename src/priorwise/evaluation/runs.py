@@ -5,6 +5,7 @@ from typing import Any
 
 from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.overrides import with_settings
+from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import EvaluationConfig, Run
 from priorwise.evaluation.measuring import measure
 from priorwise.evaluation.record import EvaluationRecord
@@ -24,6 +25,7 @@ def evaluate_run(
     folder: str | Path,
     *,
     progress: bool = True,
+    code: NamedCode | None = None,
     **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> EvaluationRecord:
     """Evaluate the best weights of a run on its test set, and keep the record in its folder.
@@ -35,20 +37,24 @@ def evaluate_run(
     Arguments:
         folder: The run.
         progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
         **changes: Fields of ``EvaluationConfig`` in place of the run's own; None keeps the run's.
 
     Raises:
         RunFolderError: if there is no such run.
         OverrideError: for a setting that does not exist, or cannot have that value.
     """
-    run, _, _ = read_run(folder)
-    return _of_run(Path(folder), run, with_settings(run.evaluation, changes), progress=progress)
+    run, _, _ = read_run(folder, code)
+    return _of_run(
+        Path(folder), run, with_settings(run.evaluation, changes), progress=progress, code=code
+    )
 
 
 def record_of_run(
     folder: str | Path,
     *,
     progress: bool = True,
+    code: NamedCode | None = None,
     **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> EvaluationRecord:
     """The record of a run by the settings of its last evaluation; only what it lacks is measured.
@@ -56,16 +62,21 @@ def record_of_run(
     Arguments:
         folder: The run.
         progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
         **changes: As for ``evaluate_run``.
     """
-    run, _, _ = read_run(folder)
+    run, _, _ = read_run(folder, code)
     earlier = EvaluationRecord.read(Path(folder) / _NAME)
     config = run.evaluation if earlier is None else earlier.config
-    return _of_run(Path(folder), run, with_settings(config, changes), progress=progress)
+    return _of_run(Path(folder), run, with_settings(config, changes), progress=progress, code=code)
 
 
 def record_of_base(
-    folder: str | Path, config: EvaluationConfig, *, progress: bool = True
+    folder: str | Path,
+    config: EvaluationConfig,
+    *,
+    progress: bool = True,
+    code: NamedCode | None = None,
 ) -> EvaluationRecord:
     """The record of the model underneath a run's own; kept in ``base`` of the run's folder.
 
@@ -75,15 +86,16 @@ def record_of_base(
         folder: A run whose prior was fitted over the model of another run.
         config: The settings, such as those of the run's own record.
         progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the run, as for ``priorwise.load``.
     """
-    run, _, _ = read_run(folder)
+    run, _, _ = read_run(folder, code)
     assert isinstance(run.model, AbstractPosthocConfig)
     kept = Path(folder) / "base"
     earlier = EvaluationRecord.read(kept / _NAME)
     if earlier is None:
         earlier = EvaluationRecord.read(Path(run.model.base_run) / _NAME)
     kept.mkdir(exist_ok=True)
-    model = load(folder).untilted
+    model = load(folder, code).untilted
     return _measured(model, run, config, kept, earlier, progress=progress)
 
 
@@ -97,9 +109,14 @@ def kept_record(folder: str | Path, model: AbstractModel) -> EvaluationRecord | 
 
 
 def _of_run(
-    folder: Path, run: Run, config: EvaluationConfig, *, progress: bool
+    folder: Path,
+    run: Run,
+    config: EvaluationConfig,
+    *,
+    progress: bool,
+    code: NamedCode | None,
 ) -> EvaluationRecord:
-    model = load(folder)
+    model = load(folder, code)
     before = model.known_log_norm()
     earlier = EvaluationRecord.read(folder / _NAME)
     try:

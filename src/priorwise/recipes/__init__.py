@@ -1,5 +1,5 @@
 """Recipes: functions that return complete runs."""
 
-from priorwise.recipes.registry import UnknownRecipeError, recipe, recipes
+from priorwise.recipes.registry import UnknownRecipeError, packaged_recipe, recipe, recipes
 
-__all__ = ["UnknownRecipeError", "recipe", "recipes"]
+__all__ = ["UnknownRecipeError", "packaged_recipe", "recipe", "recipes"]

@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import asdict
 from typing import Any, get_args
 
-from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig
 from priorwise.config.run import Run
 from priorwise.data.known_sets import State, availability, names, spec_of, state
 from priorwise.recipes.family import Family
@@ -33,12 +33,10 @@ def topics() -> list[str]:
 def describe(run: Run) -> dict[str, Any]:
     """What tells a run from others: networks, latents, prior, objective, data, epochs."""
     model = run.model
-    if isinstance(model, AbstractPosthocConfig):
-        parts: dict[str, Any] = dict.fromkeys(("model", "latents", "prior", "objective"))
-        parts["model"] = model.kind
-    else:
-        parts = {
-            "model": model.kind,
+    parts: dict[str, Any] = dict.fromkeys(("model", "latents", "prior", "objective"))
+    parts["model"] = model.kind
+    if isinstance(model, AbstractVAEConfig):
+        parts |= {
             "latents": model.latent,
             "prior": model.prior.kind,
             "objective": run.objective.kind,

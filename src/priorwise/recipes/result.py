@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig
 from priorwise.config.run import Run
 from priorwise.evaluation import EvaluationRecord
-from priorwise.recipes.registry import recipe
+from priorwise.recipes.registry import packaged_recipe
 from priorwise.storage import write_atomically
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
@@ -28,7 +28,8 @@ def _changes(run: Run) -> dict[str, str]:
     departures: dict[str, str] = {}
     posthoc = isinstance(run.model, AbstractPosthocConfig)
     for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
-        paper, ours = getattr(recipe(run.name), part).model_dump(), getattr(run, part).model_dump()
+        recipe = packaged_recipe(run.name)
+        paper, ours = getattr(recipe, part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
         departures |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
     return departures
@@ -64,7 +65,8 @@ def _title(run: Run) -> str:
     if not isinstance(run.model, AbstractPosthocConfig):
         return run.name
     base = run.model.base
-    return f"{run.model.title} over the {base.kind} with the {base.prior.kind} prior"
+    prior = f" with the {base.prior.kind} prior" if isinstance(base, AbstractVAEConfig) else ""
+    return f"{run.model.title} over the {base.kind}{prior}"
 
 
 def result_record(
@@ -104,7 +106,7 @@ def result_record(
         if changes
         else []
     )
-    wanted = recipe(run.name).evaluation.samples
+    wanted = packaged_recipe(run.name).evaluation.samples
     if nll["protocol"]["samples"] < wanted:
         departures.append(f"{nll['protocol']['samples']} importance samples for {wanted}")
     return {

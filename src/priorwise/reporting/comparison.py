@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from priorwise.choices import Space
+from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import Run
 from priorwise.data import as_splits
 from priorwise.data.subsets import random_part, training_part
@@ -202,18 +203,30 @@ def save_comparison(
 
 
 def compare_runs(
-    folders: Sequence[str | Path], path: str | Path, *, draws: int = 2000, seed: int = 0
+    folders: Sequence[str | Path],
+    path: str | Path,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+    code: NamedCode | None = None,
 ) -> tuple[dict[str, Portrait], dict[str, EvaluationRecord]]:
     """``save_comparison`` of trained runs, named after their folders, with what was measured of them.
 
     Nothing is measured here: a run that was not evaluated, or has other weights since, has no
     record.
 
+    Arguments:
+        folders: The runs.
+        path: A ``.png`` file.
+        draws: As for ``save_comparison``.
+        seed: Seed of all draws.
+        code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
+
     Raises:
         RunFolderError: for a folder that is no run of a recipe.
         ValueError: for a folder that is named twice, or runs whose data differ.
     """
-    runs = [read_run(folder)[0] for folder in folders]
+    runs = [read_run(folder, code)[0] for folder in folders]
     for folder, run in zip(folders, runs, strict=True):
         if run.data != runs[0].data:
             raise ValueError(
@@ -225,7 +238,7 @@ def compare_runs(
         names = [str(folder) for folder in folders]
     if len(set(names)) < len(names):
         raise ValueError(f"expected each run once; got {', '.join(names)}.")
-    models = {name: load(folder) for name, folder in zip(names, folders, strict=True)}
+    models = {name: load(folder, code) for name, folder in zip(names, folders, strict=True)}
     records = {
         name: record
         for name, folder in zip(names, folders, strict=True)

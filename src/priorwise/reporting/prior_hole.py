@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from priorwise.config.overrides import with_settings
+from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import EvaluationConfig
 from priorwise.data import Splits, as_splits
 from priorwise.data.subsets import random_part
@@ -95,6 +96,7 @@ def report_runs(
     *,
     fits: Mapping[str, FitResult] | None = None,
     progress: bool = True,
+    code: NamedCode | None = None,
     **settings: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> Path:
     """The same for trained runs: their records are read, and only what they lack is measured.
@@ -106,6 +108,7 @@ def report_runs(
         path: The page, a name that ends in .html.
         fits: Results of their fits by name, whose training curves are shown.
         progress: Whether to show progress bars.
+        code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
         **settings: Fields of ``priorwise.config.EvaluationConfig`` in place of those by which the
             runs were evaluated.
 
@@ -114,9 +117,9 @@ def report_runs(
             different data.
     """
     path = _checked(path)
-    models = {name: load(folder) for name, folder in folders.items()}
+    models = {name: load(folder, code) for name, folder in folders.items()}
     records = {
-        name: record_of_run(folder, progress=progress, **settings)
+        name: record_of_run(folder, progress=progress, code=code, **settings)
         for name, folder in folders.items()
     }
     prints = {record.numbers["subject"]["data_fingerprint"] for record in records.values()}
@@ -124,10 +127,10 @@ def report_runs(
         raise ValueError(f"expected runs on the same data; got data {', '.join(sorted(prints))}.")
     (name, folder), *others = folders.items()
     if not others and models[name].untilted is not models[name]:
-        base = record_of_base(folder, records[name].config, progress=progress)
+        base = record_of_base(folder, records[name].config, progress=progress, code=code)
         models = {"base": models[name].untilted, **models}
         records = {"base": base, **records}
-    splits = load_splits(read_run(folder)[0])
+    splits = load_splits(read_run(folder, code)[0])
     return _write(path, models, splits, records, fits or {}, progress=progress)
 
 

@@ -102,9 +102,10 @@ class RunFolder:
         ]
         if changed:
             warnings.warn(
-                f"{self.path} was begun elsewhere ({'; '.join(changed)}): the run goes on, but "
-                "bit-for-bit equality with an unbroken one holds only on the same versions, "
-                "processor kind and thread count.",
+                f"{self.path} was begun with other versions, code or machine "
+                f"({'; '.join(changed)}): the run goes on, but bit-for-bit equality with an "
+                "unbroken one holds only on the same versions, code, processor kind and thread "
+                "count.",
                 stacklevel=5,
             )
 

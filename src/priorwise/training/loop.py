@@ -77,6 +77,7 @@ def fit(
     out: str | Path | None = None,
     progress: bool = True,
     identity: dict[str, Any] | None = None,
+    about: dict[str, Any] | None = None,
     **options: Any,  # noqa: ANN401 - the fields of TrainingConfig
 ) -> FitResult:
     """Train a model, or fit an NCP on the model underneath it.
@@ -98,6 +99,8 @@ def fit(
         progress: Whether to show a progress bar.
         identity: What defines the run in the folder, beside the options; recipes give their whole
             configuration.
+        about: Further facts for ``run.json``, beside the versions; when one has changed on a
+            resume, that is warned of.
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
             ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``, ``precision``,
@@ -129,7 +132,8 @@ def fit(
     if out is not None:
         full = identity if identity is not None else _identity(config, objective)
         with accelerator.main_process_first():
-            folder = RunFolder(out, {**full, "data_fingerprint": splits.fingerprint()}, versions())
+            full = {**full, "data_fingerprint": splits.fingerprint()}
+            folder = RunFolder(out, full, {**versions(), **(about or {})})
     return running.run(folder)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.overrides import OverrideError, validated
+from priorwise.config.own_parts import NamedCode, with_code
 from priorwise.config.run import EvaluationConfig, Run
 from priorwise.data.spec import DataSpec
 from priorwise.training.folder import RunFolderError, read_record
@@ -14,11 +16,21 @@ from priorwise.training.folder import RunFolderError, read_record
 __all__ = ["read_run", "resolve_base"]
 
 
-def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
+def read_run(
+    folder: str | Path, code: NamedCode | None = None
+) -> tuple[Run, DataSpec, dict[str, Any]]:
     """The configuration, data description and identity of a run folder.
 
+    A run may ask for code of its user's: its own prior, say. The folder may come from anywhere, so
+    it never says what is executed: you name the files, and only they are.
+
+    Arguments:
+        folder: The run.
+        code: Python files or modules that may be executed for the run, such as "recipes.py".
+
     Raises:
-        RunFolderError: if there is no run, or it was not made from a recipe.
+        RunFolderError: if there is no run, it was not made from a recipe, or is not valid.
+        OwnCodeError: if it asks for code that is not named.
     """
     identity = read_record(Path(folder) / "run.json")["identity"]
     if "run" not in identity:
@@ -29,11 +41,20 @@ def read_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
         )
     spec = dict(identity["spec"])
     spec["shape"] = tuple(spec["shape"])
-    return Run.model_validate(identity["run"]), DataSpec(**spec), identity
+    try:
+        run = validated(identity["run"])
+    except OverrideError as error:
+        raise RunFolderError(f"{Path(folder) / 'run.json'} cannot be read: {error}") from error
+    return with_code(run, code, folder), DataSpec(**spec), identity
 
 
-def resolve_base(run: Run, base: str | Path | None) -> Run:
+def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = None) -> Run:
     """A post-hoc run completed from the run that it builds on.
+
+    Arguments:
+        run: What is completed.
+        base: The folder of the run underneath.
+        code: Python files or modules that may be executed for that run.
 
     Raises:
         RunFolderError: if the base is missing, or fitted over another run itself.
@@ -49,7 +70,7 @@ def resolve_base(run: Run, base: str | Path | None) -> Run:
         raise RunFolderError(
             f"expected the run that {run.name} builds on; give it with --base RUN."
         )
-    below, _, _ = read_run(source)
+    below, _, _ = read_run(source, code)
     if isinstance(below.model, AbstractPosthocConfig):
         raise RunFolderError(
             f"expected a run without a tilted prior as the base; {source} is an "

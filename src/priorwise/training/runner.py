@@ -2,17 +2,27 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.own_parts import (
+    NamedCode,
+    code_hashes,
+    stored,
+    warn_of_changed_code,
+)
 from priorwise.config.run import Run
 from priorwise.data import Splits
 from priorwise.data import load as load_data
 from priorwise.data.splits import pseudo_input_data
-from priorwise.models import AbstractModel
+from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
 from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
 from priorwise.training.checkpoint import model_tensors as tensors_of
+from priorwise.training.folder import read_record
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.run_record import read_run
 
@@ -27,15 +37,20 @@ def load_splits(run: Run) -> Splits:
 def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
     """Train a run into a folder, or go on with it; safe to repeat.
 
+    Code of your own that the run names is executed.
+
     Raises:
+        OwnCodeError: if such code is not found, or fails.
         RunFolderError: if the folder holds another run.
     """
     splits = load_splits(run)
     model = run.model.build(splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
     if isinstance(run.model, AbstractPosthocConfig):
-        best = Path(run.model.base_run) / "best.safetensors"
+        below = Path(run.model.base_run)
+        best = below / "best.safetensors"
         load_model(model.untilted, read_checkpoint(best)[0], best)
-    identity = {"run": run.model_dump(mode="json"), "spec": asdict(splits.spec)}
+        warn_of_changed_code(run.model.base, _about(below), below)
+    identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
     objective = _objective(run, model, len(splits.train))
     return fit(
         model,
@@ -44,6 +59,7 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
         out=out,
         progress=progress,
         identity=identity,
+        about=code_hashes(run),
         **run.training.model_dump(),
     )
 
@@ -52,23 +68,35 @@ def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObject
     """What a run minimises; None for a tilted prior, whose objective follows from it."""
     if isinstance(run.model, AbstractPosthocConfig):
         return None
+    with frozen(model), torch.no_grad():
+        latent = example_pass(model)[0].prior.event_shape.numel()
     with seeded(run.training.seed, "init", "objective"):
-        return run.objective.build(
-            model, run.training, data_size=data_size, latent=run.model.latent
-        )
+        return run.objective.build(model, run.training, data_size=data_size, latent=latent)
 
 
-def load(run: str | Path) -> AbstractModel:
+def _about(folder: Path) -> dict[str, Any]:
+    """What was recorded of a run beside its identity."""
+    return read_record(folder / "run.json").get("about", {})
+
+
+def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
     """The trained model of a run folder, with the weights of its best validation.
+
+    Arguments:
+        run: The folder.
+        code: Python files or modules of your own that may be executed for the run, for one that
+            asks for them. The folder never says what is executed.
 
     Raises:
         RunFolderError: if there is no such run.
+        OwnCodeError: if it asks for code that is not named.
         CheckpointError: if it was not trained yet, or the checkpoint is damaged.
     """
-    config, spec, _ = read_run(run)
+    config, spec, _ = read_run(run, code)
     model = config.model.build(spec, seed=config.training.seed)
     best = Path(run) / "best.safetensors"
     load_model(model, read_checkpoint(best)[0], best)
+    warn_of_changed_code(config, _about(Path(run)), run)
     return model
 
 
