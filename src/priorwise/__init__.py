@@ -6,22 +6,29 @@ estimators, training, reports. Densities and losses are in nats per example. Imp
 changes nothing outside it.
 """
 
-from priorwise import (
-    data,
-    distributions,
-    estimators,
-    features,
-    likelihoods,
-    models,
-    objectives,
-    priors,
-    samplers,
-)
-from priorwise.models import HVAE, NCP, VAE, frozen, wrap
-from priorwise.randomness import seeded
-from priorwise.reporting import report
-from priorwise.tilts import AbstractTilt
-from priorwise.training import FitResult, fit, fit_prior, load
+from typing import TYPE_CHECKING
+
+from priorwise.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from priorwise import (
+        data,
+        distributions,
+        estimators,
+        features,
+        likelihoods,
+        models,
+        objectives,
+        priors,
+        samplers,
+    )
+    from priorwise.models import HVAE, NCP, VAE, frozen, wrap
+    from priorwise.randomness import seeded
+    from priorwise.reporting import report
+    from priorwise.tilts import AbstractTilt
+    from priorwise.training import FitResult, fit, fit_prior, load
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __version__ = "0.1.0"
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from priorwise.completion import complete_data, complete_paper, complete_recipe, complete_topic
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Finds the holes in a VAE's prior and fills them.",
 )
 
 Out = Annotated[
@@ -75,6 +75,25 @@ def _resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _show_version(value: bool) -> bool:
+    if value:
+        from importlib.metadata import version
+
+        print(f"priorwise {version('priorwise')}")
+        raise typer.Exit
+    return value
+
+
+@app.callback()
+def command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Finds the holes in a VAE's prior and fills them."""
+
+
 @app.command()
 def demo(
     out: Out = Path("demo"),
@@ -83,7 +102,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The main job on handwritten digits: train, measure the hole, fill it three ways, report."""
-    from priorwise.recipes.digits import demo as run_demo
+    from priorwise.recipes.demo import demo as run_demo
 
     result = run_demo(out, seed=seed or 0, quick=quick)
     if as_json:
@@ -93,23 +112,23 @@ def demo(
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """Recipes, data sets and whether the data are at hand, papers with published numbers."""
-    from priorwise.data import availability
-    from priorwise.recipes import recipes
-    from priorwise.recipes.published import papers
+def list_(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A group of recipes, a data set or a paper, to see all about it.",
+            autocompletion=complete_topic,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recipes by group, data sets and whether they are at hand, papers with published numbers."""
+    from priorwise.recipes import listing
 
-    record = {"recipes": sorted(recipes()), "data": availability(), "papers": papers()}
     if as_json:
-        _print_json(record)
-        return
-    print("Recipes (priorwise train RECIPE --out RUN):")
-    for name in sorted(recipes()):
-        print(f"  {name}")
-    print("\nData sets:")
-    for name, state in availability().items():
-        print(f"  {name:<16} {state}")
-    print(f"\nPublished numbers (priorwise table PAPER): {', '.join(papers())}")
+        _print_json(listing.overview() if name is None else listing.details(name))
+    else:
+        print(listing.overview_text() if name is None else listing.details_text(name))
 
 
 @app.command()
@@ -120,6 +139,7 @@ def train(
             metavar="RECIPE",
             help="A name of `priorwise list`, or FILE.py:NAME, a function of yours that returns "
             "a Run.",
+            autocompletion=complete_recipe,
         ),
     ],
     overrides: Annotated[
@@ -132,7 +152,9 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", help="Your own .npz, .npy or image folder, or another data set's name."
+            "--data",
+            help="Your own .npz, .npy or image folder, or another data set's name.",
+            autocompletion=complete_data,
         ),
     ] = None,
     base: Annotated[
@@ -149,7 +171,7 @@ def train(
     from priorwise.config.overrides import override
     from priorwise.config.own_parts import code_of
     from priorwise.recipes import recipe
-    from priorwise.training.runner import resolve_base, train_run
+    from priorwise.training.run_record import resolve_base
 
     settings = list(overrides or [])
     if data is not None:
@@ -163,6 +185,8 @@ def train(
     if dry_run:
         print(json.dumps(run.model_dump(mode="json"), indent=2))
         return
+    from priorwise.training.runner import train_run
+
     _say(f"{run.name} on {run.data.name} into {out}")
     with _resumable():
         result = train_run(run, out)
@@ -403,7 +427,8 @@ def traverse(
     which.
     """
     from priorwise.reporting import save_traversal
-    from priorwise.training.runner import load, load_splits, read_run
+    from priorwise.training.run_record import read_run
+    from priorwise.training.runner import load, load_splits
 
     if between is not None and pairs is not None:
         raise ValueError("expected --between or --pairs; got both. Leave one out.")
@@ -467,7 +492,12 @@ def compare(
 
 @app.command()
 def table(
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.")],
+    paper: Annotated[
+        str,
+        typer.Argument(
+            metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.", autocompletion=complete_paper
+        ),
+    ],
     every: Annotated[
         bool, typer.Option("--all", help="Also the rows for which there is no recipe here.")
     ] = False,

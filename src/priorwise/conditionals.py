@@ -6,9 +6,10 @@ returns a ``torch.distributions.Distribution``.
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
+from priorwise.distributions import diagonal_gaussian
 from priorwise.nn import at_least_float32
 
 __all__ = ["Conditional", "GaussianHead"]
@@ -41,9 +42,7 @@ class GaussianHead(nn.Module):
         loc, log_var = at_least_float32(self.linear(features)).chunk(2, -1)
         if self.log_var_range is not None:
             log_var = F.hardtanh(log_var, *self.log_var_range)
-        return Independent(
-            Normal(loc, torch.exp(0.5 * log_var), validate_args=False), 1, validate_args=False
-        )
+        return diagonal_gaussian(loc, torch.exp(0.5 * log_var))
 
 
 class Conditional(nn.Module):

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from priorwise import distributions
@@ -121,9 +121,7 @@ class Gaussian(nn.Module):
         """``(*batch, in_features)`` to Gaussian pixels."""
         loc = at_least_float32(self.loc(features)).unflatten(-1, self.shape)
         scale = at_least_float32(self._scale(features)).expand_as(loc)
-        return Independent(
-            Normal(loc, scale, validate_args=False), len(self.shape), validate_args=False
-        )
+        return distributions.diagonal_gaussian(loc, scale, len(self.shape))
 
 
 class DiscretizedLogistic(nn.Module):

@@ -1,10 +1,10 @@
 """Progress bars on standard error; silent where nobody looks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Advance", "progress_bar"]
+__all__ = ["Advance", "progress_bar", "tell"]
 
 
 @runtime_checkable
@@ -13,6 +13,12 @@ class Advance(Protocol):
 
     def __call__(self, amount: int | float = 1, *, status: str | None = None) -> None:
         """Move the bar on by ``amount``; ``status`` replaces the text at its end."""
+
+
+def tell(report: Callable[[int], None] | None, count: int) -> None:
+    """Tell whoever asked to be told how many were just finished."""
+    if report is not None:
+        report(count)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,40 @@ def test_list(priorwise):
     assert {"own/vae", "ncp/posthoc", "vampprior/static_mnist_hvae_vamp"} <= set(record["recipes"])
     assert record["data"]["digits"] == "embedded"
     assert "vampprior" in record["papers"]
+    own = {"names": "own/{vae,vae_vamp,hvae}", "about": "your own data, which come with --data"}
+    assert record["groups"]["own"] == [own]
+    assert own["names"] in priorwise("list").stdout
+
+
+def test_list_of_one_name(inside):
+    """Fault: a name that is read and ignored."""
+    record = json.loads(inside("list", "own", "--json"))
+    assert list(record["recipes"]) == ["own/vae", "own/vae_vamp", "own/hvae"]
+    assert "own/vae_vamp  vae" in inside("list", "own")
+
+
+def test_version(priorwise):
+    assert priorwise("--version").stdout == f"priorwise {version('priorwise')}\n"
+
+
+UNUSED = """
+import sys
+sys.modules.update(dict.fromkeys(["matplotlib", "sklearn", "scipy", "jinja2", "pooch"]))
+from priorwise.cli import main
+main()
+"""
+
+
+def test_commands_import_what_they_use(vae, images, tmp_path):
+    """Fault: samples that wait for plots, a fit that waits for a report."""
+    for arguments in (
+        ["sample", vae, "--count", 4, "--out", tmp_path / "x.npz"],
+        ["sample", vae, "--count", 4, "--out", tmp_path / "x.png"],
+        ["train", "own/vae", "training.epochs=1", "--data", images, "--out", tmp_path / "run"],
+    ):
+        command = [sys.executable, "-c", UNUSED, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_dry_run_shows_the_whole_run(priorwise, images, tmp_path):
@@ -102,7 +139,7 @@ def test_evaluate_a_tilted_prior(priorwise, ncp, tmp_path):
         record["log_norm"]["value"], abs=1e-6
     )
     assert [group["group"] for group in record["contrast"]] == [1]
-    assert float(load(run).log_norm) == pytest.approx(record["log_norm"]["value"], abs=1e-6)
+    assert load(run).known_log_norm().value == pytest.approx(record["log_norm"]["value"], abs=1e-6)
 
 
 def test_evaluate_one_image_with_one_draw(inside, ncp, tmp_path):

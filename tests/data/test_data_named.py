@@ -14,7 +14,7 @@ import torch
 from priorwise.data import DataError, MissingDataError, availability, load, names, omniglot_from_mat
 from priorwise.data import omniglot as omniglot_module
 from priorwise.data.files import read_idx
-from priorwise.data.named import NAMED, NamedSet
+from priorwise.data.known_sets import NAMED, NamedSet
 from priorwise.data.sources import Remote
 
 SIZES = {

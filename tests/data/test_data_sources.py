@@ -6,9 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from full_disk import no_file_above
 
 from priorwise.data import DataError, MissingDataError
-from priorwise.data.sources import Remote, atomic_file, cache_folder, fetch, places
+from priorwise.data.sources import Remote, cache_folder, fetch, places
+from priorwise.storage import WriteError
 
 CONTENT = bytes(range(256)) * 500
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -88,15 +90,16 @@ def test_a_failed_download_leaves_an_older_file_alone(serve, folder):
     assert (folder / "x.bin").read_bytes() == b"older"
 
 
-def interrupted(path: Path) -> None:
-    with atomic_file(path) as partial:
-        partial.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-
-def test_an_interrupted_write_leaves_nothing(folder):
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(folder / "x.npz")
+def test_a_full_disk_is_told_as_one(serve, folder):
+    """Fault: "could not download", where the file came and found no room."""
+    remote = Remote(serve("/x", CONTENT), SHA256, "x.bin")
+    packed = Remote(serve("/x.gz", gzip.compress(CONTENT)), SHA256, "x.bin", "gzip")
+    for each in (remote, packed):
+        with (
+            no_file_above(5_000),
+            pytest.raises(WriteError, match=r"could not write .*x\.bin \(File too large\)"),
+        ):
+            fetch(each, folder)
     assert list(folder.iterdir()) == []
 
 

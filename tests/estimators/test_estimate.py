@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from priorwise.estimators import Estimate
-from priorwise.estimators.base import standard_error
+from priorwise.estimators.base import effective_sample_size, jackknife_error, standard_error
 
 
 def estimate(values: list[float], **options: object) -> Estimate:
@@ -117,3 +117,24 @@ def test_warnings_are_added():
 def test_standard_error():
     assert standard_error(torch.tensor([1.0, 3.0])) == pytest.approx(1.0)
     assert math.isnan(standard_error(torch.tensor([1.0])))
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_jackknife_of_a_mean_is_its_standard_error(count):
+    """Fault: G for G - 1, or the error of the parts for that of the whole. Of a mean the two are
+    the same number.
+    """
+    values = torch.randn(count, dtype=torch.float64)
+    left_out = (values.sum() - values) / (count - 1)
+    assert jackknife_error(left_out) == pytest.approx(standard_error(values), rel=1e-10)
+    assert math.isnan(jackknife_error(left_out[:1]))
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"), [([1, 1, 1, 1], 4.0), ([1, 0, 0], 1.0), ([1, 2, 3], 36 / 14)]
+)
+def test_effective_sample_size(weights, size):
+    """Fault: the sum of squares for the square of the sum; weights that overflow."""
+    log_w = torch.tensor(weights, dtype=torch.float64).log()
+    for shift in (0.0, 1000.0, -1000.0):
+        assert effective_sample_size(log_w + shift) == pytest.approx(size)

@@ -22,7 +22,8 @@ from priorwise.reporting.comparison import compare_runs
 from priorwise.reporting.entries import side_by_side
 from priorwise.reporting.tables import record_lines
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
-from priorwise.training.runner import load, load_splits, read_run, train_run
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits, train_run
 
 EVALUATION = EvaluationConfig(samples=30, images=None, quality="raw", log_norm_samples=2000)
 TRAINING = TrainingConfig(epochs=2, warmup_epochs=0, seed=1)
@@ -233,6 +234,6 @@ def test_runs_on_other_data_are_not_compared(runs, tmp_path, trained):
 def test_an_ncp_is_evaluated_as_its_base_was(trained):
     """Fault: other images or samples for a prior than for the model it is compared with."""
     from priorwise.recipes import recipe
-    from priorwise.training.runner import resolve_base
+    from priorwise.training.run_record import resolve_base
 
     assert resolve_base(recipe("ncp/posthoc"), trained["vae"]).evaluation == EVALUATION

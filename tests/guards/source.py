@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2] / "src" / PACKAGE
 # A file imports from rows above it, or from its left on its own row.
 ROWS = [
     [
+        "lazy",
         "choices",
         "refusals",
         "typing",
@@ -30,7 +31,7 @@ ROWS = [
     ["training"],
     ["evaluation"],
     ["reporting", "recipes"],
-    ["cli"],
+    ["completion", "cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
 

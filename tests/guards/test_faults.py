@@ -59,8 +59,8 @@ CAUGHT_BY: dict[str, list[str]] = {
     ],
     "TF32 in the mixture product": ["oracles/test_mixture_oracle.py::test_products_are_not_cut"],
     "observations outside the likelihood's support; a missing channel": [
-        "contracts/test_support.py::test_values_that_are_no_pixels_are_refused",
-        "contracts/test_support.py::test_one_channel_of_three",
+        "distributions/test_support.py::test_values_that_are_no_pixels_are_refused",
+        "distributions/test_support.py::test_one_channel_of_three",
         "estimators/test_likelihood.py::test_observations_outside_the_support_are_refused",
     ],
     "Estimate.minus on different images": [
@@ -79,7 +79,7 @@ CAUGHT_BY: dict[str, list[str]] = {
     "evaluate aborts on a deterministic encoder": [
         "cli/test_commands.py::test_evaluate_a_deterministic_part"
     ],
-    "advice that is refused": ["contracts/test_advice.py::test_advice_is_taken"],
+    "advice that is refused": ["guards/test_advice.py::test_advice_is_taken"],
     "seeded covers one device": [
         "oracles/test_randomness_oracle.py::test_draws_on_every_device_depend_on_the_address_alone"
     ],

@@ -77,6 +77,13 @@ FAULTS = {
         "priorwise/nn.py:1",
     ),
     "homeless": ({"models/vae.py": "from priorwise.helpers import f"}, "priorwise/models/vae.py:1"),
+    "lazy": (
+        {
+            "priors/__init__.py": "if TYPE_CHECKING:\n    from priorwise.models import VAE\n"
+            "else:\n    __getattr__, __dir__ = lazy_names(__name__)"
+        },
+        "priorwise/priors/__init__.py:2",
+    ),
     "the package itself": (
         {"models/vae.py": "from priorwise import seeded"},
         "priorwise/models/vae.py:1",
@@ -111,6 +118,10 @@ CYCLES = {
         "models/b.py": "",
     },
     "relative": {"models/__init__.py": "from .a import A", "models/a.py": "from . import A"},
+    "lazy": {
+        "models/__init__.py": "if TYPE_CHECKING:\n    from priorwise.models.a import A",
+        "models/a.py": "from priorwise.models import A",
+    },
 }
 
 

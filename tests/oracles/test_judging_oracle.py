@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from codes import Codes, autoencoder
+from autoencoder import PointEncoder, autoencoder
 from members import hvae, images, vae
 
 from priorwise.estimators import held_out_bce
@@ -185,4 +185,4 @@ def test_codes_are_points():
     """Without this the tests above might prove nothing."""
     (group,) = autoencoder().infer(torch.randn(2, 3))
     assert type(group.posterior).__name__ == "Delta"
-    assert isinstance(autoencoder().encoder, Codes)
+    assert isinstance(autoencoder().encoder, PointEncoder)

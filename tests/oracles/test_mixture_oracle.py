@@ -286,6 +286,26 @@ def test_aggregate_posterior_is_the_dense_mixture(tile):
     torch.testing.assert_close(ours.log_prob(z).double(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("tile", [1, 4, 100])
+def test_sum_without_an_encoding(tile):
+    """Fault: an encoding of another tile left out, or the one whose tile holds no other kept; the
+    points are more than one block.
+    """
+    posterior = gaussian(9, event=(3,))
+    z, without = torch.randn(600, 3), torch.randint(-1, 9, (600,))
+    z[:9], without[:9] = posterior.mean, torch.arange(9)
+    each = posterior.expand((600, 9)).log_prob(z[:, None].expand(600, 9, 3)).double()
+    left_out = torch.arange(9) == without[:, None]
+    ours = AggregatePosterior(posterior, tile=tile)
+    torch.testing.assert_close(
+        ours.log_sum(z, without).double(),
+        each.masked_fill(left_out, -torch.inf).logsumexp(1),
+        rtol=1e-5,
+        atol=1e-4,
+    )
+    torch.testing.assert_close(ours.log_sum(z).double(), each.logsumexp(1), rtol=1e-5, atol=1e-4)
+
+
 def test_aggregate_posterior_moments():
     """Fault: a variance that forgets the spread of the means, or divides by N - 1."""
     posterior = gaussian(5, event=(2,))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from members import gaussian
 from scipy import stats
-from torch.distributions import Exponential, Independent, Normal
+from torch.distributions import Exponential, Independent, Laplace, Normal
 
 from priorwise.distributions import DiagonalGaussianMixture, Tilted
 from priorwise.randomness import seeded
@@ -202,6 +202,17 @@ def test_rejection_takes_bounds_that_are_reached():
 
 
 # --- Langevin
+
+
+@pytest.mark.parametrize("base", [Normal(0.0, 1.0), Laplace(0.0, 1.0)], ids=["noise", "scaled"])
+def test_langevin_over_single_numbers(base):
+    """Fault: a sum over no dimensions taken for one over all chains: the tilt had no effect, or a
+    chain left all numbers. The mean of N(0, 1) tilted by z/2 is 1/2, of Laplace 4/3.
+    """
+    tilted = Tilted(base, lambda z: 0.5 * z)
+    z, info = Langevin(300, step_size=0.5, adjusted=True).run(tilted, (4000,))
+    assert z.shape == info.acceptance.shape == (4000,)
+    check_mean(z, 0.5 if isinstance(base, Normal) else 4 / 3, "the mean")
 
 
 def one_component(loc=0.0, scale=1.0):

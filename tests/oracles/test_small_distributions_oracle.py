@@ -20,11 +20,45 @@ from priorwise.distributions import (
     IndependentBernoulli,
     Tilted,
     UnflattenedRows,
+    diagonal_gaussian,
     from_noise,
     has_noise_form,
     log_unnorm,
+    normal_within,
+    require_diagonal_gaussian,
 )
 from priorwise.testing import ALPHA, GaussianTilt, check_mean
+
+
+@pytest.mark.parametrize(("batch", "event"), [((), (3,)), ((4,), (2, 3))])
+def test_a_diagonal_gaussian_is_known_as_one(batch, event):
+    """Fault: the dimensions of the event summed too few; another law taken for a Gaussian."""
+    loc, scale, z = torch.randn(*batch, *event), torch.rand(event) + 0.1, torch.randn(batch + event)
+    law = diagonal_gaussian(loc, scale, len(event))
+    truth = stats.norm(loc, scale.expand_as(loc)).logpdf(z).reshape(*batch, -1).sum(-1)
+    torch.testing.assert_close(law.log_prob(z).double(), torch.as_tensor(truth), rtol=1e-5, atol=0)
+    normal = require_diagonal_gaussian(law.expand((5, *batch)), "a Gaussian", "")
+    torch.testing.assert_close(normal.loc, loc.expand(5, *batch, *event))
+    torch.testing.assert_close(normal.scale, scale.expand(5, *batch, *event))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Normal(torch.zeros(3), 1.0),
+        Independent(Bernoulli(logits=torch.zeros(3)), 1),
+        Independent(Independent(Normal(torch.zeros(2, 3), 1.0), 1), 1),
+        Tilted(diagonal_gaussian(torch.zeros(3), torch.ones(3)), lambda z: z.sum(-1)),
+        None,
+    ],
+    ids=lambda other: type(other).__name__,
+)
+def test_what_is_no_diagonal_gaussian_is_refused(other):
+    """Fault: a law whose base happens to have means and scales, such as a tilted Gaussian."""
+    assert normal_within(other) is None
+    kind = type(other).__name__
+    with pytest.raises(TypeError, match=f"expected codes as a Gaussian; got {kind}. Take others."):
+        require_diagonal_gaussian(other, "codes as a Gaussian", "Take others.")
 
 
 @pytest.mark.parametrize("event_dims", [1, 2, 3])

@@ -7,6 +7,7 @@ from pages import picture
 from torch.distributions import Independent, Normal
 
 from priorwise import wrap
+from priorwise.estimators import high_posterior_samples, low_posterior_samples
 from priorwise.reporting.figures import (
     curves_figure,
     images_uri,
@@ -54,28 +55,41 @@ def two_dimensional(offset: float = 0.0, scale: float = 0.1):
 def test_leaks_are_the_encodings_that_the_prior_finds_least_likely():
     """Under N(0, I) these are the longest ones. Planted fault: the order of the sort."""
     x = torch.randn(60, 2)
-    found = latent_map(two_dimensional(2.0), x, x, marked=5)
-    length = found.encodings.norm(dim=1)
-    others = torch.ones(60, dtype=torch.bool)
-    others[found.leaks] = False
-    assert len(found.leaks) == 5
-    assert float(length[found.leaks].min()) >= float(length[others].max())
-    assert bool((found.leak_images == x[found.leaks]).all())
+    latents = latent_map(two_dimensional(2.0, scale=1e-4), x, x, marked=5)
+    length = (x + torch.tensor([2.0, 0.0])).norm(dim=1)
+    assert torch.equal(latents.leak_images, x[length.argsort(descending=True)[:5]])
+    torch.testing.assert_close(
+        latents.plane.leaks, latents.leak_images + torch.tensor([2.0, 0.0]), rtol=0, atol=1e-3
+    )
 
 
 def test_pockets_are_the_prior_draws_farthest_from_the_encodings():
-    """With one encoding, q(z) is one Gaussian about it. Planted fault: ranking by the prior's own
-    density.
+    """With one encoding, q(z) is one Gaussian about it: of 500 draws 4 lie beyond the quantile of
+    1 - 4/500, up to the noise of 500 others. Planted fault: ranking by the prior's own density.
     """
-    one = torch.zeros(1, 2)
-    found = latent_map(two_dimensional(3.0, scale=0.5), torch.randn(20, 2), one, marked=4)
-    far = (found.prior - torch.tensor([3.0, 0.0])).norm(dim=1)
-    others = torch.ones(len(far), dtype=torch.bool)
-    others[found.pockets] = False
-    assert float(far[found.pockets].min()) >= float(far[others].max())
-    assert torch.allclose(
-        found.pocket_images, found.prior[found.pockets] - torch.tensor([3.0, 0.0]), atol=1e-5
-    )
+    centre, one = torch.tensor([3.0, 0.0]), torch.zeros(1, 2)
+    model = two_dimensional(3.0, scale=0.5)
+    latents = latent_map(model, torch.randn(20, 2), one, marked=4)
+    others, far = ((z - centre).norm(dim=1) for z in (latents.plane.prior, latents.plane.pockets))
+    assert len(others) == 500
+    assert float(far.min()) > float(others.quantile(0.97))
+    assert torch.allclose(latents.pocket_images, latents.plane.pockets - centre, atol=1e-5)
+
+
+def test_the_ranking_is_that_of_the_estimators():
+    """Fault: pockets of a report that are not those of ``low_posterior_samples``."""
+    model, x = two_dimensional(1.0), torch.randn(30, 2)
+    latents = latent_map(model, x, x, draws=200, marked=6, seed=3)
+    low = low_posterior_samples(model, x, count=6, draws=200, seed=3)
+    high = high_posterior_samples(model, x, count=6, draws=30, seed=3)
+    assert torch.equal(latents.plane.pockets, low.z)
+    assert torch.equal(latents.plane.leaks, high.z)
+    assert torch.equal(latents.leak_images, x[high.images])
+
+
+def test_more_marks_than_points_mark_all():
+    latents = latent_map(two_dimensional(), torch.randn(3, 2), torch.randn(3, 2), draws=4, marked=9)
+    assert (len(latents.plane.pockets), len(latents.plane.leaks)) == (4, 3)
 
 
 def test_plane_holds_the_directions_of_largest_variance():
@@ -91,7 +105,7 @@ def test_plane_holds_the_directions_of_largest_variance():
     )
     found = latent_map(model, x, x[:10])
     assert found.explained == pytest.approx(106 / 107, abs=0.005)
-    assert found.encodings.std(0).tolist() == pytest.approx([9.0, 5.0], rel=0.1)
+    assert found.plane.encodings.std(0).tolist() == pytest.approx([9.0, 5.0], rel=0.1)
     assert found.dimensions == 3
 
 
@@ -113,6 +127,6 @@ def test_a_latent_of_one_dimension_is_drawn_on_a_line():
     model = LinearGaussianVAE(1, 3)
     x = model.sample(20, mean=False, seed=0)
     found = latent_map(model, x, x)
-    assert found.encodings.shape == (20, 2)
-    assert bool((found.encodings[:, 1] == 0).all())
+    assert found.plane.encodings.shape == (20, 2)
+    assert bool((found.plane.encodings[:, 1] == 0).all())
     assert latent_figure(found)

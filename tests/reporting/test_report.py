@@ -270,7 +270,7 @@ def test_an_ncp_alone_is_shown_beside_its_base(digits, tmp_path):
     _, record = written(path)
     assert list(record["models"]) == ["base", "NCP"]
     assert record["models"]["NCP"]["log_norm"]["count"] == 500
-    assert ncp.log_norm is not None
+    assert ncp.known_log_norm() is not None
     kept = report(ncp, digits, tmp_path / "elsewhere" / "page.html", **options())
     assert written(kept)[1]["models"]["NCP"]["log_norm"]["protocol"] == {
         "estimator": "kept with the model"

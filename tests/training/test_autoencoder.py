@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from codes import autoencoder
+from autoencoder import autoencoder
 from toys import splits
 
 from priorwise import fit

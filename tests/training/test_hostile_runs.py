@@ -57,7 +57,7 @@ import priorwise as pw
 from priorwise.recipes import recipe
 from priorwise.reporting.comparison import compare_runs
 from priorwise.evaluation import evaluate_run
-from priorwise.training.runner import read_run, resolve_base
+from priorwise.training.run_record import read_run, resolve_base
 readers = {
     "load": lambda code: pw.load("run", code),
     "read_run": lambda code: read_run("run", code),

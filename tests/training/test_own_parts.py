@@ -29,7 +29,7 @@ from priorwise.priors import StandardNormal
 from priorwise.recipes import recipe
 from priorwise.training import RunFolderError, load, train_run
 from priorwise.training.folder import read_record
-from priorwise.training.runner import read_run, resolve_base
+from priorwise.training.run_record import read_run, resolve_base
 
 SPEC = DataSpec("points", (3,), None, "gaussian", "none", "none")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_resume import KilledError, Writes
 from test_validation import Unjudged
-from toys import splits, wrong
+from toys import OPTIONS, splits, wrong
 
 from priorwise import NCP, VAE, fit
 from priorwise.conditionals import Conditional, GaussianHead
@@ -24,14 +24,6 @@ from priorwise.training import RunFolderError
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.probe import Probe
 from priorwise.training.stage import judged
-
-OPTIONS: dict[str, Any] = {
-    "epochs": 3,
-    "batch_size": 25,
-    "warmup_epochs": 0,
-    "lr": 0.05,
-    "progress": False,
-}
 
 
 def vae(

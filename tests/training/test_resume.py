@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import splits, with_batch_norm, wrong
+from toys import OPTIONS, splits, with_batch_norm, wrong
 
 from priorwise import NCP, fit
 from priorwise.training import CheckpointError, folder, store
@@ -163,16 +163,15 @@ class Writes:
         monkeypatch.setattr(folder.RunFolder, "append_metrics", self.wrapped(append))
 
     def wrapped(self, write: Callable[..., None]) -> Callable[..., None]:
-        def counted(*arguments: object) -> None:
+        def counted(*arguments: object, **words: str) -> None:
             self.count += 1
             if self.count == self.at:
                 raise KilledError
-            write(*arguments)
+            write(*arguments, **words)
 
         return counted
 
 
-OPTIONS = {"epochs": 3, "batch_size": 25, "warmup_epochs": 0, "lr": 0.05, "progress": False}
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "linear": wrong,
     "batch norm": with_batch_norm,

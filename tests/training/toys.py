@@ -1,6 +1,7 @@
 """Small data and models for the tests of training."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,13 @@ from priorwise.priors import StandardNormal
 from priorwise.testing import LinearGaussianVAE
 
 REAL = DataSpec("toy", (3,), None, "gaussian", "none", "none")
+OPTIONS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 25,
+    "warmup_epochs": 0,
+    "lr": 0.05,
+    "progress": False,
+}
 
 
 def splits(train: int = 60, validation: int = 40) -> Splits:

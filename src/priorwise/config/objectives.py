@@ -1,6 +1,7 @@
 """Objectives as validated configuration, and how they are built."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -21,6 +22,7 @@ __all__ = [
     "BetaVAEConfig",
     "ELBOConfig",
     "FactorVAEConfig",
+    "Fit",
     "IWAEConfig",
     "InfoVAEConfig",
     "ObjectiveConfig",
@@ -28,12 +30,26 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What an objective may depend on beside the model.
+
+    Attributes:
+        training: How it is trained; the ELBO takes its warm-up from there.
+        data_size: Number of training examples.
+        latent: Number of dimensions of the top latents.
+    """
+
+    training: TrainingConfig
+    data_size: int
+    latent: int
+
+
 class AbstractObjectiveConfig(AbstractConfig):
     """What all objectives share. A new one gives its ``kind`` and fields, builds itself, and joins ``ObjectiveConfig``."""
 
     kind: str
 
-    @abstractmethod
     def build(
         self,
         model: "priorwise.models.AbstractModel",
@@ -50,6 +66,13 @@ class AbstractObjectiveConfig(AbstractConfig):
             data_size: Number of training examples.
             latent: Number of dimensions of the top latents.
         """
+        return self._build(model, Fit(training, data_size, latent))
+
+    @abstractmethod
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
+    ) -> "priorwise.objectives.AbstractObjective":
+        """The objective of this kind."""
 
 
 class ELBOConfig(AbstractObjectiveConfig):
@@ -59,18 +82,12 @@ class ELBOConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed: from a draw, with the posterior's closed entropy, or in closed form."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
-        return objectives.ELBO(model, beta=training.kl_weight(data_size), kl=self.kl)
+        return objectives.ELBO(model, beta=fit.training.kl_weight(fit.data_size), kl=self.kl)
 
 
 class IWAEConfig(AbstractObjectiveConfig):
@@ -80,15 +97,9 @@ class IWAEConfig(AbstractObjectiveConfig):
     samples: int = Field(50, ge=1)
     """Importance samples of each example."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
         return objectives.IWAE(model, self.samples)
@@ -103,15 +114,9 @@ class BetaVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
         return objectives.BetaVAE(model, beta=self.beta, kl=self.kl)
@@ -130,15 +135,9 @@ class AnnealedVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
         return objectives.AnnealedVAE(
@@ -163,20 +162,14 @@ class BetaTCVAEConfig(AbstractObjectiveConfig):
     weights: Weighting = "stratified"
     """How a batch stands for the data set."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
         return objectives.BetaTCVAE(
             model,
-            data_size,
+            fit.data_size,
             alpha=self.alpha,
             beta=self.beta,
             gamma=self.gamma,
@@ -199,22 +192,16 @@ class FactorVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
         return objectives.FactorVAE(
             model,
-            latent,
+            fit.latent,
             gamma=self.gamma,
-            discriminator=objectives.Discriminator(latent, self.hidden_features),
+            discriminator=objectives.Discriminator(fit.latent, self.hidden_features),
             discriminator_lr=self.discriminator_lr,
             discriminator_betas=self.discriminator_betas,
             kl=self.kl,
@@ -236,15 +223,9 @@ class InfoVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective."""
         from priorwise import objectives
 
         kernel = objectives.IMQ if self.kernel == "imq" else objectives.RBF

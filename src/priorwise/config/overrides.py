@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from priorwise.config.base import AbstractConfig
@@ -21,6 +20,8 @@ class OverrideError(ValueError):
 
 
 def _parsed(text: str) -> tuple[list[str], Any]:
+    import yaml
+
     path, separator, value = text.partition("=")
     if not separator or not path:
         raise OverrideError(f"expected an override of the form key.path=value; got {text!r}.")

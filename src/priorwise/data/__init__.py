@@ -1,13 +1,21 @@
 """Data: named sets, embedded ones and your own, as splits of tensors with a description."""
 
-from priorwise.data.catalogue import as_splits, availability, load, names
-from priorwise.data.embedded import gaussians25_log_prob
-from priorwise.data.labels import training_labels
-from priorwise.data.omniglot import omniglot_from_mat
-from priorwise.data.own_data import from_arrays, from_file, from_folder
-from priorwise.data.spec import DataError, DataSpec, MissingDataError
-from priorwise.data.splits import Splits
-from priorwise.data.sprites import Sprites
+from typing import TYPE_CHECKING
+
+from priorwise.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from priorwise.data.catalogue import as_splits, load
+    from priorwise.data.embedded import gaussians25_log_prob
+    from priorwise.data.known_sets import availability, names
+    from priorwise.data.labels import training_labels
+    from priorwise.data.omniglot import omniglot_from_mat
+    from priorwise.data.own_data import from_arrays, from_file, from_folder
+    from priorwise.data.spec import DataError, DataSpec, MissingDataError
+    from priorwise.data.splits import Splits
+    from priorwise.data.sprites import Sprites
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "DataError",

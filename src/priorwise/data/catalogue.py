@@ -1,4 +1,4 @@
-"""All data sets by name, and whatever else can be loaded."""
+"""Data by name, or from wherever else they can be loaded."""
 
 import difflib
 from pathlib import Path
@@ -8,33 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from priorwise.choices import Binarize, Likelihood
-from priorwise.data.embedded import EMBEDDED
-from priorwise.data.named import NAMED, load_named, missing_message
+from priorwise.data.embedded import load_embedded
+from priorwise.data.known_sets import EMBEDDED, NAMED, names
+from priorwise.data.named import load_named
 from priorwise.data.own_data import from_arrays, from_file, from_folder
-from priorwise.data.sources import find
 from priorwise.data.spec import DataError
 from priorwise.data.splits import Splits
 
-__all__ = ["as_splits", "availability", "load", "names"]
-
-
-def names() -> list[str]:
-    """The names that ``load`` knows."""
-    return [*EMBEDDED, *NAMED]
-
-
-def availability() -> dict[str, str]:
-    """Each set's name with where it is: "embedded", the path of its file, "download" or "missing: " and what to do."""
-    return {name: _where(name) for name in names()}
-
-
-def _where(name: str) -> str:
-    if name in EMBEDDED:
-        return "embedded"
-    path = find(name)
-    if path is not None:
-        return str(path)
-    return "download" if NAMED[name].remotes else f"missing: {missing_message(NAMED[name])}"
+__all__ = ["as_splits", "load"]
 
 
 def load(
@@ -72,7 +53,7 @@ def _found(name_or_path: str | Path) -> Splits:
             "names."
         )
     if isinstance(name_or_path, str) and name_or_path in EMBEDDED:
-        return EMBEDDED[name_or_path]()
+        return load_embedded(name_or_path)
     if isinstance(name_or_path, str) and name_or_path in NAMED:
         return load_named(name_or_path)
     path = Path(name_or_path).expanduser()
@@ -87,7 +68,10 @@ def _unknown(name: str) -> str:
     plain = name.lower().replace("-", "_").replace(" ", "_")
     near = difflib.get_close_matches(plain, names(), n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
-    return f"unknown data set {name!r}, and no file or folder of that name.{hint} There are: {', '.join(names())}."
+    return (
+        f"unknown data set {name!r}, and no file or folder of that name.{hint} There are: "
+        f"{', '.join(names())}."
+    )
 
 
 def as_splits(data: Splits | np.ndarray | Tensor | str | Path) -> Splits:

@@ -1,4 +1,4 @@
-"""Data sets that need no file: handwritten digits of scikit-learn, two laws in the plane, and shapes of known factors.
+"""Data sets that need no file: scikit-learn's digits, two laws in the plane, and sprites.
 
 Their splits are drawn by numpy's legacy generator, whose stream is frozen, so they are the same
 everywhere.
@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from priorwise.data.known_sets import EMBEDDED
 from priorwise.data.spec import DataSpec
 from priorwise.data.splits import Splits
 from priorwise.data.sprites import Sprites
 
-__all__ = ["EMBEDDED", "digits_training_labels", "gaussians25_log_prob"]
+__all__ = ["digits_training_labels", "gaussians25_log_prob", "load_embedded"]
 
 _DIGITS_SIZES = (1297, 200, 300)
 _SCALE25 = 0.05
@@ -33,19 +34,8 @@ def _digits() -> Splits:
     """8x8 digits in 17 grey levels, shuffled once."""
     from sklearn.datasets import load_digits
 
-    spec = DataSpec(
-        name="digits",
-        shape=(1, 8, 8),
-        levels=17,
-        likelihood="gaussian",
-        binarize="none",
-        scaling="dequantize",
-        citation="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine "
-        "Learning Repository, 1998",
-        note="the 1,797 images of scikit-learn, split at random; no published split",
-    )
     images = load_digits().images.astype(np.uint8)[:, None]
-    return _cut(images[_digits_order(len(images))], _DIGITS_SIZES, spec)
+    return _cut(images[_digits_order(len(images))], _DIGITS_SIZES, EMBEDDED["digits"])
 
 
 def _digits_order(count: int) -> np.ndarray:
@@ -64,31 +54,16 @@ def _two_moons() -> Splits:
     """Two half circles with noise of standard deviation 0.05."""
     from sklearn.datasets import make_moons
 
-    spec = DataSpec(
-        "two_moons", (2,), None, "gaussian", "none", "none", note="drawn with noise 0.05"
-    )
     x, _ = make_moons(n_samples=4200, noise=0.05, random_state=0)
-    return _cut(x.astype(np.float32), (2000, 200, 2000), spec)
+    return _cut(x.astype(np.float32), (2000, 200, 2000), EMBEDDED["two_moons"])
 
 
 def _gaussians25() -> Splits:
     """25 Gaussians on a grid, drawn independently."""
-    spec = DataSpec(
-        name="gaussians25",
-        shape=(2,),
-        levels=None,
-        likelihood="gaussian",
-        binarize="none",
-        scaling="none",
-        citation="Aneja et al., A Contrastive Learning Approach for Training Variational "
-        "Autoencoder Priors, 2021",
-        note="spacing 1, sigma 0.05: the paper prints neither, its log-likelihoods agree with "
-        "these",
-    )
     generator = np.random.RandomState(0)
     centres = generator.choice(_GRID25, size=(65_000, 2))
     x = centres + _SCALE25 * generator.standard_normal((65_000, 2))
-    return _cut(x.astype(np.float32), (50_000, 5_000, 10_000), spec)
+    return _cut(x.astype(np.float32), (50_000, 5_000, 10_000), EMBEDDED["gaussians25"])
 
 
 def gaussians25_log_prob(x: Tensor) -> Tensor:
@@ -115,24 +90,19 @@ def gaussians25_log_prob(x: Tensor) -> Tensor:
 
 def _sprites() -> Splits:
     """Shapes drawn from five known factors, every combination once."""
-    spec = DataSpec(
-        name="sprites",
-        shape=(1, 32, 32),
-        levels=2,
-        likelihood="bernoulli",
-        binarize="none",
-        scaling="unit",
-        note="a set of our own, not dSprites; the factors: "
-        "priorwise.data.Sprites().factors[part] for part in its parts()",
-    )
     grid = Sprites()
     train, validation, test = (grid.images[part] for part in grid.parts())
-    return Splits(train, validation, test, spec)
+    return Splits(train, validation, test, EMBEDDED["sprites"])
 
 
-EMBEDDED: dict[str, Callable[[], Splits]] = {
+_MAKERS: dict[str, Callable[[], Splits]] = {
     "digits": _digits,
     "two_moons": _two_moons,
     "gaussians25": _gaussians25,
     "sprites": _sprites,
 }
+
+
+def load_embedded(name: str) -> Splits:
+    """One of the sets that need no file, by a name of ``known_sets.EMBEDDED``."""
+    return _MAKERS[name]()

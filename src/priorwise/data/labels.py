@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from priorwise.data.embedded import EMBEDDED, digits_training_labels
+from priorwise.data.embedded import digits_training_labels
 from priorwise.data.files import array_names, read_arrays
+from priorwise.data.known_sets import EMBEDDED
 from priorwise.data.sources import find
 
 __all__ = ["training_labels"]

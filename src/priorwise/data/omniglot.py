@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from priorwise.data.sources import atomic_file, cache_folder
+from priorwise.data.sources import cache_folder
 from priorwise.data.spec import DataError
+from priorwise.storage import atomic_file
 
 __all__ = ["omniglot_from_mat"]
 

@@ -1,9 +1,8 @@
 """Where files come from: a folder of the user's, the cache, or a download that is checked before it is used."""
 
+import errno
 import gzip
-import hashlib
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from priorwise.data.spec import DataError, MissingDataError
+from priorwise.storage import atomic_file, file_hash
 
 __all__ = [
     "CACHE_VARIABLE",
     "DATA_VARIABLE",
     "Remote",
-    "atomic_file",
     "cache_folder",
     "fetch",
     "find",
@@ -27,6 +26,7 @@ __all__ = [
 DATA_VARIABLE = "PRIORWISE_DATA"
 CACHE_VARIABLE = "PRIORWISE_CACHE"
 _TIMEOUT = 30  # seconds without an answer
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def cache_folder() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    import pooch
+    from platformdirs import user_cache_dir  # what pooch.os_cache calls, without pooch's own import
 
-    return Path(pooch.os_cache("priorwise"))
+    return Path(user_cache_dir("priorwise"))
 
 
 def places(name: str) -> list[Path]:
@@ -78,16 +78,6 @@ def find(name: str) -> Path | None:
     return next((path for path in places(name) if path.is_file()), None)
 
 
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` if the block succeeds and vanishes if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        partial = Path(folder) / path.name
-        yield partial
-        partial.replace(path)
-
-
 def fetch(remote: Remote, folder: Path, *, show: bool = True) -> Path:
     """Download, unpack and check a file; it appears in the folder only when all is well.
 
@@ -99,6 +89,7 @@ def fetch(remote: Remote, folder: Path, *, show: bool = True) -> Path:
     Raises:
         MissingDataError: if it cannot be downloaded.
         DataError: if its checksum is not the known one.
+        WriteError: if the disk refuses.
     """
     target = folder / remote.filename
     with atomic_file(target) as unpacked:
@@ -122,6 +113,8 @@ def _download(remote: Remote, to: Path, *, show: bool) -> None:
         try:
             download(remote.url, str(to), None)
         except OSError as error:  # requests' errors are OSErrors
+            if error.errno in _DISK_ERRORS:
+                raise
             raise MissingDataError(f"could not download {remote.url}: {error}.") from error
 
 
@@ -137,11 +130,10 @@ def _gunzip(remote: Remote, packed: Path, to: Path) -> None:
 
 
 def _verify(remote: Remote, path: Path) -> None:
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != remote.sha256:
+    sha256 = file_hash(path)
+    if sha256 != remote.sha256:
         raise DataError(
-            f"expected SHA-256 {remote.sha256} for {remote.filename}; got {found} from "
+            f"expected SHA-256 {remote.sha256} for {remote.filename}; got {sha256} from "
             f"{remote.url}. The file was thrown away: try again, or get it from another place."
         )
 

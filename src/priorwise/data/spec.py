@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from priorwise.choices import Binarize, Likelihood, Scaling
-from priorwise.typing import Shape
 
 __all__ = ["DataError", "DataSpec", "MissingDataError"]
 
@@ -58,7 +57,7 @@ class DataSpec:
     """
 
     name: str
-    shape: Shape
+    shape: tuple[int, ...]
     levels: int | None
     likelihood: Likelihood
     binarize: Binarize

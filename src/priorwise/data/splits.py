@@ -12,6 +12,7 @@ from torch import Tensor
 from priorwise.choices import Binarize, Likelihood
 from priorwise.data.spec import DataError, DataSpec
 from priorwise.randomness import seeded
+from priorwise.storage import value_bytes
 
 __all__ = ["SPLIT_NAMES", "Splits", "pseudo_input_data"]
 
@@ -227,9 +228,10 @@ class Splits:
         }
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
         for name in SPLIT_NAMES:
-            raw = getattr(self, name).cpu().contiguous().numpy()
-            digest.update(f"{name} {raw.shape} {raw.dtype.str}".encode())
-            digest.update(raw.data)
+            raw = getattr(self, name)
+            kind = raw[:0].cpu().numpy().dtype.str
+            digest.update(f"{name} {tuple(raw.shape)} {kind}".encode())
+            digest.update(value_bytes(raw))
         return digest.hexdigest()[:16]
 
 

@@ -4,6 +4,11 @@ from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
 from priorwise.distributions.display import has_mean, picture
+from priorwise.distributions.gaussian import (
+    diagonal_gaussian,
+    normal_within,
+    require_diagonal_gaussian,
+)
 from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.distributions.logistic import DiscretizedLogistic, DiscretizedLogisticMixture
 from priorwise.distributions.noise import (
@@ -29,6 +34,7 @@ __all__ = [
     "NormalizingFlow",
     "Tilted",
     "UnflattenedRows",
+    "diagonal_gaussian",
     "from_noise",
     "has_mean",
     "has_noise_form",
@@ -37,7 +43,9 @@ __all__ = [
     "is_standard_normal",
     "is_zuko_flow",
     "log_unnorm",
+    "normal_within",
     "picture",
+    "require_diagonal_gaussian",
     "require_support",
     "tilts_within",
     "to_noise",

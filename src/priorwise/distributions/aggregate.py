@@ -4,11 +4,11 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions import Distribution, constraints
 
+from priorwise.distributions.gaussian import require_diagonal_gaussian
 from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.nn import event_rows
-from priorwise.refusals import NotGaussianError
 from priorwise.typing import SizeLike
 
 __all__ = ["AggregatePosterior"]
@@ -58,12 +58,12 @@ class AggregatePosterior(Distribution):
     support = constraints.independent(constraints.real, 1)
 
     def __init__(self, posterior: Distribution, *, tile: int = 4096) -> None:
-        if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-            raise NotGaussianError(
-                f"expected the posterior as an Independent Normal; got {type(posterior).__name__}. "
-                "Other encoders have no closed aggregate posterior here; use the k-NN estimators "
-                "on draws."
-            )
+        normal = require_diagonal_gaussian(
+            posterior,
+            "the posterior as an Independent Normal",
+            "Other encoders have no closed aggregate posterior here; use the k-NN estimators on "
+            "draws.",
+        )
         if len(posterior.batch_shape) != 1 or len(posterior.event_shape) != 1:
             raise ValueError(
                 "expected a posterior of batch shape (N,) and event shape (D,); got "
@@ -71,8 +71,8 @@ class AggregatePosterior(Distribution):
             )
         if tile < 1:
             raise ValueError(f"expected `tile` of at least 1; got {tile}.")
-        self.loc = posterior.base_dist.loc.detach()
-        self.scale = posterior.base_dist.scale.detach()
+        self.loc = normal.loc.detach()
+        self.scale = normal.scale.detach()
         self.tile = tile
         self.tiles = [
             DiagonalGaussianMixture(loc, scale)
@@ -98,16 +98,30 @@ class AggregatePosterior(Distribution):
     def log_prob(self, z: Tensor) -> Tensor:
         """The log density over all N encodings: ``(*, D) -> (*)``, in nats."""
         points, batch_shape = event_rows(z, 1)
-        return torch.cat([self._log_prob(block) for block in points.split(_POINTS)]).reshape(
-            batch_shape
-        )
+        return (self.log_sum(points) - math.log(self.count)).reshape(batch_shape)
 
-    def _log_prob(self, z: Tensor) -> Tensor:
-        """A block of points, ``(B, D) -> (B)``."""
+    def log_sum(self, z: Tensor, without: Tensor | None = None) -> Tensor:
+        """The log of the sum of the N densities: ``(B, D) -> (B)``, in nats.
+
+        Arguments:
+            z: Points.
+            without: Which encoding each point leaves out of its sum, ``(B,)``; -1 for none.
+        """
+        points = z.split(_POINTS)
+        left_out = [None] * len(points) if without is None else without.split(_POINTS)
+        blocks = zip(points, left_out, strict=True)
+        return torch.cat([self._log_sum(*block) for block in blocks])
+
+    def _log_sum(self, z: Tensor, without: Tensor | None) -> Tensor:
+        """A block of points, tile after tile."""
         total = torch.full(z.shape[:1], -torch.inf, dtype=self.loc.dtype, device=z.device)
-        for tile in self.tiles:
-            share = math.log(tile.components / self.count)
-            total = torch.logaddexp(total, _log_sum_exp(tile.log_components(z)) + share)
+        for start, tile in zip(range(0, self.count, self.tile), self.tiles, strict=True):
+            exponents = tile.log_components(z)
+            if without is not None:
+                rows = ((without >= start) & (without < start + tile.components)).nonzero()[:, 0]
+                exponents[rows, without[rows] - start] = -torch.inf
+            share = math.log(tile.components)
+            total = torch.logaddexp(total, _log_sum_exp(exponents) + share)
         return total
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
@@ -64,17 +63,12 @@ def active_units(
             with seeded(seed, "active_units", block):
                 groups = model.infer(part.to(device), (samples,))
             means.append(
-                [_mean(group.posterior).mean(0).flatten(1).double().cpu() for group in groups]
+                [group.inferred.mean.mean(0).flatten(1).double().cpu() for group in groups]
             )
-    found = []
+    units = []
     for index in range(len(means[0])):
         variance = torch.cat([part[index] for part in means]).var(0)
-        found.append(
+        units.append(
             ActiveUnits(index + 1, int((variance > threshold).sum()), len(variance), variance)
         )
-    return found
-
-
-def _mean(posterior: Distribution | None) -> Tensor:
-    assert posterior is not None
-    return posterior.mean
+    return units

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from priorwise.distributions import Tilted
 from priorwise.estimators.bracket import Bracket, Paths, bracket_of, clustered_error, log_mean
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.samplers.path import AnnealingPath, PathState
 from priorwise.samplers.pilot import Pilot, pilot_run
@@ -187,7 +188,7 @@ class _Run:
         """The paths of one tile, of which the first ``used`` are kept."""
         with seeded(self.seed, "annealed", "forward", index):
             end, forward, accepted = self._forward()
-        _tell(report, used)
+        tell(report, used)
         if not self.how:
             self.how = self._way_to_start(forward)
         mixing, proposals, own = None, 0, _TILE * index + torch.arange(_TILE)
@@ -200,14 +201,15 @@ class _Run:
                 origin = own[ancestor]
                 start, mixing = self._continued(end.rows(ancestor))
             else:
-                order = self._order(len(self.starts))[own % len(self.starts)]
+                with seeded(self.seed, "annealed", "order"):
+                    order = torch.randperm(len(self.starts))[own % len(self.starts)]
                 origin = _ELSEWHERE + order
                 start, mixing = self._continued(
                     self.path.state(self.path.positions(self.starts[order]))
                 )
         with seeded(self.seed, "annealed", "backward", index):
             backward = self._backward(start)
-        _tell(report, used)
+        tell(report, used)
         moves = (2 * len(accepted) - 1) * self.transitions
         extra = (0 if self.how == "exact" else self.burn_in) + (
             self.how == "exact" or self.starts is not None
@@ -258,10 +260,6 @@ class _Run:
             return "exact"
         return f"resampled ends of forward paths, continued for {self.burn_in} adjusted steps"
 
-    def _order(self, count: int) -> Tensor:
-        with seeded(self.seed, "annealed", "order"):
-            return torch.randperm(count)
-
     def _rejection(self) -> tuple[PathState, int]:
         """Exact draws of the tilted law, and the number of proposals behind them."""
         bound = self.path.tilted.log_bound
@@ -310,11 +308,6 @@ class _Run:
             variances.append((square / quarter - means[-1].square()) * quarter / (quarter - 1))
         r_hat = _split_r_hat(torch.cat(means), torch.cat(variances), quarter)
         return state, _Mixing((tilts[1] - tilts[0]).cpu(), (tilts[1] - first).cpu(), r_hat)
-
-
-def _tell(report: Callable[[int], None] | None, count: int) -> None:
-    if report is not None:
-        report(count)
 
 
 def _resampled(log_w: Tensor) -> Tensor:

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Estimate", "device_of", "standard_error"]
+__all__ = [
+    "Estimate",
+    "device_of",
+    "effective_sample_size",
+    "jackknife_error",
+    "standard_error",
+]
 
 
 @dataclass(frozen=True)
@@ -164,3 +170,29 @@ def standard_error(values: Tensor) -> float:
     if len(values) < 2:
         return math.nan
     return float(values.double().std() / math.sqrt(len(values)))
+
+
+def jackknife_error(left_out: Tensor) -> float:
+    r"""The standard error of an estimate, by the jackknife; NaN for fewer than two parts.
+
+    .. math:: \sqrt{\frac{G - 1}{G} \sum_g (\theta_{-g} - \bar\theta)^2}
+
+    References:
+        The Jackknife Estimate of Variance (Efron & Stein, 1981).
+
+    Arguments:
+        left_out: The estimate without each of G parts, ``(G,)``.
+    """
+    parts = len(left_out)
+    if parts < 2:
+        return math.nan
+    return float(((left_out - left_out.mean()).square().sum() * (parts - 1) / parts).sqrt())
+
+
+def effective_sample_size(log_w: Tensor) -> float:
+    r"""Of ``(S,)`` log weights: :math:`(\sum_s w_s)^2 / \sum_s w_s^2`, from 1 to S.
+
+    References:
+        A Note on Importance Sampling using Standardized Weights (Kong, 1992).
+    """
+    return float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())

@@ -169,8 +169,7 @@ class BlockDraws:
     def __call__(self, group: Group) -> Tensor:
         """Latents of shape ``(S, B, *event)``."""
         require_groups([group], (len(self.draws), len(self.images)))
-        posterior = group.posterior
-        assert posterior is not None
+        posterior = group.inferred
         if has_noise_form(posterior):
             return from_noise(posterior, self._noise(group.index, posterior.event_shape))
         with seeded(self.seed, self.purpose, group.index, self.images.start, self.draws.start):

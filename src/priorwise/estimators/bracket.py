@@ -11,7 +11,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from priorwise.estimators.base import Estimate
+from priorwise.estimators.base import Estimate, effective_sample_size
 from priorwise.refusals import UnavailableError
 
 __all__ = ["Bracket", "Paths", "bracket_of", "clustered_error", "log_mean"]
@@ -150,7 +150,7 @@ def _end(log_w: Tensor, cluster: Tensor, sign: int) -> Estimate:
         stderr=clustered_error(len(log_w) * weights - 1, cluster),
         count=len(log_w),
         diagnostics={
-            "ess": float(weights.square().sum().reciprocal()),
+            "ess": effective_sample_size(sign * log_w),
             "largest_weight": float(weights.max()),
             "mean_log_weight": float(log_w.mean()),
         },

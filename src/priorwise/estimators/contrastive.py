@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import Tilted
-from priorwise.estimators.base import Estimate, device_of, standard_error
+from priorwise.estimators.base import Estimate, device_of, effective_sample_size, standard_error
 from priorwise.models import AbstractModel, frozen
 from priorwise.objectives.nce import CONTRAST_BLOCK, contrast_logits, cross_entropy
 from priorwise.randomness import seeded
@@ -123,7 +123,7 @@ def _group(index: int, positive: Tensor, negative: Tensor, ess: dict[int, float]
         jsd=math.log(2) - float(bce.mean()) / 2,
         calibration=float(ratio.mean()),
         calibration_stderr=standard_error(ratio),
-        calibration_ess=float((2 * negative.logsumexp(0) - (2 * negative).logsumexp(0)).exp()),
+        calibration_ess=effective_sample_size(negative),
         ess=ess,
     )
 

@@ -11,10 +11,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
 
-from priorwise.distributions import AggregatePosterior, is_normalised
-from priorwise.estimators.base import Estimate, device_of
+from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
+from priorwise.estimators.base import Estimate, device_of, jackknife_error
 from priorwise.estimators.top_latents import aggregate_posterior, places
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
@@ -54,14 +53,6 @@ def _without_groups(sources: Tensor, groups: int) -> Tensor:
     group = (torch.randperm(len(kinds)) % groups)[place]
     everyone = torch.ones(1, len(sources), dtype=torch.bool)
     return torch.cat([everyone, group != torch.arange(groups)[:, None]])
-
-
-def _jackknife_error(values: Tensor) -> float:
-    """The standard error of the first of ``(G + 1,)`` values, from the others; NaN without groups."""
-    groups = len(values) - 1
-    if groups < 2:
-        return math.nan
-    return float((groups - 1) / math.sqrt(groups) * values[1:].std())
 
 
 def _error_words(kept: Tensor) -> str:
@@ -189,7 +180,7 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
     with seeded(seed, "knn_kl", "groups"):
         kept, others_kept = _dealt(torch.arange(len(points)), torch.arange(len(others)), neighbours)
     values = _knn_values(points, others, kept, others_kept, neighbours, ("points", "others"))
-    value, error = float(values[0]), _jackknife_error(values)
+    value, error = float(values[0]), jackknife_error(values[1:])
     return Estimate(
         value=value,
         stderr=error,
@@ -304,14 +295,14 @@ def symmetric_kl(
         raise ValueError(f"expected `method` as 'knn' or 'density'; got {method!r}.")
     x = x.to(device_of(model))
     with frozen(model), torch.no_grad(), seeded(seed, "symmetric_kl"):
-        chosen = torch.randperm(len(x))[:draws]  # some sets are sorted
-        top = model.infer(x[chosen])[0]
+        rows = torch.randperm(len(x))[:draws]  # some sets are sorted
+        top = model.infer(x[rows])[0]
         prior = model.generate(len(top.z), sampler)[0]
         if method == "knn":
             return _by_neighbours(
-                top.z.flatten(1), prior.z.flatten(1), places(x[chosen], x[chosen]), neighbours, seed
+                top.z.flatten(1), prior.z.flatten(1), places(x[rows], x[rows]), neighbours, seed
             )
-        return _by_density(model, x, chosen, top, prior, seed)
+        return _by_density(model, x, rows, top, prior, seed)
 
 
 def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed: int) -> Estimate:
@@ -339,7 +330,7 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
 
 
 def _by_density(
-    model: AbstractModel, x: Tensor, chosen: Tensor, top: Group, prior: Group, seed: int
+    model: AbstractModel, x: Tensor, rows: Tensor, top: Group, prior: Group, seed: int
 ) -> Estimate:
     """Monte-Carlo means of log q - log p under both, with q the mixture of the encodings of ``x``."""
     p = prior.prior
@@ -347,9 +338,8 @@ def _by_density(
         raise UnavailableError(
             "expected a prior with a normalised density for method='density'; use method='knn'."
         )
-    assert top.posterior is not None
     log_p = p.log_prob(top.z)
-    rate = float((top.posterior.log_prob(top.z) - log_p).mean())
+    rate = float((top.log_posterior() - log_p).mean())
     limit = math.log(len(x)) - _SOUND_MARGIN
     if rate > limit:
         raise UnavailableError(
@@ -369,7 +359,7 @@ def _by_density(
         "error": _error_words(kept),
         "seed": seed,
     }
-    return _sum(_kept_means(at_q, kept[:, chosen]), _kept_means(at_p, p_kept), len(log_p), protocol)
+    return _sum(_kept_means(at_q, kept[:, rows]), _kept_means(at_p, p_kept), len(log_p), protocol)
 
 
 def _log_q(q: AggregatePosterior, z: Tensor, kept: Tensor) -> Tensor:
@@ -386,9 +376,7 @@ def _log_q(q: AggregatePosterior, z: Tensor, kept: Tensor) -> Tensor:
 
 def _log_sum(q: AggregatePosterior, z: Tensor, encodings: Tensor) -> Tensor:
     """Log of the sum of the densities of some encodings, ``(S,)`` float64 on the CPU."""
-    some = Independent(
-        Normal(q.loc[encodings], q.scale[encodings], validate_args=False), 1, validate_args=False
-    )
+    some = diagonal_gaussian(q.loc[encodings], q.scale[encodings])
     return AggregatePosterior(some, tile=q.tile).log_prob(z).double().cpu() + math.log(
         len(encodings)
     )
@@ -408,7 +396,7 @@ def _sum(
 ) -> Estimate:
     """Both directions, ``(G + 1,)`` each, as one estimate."""
     error, there_error, back_error = (
-        _jackknife_error(values) for values in (there + back, there, back)
+        jackknife_error(values[1:]) for values in (there + back, there, back)
     )
     kl_q_p, kl_p_q = float(there[0]), float(back[0])
     return Estimate(

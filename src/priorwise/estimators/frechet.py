@@ -117,10 +117,6 @@ def _bias(real: Tensor, fake: Tensor, seed: int) -> float:
     return excess
 
 
-def _name(features: Features) -> str:
-    return "FID" if features.extractor == INCEPTION else f"frechet distance, {features.extractor}"
-
-
 def _warnings(count: int, features: int, value: float, bias: float) -> tuple[str, ...]:
     found = []
     if count < _TRUSTED_RATIO * features:
@@ -207,7 +203,7 @@ def frechet_distance(
     )
     bounds = replicates.quantile(replicates.new_tensor([0.025, 0.975])) - replicates.mean() + value
     return Quality(
-        name=_name(real),
+        name="FID" if real.extractor == INCEPTION else f"frechet distance, {real.extractor}",
         value=value,
         stderr=float(replicates.std()),
         interval=(max(0.0, float(bounds[0])), float(bounds[1])),

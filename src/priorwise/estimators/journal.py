@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from priorwise.storage import content_hash
+from priorwise.storage import append_line, content_hash
 from priorwise.tilts import tensors_without_log_norms
 
 __all__ = ["Journal", "fingerprint"]
+
+_ADVICE = "Make room and do the same again: it goes on after the last finished images."
 
 
 def fingerprint(model: nn.Module, x: Tensor) -> str:
@@ -59,32 +61,32 @@ class Journal:
             return
         lines = content.split(b"\n")
         try:
-            found = json.loads(lines[0])
+            header = json.loads(lines[0])
         except (json.JSONDecodeError, UnicodeDecodeError):
-            found = None
-        self._refuse_other(found)
+            header = None
+        self._refuse_other(header)
         whole = b"\n".join(lines[:-1]) + b"\n" if lines[-1] else b"\n".join(lines)
         if len(whole) < self.path.stat().st_size:  # the last line was cut by a kill
             os.truncate(self.path, len(whole))
 
-    def _refuse_other(self, found: object) -> None:
+    def _refuse_other(self, header: object) -> None:
         advice = "Remove it, or name another file in `resume`."
-        if not isinstance(found, dict):
+        if not isinstance(header, dict):
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; it holds something else. "
                 f"{advice}"
             )
         changed = [
-            f"{name} was {found.get(name)!r}, now {self.identity.get(name)!r}"
-            for name in sorted(found.keys() | self.identity.keys() - {"probe"})
-            if name != "probe" and found.get(name) != self.identity.get(name)
+            f"{name} was {header.get(name)!r}, now {self.identity.get(name)!r}"
+            for name in sorted(header.keys() | self.identity.keys() - {"probe"})
+            if name != "probe" and header.get(name) != self.identity.get(name)
         ]
         if changed:
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; it holds another one's: "
                 f"{'; '.join(changed)}. {advice}"
             )
-        if not _close(found.get("probe"), self.probe):
+        if not _close(header.get("probe"), self.probe):
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; the model has the same "
                 "tensors but gives other numbers: a setting that is no parameter differs (a "
@@ -103,16 +105,8 @@ class Journal:
         """Add finished entries."""
         self._write(entries)
 
-    def _line(self, record: Mapping[str, Any] | Mapping[int, Any]) -> bytes:
-        return (json.dumps(dict(record)) + "\n").encode()
-
     def _write(self, record: Mapping[str, Any] | Mapping[int, Any]) -> None:
-        with open(
-            self.path, "ab"
-        ) as file:  # a line is written by one call, so that processes do not mix theirs
-            file.write(self._line(record))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(dict(record)), advice=_ADVICE)
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:

@@ -298,22 +298,10 @@ def _log_q(
     """Log q without and with each draw's own encoding, and minus the log of that encoding's share in q, ``(B,)`` each."""
     own = places_of_images[_images(block)]
     log_own = block.log_own().double().cpu()
-    log_sum = _log_sum(q, block.vectors, own.to(q.loc.device)).double().cpu()
+    log_sum = q.log_sum(block.vectors, own.to(q.loc.device)).double().cpu()
     others = (q.count - (own >= 0).long()).double()
     log_sum_with_own = torch.logaddexp(log_sum, log_own)
     return log_sum - others.log(), log_sum_with_own - (others + 1).log(), log_sum_with_own - log_own
-
-
-def _log_sum(q: AggregatePosterior, z: Tensor, own: Tensor) -> Tensor:
-    """Log of the sum of the densities of all encodings but the own ones: ``(B, D)`` and places ``(B,)`` to ``(B,)``."""
-    total = torch.full(z.shape[:1], -torch.inf, dtype=q.loc.dtype, device=z.device)
-    rows = torch.arange(len(z), device=z.device)
-    for start, tile in zip(range(0, q.count, q.tile), q.tiles, strict=True):
-        terms = tile.log_components(z) + math.log(tile.components)
-        inside = (own >= start) & (own < start + tile.components)
-        terms[rows[inside], own[inside] - start] = -torch.inf
-        total = torch.logaddexp(total, terms.logsumexp(1))
-    return total
 
 
 def _log_p(block: TopDraws, space: str, known: LogNorm | None) -> Tensor:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import is_normalised, log_unnorm
-from priorwise.estimators.base import Estimate, device_of, standard_error
+from priorwise.estimators.base import Estimate, device_of, jackknife_error, standard_error
 from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks, image_chunks, tile_rows
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
 from priorwise.models import AbstractModel, Group, example_pass, frozen, require_observations
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
 from priorwise.tilts import LogNorm
@@ -60,23 +61,13 @@ def _passes(
         yield model.top_down(draw, (len(draws), len(images)), part), part
 
 
-def _log_qz(groups: list[Group]) -> Tensor:
-    log_q = [group.posterior.log_prob(group.z) for group in groups if group.posterior is not None]
-    return torch.stack(log_q).sum(0)
-
-
 # -- evidence lower bound --------------------------------------------------------------------------
 
 
 def _elbo_terms(model: AbstractModel, groups: list[Group], x: Tensor) -> dict[str, Tensor]:
     """Distortion and rates, ``(S, B)`` each, in nats."""
-    terms = {"distortion": -log_unnorm(model.likelihood(groups), x)}
-    for group in groups:
-        assert group.posterior is not None
-        terms[f"rate_{group.index}"] = group.posterior.log_prob(group.z) - log_unnorm(
-            group.prior, group.z
-        )
-    return terms
+    rates = {f"rate_{group.index}": group.rate() for group in groups}
+    return {"distortion": -log_unnorm(model.likelihood(groups), x)} | rates
 
 
 def elbo(
@@ -175,7 +166,8 @@ def _streamed(
     """
     state: Tensor | None = None
     for groups, part in _passes(model, x, images, samples=samples, seed=seed, rows=rows):
-        log_w = (model.log_joint(groups, part) - _log_qz(groups)).double()
+        log_q = torch.stack([group.log_posterior() for group in groups]).sum(0)
+        log_w = (model.log_joint(groups, part) - log_q).double()
         each = log_w.unsqueeze(0) if norms is None else log_w - norms(groups).double()
         each = each.cpu()
         log_w = each[0]
@@ -281,7 +273,7 @@ def nll(
         for images in my_share(list(image_chunks(len(x), samples, rows))):
             wanted = range(images.start, images.stop)
             if all(index in done for index in wanted):
-                _tell(report, len(images))
+                tell(report, len(images))
                 continue
             result = _streamed(
                 model, x, images, norms.by_group, samples=samples, seed=seed, rows=rows
@@ -289,7 +281,7 @@ def nll(
             columns.update(zip(wanted, result, strict=True))
             if journal is not None:
                 journal.append(dict(zip(wanted, result, strict=True)))
-            _tell(report, len(images))
+            tell(report, len(images))
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
     estimate = _nll_estimate(table, samples, seed, norms)
@@ -320,11 +312,6 @@ def _nll_identity(
     }
 
 
-def _tell(report: Report | None, count: int) -> None:
-    if report is not None:
-        report(count)
-
-
 def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -> Estimate:
     log_sum, log_squares, log_max, total = table[:4]
     count = table.shape[1]
@@ -338,7 +325,9 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
     without = -table[4:].mean(1)
     bias = (len(without) - 1) * float(without.mean() + log_sum.mean()) if len(without) > 1 else 0.0
     stderr = math.hypot(
-        float(variance.sum().sqrt()) / count, norms.shared.stderr, _jackknife(without)
+        float(variance.sum().sqrt()) / count,
+        norms.shared.stderr,
+        jackknife_error(without) if len(without) else 0.0,
     )
     return Estimate(
         value=float(per_example.mean()),
@@ -366,16 +355,6 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
         },
         warnings=(*_doubts(ess, largest), *_bias_doubts(bias, stderr)),
     )
-
-
-def _jackknife(values: Tensor) -> float:
-    """The standard error from ``(G,)`` values that each leave out one of G parts; 0 where nothing was left out."""
-    folds = len(values)
-    if folds == 0:
-        return 0.0
-    if folds == 1:
-        return math.nan
-    return float(((values - values.mean()).square().sum() * (folds - 1) / folds).sqrt())
 
 
 def _bias_doubts(bias: float, stderr: float) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from priorwise.distributions import Tilted, from_noise, has_noise_form, is_normalised
 from priorwise.estimators.annealed import annealed_log_norm
-from priorwise.estimators.base import Estimate
+from priorwise.estimators.base import Estimate, effective_sample_size
 from priorwise.estimators.blocks import rows_within
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 from priorwise.tilts import AbstractTilt, LogNorm
@@ -202,14 +203,13 @@ def _log_weights(
             with seeded(seed, "log_norm", *([place] if place else []), block):
                 draws.append(law.base.sample(torch.Size((_BLOCK,))))
         parts += [law.log_tilt(tile).double().cpu() for tile in torch.cat(draws).split(rows)]
-        if report is not None:
-            report(min(len(draws) * _BLOCK, samples - start * _BLOCK))
+        tell(report, min(len(draws) * _BLOCK, samples - start * _BLOCK))
     return torch.cat(parts)[:samples]
 
 
 def _estimate(log_w: Tensor, seed: int) -> Estimate:
     count = len(log_w)
-    ess = float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())
+    ess = effective_sample_size(log_w)
     spread = (
         count / (count - 1) if count > 1 else math.nan
     )  # one weight does not tell its own error

@@ -10,19 +10,22 @@ flattened.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
 
-from priorwise.distributions import AggregatePosterior, is_normalised, log_unnorm
+from priorwise.distributions import (
+    AggregatePosterior,
+    diagonal_gaussian,
+    is_normalised,
+    require_diagonal_gaussian,
+)
 from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
-from priorwise.refusals import NotGaussianError
 from priorwise.samplers import AbstractSampler
+from priorwise.storage import content_hash
 
 __all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws"]
 
@@ -46,25 +49,18 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
         torch.no_grad(),
         seeded(0, "encode"),
     ):  # groups below the top are drawn on the way
-        parts = [
-            _vectors(model.encode(part.to(device_of(model))))
+        blocks = [
+            require_diagonal_gaussian(
+                model.encode(part.to(device_of(model))),
+                "an encoder that returns an Independent Normal",
+                "Without it there is no closed aggregate posterior: use the k-NN estimators or "
+                "the two-sample test, which need draws alone.",
+            )
             for part in x.split(tile_rows(model, _BLOCK))
         ]
-    loc, scale = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-    return AggregatePosterior(
-        Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
-    )
-
-
-def _vectors(posterior: Distribution) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations, ``(B, D)`` each."""
-    if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-        raise NotGaussianError(
-            "expected an encoder that returns an Independent Normal; got "
-            f"{type(posterior).__name__}. Without it there is no closed aggregate posterior: use "
-            "the k-NN estimators or the two-sample test, which need draws alone."
-        )
-    return posterior.base_dist.loc.flatten(1), posterior.base_dist.scale.flatten(1)
+    loc = torch.cat([block.loc.flatten(1) for block in blocks])
+    scale = torch.cat([block.scale.flatten(1) for block in blocks])
+    return AggregatePosterior(diagonal_gaussian(loc, scale))
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class TopDraws:
 
     def log_unnorm(self) -> Tensor:
         """The prior's log density at the draws, up to a constant where it is tilted, ``(kept,)``, in nats."""
-        return log_unnorm(self.group.prior, self.group.z)[: self.kept]
+        return self.group.log_prior()[: self.kept]
 
     def log_p(self, log_norm: float | None) -> Tensor | None:
         """The prior's normalised log density at the draws, ``(kept,)``, in nats; None while its normaliser is unknown.
@@ -110,8 +106,7 @@ class TopDraws:
 
     def log_own(self) -> Tensor:
         """Log q(z|x) of each draw under its own image, ``(kept,)``, in nats."""
-        assert self.group.posterior is not None
-        return self.group.posterior.log_prob(self.group.z)[: self.kept]
+        return self.group.log_posterior()[: self.kept]
 
 
 def posterior_draws(
@@ -123,27 +118,27 @@ def posterior_draws(
     with seeded(seed, purpose, "images"):  # some sets are sorted
         order = torch.randperm(len(x))
     size = tile_rows(model, _BLOCK)
-    for block, kept in _blocks(draws, size):
+    for block, wanted in _blocks(draws, size):
         images = order[torch.arange(block * size, (block + 1) * size) % len(x)]
         with seeded(seed, purpose, "posterior", block):
             groups = model.infer(x[images.to(x.device)].to(device_of(model)))
-        yield TopDraws(groups[0], len(groups) == 1, kept, images[:kept])
+        yield TopDraws(groups[0], len(groups) == 1, wanted, images[:wanted])
 
 
 def prior_draws(
     model: AbstractModel, draws: int, sampler: AbstractSampler | None, *, seed: int, purpose: str
 ) -> Iterator[TopDraws]:
     """Draws from the top prior, by the sampler or the model's own; what lies below is not wanted and drawn cheaply."""
-    chosen = model.default_sampler if sampler is None else sampler
+    draw_top = model.default_sampler if sampler is None else sampler
 
     def draw(group: Group) -> Tensor:
-        return chosen(group.prior) if group.index == 1 else draw_untilted(group)
+        return draw_top(group.prior) if group.index == 1 else draw_untilted(group)
 
     size = tile_rows(model, _BLOCK)
-    for block, kept in _blocks(draws, size):
+    for block, wanted in _blocks(draws, size):
         with seeded(seed, purpose, "prior", block):
             groups = model.top_down(draw, (size,))
-        yield TopDraws(groups[0], len(groups) == 1, kept)
+        yield TopDraws(groups[0], len(groups) == 1, wanted)
 
 
 def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
@@ -153,12 +148,14 @@ def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def places(x: Tensor, reference: Tensor) -> Tensor:
-    """Where in the reference each image stands: ``(N,)`` indices, equal for equal images, -1 for one that is not there."""
-    table = {key: place for place, key in enumerate(_keys(reference.to(x.dtype)))}
-    return torch.tensor([table.get(key, -1) for key in _keys(x)], dtype=torch.long)
+    """Where in the reference each image of ``x`` stands.
 
+    Returns:
+        Tensor: ``(N,)`` indices, equal for equal images, -1 for one that is not there.
+    """
 
-def _keys(x: Tensor) -> Iterator[bytes]:
-    """A hash of each image."""
-    rows = x.detach().cpu().contiguous().reshape(len(x), -1).view(torch.uint8).numpy()
-    return (blake2b(row.tobytes(), digest_size=16).digest() for row in rows)
+    def hashes(images: Tensor) -> list[str]:
+        return [content_hash({"image": image}) for image in images.detach().cpu()]
+
+    place_of = {digest: place for place, digest in enumerate(hashes(reference.to(x.dtype)))}
+    return torch.tensor([place_of.get(digest, -1) for digest in hashes(x)], dtype=torch.long)

@@ -13,7 +13,8 @@ from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
 from priorwise.storage import content_hash
 from priorwise.tilts import tensors_without_log_norms
-from priorwise.training.runner import load, load_splits, read_run, save_log_norm
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits, save_log_norm
 
 __all__ = ["evaluate_run", "kept_record", "record_of_base", "record_of_run"]
 
@@ -44,8 +45,9 @@ def evaluate_run(
         OverrideError: for a setting that does not exist, or cannot have that value.
     """
     run, _, _ = read_run(folder, code)
-    config = with_settings(run.evaluation, changes)
-    return _of_run(Path(folder), run, config, code, progress=progress)
+    return _of_run(
+        Path(folder), run, with_settings(run.evaluation, changes), progress=progress, code=code
+    )
 
 
 def record_of_run(
@@ -66,7 +68,7 @@ def record_of_run(
     run, _, _ = read_run(folder, code)
     earlier = EvaluationRecord.read(Path(folder) / _NAME)
     config = run.evaluation if earlier is None else earlier.config
-    return _of_run(Path(folder), run, with_settings(config, changes), code, progress=progress)
+    return _of_run(Path(folder), run, with_settings(config, changes), progress=progress, code=code)
 
 
 def record_of_base(
@@ -107,7 +109,12 @@ def kept_record(folder: str | Path, model: AbstractModel) -> EvaluationRecord | 
 
 
 def _of_run(
-    folder: Path, run: Run, config: EvaluationConfig, code: NamedCode | None, *, progress: bool
+    folder: Path,
+    run: Run,
+    config: EvaluationConfig,
+    *,
+    progress: bool,
+    code: NamedCode | None,
 ) -> EvaluationRecord:
     model = load(folder, code)
     before = model.known_log_norm()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from priorwise.models import frozen
 from priorwise.nn import no_autocast
+from priorwise.progress import tell
 from priorwise.refusals import UnavailableError
 from priorwise.storage import content_hash
 
@@ -170,8 +171,7 @@ def extract(
     with frozen(extractor), torch.no_grad(), no_autocast(torch.empty(0, device=device)):
         for part in images.split(block):
             parts.append(extractor(part.to(device)).cpu())
-            if report is not None:
-                report(len(part))
+            tell(report, len(part))
     return Features(
         values=torch.cat(parts),
         extractor=extractor.name,

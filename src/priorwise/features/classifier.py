@@ -7,7 +7,6 @@ features.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import torch
@@ -18,9 +17,10 @@ from torch.nn import functional as F
 
 from priorwise.features.base import AbstractImageExtractor
 from priorwise.models import frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
-from priorwise.storage import content_hash, write_atomically
+from priorwise.storage import atomic_file, content_hash
 from priorwise.typing import Shape
 
 __all__ = ["TrainedClassifier", "trained_classifier"]
@@ -123,11 +123,11 @@ class _Settings:
     examples: int
     version: int = _VERSION
 
-    def key(self, x: Tensor, y: Tensor | None) -> str:
+    def file_name(self, task: str, x: Tensor, y: Tensor | None) -> str:
+        """The name of the weights in a cache: settings and data that differ have another one."""
+        settings = "-".join(f"{name}{value}" for name, value in asdict(self).items())
         data = content_hash({"x": x} if y is None else {"x": x, "y": y})
-        return blake2b(
-            repr((sorted(asdict(self).items()), data)).encode(), digest_size=8
-        ).hexdigest()
+        return f"{task}-{settings}-{data}.safetensors"
 
 
 def trained_classifier(
@@ -185,7 +185,7 @@ def trained_classifier(
     path = (
         None
         if cache is None
-        else Path(cache) / "extractors" / f"{network.task}-{settings.key(x, y)}.safetensors"
+        else Path(cache) / "extractors" / settings.file_name(network.task, x, y)
     )
     accuracy = None if path is None else _kept_accuracy(network, path)
     if accuracy is None:
@@ -256,9 +256,9 @@ def _train(
 ) -> float:
     """Train in place; the share of held-out images that are told right."""
     with seeded(settings.seed, "trained_classifier", "examples"):
-        chosen = torch.randperm(len(x))[: settings.examples].to(x.device)
-    held = chosen[: max(1, min(_HELD_OUT, len(chosen) // 10))]
-    rows = chosen[len(held) :]
+        examples = torch.randperm(len(x))[: settings.examples].to(x.device)
+    held = examples[: max(1, min(_HELD_OUT, len(examples) // 10))]
+    rows = examples[len(held) :]
     optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, fused=True)
     steps = settings.epochs * math.ceil(len(rows) / _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps + 1)
@@ -271,8 +271,7 @@ def _train(
             F.cross_entropy(network.logits(images), classes).backward()
             optimizer.step()
             schedule.step()
-            if report is not None:
-                report(len(images))
+            tell(report, len(images))
     return _accuracy(network, x, y, held)
 
 
@@ -300,8 +299,8 @@ def _kept_accuracy(network: nn.Module, path: Path) -> float | None:
 
 
 def _keep(network: nn.Module, accuracy: float, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
-    write_atomically(path, save(tensors, metadata={"accuracy": repr(accuracy)}))
+    with atomic_file(path) as partial:
+        partial.write_bytes(save(tensors, metadata={"accuracy": repr(accuracy)}))

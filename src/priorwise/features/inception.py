@@ -1,12 +1,12 @@
 """The Inception network of the published FID, through torch-fidelity."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from priorwise.features.base import AbstractImageExtractor, as_colour
+from priorwise.storage import file_hash
 
 __all__ = ["INCEPTION", "INCEPTION_FILE", "Inception"]
 
@@ -98,11 +98,10 @@ def _fetch(path: Path, *, download: bool) -> None:
 
 def _verify(path: Path) -> None:
     """The file is unpickled by torch-fidelity, so it must be the one that is known."""
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not found.startswith(_DIGEST):
+    sha256 = file_hash(path)
+    if not sha256.startswith(_DIGEST):
         raise ValueError(
             f"expected the published Inception weights, SHA-256 {_DIGEST}..., in {path}; got "
-            f"{found[:8]}.... Remove the file and get it again: features of other weights give no "
+            f"{sha256[:8]}.... Remove the file and get it again: features of other weights give no "
             "FID."
         )

@@ -9,7 +9,9 @@ from priorwise.models.base import (
     draw_untilted,
     example_pass,
     frozen,
+    own_prior,
     require_groups,
+    require_prior,
 )
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
@@ -54,7 +56,9 @@ __all__ = [
     "in_space",
     "latent_range",
     "moons_vae",
+    "own_prior",
     "require_groups",
     "require_observations",
+    "require_prior",
     "wrap",
 ]

@@ -30,7 +30,9 @@ __all__ = [
     "draw_untilted",
     "example_pass",
     "frozen",
+    "own_prior",
     "require_groups",
+    "require_prior",
 ]
 
 
@@ -54,17 +56,39 @@ class Group:
     z: Tensor = field(init=False)
     info: SampleInfo | None = None
 
+    @property
+    def inferred(self) -> Distribution:
+        """The posterior.
+
+        Raises:
+            ValueError: if nothing was observed.
+        """
+        if self.posterior is None:
+            raise ValueError(
+                "expected a posterior; got None. Pass `x` to `top_down` in order to infer."
+            )
+        return self.posterior
+
+    def log_posterior(self) -> Tensor:
+        """Log q(z_k | z_<k, x) at the draw, ``(*batch)``, in nats."""
+        return self.inferred.log_prob(self.z)
+
+    def log_prior(self) -> Tensor:
+        """Log p(z_k | z_<k) at the draw, ``(*batch)``, in nats, without an unknown normaliser."""
+        return log_unnorm(self.prior, self.z)
+
+    def rate(self) -> Tensor:
+        """Log q - log p at the draw, ``(*batch)``, in nats: its mean is the KL of the group."""
+        return self.log_posterior() - self.log_prior()
+
 
 Draw: TypeAlias = Callable[[Group], Tensor]
 
 
 def draw_posterior(group: Group) -> Tensor:
     """A draw from the group's posterior, with gradients where it has them."""
-    if group.posterior is None:
-        raise ValueError(
-            "expected a posterior; got None. Pass `x` to `top_down` in order to infer."
-        )
-    return group.posterior.rsample() if group.posterior.has_rsample else group.posterior.sample()
+    posterior = group.inferred
+    return posterior.rsample() if posterior.has_rsample else posterior.sample()
 
 
 def draw_untilted(group: Group) -> Tensor:
@@ -152,35 +176,25 @@ class AbstractModel(nn.Module, ABC):
         is unknown: not estimated yet, estimated for other weights, or owned by nobody.
         """
         owners = self.owners()
-        kept = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
-        known = {owner: log_norm for owner, log_norm in kept.items() if log_norm is not None}
+        log_norms = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
+        estimated = {
+            owner: log_norm for owner, log_norm in log_norms.items() if log_norm is not None
+        }
         if not owners:
             return LogNorm()
-        if len(known) < len(kept):
+        if len(estimated) < len(log_norms):
             return None
         if len(owners) == 1:
-            return next(iter(known.values()))
+            return next(iter(estimated.values()))
         times = {
-            owner: owners.count(owner) for owner in known
+            owner: owners.count(owner) for owner in estimated
         }  # one that tilts two groups errs in both alike
         return LogNorm(
-            value=math.fsum(times[owner] * one.value for owner, one in known.items()),
-            stderr=math.hypot(*(times[owner] * one.stderr for owner, one in known.items())),
-            ess=min(one.ess for one in known.values()),
-            is_doubtful=any(one.is_doubtful for one in known.values()),
+            value=math.fsum(times[owner] * one.value for owner, one in estimated.items()),
+            stderr=math.hypot(*(times[owner] * one.stderr for owner, one in estimated.items())),
+            ess=min(one.ess for one in estimated.values()),
+            is_doubtful=any(one.is_doubtful for one in estimated.values()),
         )
-
-    @property
-    def log_norm(self) -> Tensor | None:
-        """The log normaliser that ``log_joint`` leaves out, in nats: 0 where all is normalised, None where unknown."""
-        known = self.known_log_norm()
-        return None if known is None else torch.tensor(known.value)
-
-    @property
-    def log_norm_stderr(self) -> Tensor | None:
-        """The standard error of ``log_norm`` in nats."""
-        known = self.known_log_norm()
-        return None if known is None else torch.tensor(known.stderr)
 
     @property
     def default_sampler(self) -> AbstractSampler:
@@ -224,8 +238,11 @@ class AbstractModel(nn.Module, ABC):
         return groups, None
 
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
-        """Log p(x | z) + sum_k log p(z_k | z_<k) without ``log_norm``, in nats, of the batch shape of the pass."""
-        log_pz = sum(log_unnorm(group.prior, group.z) for group in groups)
+        """Log p(x | z) + sum_k log p(z_k | z_<k), of the batch shape of the pass, in nats.
+
+        What is unknown is left out: ``known_log_norm``.
+        """
+        log_pz = sum(group.log_prior() for group in groups)
         return log_unnorm(self.likelihood(groups), x) + log_pz
 
     def sample(
@@ -246,9 +263,7 @@ class AbstractModel(nn.Module, ABC):
 
     def encode(self, x: Tensor) -> Distribution:
         """q(z_1 | x), the posterior of the top group, of batch shape ``(B,)``."""
-        posterior = self.infer(x)[0].posterior
-        assert posterior is not None
-        return posterior
+        return self.infer(x)[0].inferred
 
     def decode(self, z: Tensor, sampler: AbstractSampler | None = None) -> Distribution:
         """p(x | z) for top latents ``(B, *event)``; groups below them are drawn from their priors."""
@@ -276,6 +291,29 @@ class AbstractJointModel(AbstractModel, AbstractTilt):
     @abstractmethod
     def from_law(self, u: Tensor) -> tuple[list[Group], Tensor]:
         """Draws ``(n, *event)`` of ``law`` to the groups of a pass and observations ``(n, *observed)``."""
+
+
+def own_prior(model: AbstractModel) -> nn.Module | None:
+    """The module that a model keeps as ``prior``, that of its top latents; None where it has none.
+
+    No contract of models: one whose top prior lies elsewhere cannot be fitted a new one.
+    """
+    return dict(model.named_children()).get("prior")
+
+
+def require_prior(model: AbstractModel) -> AbstractPrior:
+    """The prior that a model keeps as ``prior``, which can be fitted alone or replaced.
+
+    Raises:
+        TypeError: if it has none, or one that is not of ``priorwise.priors``.
+    """
+    prior = own_prior(model)
+    if not isinstance(prior, AbstractPrior):
+        raise TypeError(
+            "expected a model with a `prior` that can be replaced, one of priorwise.priors; "
+            f"{type(model).__name__} has {'none' if prior is None else type(prior).__name__}."
+        )
+    return prior
 
 
 def example_pass(model: AbstractModel) -> list[Group]:

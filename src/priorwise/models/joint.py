@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions import Distribution, Normal, constraints
 
-from priorwise.distributions import from_noise, has_noise_form
+from priorwise.distributions import diagonal_gaussian, from_noise, has_noise_form
 from priorwise.models.base import AbstractModel, Group
 from priorwise.nn import event_rows
 from priorwise.typing import Shape, SizeLike
@@ -75,9 +75,7 @@ class JointPrior(Distribution):
         if not self.is_noise:
             return self
         zero = self.like.new_zeros(self.event_shape)
-        return Independent(
-            Normal(zero, torch.ones_like(zero), validate_args=False), 1, validate_args=False
-        )
+        return diagonal_gaussian(zero, torch.ones_like(zero))
 
     def groups(self, u: Tensor) -> list[Group]:
         """The pass that belongs to coordinates ``(N, U)``."""

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from priorwise.backbones import AbstractLatentClassifier, LatentClassifier
-from priorwise.distributions import Tilted
+from priorwise.distributions import Tilted, normal_within
 from priorwise.models.base import AbstractModel, Draw, Group, example_pass, frozen
 from priorwise.models.joint import JointPrior
 from priorwise.tilts import AbstractContrastiveTilt
@@ -42,9 +42,8 @@ class _GroupLogit:
 
 def _standardised(prior: Distribution, z: Tensor) -> Tensor:
     """The latents in units of their Gaussian prior: what the base explains is taken away before the classifier looks."""
-    if isinstance(prior, Independent) and isinstance(prior.base_dist, Normal):
-        return (z - prior.base_dist.loc) / prior.base_dist.scale
-    return z
+    normal = normal_within(prior)
+    return z if normal is None else (z - normal.loc) / normal.scale
 
 
 class NCP(AbstractModel, AbstractContrastiveTilt):
@@ -160,11 +159,11 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
         probe = _probe(self.base)
         joint = JointPrior(self.base, probe)
         bounds = [self.tilted(group).log_bound for group in probe]
-        known = [bound for bound in bounds if bound is not None]
+        bounded = [bound for bound in bounds if bound is not None]
         return Tilted(
             joint.as_base,
             joint.log_tilt(self._log_tilt),
-            log_bound=sum(known) if len(known) == len(bounds) else None,
+            log_bound=sum(bounded) if len(bounded) == len(bounds) else None,
         )
 
     def _log_tilt(self, groups: list[Group]) -> Tensor:

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent
 
 from priorwise.callables import modules_of
-from priorwise.distributions import Delta, UnflattenedRows
+from priorwise.distributions import Delta, UnflattenedRows, diagonal_gaussian
 from priorwise.models.base import AbstractModel, Draw, Group
 from priorwise.nn import event_rows
 from priorwise.priors import StandardNormal, as_prior
@@ -30,11 +30,7 @@ def _as_posterior(encoded: Encoded, event_dims: int) -> Distribution:
         return Delta(encoded, event_dims)
     if isinstance(encoded, tuple) and len(encoded) == 2:
         loc, log_var = encoded
-        return Independent(
-            Normal(loc, torch.exp(0.5 * log_var), validate_args=False),
-            event_dims,
-            validate_args=False,
-        )
+        return diagonal_gaussian(loc, torch.exp(0.5 * log_var), event_dims)
     raise TypeError(
         "expected `encode(x)` to return a Distribution, a pair (mean, log-variance) or a tensor "
         f"of codes; got {type(encoded).__name__}."
@@ -182,8 +178,8 @@ def wrap(
     if modules is None:
         _warn_of_bare_functions(encode=encode, decode=decode)
     shape = (latent,) if isinstance(latent, int) else tuple(latent)
-    chosen = StandardNormal(shape) if prior is None else prior
-    return WrappedVAE(encode, decode, shape, chosen, likelihood, _checked(modules))
+    own_prior = StandardNormal(shape) if prior is None else prior
+    return WrappedVAE(encode, decode, shape, own_prior, likelihood, _checked(modules))
 
 
 def _checked(modules: Iterable[nn.Module] | nn.Module | None) -> tuple[nn.Module, ...]:

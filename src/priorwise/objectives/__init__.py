@@ -3,7 +3,14 @@
 Each takes the prior from the model, so every prior goes with every objective.
 """
 
-from priorwise.objectives.base import AbstractObjective, Explanation, Player, Terms, Weight
+from priorwise.objectives.base import (
+    AbstractModelObjective,
+    AbstractObjective,
+    Explanation,
+    Player,
+    Terms,
+    Weight,
+)
 from priorwise.objectives.beta import AnnealedVAE, BetaVAE
 from priorwise.objectives.default import default_objective
 from priorwise.objectives.discrepancy import IMQ, RBF, mmd
@@ -21,6 +28,7 @@ __all__ = [
     "IWAE",
     "NCE",
     "RBF",
+    "AbstractModelObjective",
     "AbstractObjective",
     "AnnealedVAE",
     "BetaTCVAE",

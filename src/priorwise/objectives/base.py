@@ -16,6 +16,7 @@ from priorwise.models import AbstractModel, Group
 from priorwise.objectives.judging import FINAL_STEP, mean_over_whole_batches
 
 __all__ = [
+    "AbstractModelObjective",
     "AbstractObjective",
     "Explanation",
     "Player",
@@ -233,6 +234,27 @@ def refuse_unnormalised(model: AbstractModel, name: str) -> None:
             "whose normaliser moves with its parameters, so that the loss has no lower bound. Fit "
             "it by an objective of its own; an NCP has one: priorwise.fit(ncp, data)."
         )
+
+
+class AbstractModelObjective(AbstractObjective):
+    """An objective of a whole model, which tilts nothing.
+
+    1. Inherit, hand the model and the objective's name to this constructor, and go on as
+       ``AbstractObjective`` says from 2 on.
+
+    Raises:
+        TypeError: for a model with a module that owns a tilt.
+    """
+
+    def __init__(self, model: AbstractModel, name: str) -> None:
+        super().__init__()
+        refuse_unnormalised(model, name)
+        self.model = model
+
+    @property
+    def trained(self) -> nn.Module:
+        """The whole model."""
+        return self.model
 
 
 def require_normalised(groups: Sequence[Group]) -> None:

@@ -1,17 +1,17 @@
 """The beta-VAE, with a constant weight on the rate or with a capacity that it is held at."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.choices import KL
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms
 from priorwise.objectives.evidence import check_kl, one_draw
 
 __all__ = ["AnnealedVAE", "BetaVAE"]
 
 
-class BetaVAE(AbstractObjective):
+class BetaVAE(AbstractModelObjective):
     r"""The beta-VAE (beta-VAE-H): a constant weight on the rate.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)]
@@ -29,18 +29,11 @@ class BetaVAE(AbstractObjective):
     """
 
     def __init__(self, model: AbstractModel, *, beta: float = 4.0, kl: KL = "sample") -> None:
-        super().__init__()
-        refuse_unnormalised(model, "beta-VAE objective")
+        super().__init__(model, "beta-VAE objective")
         if beta < 0:
             raise ValueError(f"expected `beta` of at least 0; got {beta:g}.")
-        self.model = model
         self.beta = float(beta)
         self.kl = check_kl(kl)
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     @property
     def may_skip_parameters(self) -> bool:
@@ -71,7 +64,7 @@ class BetaVAE(AbstractObjective):
         )
 
 
-class AnnealedVAE(AbstractObjective):
+class AnnealedVAE(AbstractModelObjective):
     r"""The beta-VAE with a capacity that grows (beta-VAE-B).
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \gamma \, \Big| \overline{D_\mathrm{KL}[q(z|x) \,\|\, p(z)]} - C \Big|, \qquad
@@ -103,23 +96,16 @@ class AnnealedVAE(AbstractObjective):
         capacity_steps: int = 100_000,
         kl: KL = "sample",
     ) -> None:
-        super().__init__()
-        refuse_unnormalised(model, "beta-VAE objective")
+        super().__init__(model, "beta-VAE objective")
         for name, value in (("gamma", gamma), ("capacity", capacity)):
             if value < 0:
                 raise ValueError(f"expected `{name}` of at least 0; got {value:g}.")
         if capacity_steps < 1:
             raise ValueError(f"expected `capacity_steps` of at least 1; got {capacity_steps}.")
-        self.model = model
         self.gamma = float(gamma)
         self.capacity = float(capacity)
         self.capacity_steps = capacity_steps
         self.kl = check_kl(kl)
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     @property
     def may_skip_parameters(self) -> bool:
@@ -132,13 +118,13 @@ class AnnealedVAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        found = one_draw(self.model, x, self.kl, rates=self.gamma != 0)
-        if not found.rates:
-            return Terms({"distortion": found.distortion})
-        rate = torch.stack([*found.rates.values()]).sum(0)
+        evidence = one_draw(self.model, x, self.kl, rates=self.gamma != 0)
+        if not evidence.rates:
+            return Terms({"distortion": evidence.distortion})
+        rate = torch.stack([*evidence.rates.values()]).sum(0)
         gap = (rate.mean() - self.capacity_at(step)).abs()
         return Terms(
-            {"distortion": found.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
+            {"distortion": evidence.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
         )
 
     def explain(self) -> Explanation:

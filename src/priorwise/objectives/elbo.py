@@ -1,16 +1,14 @@
 """The evidence lower bound."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.choices import KL
 from priorwise.models import AbstractModel
 from priorwise.objectives.base import (
-    AbstractObjective,
+    AbstractModelObjective,
     Explanation,
     Terms,
     Weight,
-    refuse_unnormalised,
     weight_at,
 )
 from priorwise.objectives.evidence import check_kl, one_draw
@@ -19,7 +17,7 @@ from priorwise.objectives.judging import ROWS, mean_over_blocks
 __all__ = ["ELBO"]
 
 
-class ELBO(AbstractObjective):
+class ELBO(AbstractModelObjective):
     r"""The negative evidence lower bound.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
@@ -41,16 +39,9 @@ class ELBO(AbstractObjective):
     """
 
     def __init__(self, model: AbstractModel, *, beta: Weight = 1.0, kl: KL = "sample") -> None:
-        super().__init__()
-        refuse_unnormalised(model, "ELBO")
-        self.model = model
+        super().__init__(model, "ELBO")
         self.beta = beta
         self.kl = check_kl(kl)
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     @property
     def _has_rates(self) -> bool:
@@ -79,8 +70,7 @@ class ELBO(AbstractObjective):
         """
 
         def negative_elbo(batch: Tensor) -> Tensor:
-            evidence = one_draw(self.model, batch, "sample", rates=self._has_rates)
-            return torch.stack([evidence.distortion, *evidence.rates.values()]).sum(0)
+            return one_draw(self.model, batch, "sample", rates=self._has_rates).negative_elbo()
 
         return mean_over_blocks(negative_elbo, x, block=ROWS, seed=seed, address="elbo")
 

@@ -3,38 +3,36 @@
 from dataclasses import dataclass
 from typing import get_args
 
+import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import kl_divergence
 
 from priorwise.choices import KL
-from priorwise.distributions import log_unnorm
 from priorwise.models import AbstractModel, Group
 from priorwise.objectives.base import Terms, require_normalised
 from priorwise.priors import AbstractPrior, StandardNormal
+from priorwise.typing import Shape
 
-__all__ = [
-    "Evidence",
-    "check_kl",
-    "gaussian_posterior",
-    "log_posterior",
-    "one_draw",
-    "prior_factorises",
-]
+__all__ = ["Evidence", "check_kl", "one_draw", "prior_factorises"]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One draw from the posterior of each example.
+    """One draw from the posterior of each example, or several; shapes are those of the pass.
 
     Attributes:
         groups: The latent groups of the pass.
-        distortion: -log p(x|z), ``(B,)`` nats.
-        rates: ``rate_k`` to the KL of group k, ``(B,)`` nats; empty if none was asked for.
+        distortion: -log p(x|z), ``(*S, B)`` nats.
+        rates: ``rate_k`` to the KL of group k, ``(*S, B)`` nats; empty if none was asked for.
     """
 
     groups: list[Group]
     distortion: Tensor
     rates: dict[str, Tensor]
+
+    def negative_elbo(self) -> Tensor:
+        """Distortion and rates together, ``(*S, B)`` nats; without rates the distortion alone."""
+        return torch.stack([self.distortion, *self.rates.values()]).sum(0)
 
     def terms(self, beta: float) -> Terms:
         """Distortion, and the rates under one weight."""
@@ -45,27 +43,20 @@ class Evidence:
 
 def check_kl(kl: str) -> KL:
     """The name itself, if it is one of ``KL``."""
-    for known in get_args(KL):
-        if kl == known:
-            return known
+    for name in get_args(KL):
+        if kl == name:
+            return name
     raise ValueError(f"expected `kl` as 'sample', 'entropy' or 'analytic'; got {kl!r}.")
-
-
-def log_posterior(group: Group) -> Tensor:
-    """Log q(z_k | z_<k, x) at the group's draw, in nats."""
-    assert group.posterior is not None
-    return group.posterior.log_prob(group.z)
 
 
 def _rate(group: Group, kl: KL) -> Tensor:
     """KL of one group, or its one-draw estimate, in nats, of the batch shape of the pass."""
-    assert group.posterior is not None
     if kl == "sample":
-        return log_posterior(group) - log_unnorm(group.prior, group.z)
+        return group.rate()
     try:
         if kl == "entropy":
-            return -group.posterior.entropy() - log_unnorm(group.prior, group.z)
-        return kl_divergence(group.posterior, group.prior)
+            return -group.inferred.entropy() - group.log_prior()
+        return kl_divergence(group.inferred, group.prior)
     except NotImplementedError:
         raise ValueError(
             f"expected a pair with a closed-form {'entropy' if kl == 'entropy' else 'KL'} for "
@@ -74,7 +65,9 @@ def _rate(group: Group, kl: KL) -> Tensor:
         ) from None
 
 
-def one_draw(model: AbstractModel, x: Tensor, kl: KL, *, rates: bool = True) -> Evidence:
+def one_draw(
+    model: AbstractModel, x: Tensor, kl: KL, *, rates: bool = True, sample_shape: Shape = ()
+) -> Evidence:
     """One pass of the model over a batch ``(B, *event)``.
 
     Arguments:
@@ -85,27 +78,17 @@ def one_draw(model: AbstractModel, x: Tensor, kl: KL, *, rates: bool = True) -> 
             ``"analytic"`` uses torch's closed form.
         rates: Whether to compute the rates. Without them no density of the posterior or the prior
             is asked for, so a deterministic encoder will do.
-    """
-    groups = model.infer(x)
-    if rates:
-        require_normalised(groups)
-    found = {f"rate_{group.index}": _rate(group, kl) for group in groups} if rates else {}
-    return Evidence(groups, -model.likelihood(groups).log_prob(x), found)
-
-
-def gaussian_posterior(group: Group, objective: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a group's diagonal Gaussian posterior, ``(B, D)`` each.
+        sample_shape: ``S``, how many draws of each example; one without.
 
     Raises:
-        TypeError: if it is another distribution.
+        ValueError: for a prior or a likelihood whose normaliser is unknown, or a KL without a
+            closed form where that is asked for.
     """
-    posterior = group.posterior
-    if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-        raise TypeError(
-            f"expected an Independent Normal posterior of the top group for {objective}, which "
-            f"needs its marginal densities; got {type(posterior).__name__}."
-        )
-    return posterior.base_dist.loc.flatten(1), posterior.base_dist.scale.flatten(1)
+    groups = model.infer(x, sample_shape)
+    if rates:
+        require_normalised(groups)
+    by_group = {f"rate_{group.index}": _rate(group, kl) for group in groups} if rates else {}
+    return Evidence(groups, -model.likelihood(groups).log_prob(x), by_group)
 
 
 def prior_factorises(model: AbstractModel) -> bool:

@@ -5,10 +5,9 @@ from contextlib import ExitStack, contextmanager
 
 from torch import Tensor, nn
 
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, frozen, require_prior
 from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
 from priorwise.objectives.judging import ROWS, mean_over_blocks
-from priorwise.priors import AbstractPrior
 
 __all__ = ["ExPostPrior"]
 
@@ -41,14 +40,7 @@ class ExPostPrior(AbstractObjective):
     def __init__(self, model: AbstractModel) -> None:
         super().__init__()
         refuse_unnormalised(model, "cross-entropy")
-        prior = getattr(
-            model, "prior", None
-        )  # no contract of models, but of those that it can be fitted in
-        if not isinstance(prior, AbstractPrior):
-            raise TypeError(
-                f"expected a model with a `prior` of priorwise.priors; {type(model).__name__} has "
-                f"{'none' if prior is None else type(prior).__name__}."
-            )
+        prior = require_prior(model)
         self.model = model
         inside = {id(parameter) for parameter in prior.parameters()}
         if any(id(parameter) in inside for part in self._rest() for parameter in part.parameters()):
@@ -60,7 +52,7 @@ class ExPostPrior(AbstractObjective):
     @property
     def trained(self) -> nn.Module:
         """The prior."""
-        return self.model.get_submodule("prior")
+        return require_prior(self.model)
 
     def _rest(self) -> list[nn.Module]:
         """The parts of the model beside the prior."""

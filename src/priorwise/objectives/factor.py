@@ -11,11 +11,10 @@ from priorwise.choices import KL
 from priorwise.models import AbstractModel
 from priorwise.nn import MLP, unmoved_statistics
 from priorwise.objectives.base import (
-    AbstractObjective,
+    AbstractModelObjective,
     Explanation,
     Player,
     Terms,
-    refuse_unnormalised,
 )
 from priorwise.objectives.evidence import check_kl, one_draw
 
@@ -51,7 +50,7 @@ def _shuffled(z: Tensor) -> Tensor:
     return z.gather(0, order)
 
 
-class FactorVAE(AbstractObjective):
+class FactorVAE(AbstractModelObjective):
     r"""The FactorVAE.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + D_\mathrm{KL}[q(z|x) \,\|\, p(z)] + \gamma \,
@@ -91,9 +90,7 @@ class FactorVAE(AbstractObjective):
         discriminator_betas: tuple[float, float] = (0.9, 0.999),
         kl: KL = "sample",
     ) -> None:
-        super().__init__()
-        refuse_unnormalised(model, "FactorVAE objective")
-        self.model = model
+        super().__init__(model, "FactorVAE objective")
         self.discriminator = (
             Discriminator(latent_features) if discriminator is None else discriminator
         )
@@ -101,11 +98,6 @@ class FactorVAE(AbstractObjective):
         self.discriminator_lr = discriminator_lr
         self.discriminator_betas = discriminator_betas
         self.kl = check_kl(kl)
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model; the discriminator is the other player."""
-        return self.model
 
     @property
     def players(self) -> tuple[Player, ...]:
@@ -133,9 +125,9 @@ class FactorVAE(AbstractObjective):
         """The terms of one player on one batch."""
         if player == "discriminator":
             return Terms({"discriminator_bce": self._cross_entropy(x)})
-        found = one_draw(self.model, x, self.kl)
-        ratio = self._log_ratio(found.groups[0].z.flatten(1))
-        terms = {"distortion": found.distortion} | found.rates | {"total_correlation": ratio}
+        evidence = one_draw(self.model, x, self.kl)
+        ratio = self._log_ratio(evidence.groups[0].z.flatten(1))
+        terms = {"distortion": evidence.distortion} | evidence.rates | {"total_correlation": ratio}
         return Terms(terms, weights={"total_correlation": self.gamma})
 
     def _cross_entropy(self, x: Tensor) -> Tensor:

@@ -1,17 +1,17 @@
 """The InfoVAE: the aggregate posterior is drawn to the prior as a whole, by their draws."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.choices import KL
 from priorwise.models import AbstractModel, Group
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms
 from priorwise.objectives.discrepancy import IMQ, Kernel, mmd
 from priorwise.objectives.evidence import check_kl, one_draw
 
 __all__ = ["InfoVAE"]
 
 
-class InfoVAE(AbstractObjective):
+class InfoVAE(AbstractModelObjective):
     r"""The InfoVAE with the maximum mean discrepancy.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + (1 - \alpha) \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)] +
@@ -44,23 +44,16 @@ class InfoVAE(AbstractObjective):
         kernel: Kernel | None = None,
         kl: KL = "sample",
     ) -> None:
-        super().__init__()
-        refuse_unnormalised(model, "InfoVAE objective")
+        super().__init__(model, "InfoVAE objective")
         if alpha > 1:
             raise ValueError(
                 "expected `alpha` of at most 1: above it the rate would be rewarded; got "
                 f"{alpha:g}."
             )
-        self.model = model
         self.alpha = float(alpha)
         self.lambda_ = float(lambda_)
         self.kernel = IMQ() if kernel is None else kernel
         self.kl = check_kl(kl)
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     @property
     def may_skip_parameters(self) -> bool:
@@ -78,12 +71,12 @@ class InfoVAE(AbstractObjective):
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example, and as many from the prior."""
-        found = one_draw(self.model, x, self.kl, rates=self.alpha != 1)
-        weights = dict.fromkeys(found.rates, 1 - self.alpha) | {
+        evidence = one_draw(self.model, x, self.kl, rates=self.alpha != 1)
+        weights = dict.fromkeys(evidence.rates, 1 - self.alpha) | {
             "mmd": self.alpha + self.lambda_ - 1
         }
-        batch = {"mmd": self._discrepancy(found.groups[0])} if len(x) > 1 else {}
-        return Terms({"distortion": found.distortion} | found.rates, batch, weights)
+        batch = {"mmd": self._discrepancy(evidence.groups[0])} if len(x) > 1 else {}
+        return Terms({"distortion": evidence.distortion} | evidence.rates, batch, weights)
 
     def explain(self) -> Explanation:
         """What the number is."""

@@ -2,23 +2,17 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import (
-    AbstractObjective,
-    Explanation,
-    Terms,
-    refuse_unnormalised,
-    require_normalised,
-)
-from priorwise.objectives.evidence import log_posterior
+from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms
+from priorwise.objectives.evidence import one_draw
 from priorwise.objectives.judging import ROWS, mean_over_blocks
 
 __all__ = ["IWAE"]
 
 
-class IWAE(AbstractObjective):
+class IWAE(AbstractModelObjective):
     r"""The negative importance-weighted bound, tighter than the ELBO with every sample.
 
     .. math:: -\mathbb{E}\left[\log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k | x)}\right]
@@ -34,23 +28,14 @@ class IWAE(AbstractObjective):
     """
 
     def __init__(self, model: AbstractModel, samples: int = 50) -> None:
-        super().__init__()
-        refuse_unnormalised(model, "IWAE bound")
+        super().__init__(model, "IWAE bound")
         if samples < 1:
             raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
-        self.model = model
         self.samples = samples
-
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """K draws from the posterior of each example."""
-        groups = self.model.infer(x, (self.samples,))
-        require_normalised(groups)
-        log_w = self.model.log_joint(groups, x) - sum(log_posterior(group) for group in groups)
+        log_w = -one_draw(self.model, x, "sample", sample_shape=(self.samples,)).negative_elbo()
         return Terms({"bound": math.log(self.samples) - log_w.logsumexp(0)})
 
     @property

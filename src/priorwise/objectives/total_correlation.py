@@ -1,23 +1,18 @@
 """The beta-TCVAE: the rate taken apart into mutual information, total correlation and what is left."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from priorwise.choices import Weighting
-from priorwise.distributions import log_unnorm
+from priorwise.distributions import require_diagonal_gaussian
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
-from priorwise.objectives.evidence import (
-    gaussian_posterior,
-    log_posterior,
-    one_draw,
-    prior_factorises,
-)
+from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms
+from priorwise.objectives.evidence import one_draw, prior_factorises
 from priorwise.objectives.minibatch import log_weights, marginal_log_densities
 
 __all__ = ["BetaTCVAE"]
 
 
-class BetaTCVAE(AbstractObjective):
+class BetaTCVAE(AbstractModelObjective):
     r"""The beta-TCVAE.
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \alpha \underbrace{\mathbb{E}\log\tfrac{q(z|x)}{q(z)}}_\text{mutual information}
@@ -62,34 +57,32 @@ class BetaTCVAE(AbstractObjective):
         gamma: float = 1.0,
         weights: Weighting = "stratified",
     ) -> None:
-        super().__init__()
-        refuse_unnormalised(model, "beta-TCVAE objective")
+        super().__init__(model, "beta-TCVAE objective")
         log_weights(1, data_size, weights)
-        self.model = model
         self.data_size = data_size
         self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
         self.weights = weights
 
-    @property
-    def trained(self) -> nn.Module:
-        """The whole model."""
-        return self.model
-
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example."""
-        found = one_draw(self.model, x, "sample")
-        top = found.groups[0]
-        loc, scale = gaussian_posterior(top, "BetaTCVAE")
-        weights = log_weights(len(loc), self.data_size, self.weights, device=loc.device)
-        log_q, log_marginals = marginal_log_densities(top.z.flatten(1), loc, scale, weights)
+        evidence = one_draw(self.model, x, "sample")
+        top = evidence.groups[0]
+        posterior = require_diagonal_gaussian(
+            top.posterior,
+            "an Independent Normal posterior of the top group for BetaTCVAE",
+            "The objective needs its marginal densities.",
+        )
+        loc, scale = posterior.loc.flatten(1), posterior.scale.flatten(1)
+        log_w = log_weights(len(loc), self.data_size, self.weights, device=loc.device)
+        log_q, log_marginals = marginal_log_densities(top.z.flatten(1), loc, scale, log_w)
         parts = {
-            "mutual_information": log_posterior(top) - log_q,
+            "mutual_information": top.log_posterior() - log_q,
             "total_correlation": log_q - log_marginals,
-            "dimension_wise_kl": log_marginals - log_unnorm(top.prior, top.z),
+            "dimension_wise_kl": log_marginals - top.log_prior(),
         }
-        below = {name: rate for name, rate in found.rates.items() if name != f"rate_{top.index}"}
-        given = dict(zip(parts, (self.alpha, self.beta, self.gamma), strict=True))
-        return Terms({"distortion": found.distortion} | parts | below, weights=given)
+        below = {name: rate for name, rate in evidence.rates.items() if name != f"rate_{top.index}"}
+        weights = dict(zip(parts, (self.alpha, self.beta, self.gamma), strict=True))
+        return Terms({"distortion": evidence.distortion} | parts | below, weights=weights)
 
     def explain(self) -> Explanation:
         """What the number is."""

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
+from priorwise.distributions import diagonal_gaussian
 from priorwise.priors.base import AbstractPrior
 from priorwise.typing import Encode, Shape
 
@@ -32,8 +33,7 @@ class StandardNormal(AbstractPrior):
         self.register_buffer("_zero", torch.zeros(self.shape), persistent=False)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
-        normal = Normal(self._zero, torch.ones_like(self._zero), validate_args=False)
-        return Independent(normal, len(self.shape), validate_args=False)
+        return diagonal_gaussian(self._zero, torch.ones_like(self._zero), len(self.shape))
 
     def extra_repr(self) -> str:
         """What repr shows."""

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from priorwise.callables import modules_of
-from priorwise.distributions import DiagonalGaussianMixture
+from priorwise.distributions import DiagonalGaussianMixture, require_diagonal_gaussian
 from priorwise.nn import running_statistics
 from priorwise.priors.base import AbstractPrior
 from priorwise.typing import Encode, Shape
@@ -84,10 +84,10 @@ class VampPrior(AbstractPrior):
             raise ValueError(
                 f"expected `components` between 1 and the {len(x)} data; got {components}."
             )
-        chosen = x[torch.randperm(len(x), device=x.device)[:components]].float()
+        start = x[torch.randperm(len(x), device=x.device)[:components]].float()
         if trainable:
-            chosen = (chosen + noise * torch.randn_like(chosen)).clamp(_INSIDE, 1 - _INSIDE)
-        return cls(chosen, trainable=trainable)
+            start = (start + noise * torch.randn_like(start)).clamp(_INSIDE, 1 - _INSIDE)
+        return cls(start, trainable=trainable)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
         if encode_top is None:
@@ -98,12 +98,12 @@ class VampPrior(AbstractPrior):
             )
         with running_statistics(modules_of(encode_top)):
             posterior = encode_top(self.pseudo_inputs.clamp(0.0, 1.0))
-        if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
-            raise TypeError(
-                "expected the encoder to return an Independent Normal; got "
-                f"{type(posterior).__name__}. A VampPrior is a mixture of Gaussian posteriors."
-            )
-        return DiagonalGaussianMixture(posterior.base_dist.loc, posterior.base_dist.scale)
+        components = require_diagonal_gaussian(
+            posterior,
+            "the encoder to return an Independent Normal",
+            "A VampPrior is a mixture of Gaussian posteriors.",
+        )
+        return DiagonalGaussianMixture(components.loc, components.scale)
 
     def extra_repr(self) -> str:
         """What repr shows."""

@@ -1,11 +1,4 @@
-"""The main job on scikit-learn's handwritten digits: train a VAE, measure the hole in its prior, fill it three ways, report."""
-
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+"""Recipes for scikit-learn's handwritten digits: one VAE with several priors, for the demo."""
 
 from priorwise.config.models import NCPConfig, VAEConfig
 from priorwise.config.priors import (
@@ -16,150 +9,51 @@ from priorwise.config.priors import (
 )
 from priorwise.config.run import DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
-from priorwise.reporting import report_runs
-from priorwise.reporting.tables import print_table
-from priorwise.training.loop import FitResult
-from priorwise.training.runner import train_run
+from priorwise.recipes.family import Family
 
-__all__ = ["DemoResult", "demo", "recipes"]
+__all__ = ["FAMILIES"]
 
 _LATENT = 8
 _HIDDEN = 128
 _TRAINING = TrainingConfig(epochs=250, lr=5e-3, schedule="cosine", warmup_epochs=0, patience=40)
 _NCP_TRAINING = TrainingConfig(epochs=80, lr=1e-3, schedule="cosine", warmup_epochs=0, patience=20)
 _EVALUATION = EvaluationConfig(samples=2000, images=None, log_norm_samples=500_000)
-_QUICK: dict[str, Any] = {"epochs": 2}
-_QUICK_EVALUATION = {"samples": 50, "images": 60, "log_norm_samples": 2000}
+_PRIORS: dict[str, PriorConfig] = {
+    "standard": StandardNormalConfig(),
+    "vamp": VampPriorConfig(components=50, mean=0.3, std=0.2),
+    "mixture": GaussianMixtureConfig(components=50),
+}
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo made.
-
-    Attributes:
-        report: The page.
-        record: The same as JSON.
-        rows: The rows of its table: each model with its unrounded numbers.
-        findings: What it found, in words, the verdict first.
-    """
-
-    report: Path
-    record: Path
-    rows: list[dict[str, Any]]
-    findings: list[str]
-
-
-def _vae(name: str, prior: PriorConfig) -> Run:
+def _vae(name: str, prior: str) -> Run:
     """The same networks and schedule for every prior."""
-    model = VAEConfig(prior=prior, latent=_LATENT, hidden=_HIDDEN, likelihood="gaussian_predicted")
     return Run(
-        name=f"digits/{name}",
+        name=name,
         data=DataConfig(name="digits"),
-        model=model,
+        model=VAEConfig(
+            prior=_PRIORS[prior], latent=_LATENT, hidden=_HIDDEN, likelihood="gaussian_predicted"
+        ),
         training=_TRAINING,
         evaluation=_EVALUATION,
     )
 
 
-def _standard() -> Run:
-    """The VAE with the standard normal prior, whose hole is measured."""
-    return _vae("standard", StandardNormalConfig())
-
-
-def _ncp() -> Run:
-    """A noise contrastive prior on the trained VAE; it needs the run that it builds on."""
-    model = NCPConfig(base=VAEConfig(), base_run="", hidden_features=(128, 128, 128))
+def _ncp(name: str) -> Run:
+    """A noise contrastive prior on a trained VAE; it needs the run that it builds on."""
     return Run(
-        name="digits/ncp",
+        name=name,
         data=DataConfig(name="digits"),
-        model=model,
+        model=NCPConfig(base=VAEConfig(), base_run="", hidden_features=(128, 128, 128)),
         training=_NCP_TRAINING,
         evaluation=_EVALUATION,
     )
 
 
-def _vamp() -> Run:
-    """The same VAE trained with a VampPrior."""
-    return _vae("vamp", VampPriorConfig(components=50, mean=0.3, std=0.2))
-
-
-def _mixture() -> Run:
-    """The same VAE trained with a mixture of Gaussians."""
-    return _vae("mixture", GaussianMixtureConfig(components=50))
-
-
-def recipes() -> dict[str, Callable[[], Run]]:
-    """The recipes of this file by name."""
-    return {
-        "digits/standard": _standard,
-        "digits/ncp": _ncp,
-        "digits/vamp": _vamp,
-        "digits/mixture": _mixture,
-    }
-
-
-def demo(
-    out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool = False
-) -> DemoResult:
-    """Train, measure, fill and report; a second call goes on where the first one stopped.
-
-    Arguments:
-        out: Folder of the report and of the four runs.
-        seed: Seed of weights, order and draws.
-        progress: Whether to show progress and the table, on standard error.
-        quick: Two epochs of everything and few samples, to see that it works; its numbers mean
-            nothing.
-    """
-    out = Path(out)
-    fits: dict[str, FitResult] = {}
-    stages = _stages(out, seed, quick=quick)
-    for step, (name, (folder, run)) in enumerate(stages.items(), 1):
-        _say(f"{step} of 5: {name}", show=progress)
-        fits[name] = train_run(run, out / folder, progress=progress)
-        _say(_fit_words(fits[name]), show=progress)
-    _say("5 of 5: measuring", show=progress)
-    folders = {name: out / folder for name, (folder, _) in stages.items()}
-    settings: dict[str, Any] = {**(_QUICK_EVALUATION if quick else {}), "seed": seed}
-    page = report_runs(folders, out / "report.html", fits=fits, progress=progress, **settings)
-    return _result(page, progress=progress)
-
-
-def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
-    """The fits in their order: name in the report, folder, run."""
-    changes = {"seed": seed, **(_QUICK if quick else {})}
-
-    def ready(run: Run) -> Run:
-        return run.model_copy(update={"training": run.training.model_copy(update=changes)})
-
-    standard = ready(_standard())
-    below = {"base": standard.model, "base_run": str(out / "standard")}
-    ncp = ready(_ncp())
-    return {
-        "standard": ("standard", standard),
-        "NCP": ("ncp", ncp.model_copy(update={"model": ncp.model.model_copy(update=below)})),
-        "VampPrior": ("vamp", ready(_vamp())),
-        "mixture": ("mixture", ready(_mixture())),
-    }
-
-
-def _fit_words(fit: FitResult) -> str:
-    best = "not judged" if fit.best is None else f"{fit.best:.2f} at epoch {fit.best_epoch}"
-    words = f"{fit.metric.replace('_', ' ')} {best} of {fit.epochs}, {fit.seconds:.0f} s"
-    return f"       {words}; the run is at {fit.folder}"
-
-
-def _say(text: str, *, show: bool) -> None:
-    if show:
-        print(text, file=sys.stderr)
-
-
-def _result(page: Path, *, progress: bool) -> DemoResult:
-    path = page.with_suffix(".json")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    findings = [record["verdict"], *record["findings"]]
-    if progress:
-        print_table(record["table"], title="nats on the test images; ± one standard error")
-        for sentence in findings:
-            _say(f"- {sentence}", show=True)
-    rows = [{"model": name, **numbers} for name, numbers in record["models"].items()]
-    return DemoResult(page, path, rows, findings)
+FAMILIES = (
+    Family("digits/{}", "handwritten digits, which need no download", _vae, (tuple(_PRIORS),)),
+    Family(
+        "digits/ncp",
+        "a noise contrastive prior over a run of the digits, which comes with --base",
+        _ncp,
+    ),
+)

@@ -1,4 +1,4 @@
-"""Recipes for dpVAE (Bhalodia et al., 2020): six objectives, each with a standard normal prior and with the decoupled one.
+"""Recipes for dpVAE (Bhalodia et al., 2020): six objectives, with and without the decoupled prior.
 
 The paper trains with the same hyper-parameters with and without the flow, for 100,000 steps of
 Adam; its table of them is lost, so the weights are those of its code's configurations without the
@@ -24,8 +24,9 @@ from priorwise.config.objectives import (
 from priorwise.config.priors import FlowPriorConfig, StandardNormalConfig
 from priorwise.config.run import DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
+from priorwise.recipes.family import Family
 
-__all__ = ["recipes"]
+__all__ = ["FAMILIES"]
 
 _STEPS = 100_000
 _PRIORS: dict[str, StandardNormalConfig | FlowPriorConfig] = {
@@ -95,12 +96,12 @@ def _network(data: str, objective: str) -> str:
 
 
 def _images(
-    name: str,
     source: str,
     data: str,
     latent: int,
     examples: int,
     batch: int,
+    name: str,
     objective: str,
     prior: str,
 ) -> Run:
@@ -122,7 +123,7 @@ def _images(
 
 
 def _moons(name: str, objective: str, prior: str) -> Run:
-    """The paper's example in the plane; weights, likelihood and number of steps are ours, since the paper's are lost."""
+    """The example in the plane; weights, likelihood and steps are ours: its own are lost."""
     return Run(
         name=name,
         data=DataConfig(name="two_moons"),
@@ -171,7 +172,7 @@ _REPO: dict[tuple[str, str], tuple[ObjectiveConfig, float, float, int, int]] = {
 def _repo(name: str, objective: str, prior: str) -> Run:
     """A cell of the MNIST column with the settings of its own configuration in the paper's code."""
     settings, weight, lr, batch, steps = _REPO[objective, prior]
-    run = _images(name, "mnist", "mnist", 2, 50_000, batch, objective, prior)
+    run = _images("mnist", "mnist", 2, 50_000, batch, name, objective, prior)
     return run.model_copy(
         update={
             "model": run.model.model_copy(update={"scale": _scale(weight)}),
@@ -181,35 +182,34 @@ def _repo(name: str, objective: str, prior: str) -> Run:
     )
 
 
-_SETS = {
-    # prefix: data set, network, latent dimensions, training examples, batch size
-    "mnist": ("mnist", "mnist", 2, 50_000, 100),
-    "mnist_latent10": ("mnist", "mnist", 10, 50_000, 100),
-    "svhn": (
-        "",
-        "svhn",
-        10,
-        73_257,
-        50,
-    ),  # the two sets in colour come with --data; their latent sizes are lost
-    "celeba": ("", "celeba", 60, 162_770, 50),
+_DATA: dict[str, Callable[[str, str, str], Run]] = {
+    # the name's first word: data set, network, latent dimensions, training examples, batch size
+    "mnist": partial(_images, "mnist", "mnist", 2, 50_000, 100),
+    "mnist_latent10": partial(_images, "mnist", "mnist", 10, 50_000, 100),
+    # the two sets in colour come with --data; their latent sizes are lost
+    "svhn": partial(_images, "", "svhn", 10, 73_257, 50),
+    "celeba": partial(_images, "", "celeba", 60, 162_770, 50),
+    "two_moons": _moons,
+    "sprites": _sprites,
 }
 
 
-def recipes() -> dict[str, Callable[[], Run]]:
-    """``dpvae/DATA_OBJECTIVE_PRIOR`` for every cell, and ``..._repo`` for MNIST."""
-    found: dict[str, Callable[[], Run]] = {}
-    for objective in _OBJECTIVES:
-        for prior in _PRIORS:
-            for prefix, (source, network, latent, examples, batch) in _SETS.items():
-                name = f"dpvae/{prefix}_{objective}_{prior}"
-                found[name] = partial(
-                    _images, name, source, network, latent, examples, batch, objective, prior
-                )
-            name = f"dpvae/two_moons_{objective}_{prior}"
-            found[name] = partial(_moons, name, objective, prior)
-            name = f"dpvae/sprites_{objective}_{prior}"
-            found[name] = partial(_sprites, name, objective, prior)
-            name = f"dpvae/mnist_{objective}_{prior}_repo"
-            found[name] = partial(_repo, name, objective, prior)
-    return found
+def _cell(name: str, data: str, objective: str, prior: str) -> Run:
+    return _DATA[data](name, objective, prior)
+
+
+_CELLS = (tuple(_OBJECTIVES), tuple(_PRIORS))
+FAMILIES = (
+    Family(
+        "dpvae/{}_{}_{}",
+        "dpVAE (Bhalodia et al., 2020), table 1, its two moons, and sprites of our own",
+        _cell,
+        (tuple(_DATA), *_CELLS),
+    ),
+    Family(
+        "dpvae/mnist_{}_{}_repo",
+        "dpVAE on MNIST, with the settings of each configuration in the paper's code",
+        _repo,
+        _CELLS,
+    ),
+)

@@ -1,42 +1,32 @@
-"""Recipes for what is yours: your data (``priorwise train own/vae --data faces.npz``), and your trained run (``--base``)."""
-
-from collections.abc import Callable
+"""Recipes for your data (``priorwise train own/vae --data faces.npz``) and runs (``--base``)."""
 
 from priorwise.config.models import HVAEConfig, NCPConfig, VAEConfig
 from priorwise.config.priors import VampPriorConfig
 from priorwise.config.run import DataConfig, Run
 from priorwise.config.training import TrainingConfig
+from priorwise.recipes.family import Family
 
-__all__ = ["recipes"]
+__all__ = ["FAMILIES"]
 
 _TRAINING = TrainingConfig(epochs=200, lr=1e-3, schedule="cosine", warmup_epochs=10, patience=30)
 
 
-def _vae() -> Run:
-    """A VAE with the standard prior."""
-    return Run(name="own/vae", data=DataConfig(name=""), model=VAEConfig(), training=_TRAINING)
+_MODELS: dict[str, VAEConfig | HVAEConfig] = {
+    "vae": VAEConfig(),
+    "vae_vamp": VAEConfig(prior=VampPriorConfig(mean=0.5, std=0.02)),  # for data in [0, 1]
+    "hvae": HVAEConfig(),
+}
 
 
-def _vae_vamp() -> Run:
-    """A VAE with a VampPrior, for data in [0, 1]."""
-    prior = VampPriorConfig(mean=0.5, std=0.02)
-    return Run(
-        name="own/vae_vamp",
-        data=DataConfig(name=""),
-        model=VAEConfig(prior=prior),
-        training=_TRAINING,
-    )
+def _own(name: str, model: str) -> Run:
+    """A model for data that come with ``--data``."""
+    return Run(name=name, data=DataConfig(name=""), model=_MODELS[model], training=_TRAINING)
 
 
-def _hvae() -> Run:
-    """The two-level HVAE with the standard prior."""
-    return Run(name="own/hvae", data=DataConfig(name=""), model=HVAEConfig(), training=_TRAINING)
-
-
-def _ncp() -> Run:
+def _ncp(name: str) -> Run:
     """An NCP over the run that ``model.base_run`` names; data and base are taken from that run."""
     return Run(
-        name="ncp/posthoc",
+        name=name,
         data=DataConfig(name=""),
         model=NCPConfig(base=VAEConfig(), base_run=""),
         training=TrainingConfig(
@@ -45,6 +35,7 @@ def _ncp() -> Run:
     )
 
 
-def recipes() -> dict[str, Callable[[], Run]]:
-    """The recipes of this file by name."""
-    return {"own/vae": _vae, "own/vae_vamp": _vae_vamp, "own/hvae": _hvae, "ncp/posthoc": _ncp}
+FAMILIES = (
+    Family("own/{}", "your own data, which come with --data", _own, (tuple(_MODELS),)),
+    Family("ncp/posthoc", "a noise contrastive prior over a run, which comes with --base", _ncp),
+)

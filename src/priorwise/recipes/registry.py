@@ -8,8 +8,16 @@ from typing import TypeAlias
 from priorwise.config.own_code import CodePath, OwnCodeError, own_code
 from priorwise.config.run import Run
 from priorwise.recipes import digits, dpvae, own, vampprior
+from priorwise.recipes.family import Family
 
-__all__ = ["UnknownRecipeError", "packaged_recipe", "recipe", "recipes"]
+__all__ = ["FAMILIES", "UnknownRecipeError", "packaged_recipe", "recipe", "recipes"]
+
+FAMILIES: tuple[Family, ...] = (
+    *vampprior.FAMILIES,
+    *dpvae.FAMILIES,
+    *digits.FAMILIES,
+    *own.FAMILIES,
+)
 
 Recipe: TypeAlias = Callable[[], Run]
 
@@ -20,7 +28,7 @@ class UnknownRecipeError(ValueError):
 
 def recipes() -> dict[str, Recipe]:
     """Every recipe by its name."""
-    return {**vampprior.recipes(), **dpvae.recipes(), **digits.recipes(), **own.recipes()}
+    return {name: make for family in FAMILIES for name, make in family.recipes().items()}
 
 
 def recipe(name: str) -> Run:

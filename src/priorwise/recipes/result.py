@@ -13,9 +13,10 @@ from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig
 from priorwise.config.run import Run
 from priorwise.evaluation import EvaluationRecord
 from priorwise.recipes.registry import packaged_recipe
+from priorwise.storage import write_atomically
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
-from priorwise.training.runner import read_run
+from priorwise.training.run_record import read_run
 
 __all__ = ["result_record"]
 
@@ -24,14 +25,14 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 
 def _changes(run: Run) -> dict[str, str]:
     """Settings of model, training and objective that are not the recipe's; seeds are no departure."""
-    found: dict[str, str] = {}
+    departures: dict[str, str] = {}
     posthoc = isinstance(run.model, AbstractPosthocConfig)
     for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
         recipe = packaged_recipe(run.name)
         paper, ours = getattr(recipe, part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
-        found |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
-    return found
+        departures |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
+    return departures
 
 
 def _values(measures: dict[str, Any]) -> dict[str, Any]:
@@ -47,16 +48,16 @@ def _short(measure: dict[str, Any]) -> dict[str, Any]:
     return measure if "refused" in measure else {name: measure[name] for name in _QUALITY}
 
 
-def _quality(found: dict[str, Any] | None) -> dict[str, Any] | None:
+def _quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:
     """The distances without their full protocols, but for one: they differ in what was generated alone."""
-    if found is None:
+    if quality is None:
         return None
-    short = {kind: _short(found[kind]) for kind in ("floor", "random", "low_posterior")}
+    short = {kind: _short(quality[kind]) for kind in ("floor", "random", "low_posterior")}
     return short | {
         "neighbours": {
-            kind: _values(found[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")
+            kind: _values(quality[f"{kind}_neighbours"]) for kind in ("random", "low_posterior")
         },
-        "protocol": found["random"]["protocol"],
+        "protocol": quality["random"]["protocol"],
     }
 
 
@@ -156,12 +157,12 @@ def _main() -> None:
     parser.add_argument("--paper", required=True)
     parser.add_argument("--commit", default="")
     parser.add_argument("--note", action="append", default=[])
-    given = parser.parse_args()
+    options = parser.parse_args()
     records = [
-        result_record(run, paper=given.paper, commit=given.commit, notes=tuple(given.note))
-        for run in given.run
+        result_record(run, paper=options.paper, commit=options.commit, notes=tuple(options.note))
+        for run in options.run
     ]
-    given.out.write_text(_text(records), encoding="utf-8")
+    write_atomically(options.out, _text(records).encode())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,6 @@ over 100 epochs, stop after 50 epochs without a better validation ELBO. Its depa
 ``docs/papers/vampprior.md``.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 from priorwise.config.models import HVAEConfig, VAEConfig
 from priorwise.config.priors import (
     GaussianMixtureConfig,
@@ -17,8 +14,9 @@ from priorwise.config.priors import (
 )
 from priorwise.config.run import DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
+from priorwise.recipes.family import Family
 
-__all__ = ["recipes"]
+__all__ = ["FAMILIES"]
 
 _DATA = {
     "static_mnist": DataConfig(name="mnist_static"),
@@ -58,10 +56,10 @@ def _prior(
     raise ValueError(f"expected one of {_PRIORS}; got {kind!r}.")
 
 
-def _row(data: str, model: str, prior: str) -> Run:
+def _row(name: str, data: str, model: str, prior: str) -> Run:
     """One cell of the tables."""
     return Run(
-        name=f"vampprior/{data}_{model}_{prior}",
+        name=name,
         data=_DATA[data],
         model=_MODELS[model](
             prior=_prior(prior, data),
@@ -73,11 +71,11 @@ def _row(data: str, model: str, prior: str) -> Run:
     )
 
 
-def recipes() -> dict[str, Callable[[], Run]]:
-    """``vampprior/DATA_MODEL_PRIOR`` for every dense row."""
-    return {
-        f"vampprior/{data}_{model}_{prior}": partial(_row, data, model, prior)
-        for data in _DATA
-        for model in _MODELS
-        for prior in _PRIORS
-    }
+FAMILIES = (
+    Family(
+        "vampprior/{}_{}_{}",
+        "VAE with a VampPrior (Tomczak & Welling, 2018), the dense rows of tables 1-4",
+        _row,
+        (tuple(_DATA), tuple(_MODELS), _PRIORS),
+    ),
+)

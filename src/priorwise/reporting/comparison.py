@@ -29,7 +29,6 @@ from priorwise.reporting.drawing import (
     draw_images,
     draw_latents,
     draw_points,
-    is_images,
     new_figure,
     picture_path,
     place,
@@ -38,7 +37,9 @@ from priorwise.reporting.drawing import (
     write,
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
-from priorwise.training.runner import load, load_splits, read_run
+from priorwise.reporting.pictures import is_images
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,10 +81,10 @@ class Portrait:
         return {"pockets": _contrast(self.low), "leaks": _contrast(self.high)}
 
 
-def _contrast(found: RankedSamples) -> float | None:
-    if found.log_q is None or found.log_p is None:
+def _contrast(samples: RankedSamples) -> float | None:
+    if samples.log_q is None or samples.log_p is None:
         return None
-    return float((found.log_q - found.log_p).median())
+    return float((samples.log_q - samples.log_p).median())
 
 
 def portrait(
@@ -297,7 +298,7 @@ def _draw_legend(figure: "Figure", row: Portrait) -> None:
         "the prior is lowest."
     )
     write(figure, words, 0.12, size=8)
-    found = {
+    handles = {
         name: handle
         for axes in figure.axes
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -306,12 +307,12 @@ def _draw_legend(figure: "Figure", row: Portrait) -> None:
     height = figure.get_size_inches()[1]
     style: dict[str, Any] = {
         "loc": "upper left",
-        "ncols": len(found),
+        "ncols": len(handles),
         "frameon": False,
         "fontsize": 8,
     }
     anchor = (0.0, 1 - 0.3 / height)
-    figure.legend(list(found.values()), list(found), bbox_to_anchor=anchor, **style)
+    figure.legend(list(handles.values()), list(handles), bbox_to_anchor=anchor, **style)
 
 
 def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:

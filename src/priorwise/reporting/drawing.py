@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from priorwise.reporting.latents import LatentPlane
-from priorwise.reporting.pictures import grid
+from priorwise.reporting.pictures import grid, png_of_figure
+from priorwise.storage import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,6 @@ __all__ = [
     "draw_images",
     "draw_latents",
     "draw_points",
-    "is_images",
     "new_figure",
     "picture_path",
     "place",
@@ -31,11 +31,6 @@ ENCODINGS, PRIOR, POCKET, LEAK, FAINT = "#0b5fa5", "#e08214", "#b2182b", "#1a1a1
 DPI = 130
 _CONTOUR_GRID = 80
 _MASSES = (0.9, 0.6, 0.3)
-
-
-def is_images(x: Tensor) -> bool:
-    """Whether these are images ``(N, C, H, W)`` of one or three channels."""
-    return x.dim() == 4 and x.shape[1] in (1, 3)
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -76,8 +71,8 @@ def picture_path(path: str | Path) -> Path:
 
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as a .png, with its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    with atomic_file(path) as partial:
+        partial.write_bytes(png_of_figure(figure))
 
 
 def plain_axes(axes: "Axes") -> "Axes":

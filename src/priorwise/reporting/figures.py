@@ -1,8 +1,6 @@
 """The pictures of a report, each as a data URI, so that a page is one file."""
 
 import base64
-import io
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ from priorwise.reporting.drawing import (
     plain_axes,
 )
 from priorwise.reporting.latents import LatentMap
-from priorwise.reporting.pictures import grid
+from priorwise.reporting.pictures import png_of_figure, png_of_images
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,17 +31,7 @@ def _uri(data: bytes) -> str:
 
 def images_uri(x: Tensor, columns: int | None = None) -> str:
     """Images ``(N, C, H, W)`` in [0, 1] as one grid, pixels as they are; the page enlarges it."""
-    from PIL import Image
-
-    canvas = (grid(x, columns) * 255).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(canvas[0] if len(canvas) == 1 else canvas.transpose(1, 2, 0))
-    factor = max(1, math.ceil(480 / picture.width))
-    larger = picture.resize(
-        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
-    )
-    buffer = io.BytesIO()
-    larger.save(buffer, format="PNG", optimize=True)
-    return _uri(buffer.getvalue())
+    return _uri(png_of_images(x, columns))
 
 
 def pairs(x: Tensor, y: Tensor, columns: int) -> Tensor:
@@ -62,18 +50,12 @@ def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
     return figure, plain_axes(figure.add_subplot())
 
 
-def _png(figure: "Figure") -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return _uri(buffer.getvalue())
-
-
-def latent_figure(found: LatentMap) -> str:
+def latent_figure(latents: LatentMap) -> str:
     """Encodings as points on the contours of the prior's draws; pockets and leaks marked."""
     figure, axes = _figure(5.4, 4.6)
-    draw_latents(axes, found.plane)
+    draw_latents(axes, latents.plane)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    return _png(figure)
+    return _uri(png_of_figure(figure))
 
 
 def points_figure(data: Tensor, samples: Tensor) -> str:
@@ -81,7 +63,7 @@ def points_figure(data: Tensor, samples: Tensor) -> str:
     figure, axes = _figure(5.4, 4.6)
     draw_points(axes, [(data, ENCODINGS, "test data"), (samples, PRIOR, "samples")])
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    return _png(figure)
+    return _uri(png_of_figure(figure))
 
 
 def curves_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> str:
@@ -105,4 +87,4 @@ def curves_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: 
         ylim=(low - margin, high + 2 * margin),
     )
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return _uri(png_of_figure(figure))

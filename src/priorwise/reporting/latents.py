@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from priorwise.distributions import AggregatePosterior, log_unnorm, picture
-from priorwise.estimators.top_latents import aggregate_posterior
-from priorwise.models import AbstractModel, frozen
+from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
+from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
 
 __all__ = ["LatentMap", "LatentPlane", "latent_map", "latent_plane"]
@@ -44,34 +42,23 @@ class LatentMap:
     """The top latents of one model, seen in a plane.
 
     Attributes:
-        encodings: One draw from q(z|x) an image, ``(N, 2)``.
-        prior: Draws from the prior, ``(M, 2)``.
+        plane: Encodings and prior; pockets and leaks as ``priorwise.estimators`` ranks them.
         dimensions: The number of dimensions D.
-        explained: Share of the encodings' variance that the plane shows.
-        pockets: Indices of the prior draws of lowest q(z): where the prior expects data and there
-            are none.
-        leaks: Indices of the encodings of lowest p(z): data that the prior does not expect.
         pocket_images: What the decoder makes of the pockets, ``(K, *event)``.
-        leak_images: The images that leak, ``(K, *event)``.
+        leak_images: The images whose encodings leak, ``(K, *event)``.
         notes: Why something is missing, in words.
     """
 
-    encodings: Tensor
-    prior: Tensor
+    plane: LatentPlane
     dimensions: int
-    explained: float
-    pockets: Tensor
-    leaks: Tensor
     pocket_images: Tensor
     leak_images: Tensor
     notes: tuple[str, ...]
 
     @property
-    def plane(self) -> LatentPlane:
-        """The points of the picture."""
-        pockets, leaks = self.prior[self.pockets], self.encodings[self.leaks]
-        axes = _axis_names("z", self.dimensions)
-        return LatentPlane(self.encodings, self.prior, pockets, leaks, axes, self.explained)
+    def explained(self) -> float:
+        """Share of the encodings' variance that the plane shows."""
+        return self.plane.explained
 
 
 def _axis_names(letter: str, dimensions: int) -> tuple[str, str]:
@@ -114,12 +101,6 @@ def latent_plane(
     )
 
 
-def _lowest(log_density: Tensor | None, count: int) -> Tensor:
-    if log_density is None:
-        return torch.empty(0, dtype=torch.long)
-    return log_density.argsort()[:count].cpu()
-
-
 def latent_map(
     model: AbstractModel,
     x: Tensor,
@@ -131,6 +112,9 @@ def latent_map(
 ) -> LatentMap:
     """Encode the images, draw from the prior, and find pockets and leaks.
 
+    Pockets are ``low_posterior_samples`` of as many draws as the picture shows; leaks are
+    ``high_posterior_samples`` of one draw an image.
+
     Arguments:
         model: The model; of a hierarchy the top group is shown.
         x: Images whose encodings are shown, ``(N, *event)``.
@@ -140,39 +124,45 @@ def latent_map(
         seed: Seed of the draws.
     """
     with frozen(model), torch.no_grad(), seeded(seed, "latent_map"):
-        top = model.infer(x)[0]
-        groups = model.generate(draws)
-        q, notes = _aggregate(model, reference)
-        at_prior = None if q is None else q.log_prob(groups[0].z.flatten(1))
-        at_encodings, note = _prior_density(top.prior, top.z)
-        pockets, leaks = _lowest(at_prior, marked), _lowest(at_encodings, marked)
-        decoded = picture(model.likelihood(groups))
-        z, p = top.z.flatten(1), groups[0].z.flatten(1)
-        centre, axes, explained = _plane(z)
-        return LatentMap(
-            encodings=((z - centre) @ axes).cpu(),
-            prior=((p - centre) @ axes).cpu(),
-            dimensions=z.shape[1],
-            explained=explained,
-            pockets=pockets,
-            leaks=leaks,
-            pocket_images=decoded.cpu()[pockets],
-            leak_images=x.cpu()[leaks],
-            notes=tuple(text for text in (notes, note) if text),
-        )
+        top, prior = model.infer(x)[0], model.generate(draws)[0].z
+    low, no_pockets = _pockets(model, reference, min(marked, draws), draws, seed)
+    no_leaks = _without_density(top)
+    high = (
+        high_posterior_samples(model, x, count=min(marked, len(x)), draws=len(x), seed=seed)
+        if not no_leaks
+        else None
+    )
+    nowhere, no_images = top.z[:0], x[:0].cpu()
+    plane = latent_plane(
+        top.z,
+        prior,
+        nowhere if low is None else low.z.to(top.z),
+        nowhere if high is None else high.z.to(top.z),
+    )
+    return LatentMap(
+        plane=plane,
+        dimensions=top.z[0].numel(),
+        pocket_images=no_images if low is None else low.x,
+        leak_images=no_images if high is None else x.cpu()[high.images],
+        notes=tuple(note for note in (no_pockets, no_leaks) if note),
+    )
 
 
-def _aggregate(model: AbstractModel, reference: Tensor) -> tuple[AggregatePosterior | None, str]:
-    """q(z) where it has a closed density."""
+def _pockets(
+    model: AbstractModel, reference: Tensor, count: int, draws: int, seed: int
+) -> tuple[RankedSamples | None, str]:
+    """The pockets, or why there are none: an encoder without a closed aggregate posterior."""
     try:
-        return aggregate_posterior(model, reference), ""
+        samples = low_posterior_samples(model, reference, count=count, draws=draws, seed=seed)
     except TypeError as refusal:
         return None, f"Pockets are not marked: {refusal}"
+    return samples, ""
 
 
-def _prior_density(prior: Distribution, z: Tensor) -> tuple[Tensor | None, str]:
-    """The density log p(z) up to a constant, which is all that a ranking needs."""
+def _without_density(top: Group) -> str:
+    """Why leaks cannot be ranked; empty if the prior has a density, up to a constant."""
     try:
-        return log_unnorm(prior, z), ""
+        top.log_prior()
     except (NotImplementedError, ValueError) as refusal:
-        return None, f"Leaks are not marked: {refusal or 'the prior has no density.'}"
+        return f"Leaks are not marked: {refusal or 'the prior has no density.'}"
+    return ""

@@ -1,13 +1,27 @@
-"""Samples as a picture file or as arrays."""
+"""Pictures as PNG, and samples as a picture file or as arrays."""
 
+import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["grid", "save_samples"]
+from priorwise.storage import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["grid", "is_images", "png_of_figure", "png_of_images", "save_samples"]
+
+_WIDTH = 480  # pixels to which a small grid is enlarged at least
+
+
+def is_images(x: Tensor) -> bool:
+    """Whether these are images ``(N, C, H, W)`` of one or three channels."""
+    return x.dim() == 4 and x.shape[1] in (1, 3)
 
 
 def grid(images: Tensor, columns: int | None = None, *, border: int = 1) -> Tensor:
@@ -25,30 +39,45 @@ def grid(images: Tensor, columns: int | None = None, *, border: int = 1) -> Tens
     return canvas
 
 
+def png_of_images(x: Tensor, columns: int | None = None) -> bytes:
+    """Images ``(N, C, H, W)`` in [0, 1] as one grid; a pixel becomes a square of pixels."""
+    from PIL import Image
+
+    canvas = (grid(x, columns) * 255).round().to(torch.uint8).numpy()
+    picture = Image.fromarray(canvas[0] if len(canvas) == 1 else canvas.transpose(1, 2, 0))
+    factor = max(1, math.ceil(_WIDTH / picture.width))
+    larger = picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    )
+    buffer = io.BytesIO()
+    larger.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def png_of_figure(figure: "Figure") -> bytes:
+    """A figure of matplotlib."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
 def save_samples(x: Tensor, path: Path) -> Path:
     """Write images as a .png grid, or any samples as an .npz with the array ``x``.
 
     Raises:
         ValueError: for another ending, or samples that are no images where a picture is wanted.
+        WriteError: if the disk refuses; what was at the path is unharmed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".npz":
-        np.savez_compressed(path, x=x.detach().cpu().numpy())
-        return path
-    if path.suffix != ".png":
+    if path.suffix not in (".npz", ".png"):
         raise ValueError(f"expected a file that ends in .png or .npz; got {path.name}.")
-    if x.dim() != 4 or x.shape[1] not in (1, 3):
+    if path.suffix == ".png" and not is_images(x):
         raise ValueError(
             "expected images (N, C, H, W) with 1 or 3 channels for a picture; got "
             f"{tuple(x.shape)}. Choose a file ending in .npz."
         )
-    from PIL import Image
-
-    canvas = (grid(x) * 255).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(canvas[0] if len(canvas) == 1 else canvas.transpose(1, 2, 0))
-    small = max(picture.size)
-    factor = max(1, 600 // small)
-    picture.resize(
-        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
-    ).save(path)
+    with atomic_file(path) as partial:
+        if path.suffix == ".png":
+            partial.write_bytes(png_of_images(x))
+        else:
+            np.savez_compressed(partial, x=x.detach().cpu().numpy())
     return path

@@ -30,7 +30,8 @@ from priorwise.reporting.tables import contrast_table, glossary, summary_table
 from priorwise.reporting.verdicts import all_doubts, headline, sentences
 from priorwise.storage import write_atomically
 from priorwise.training.loop import FitResult
-from priorwise.training.runner import load, load_splits, read_run
+from priorwise.training.run_record import read_run
+from priorwise.training.runner import load, load_splits
 
 __all__ = ["report", "report_runs"]
 

@@ -17,6 +17,7 @@ from priorwise.reporting.figures import (
 )
 from priorwise.reporting.latents import LatentMap, latent_map
 from priorwise.reporting.page import Picture, Section
+from priorwise.reporting.pictures import is_images
 from priorwise.training.loop import FitResult
 
 __all__ = ["picture_sections"]
@@ -26,10 +27,6 @@ _SAMPLE_COLUMNS = 6
 _COLUMNS = 8
 _PAIRS = 16
 _REFERENCE = 2000
-
-
-def _is_images(x: Tensor) -> bool:
-    return x.dim() == 4 and x.shape[1] in (1, 3)
 
 
 def picture_sections(
@@ -57,7 +54,7 @@ def picture_sections(
     samples: dict[str, Tensor] = {}
     with progress_bar("pictures", len(models), unit="models", show=progress) as advance:
         for name, model in models.items():
-            samples[name] = model.sample(_SHOWN if _is_images(x) else 1000, seed=seed).cpu()
+            samples[name] = model.sample(_SHOWN if is_images(x) else 1000, seed=seed).cpu()
             maps[name] = latent_map(model, x, reference, seed=seed)
             advance(1)
     sections = [
@@ -70,7 +67,7 @@ def picture_sections(
 
 
 def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
-    if _is_images(x):
+    if is_images(x):
         shown = {"test images": x[:_SHOWN], **samples}
         figures = [
             Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True)
@@ -112,7 +109,7 @@ def _latent_picture(name: str, found: LatentMap) -> Picture:
     parts = [
         Picture(title, images_uri(part, _COLUMNS), caption=title, pixels=True)
         for title, part in strips
-        if len(part) and _is_images(part)
+        if len(part) and is_images(part)
     ]
     return Picture(
         name, latent_figure(found), caption=" ".join([caption, *found.notes]), parts=parts
@@ -121,7 +118,7 @@ def _latent_picture(name: str, found: LatentMap) -> Picture:
 
 def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
     """Of every model with networks of its own; one that tilts another reconstructs as that one does."""
-    if not _is_images(x):
+    if not is_images(x):
         return []
     figures = [
         Picture(

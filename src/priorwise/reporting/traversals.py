@@ -25,7 +25,8 @@ from priorwise.models import (
 )
 from priorwise.randomness import seeded
 from priorwise.reporting.bands import Band, ImageBand, Plane, PlaneBand, banded_figure
-from priorwise.reporting.drawing import is_images, picture_path, save_figure
+from priorwise.reporting.drawing import picture_path, save_figure
+from priorwise.reporting.pictures import is_images
 
 __all__ = ["TraversalPicture", "save_traversal"]
 

@@ -14,7 +14,7 @@ from priorwise.distributions import Tilted, from_noise, has_noise_form
 from priorwise.refusals import UnavailableError
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
-__all__ = ["Langevin", "LangevinState"]
+__all__ = ["Langevin", "LangevinState", "Space", "is_accepted", "proposal", "space_of"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LangevinState:
 
 
 @dataclass(frozen=True)
-class _Space:
+class Space:
     """Where a chain moves: its name, the map to z, and the log densities of the target and of the base."""
 
     name: str
@@ -42,20 +42,28 @@ class _Space:
     log_base: Callable[[Tensor], Tensor]
 
 
-def _noise_space(tilted: Tilted) -> _Space:
+def _sum_of_event(values: Tensor, event_dims: int) -> Tensor:
+    """The sum over the last dimensions, of which there may be none."""
+    return values.flatten(values.dim() - event_dims).sum(-1) if event_dims else values
+
+
+def _noise_space(tilted: Tilted) -> Space:
     """Whitened noise: z = T(eps), target N(eps; 0, I) exp(tilt(T(eps))); the Jacobian of T cancels."""
-    event = tuple(range(-len(tilted.event_shape), 0))
+    event_dims = len(tilted.event_shape)
 
     def to_z(eps: Tensor) -> Tensor:
         return from_noise(tilted.base, eps)
 
     def log_density(eps: Tensor) -> Tensor:
-        return tilted.log_tilt(to_z(eps)) - 0.5 * eps.square().sum(event)
+        return tilted.log_tilt(to_z(eps)) + log_base(eps)
 
-    return _Space("noise", to_z, log_density, lambda eps: -0.5 * eps.square().sum(event))
+    def log_base(eps: Tensor) -> Tensor:
+        return -0.5 * _sum_of_event(eps.square(), event_dims)
+
+    return Space("noise", to_z, log_density, log_base)
 
 
-def _scaled_space(tilted: Tilted) -> _Space:
+def _scaled_space(tilted: Tilted) -> Space:
     """Z divided by the standard deviation of the base, which has no noise form.
 
     Raises:
@@ -83,11 +91,62 @@ def _scaled_space(tilted: Tilted) -> _Space:
     def log_density(u: Tensor) -> Tensor:
         return tilted.log_unnorm(to_z(u))
 
-    return _Space("z / stddev", to_z, log_density, lambda u: tilted.base.log_prob(to_z(u)))
+    return Space("z / stddev", to_z, log_density, lambda u: tilted.base.log_prob(to_z(u)))
 
 
-def _space(tilted: Tilted) -> _Space:
+def space_of(tilted: Tilted) -> Space:
+    """Whitened noise where the base is an image of it, else z divided by its standard deviation."""
     return _noise_space(tilted) if has_noise_form(tilted.base) else _scaled_space(tilted)
+
+
+def proposal(u: Tensor, gradient: Tensor, step_size: float) -> tuple[Tensor, Tensor]:
+    r"""A Langevin move and its noise.
+
+    .. math:: u' = u + \tfrac{\epsilon}{2} \nabla \log p(u) + \sqrt{\epsilon}\, \xi
+
+    Arguments:
+        u: Positions, ``(*chains, *event)``.
+        gradient: The gradient of the log density there, of the shape of ``u``.
+        step_size: The epsilon above.
+
+    Returns:
+        tuple[Tensor, Tensor]: The new positions, and :math:`\sqrt{\epsilon}\, \xi`.
+    """
+    noise = torch.randn_like(u) * step_size**0.5
+    return u + 0.5 * step_size * gradient + noise, noise
+
+
+def is_accepted(
+    u: Tensor,
+    proposed: Tensor,
+    gradient: Tensor,
+    noise: Tensor,
+    log_ratio: Tensor,
+    step_size: float,
+) -> Tensor:
+    r"""The test of Metropolis and Hastings for a Langevin move: which chains take it.
+
+    .. math:: \log a = \log \frac{p(u')}{p(u)} + \frac{\lVert \sqrt{\epsilon}\, \xi \rVert^2
+              - \lVert u - u' - \tfrac{\epsilon}{2} \nabla \log p(u') \rVert^2}{2 \epsilon}
+
+    References:
+        Exponential Convergence of Langevin Distributions (Roberts & Tweedie, 1996).
+
+    Arguments:
+        u: Where the chains stand, ``(*chains, *event)``.
+        proposed: Where the move leads.
+        gradient: The gradient of the log density there.
+        noise: The noise of the move.
+        log_ratio: Log density there less that at ``u``, ``(*chains)``, in nats.
+        step_size: The epsilon above.
+
+    Returns:
+        Tensor: Booleans ``(*chains)``.
+    """
+    back = u - proposed - 0.5 * step_size * gradient
+    forth_and_back = _sum_of_event(noise.square() - back.square(), u.dim() - log_ratio.dim())
+    log_accept = log_ratio + forth_and_back / (2 * step_size)
+    return torch.rand_like(log_accept).log() < log_accept
 
 
 class Langevin(AbstractSampler):
@@ -135,7 +194,7 @@ class Langevin(AbstractSampler):
 
     def init(self, tilted: Tilted, sample_shape: tuple[int, ...] = ()) -> LangevinState:
         """Chains at draws from the base."""
-        space = _space(tilted)
+        space = space_of(tilted)
         shape = torch.Size(sample_shape) + tilted.batch_shape + tilted.event_shape
         example = tilted.base.sample(torch.Size(sample_shape))
         u = (
@@ -147,7 +206,7 @@ class Langevin(AbstractSampler):
 
     def step(self, tilted: Tilted, state: LangevinState) -> tuple[LangevinState, SampleInfo]:
         """One step of every chain; the record tells which were accepted."""
-        space = _space(tilted)
+        space = space_of(tilted)
         state, accepted = self._step(space, state)
         return state, SampleInfo(
             self._name(), 1.0, self.adjusted, acceptance=accepted, details={"space": space.name}
@@ -160,10 +219,10 @@ class Langevin(AbstractSampler):
                 f"expected the Tilted distribution of the chain; got {type(distribution).__name__}."
             )
         with torch.no_grad():
-            return _space(distribution).to_z(state.u)
+            return space_of(distribution).to_z(state.u)
 
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
-        space = _space(tilted)
+        space = space_of(tilted)
         state = self.init(tilted, tuple(sample_shape))
         accepted = torch.zeros_like(state.log_density)
         for _ in range(self.steps):
@@ -182,28 +241,21 @@ class Langevin(AbstractSampler):
     def _name(self) -> str:
         return ("Metropolis-adjusted" if self.adjusted else "unadjusted") + " Langevin"
 
-    def _state(self, space: _Space, u: Tensor) -> LangevinState:
+    def _state(self, space: Space, u: Tensor) -> LangevinState:
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             log_density = space.log_density(u)
             (gradient,) = torch.autograd.grad(log_density.sum(), u)
         return LangevinState(u.detach(), log_density.detach(), gradient)
 
-    def _step(self, space: _Space, state: LangevinState) -> tuple[LangevinState, Tensor]:
-        drift = 0.5 * self.step_size
-        noise = torch.randn_like(state.u) * self.step_size**0.5
-        proposed = self._state(space, state.u + drift * state.gradient + noise)
+    def _step(self, space: Space, state: LangevinState) -> tuple[LangevinState, Tensor]:
+        u, noise = proposal(state.u, state.gradient, self.step_size)
+        proposed = self._state(space, u)
         if not self.adjusted:
             return proposed, torch.ones_like(state.log_density)
-        event = tuple(range(state.log_density.dim() - state.u.dim(), 0))
-        back = state.u - proposed.u - drift * proposed.gradient
-        log_ratio = (
-            proposed.log_density
-            - state.log_density
-            + (noise.square().sum(event) - back.square().sum(event)) / (2 * self.step_size)
-        )
-        accept = torch.rand_like(log_ratio).log() < log_ratio
-        wide = accept.reshape(*accept.shape, *[1] * len(event))
+        log_ratio = proposed.log_density - state.log_density
+        accept = is_accepted(state.u, u, proposed.gradient, noise, log_ratio, self.step_size)
+        wide = accept.reshape(*accept.shape, *[1] * (u.dim() - accept.dim()))
         moved = LangevinState(
             torch.where(wide, proposed.u, state.u),
             torch.where(accept, proposed.log_density, state.log_density),

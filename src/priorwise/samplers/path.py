@@ -10,7 +10,7 @@ from torch import Tensor
 
 from priorwise.distributions import Tilted, to_noise
 from priorwise.refusals import UnavailableError
-from priorwise.samplers.langevin import _space
+from priorwise.samplers.langevin import is_accepted, proposal, space_of
 
 __all__ = ["AnnealingPath", "PathState"]
 
@@ -86,7 +86,7 @@ class AnnealingPath:
                 "shape ()."
             )
         self.tilted = tilted
-        self._space = _space(tilted)
+        self._space = space_of(tilted)
         self._example = tilted.base.sample()
 
     @property
@@ -139,17 +139,16 @@ class AnnealingPath:
         self, state: PathState, inverse_temperature: float, step_size: float
     ) -> tuple[PathState, Tensor]:
         """One Metropolis-adjusted Langevin step: the chains, and which of them moved, ``(C,)``."""
-        noise = torch.randn_like(state.u) * step_size**0.5
-        threshold = torch.rand_like(state.log_base).log()
-        drift = 0.5 * step_size
-        proposed = self.state(state.u + drift * state.gradient(inverse_temperature) + noise)
-        back = state.u - proposed.u - drift * proposed.gradient(inverse_temperature)
-        log_ratio = (
-            proposed.log_density(inverse_temperature)
-            - state.log_density(inverse_temperature)
-            + (noise.square() - back.square()).flatten(1).sum(1) / (2 * step_size)
+        u, noise = proposal(state.u, state.gradient(inverse_temperature), step_size)
+        proposed = self.state(u)
+        moved = is_accepted(
+            state.u,
+            u,
+            proposed.gradient(inverse_temperature),
+            noise,
+            proposed.log_density(inverse_temperature) - state.log_density(inverse_temperature),
+            step_size,
         )
-        moved = threshold < log_ratio
         return proposed.where(moved, state), moved
 
 

@@ -117,14 +117,14 @@ def _draws_carry_gradients(prior: nn.Module, encode_top: Encode | None) -> None:
     require(
         z.requires_grad, "expected reparameterised draws to carry gradients; they are detached."
     )
-    found = [
+    gradients = [
         grad
         for grad in torch.autograd.grad(z.sin().sum(), parameters, allow_unused=True)
         if grad is not None
     ]
-    require(found, "expected the gradient of a draw to reach a parameter; it reached none.")
+    require(gradients, "expected the gradient of a draw to reach a parameter; it reached none.")
     require(
-        all(grad.isfinite().all() for grad in found),
+        all(grad.isfinite().all() for grad in gradients),
         "expected finite gradients of draws; some are not.",
     )
 
@@ -137,7 +137,7 @@ def _held(z: list[Tensor]) -> Draw:
 def _log_posterior(groups: list[Group]) -> Tensor:
     """The posterior's log density; a point posterior has none and counts nothing."""
     terms = [
-        group.posterior.log_prob(group.z)
+        group.log_posterior()
         for group in groups
         if group.posterior is not None and not isinstance(group.posterior, Delta)
     ]

@@ -9,9 +9,9 @@ from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from priorwise.distributions import Tilted, log_unnorm
+from priorwise.distributions import Tilted, diagonal_gaussian, log_unnorm
 from priorwise.models import frozen
 from priorwise.testing.significance import check_mean
 from priorwise.typing import Shape
@@ -142,13 +142,15 @@ def draws_follow_density(
         fitted = distribution.sample(torch.Size((count,)))
         loc, scale = fitted.mean(0), fitted.std(0) + 1e-6
         dims = len(distribution.event_shape)
-        r = Independent(Normal(loc, scale, validate_args=False), dims) if other is None else other
-        chosen = torch.randperm(distribution.event_shape.numel())[:_COORDINATES]
+        r = diagonal_gaussian(loc, scale, dims) if other is None else other
+        coordinates = torch.randperm(distribution.event_shape.numel())[:_COORDINATES]
         sides = []
         for law, against in ((distribution, r), (r, distribution)):
             z = law.sample(torch.Size((count,)))
             share = torch.sigmoid((against.log_prob(z) - law.log_prob(z)).double()).unsqueeze(-1)
-            bounded = torch.tanh((z - loc) / scale).flatten(z.dim() - dims)[..., chosen].double()
+            bounded = (
+                torch.tanh((z - loc) / scale).flatten(z.dim() - dims)[..., coordinates].double()
+            )
             sides.append(
                 torch.cat([share, share * bounded, share * bounded.square()], -1).flatten(0, -2)
             )

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, MultivariateNormal, kl_divergence
 
 from priorwise.conditionals import Conditional, GaussianHead
-from priorwise.distributions import Tilted
+from priorwise.distributions import Tilted, diagonal_gaussian
 from priorwise.likelihoods import Gaussian
 from priorwise.models import AbstractModel, Draw, Group
 from priorwise.nn import MLP
@@ -20,12 +20,6 @@ from priorwise.randomness import seeded
 from priorwise.typing import Shape
 
 __all__ = ["GaussianTilt", "LadderVAE", "LinearGaussianVAE"]
-
-
-def _gaussian(loc: Tensor, scale: Tensor) -> Independent:
-    return Independent(
-        Normal(loc, scale.expand_as(loc), validate_args=False), 1, validate_args=False
-    )
 
 
 class _LinearDecoder(nn.Module):
@@ -38,7 +32,7 @@ class _LinearDecoder(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     def forward(self, z: Tensor) -> Independent:
-        return _gaussian(z @ self.weight.T + self.bias, self.log_scale.exp())
+        return diagonal_gaussian(z @ self.weight.T + self.bias, self.log_scale.exp())
 
 
 class _LinearEncoder(nn.Module):
@@ -51,7 +45,7 @@ class _LinearEncoder(nn.Module):
         self.log_scale = nn.Parameter(scale.log())
 
     def forward(self, x: Tensor) -> Independent:
-        return _gaussian(x @ self.weight.T + self.bias, self.log_scale.exp())
+        return diagonal_gaussian(x @ self.weight.T + self.bias, self.log_scale.exp())
 
 
 class LinearGaussianVAE(AbstractModel):
@@ -131,7 +125,7 @@ class LinearGaussianVAE(AbstractModel):
     def exact_posterior(self, x: Tensor) -> Distribution:
         """p(z|x): ``(B, observed)`` to batch shape ``(B,)``."""
         weight, bias, std = self._posterior_map()
-        return _gaussian(x @ weight.T + bias, std)
+        return diagonal_gaussian(x @ weight.T + bias, std)
 
     def marginal(self) -> Distribution:
         """p(x), in float64."""
@@ -206,7 +200,7 @@ class GaussianTilt:
     @property
     def target(self) -> Distribution:
         """The tilted law as a Gaussian, of batch shape ``()``."""
-        return _gaussian(
+        return diagonal_gaussian(
             torch.full((self.features,), self.mean), torch.tensor(self.variance).sqrt()
         )
 
@@ -219,7 +213,10 @@ class GaussianTilt:
         zero = torch.zeros(*batch_shape, self.features)
         log_norm = self.log_norm if normalised else None
         return Tilted(
-            _gaussian(zero, torch.ones(())), self.log_tilt, log_norm, log_bound=self.log_bound
+            diagonal_gaussian(zero, torch.ones(())),
+            self.log_tilt,
+            log_norm,
+            log_bound=self.log_bound,
         )
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from priorwise.storage import write_atomically
+from priorwise.storage import TRY_AGAIN, write_atomically
 
 __all__ = [
     "CheckpointError",
@@ -36,12 +36,23 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or does not belong here."""
 
 
-def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON-able state to one file, atomically."""
+def write_checkpoint(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    *,
+    advice: str = TRY_AGAIN,
+) -> None:
+    """Write tensors and a JSON-able state to one file, atomically.
+
+    Raises:
+        WriteError: if the disk refuses; the message ends with the advice.
+    """
     ready = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
-    write_atomically(path, save(ready, metadata={"format": _FORMAT, "state": json.dumps(state)}))
+    content = save(ready, metadata={"format": _FORMAT, "state": json.dumps(state)})
+    write_atomically(path, content, advice=advice)
 
 
 def read_checkpoint(
@@ -127,8 +138,8 @@ def load_objective(
     """
     own = _beside(objective, model)
     stored = {
-        name.removeprefix("objective/"): found
-        for name, found in tensors.items()
+        name.removeprefix("objective/"): tensor
+        for name, tensor in tensors.items()
         if name.startswith("objective/")
     }
     for name in sorted(own.keys() | stored.keys()):

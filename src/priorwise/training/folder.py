@@ -13,9 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from priorwise.storage import write_atomically
+from priorwise.storage import append_line, write_atomically
 
-__all__ = ["RunFolder", "RunFolderError", "read_record"]
+__all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record"]
+
+GOES_ON = "Make room and run the same command again: it goes on from the last checkpoint."
+"""What to do when the disk refuses a file of a fit."""
 
 
 class RunFolderError(ValueError):
@@ -74,7 +77,7 @@ class RunFolder:
                 f"{', '.join(strangers[:3])}. Choose another folder with --out."
             )
         text = json.dumps({"identity": identity, "about": about}, indent=2)
-        write_atomically(record, text.encode())
+        write_atomically(record, text.encode(), advice=GOES_ON)
 
     def _refuse_other(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
         before, now = _flat(stored), _flat(wanted)
@@ -108,10 +111,7 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line and put it on the disk."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.metrics, json.dumps(line), advice=GOES_ON)
 
     def metrics_bytes(self) -> int:
         """How long the metrics file is; kept in each checkpoint."""

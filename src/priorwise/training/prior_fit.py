@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from priorwise.data import Splits, as_splits
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, frozen, require_prior
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
 from priorwise.randomness import seeded
@@ -68,12 +68,7 @@ def fit_prior(
 
 def _with_prior(model: AbstractModel, prior: AbstractPrior) -> AbstractModel:
     """A model of the same parts with another prior; the parts are shared, the lists of them are not."""
-    before = getattr(model, "prior", None)
-    if not isinstance(before, AbstractPrior):
-        raise TypeError(
-            f"expected a model with a `prior` that can be replaced; {type(model).__name__} has "
-            f"{'none' if before is None else type(before).__name__}."
-        )
+    require_prior(model)
     inside = {id(parameter) for parameter in model.parameters()}
     if any(id(parameter) in inside for parameter in prior.parameters()):
         raise ValueError(

@@ -19,7 +19,7 @@ from priorwise.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from priorwise.training.folder import RunFolder, RunFolderError
+from priorwise.training.folder import GOES_ON, RunFolder, RunFolderError
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
 from priorwise.training.players import Stepper
 from priorwise.training.probe import Probe
@@ -79,7 +79,7 @@ class Store:
         if self.folder is None:
             self._best = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         elif self.writes:
-            write_checkpoint(self.folder.best, tensors, about)
+            write_checkpoint(self.folder.best, tensors, about, advice=GOES_ON)
 
     def load_best(self) -> None:
         """Put the best weights into the model."""
@@ -103,7 +103,7 @@ class Store:
         tensors = model_tensors(self.model) | objective_tensors(self.objective, self.model)
         for stepper in self.steppers:
             tensors |= optimizer_tensors(stepper.optimizer, stepper.player.name)
-        write_checkpoint(self.folder.last, tensors, state.as_json())
+        write_checkpoint(self.folder.last, tensors, state.as_json(), advice=GOES_ON)
         drop_others(self.folder.path, state.large)
 
     def _save_large(self, folder: Path) -> str:
@@ -112,7 +112,7 @@ class Store:
         identity = identity_of(large)
         path = large_path(folder, identity)
         if identity and not path.exists():
-            write_checkpoint(path, large, {})
+            write_checkpoint(path, large, {}, advice=GOES_ON)
         return identity
 
     def resume(self) -> FitState:

@@ -10,7 +10,7 @@ from priorwise.models import VAE
 from priorwise.priors import StandardNormal
 
 
-class Codes(nn.Module):
+class PointEncoder(nn.Module):
     """x -> the point that a dense layer makes of it."""
 
     def __init__(self, observed: int, latent: int) -> None:
@@ -24,4 +24,4 @@ class Codes(nn.Module):
 def autoencoder(prior: nn.Module | None = None) -> VAE:
     """Three observed and two latent dimensions."""
     decoder = Conditional(nn.Linear(2, 3), Gaussian(None, (3,), scale=0.5))
-    return VAE(Codes(3, 2), decoder, StandardNormal(2) if prior is None else prior)
+    return VAE(PointEncoder(3, 2), decoder, StandardNormal(2) if prior is None else prior)

@@ -1,0 +1,109 @@
+"""The main job on handwritten digits: train a VAE, measure its prior's hole, fill it, report."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from priorwise.config.run import Run
+from priorwise.recipes.registry import recipe
+from priorwise.reporting import report_runs
+from priorwise.reporting.tables import print_table
+from priorwise.training.loop import FitResult
+from priorwise.training.runner import train_run
+
+__all__ = ["DemoResult", "demo"]
+
+_QUICK: dict[str, Any] = {"epochs": 2}
+_QUICK_EVALUATION: dict[str, Any] = {"samples": 50, "images": 60, "log_norm_samples": 2000}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made.
+
+    Attributes:
+        report: The page.
+        record: The same as JSON.
+        rows: The rows of its table: each model with its unrounded numbers.
+        findings: What it found, in words, the verdict first.
+    """
+
+    report: Path
+    record: Path
+    rows: list[dict[str, Any]]
+    findings: list[str]
+
+
+def demo(
+    out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool = False
+) -> DemoResult:
+    """Train, measure, fill and report; a second call goes on where the first one stopped.
+
+    Arguments:
+        out: Folder of the report and of the four runs.
+        seed: Seed of weights, order and draws.
+        progress: Whether to show progress and the table, on standard error.
+        quick: Two epochs of everything and few samples, to see that it works; its numbers mean
+            nothing.
+    """
+    out = Path(out)
+    fits: dict[str, FitResult] = {}
+    stages = _stages(out, seed, quick=quick)
+    for step, (name, (folder, run)) in enumerate(stages.items(), 1):
+        _say(f"{step} of 5: {name}", show=progress)
+        fits[name] = train_run(run, out / folder, progress=progress)
+        _say(_fit_words(fits[name]), show=progress)
+    _say("5 of 5: measuring", show=progress)
+    page = report_runs(
+        {name: out / folder for name, (folder, _) in stages.items()},
+        out / "report.html",
+        fits=fits,
+        progress=progress,
+        seed=seed,
+        **(_QUICK_EVALUATION if quick else {}),
+    )
+    return _result(page, progress=progress)
+
+
+def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
+    """The fits in their order: name in the report, folder, run."""
+    changes = {"seed": seed, **(_QUICK if quick else {})}
+
+    def ready(name: str) -> Run:
+        run = recipe(f"digits/{name}")
+        return run.model_copy(update={"training": run.training.model_copy(update=changes)})
+
+    standard = ready("standard")
+    below = {"base": standard.model, "base_run": str(out / "standard")}
+    ncp = ready("ncp")
+    return {
+        "standard": ("standard", standard),
+        "NCP": ("ncp", ncp.model_copy(update={"model": ncp.model.model_copy(update=below)})),
+        "VampPrior": ("vamp", ready("vamp")),
+        "mixture": ("mixture", ready("mixture")),
+    }
+
+
+def _fit_words(fit: FitResult) -> str:
+    best = "not judged" if fit.best is None else f"{fit.best:.2f} at epoch {fit.best_epoch}"
+    words = f"{fit.metric.replace('_', ' ')} {best} of {fit.epochs}, {fit.seconds:.0f} s"
+    return f"       {words}; the run is at {fit.folder}"
+
+
+def _say(text: str, *, show: bool) -> None:
+    if show:
+        print(text, file=sys.stderr)
+
+
+def _result(page: Path, *, progress: bool) -> DemoResult:
+    path = page.with_suffix(".json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    findings = [record["verdict"], *record["findings"]]
+    if progress:
+        print_table(record["table"], title="nats on the test images; ± one standard error")
+        for sentence in findings:
+            _say(f"- {sentence}", show=True)
+    rows = [{"model": name, **numbers} for name, numbers in record["models"].items()]
+    return DemoResult(page, path, rows, findings)
