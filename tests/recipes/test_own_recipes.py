@@ -158,8 +158,7 @@ def test_a_result_names_a_packaged_recipe(write, tmp_path):
     spec |= {"binarize": "none", "scaling": "dequantize"}
     identity = {"run": run.model_dump(mode="json"), "spec": spec, "data_fingerprint": ""}
     write("run/run.json", json.dumps({"identity": identity}))
-    numbers = {"subject": {}, "config": {}, "settings": {}, "nll": {"protocol": {"samples": 1}}}
-    write("run/evaluation.json", json.dumps(numbers))
+    write("run/evaluation.json", json.dumps({"nll": {"protocol": {"samples": 1}}}))
     write("run/metrics.jsonl", "{}\n")
     with pytest.raises(UnknownRecipeError):
         result_record(tmp_path / "run", paper="vampprior")
