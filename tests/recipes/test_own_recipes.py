@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from priorwise.recipes.record import result_record
+from priorwise.recipes.result import result_record
 
 from priorwise.config import DataConfig, OwnCodeError, Run, VAEConfig
 from priorwise.recipes import UnknownRecipeError, recipe
@@ -158,7 +158,8 @@ def test_a_result_names_a_packaged_recipe(write, tmp_path):
     spec |= {"binarize": "none", "scaling": "dequantize"}
     identity = {"run": run.model_dump(mode="json"), "spec": spec, "data_fingerprint": ""}
     write("run/run.json", json.dumps({"identity": identity}))
-    write("run/evaluation.json", json.dumps({"nll": {"protocol": {"samples": 1}}}))
+    numbers = {"subject": {}, "config": {}, "settings": {}, "nll": {"protocol": {"samples": 1}}}
+    write("run/evaluation.json", json.dumps(numbers))
     write("run/metrics.jsonl", "{}\n")
     with pytest.raises(UnknownRecipeError):
         result_record(tmp_path / "run", paper="vampprior")

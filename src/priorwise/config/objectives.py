@@ -244,15 +244,9 @@ class OwnObjectiveConfig(AbstractOwnPart, AbstractObjectiveConfig):
     It holds the model that it is called with.
     """
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
+    def _build(
+        self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective, as the user's code returns it."""
         from priorwise.objectives import AbstractObjective
 
         return self._made("an objective of priorwise.objectives", AbstractObjective, model)
