@@ -1,4 +1,4 @@
-"""Reports: what the numbers of a model say, as one page and as plain data; and pictures of single questions."""
+"""Reports: what the numbers of a model say, as a page and as data; pictures."""
 
 from typing import TYPE_CHECKING
 
