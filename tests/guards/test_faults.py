@@ -74,7 +74,7 @@ CAUGHT_BY: dict[str, list[str]] = {
         "oracles/test_judging_oracle.py::test_iwae_is_judged_by_its_own_bound"
     ],
     "grey means beside binarised images": [
-        "reporting/test_quality.py::test_bits_are_compared_with_bits"
+        "evaluation/test_sample_quality.py::test_bits_are_compared_with_bits"
     ],
     "evaluate aborts on a deterministic encoder": [
         "cli/test_commands.py::test_evaluate_a_deterministic_part"

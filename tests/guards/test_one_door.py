@@ -7,7 +7,7 @@ import source
 READS = re.compile(r"\bRun\.model_validate|\bvalidated\(|\brecipe\(")
 DOORS = {
     "config/overrides.py": 3,  # `validated` itself, its one call, and the validation inside
-    "training/runner.py": 1,  # `read_run`
+    "training/run_record.py": 1,  # `read_run`
     "recipes/registry.py": 1,  # recipes are named by the user
     "cli.py": 1,
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from priorwise.config.run import Run
-from priorwise.recipes.registry import recipe
+from priorwise.recipes.registry import packaged_recipe
 from priorwise.reporting import report_runs
 from priorwise.reporting.tables import print_table
 from priorwise.training.loop import FitResult
@@ -72,7 +72,7 @@ def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
     changes = {"seed": seed, **(_QUICK if quick else {})}
 
     def ready(name: str) -> Run:
-        run = recipe(f"digits/{name}")
+        run = packaged_recipe(f"digits/{name}")
         return run.model_copy(update={"training": run.training.model_copy(update=changes)})
 
     standard = ready("standard")
