@@ -177,7 +177,7 @@ def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deter
     """
     run = tmp_path / "run"
     shutil.copytree(vae, run)
-    monkeypatch.setattr(runs, "load", lambda folder: codes(deterministic))
+    monkeypatch.setattr(runs, "load", lambda *folder_and_code: codes(deterministic))
     text = inside("evaluate", run, "--quality", "raw", "--samples", 50)
     record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert "a Delta (deterministic encoder or decoder) has no density" in record["nll"]["refused"]

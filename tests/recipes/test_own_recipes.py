@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from priorwise.recipes.result import result_record
 
 from priorwise.config import DataConfig, OwnCodeError, Run, VAEConfig
 from priorwise.recipes import UnknownRecipeError, recipe
+from priorwise.recipes.result import result_record
 
 HEAD = "from priorwise.config import DataConfig, Run, VAEConfig\n"
 RECIPE = """

@@ -21,6 +21,7 @@ import torch
 from toys import Hooked
 
 from priorwise import NCP, fit
+from priorwise.config.objectives import Fit
 from priorwise.config.overrides import override
 from priorwise.config.run import Run
 from priorwise.data import DataSpec, Splits
@@ -81,7 +82,7 @@ def dpvae_twin(name: str, *texts: str) -> Twin:
     """The recipe's model and objective, small."""
     run, splits = override(recipe(name), texts), plane()
     model = built(run, splits)
-    return run.objective.build(model, run.training, data_size=120, latent=2), splits, "adam"
+    return run.objective.build(model, Fit(run.training, data_size=120, latent=2)), splits, "adam"
 
 
 FLOW = ("model.prior.blocks=2", "model.prior.hidden_features=[8]")

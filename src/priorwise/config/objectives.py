@@ -50,29 +50,11 @@ class AbstractObjectiveConfig(AbstractConfig):
 
     kind: str
 
-    def build(
-        self,
-        model: "priorwise.models.AbstractModel",
-        training: TrainingConfig,
-        *,
-        data_size: int,
-        latent: int,
-    ) -> "priorwise.objectives.AbstractObjective":
-        """The objective.
-
-        Arguments:
-            model: What is trained.
-            training: How; the ELBO takes its warm-up from there.
-            data_size: Number of training examples.
-            latent: Number of dimensions of the top latents.
-        """
-        return self._build(model, Fit(training, data_size, latent))
-
     @abstractmethod
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective of this kind."""
+        """The objective of a model in a fit."""
 
 
 class ELBOConfig(AbstractObjectiveConfig):
@@ -82,9 +64,10 @@ class ELBOConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed: from a draw, with the posterior's closed entropy, or in closed form."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         return objectives.ELBO(model, beta=fit.training.kl_weight(fit.data_size), kl=self.kl)
@@ -97,9 +80,10 @@ class IWAEConfig(AbstractObjectiveConfig):
     samples: int = Field(50, ge=1)
     """Importance samples of each example."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         return objectives.IWAE(model, self.samples)
@@ -114,9 +98,10 @@ class BetaVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         return objectives.BetaVAE(model, beta=self.beta, kl=self.kl)
@@ -135,9 +120,10 @@ class AnnealedVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         return objectives.AnnealedVAE(
@@ -162,9 +148,10 @@ class BetaTCVAEConfig(AbstractObjectiveConfig):
     weights: Weighting = "stratified"
     """How a batch stands for the data set."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         return objectives.BetaTCVAE(
@@ -192,9 +179,10 @@ class FactorVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         return objectives.FactorVAE(
@@ -223,9 +211,10 @@ class InfoVAEConfig(AbstractObjectiveConfig):
     kl: KL = "sample"
     """How the rate is computed."""
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective."""
         from priorwise import objectives
 
         kernel = objectives.IMQ if self.kernel == "imq" else objectives.RBF
@@ -244,9 +233,10 @@ class OwnObjectiveConfig(AbstractOwnPart, AbstractObjectiveConfig):
     It holds the model that it is called with.
     """
 
-    def _build(
+    def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
+        """The objective, as the user's code returns it."""
         from priorwise.objectives import AbstractObjective
 
         return self._made("an objective of priorwise.objectives", AbstractObjective, model)

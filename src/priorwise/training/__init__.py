@@ -1,4 +1,4 @@
-"""Training: configuration, the loop, checkpoints and run folders. Only this package knows the engine."""
+"""Training: the loop, checkpoints and run folders. Only this package knows the engine."""
 
 from typing import TYPE_CHECKING
 

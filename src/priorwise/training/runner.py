@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from priorwise.config.models import AbstractPosthocConfig
+from priorwise.config.objectives import Fit
 from priorwise.config.own_parts import (
     NamedCode,
     code_hashes,
@@ -71,7 +72,7 @@ def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObject
     with frozen(model), torch.no_grad():
         latent = example_pass(model)[0].prior.event_shape.numel()
     with seeded(run.training.seed, "init", "objective"):
-        return run.objective.build(model, run.training, data_size=data_size, latent=latent)
+        return run.objective.build(model, Fit(run.training, data_size, latent))
 
 
 def _about(folder: Path) -> dict[str, Any]:
