@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 
+from priorwise.distributions.exponents import log_sum_exp_
 from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.nn import event_rows
 from priorwise.typing import SizeLike
@@ -13,21 +14,6 @@ from priorwise.typing import SizeLike
 __all__ = ["AggregatePosterior"]
 
 _POINTS = 256  # points at once: the exponents of a block and a tile, 4 MB in float32, stay near the processor
-_NEGLIGIBLE = (
-    -80.0
-)  # nats: a billion terms of exp(-80) beside one of 1 are below the rounding of float64
-
-
-def _log_sum_exp(exponents: Tensor) -> Tensor:
-    """``logsumexp`` over the last dimension, ``(B, M) -> (B)``, in the memory of its argument.
-
-    Most encodings are hundreds of nats away from a point. On a CPU an exponential takes some ten
-    times as long where it underflows, so exponents that cannot change the sum are lifted to where
-    it does not.
-    """
-    lowest = torch.finfo(exponents.dtype).min  # so that no infinity is taken from itself
-    peak = exponents.detach().amax(-1, keepdim=True).clamp(min=lowest)
-    return exponents.sub_(peak).clamp_(min=_NEGLIGIBLE).exp_().sum(-1).log() + peak.squeeze(-1)
 
 
 class AggregatePosterior(Distribution):
@@ -106,7 +92,7 @@ class AggregatePosterior(Distribution):
         total = torch.full(z.shape[:1], -torch.inf, dtype=self.loc.dtype, device=z.device)
         for tile in self.tiles:
             share = math.log(tile.components / self.count)
-            total = torch.logaddexp(total, _log_sum_exp(tile.log_components(z)) + share)
+            total = torch.logaddexp(total, log_sum_exp_(tile.log_components(z)) + share)
         return total
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:

@@ -27,7 +27,7 @@ __all__ = ["elbo", "nll"]
 
 Report: TypeAlias = Callable[[int], None]
 
-_ROWS = 1000
+_ROWS = 2000
 _TRUSTED_ESS = 20.0
 _TRUSTED_WEIGHT = 0.2
 _PROBE_IMAGES, _PROBE_DRAWS = 4, 8
@@ -99,7 +99,7 @@ def elbo(
         samples: Draws from the posterior of each.
         seed: Seed of the draws.
         rows: Draws x images that are evaluated at once; no influence on the numbers beyond
-            rounding. If None, 1000 or as many as take a tile of 256 MB.
+            rounding. If None, 2000 or as many as take a tile of 256 MB.
 
     Raises:
         ValueError: for a prior whose normaliser is unknown.
@@ -256,7 +256,7 @@ def nll(
         normalizer_samples: Draws behind each normaliser of ``"groups"`` below the top; the cost
             grows with it. The top group has one normaliser for all images, from 100,000 draws.
         rows: Draws x images that are evaluated at once; no influence on the numbers beyond
-            rounding. If None, 1000 or as many as take a tile of 256 MB.
+            rounding. If None, 2000 or as many as take a tile of 256 MB.
         resume: File in which finished images are kept; a call that was killed goes on from it.
         report: Called with the number of images just finished, for a progress bar.
 
