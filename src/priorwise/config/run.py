@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from priorwise.choices import Binarize, Likelihood, LogNormMethod, QualityFeatures
+from priorwise.choices import Binarize, Likelihood, LogNormMethod, Precision, QualityFeatures
 from priorwise.config.base import AbstractConfig
 from priorwise.config.models import AbstractPosthocConfig, ModelConfig
 from priorwise.config.objectives import ELBOConfig, ObjectiveConfig
@@ -44,6 +44,8 @@ class EvaluationConfig(AbstractConfig):
     """Paths each way, by annealing."""
     log_norm_temperatures: int = Field(1000, ge=1)
     """Steps of each path."""
+    precision: Precision = "no"
+    """Precision of the decoder in the likelihood; the error of bf16 is measured and told beside the number."""
     seed: int = 0
     """Seed of the draws."""
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from priorwise.compilation import untraced
+
 __all__ = ["TOLERANCE", "GaussianExponents", "log_sum_exp_"]
 
 TOLERANCE = 0.03  # nats: what the bound of a product may be; the errors that were found are below a tenth of it
@@ -93,6 +95,7 @@ class GaussianExponents:
         product = self._exact_product(dtype)
         return self._differences(z.to(dtype)) if product is None else product(z).to(dtype)
 
+    @untraced
     def _exact_product(self, dtype: torch.dtype) -> _Product | None:
         """The product in the lowest precision that is exact enough; None if there is none."""
         for each in (dtype, torch.float64):

@@ -5,7 +5,13 @@ from torch import Tensor, nn
 
 from priorwise.choices import KL
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractObjective, Explanation, Terms, refuse_unnormalised
+from priorwise.objectives.base import (
+    AbstractObjective,
+    Explanation,
+    Terms,
+    refuse_unnormalised,
+    weight_at,
+)
 from priorwise.objectives.evidence import check_kl, one_draw
 
 __all__ = ["AnnealedVAE", "BetaVAE"]
@@ -136,7 +142,7 @@ class AnnealedVAE(AbstractObjective):
         if not found.rates:
             return Terms({"distortion": found.distortion})
         rate = torch.stack([*found.rates.values()]).sum(0)
-        gap = (rate.mean() - self.capacity_at(step)).abs()
+        gap = (rate.mean() - weight_at(self.capacity_at, step)).abs()
         return Terms(
             {"distortion": found.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from priorwise.objectives import AbstractObjective, Terms
 from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.training.folder import RunFolder
+from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.signals import catch_signals
@@ -101,7 +103,7 @@ def fit(
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
             ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``, ``precision``,
-            ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch 100, Adam at 1e-3 with
+            ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch 100, Adam at 1e-3 with
             cosine decay, warm-up 10 epochs, patience 50; for an NCP no warm-up and patience 20.
 
     Raises:
@@ -110,8 +112,8 @@ def fit(
         RunFolderError: if ``out`` holds another run, also one of a model with other settings that
             no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
-        ValueError: if there is nothing to train, two players of the objective share a parameter, or
-            the data do not fit the model's likelihood.
+        ValueError: if there is nothing to train, two players of the objective share a parameter,
+            the data do not fit the model's likelihood, or the objective cannot be compiled here.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -155,6 +157,7 @@ class _Fit:
 
     store: Store
     validation: Tensor
+    forward: Callable[..., Terms]
 
     def __init__(
         self,
@@ -166,6 +169,8 @@ class _Fit:
         *,
         show: bool,
     ) -> None:
+        if config.compile:
+            require_compilation(accelerator.num_processes)
         self.accelerator = accelerator
         self.config = config
         self.model = model
@@ -228,14 +233,17 @@ class _Fit:
     def _train(self, stack: ExitStack) -> None:
         interrupted = stack.enter_context(catch_signals())
         advance = stack.enter_context(self._bar())
-        forward = self._forward_module()
+        with seeded(self.config.seed, "rehearsal"), self._autocast():
+            batch = self.splits.prepare(self.splits.train[: self.config.batch_size])
+            processes = self.accelerator.num_processes
+            self.forward = forward_of(self.objective, batch, self.config, processes)
         started = saved = time.monotonic()
         while not self.state.stopped:
             if self._line_is_due():
                 self._finish_line(advance)
                 continue
             rows = self._rows()
-            self._step(forward, rows)
+            self._step(rows)
             advance(len(rows))
             now = time.monotonic()
             if interrupted or now - saved > self.config.checkpoint_seconds:
@@ -251,12 +259,6 @@ class _Fit:
         examples = self.config.epochs * len(self.splits.train)
         done = examples * self.state.step / self.steps
         return progress_bar("training", examples, done=done, unit="ex", show=self.show)
-
-    def _forward_module(self) -> nn.Module:
-        if self.accelerator.num_processes == 1:
-            return self.objective
-        skips = self.objective.may_skip_parameters
-        return nn.parallel.DistributedDataParallel(self.objective, find_unused_parameters=skips)
 
     def _epoch_of(self, step: int) -> int:
         """The epoch to which the last of so many steps belongs, from 1."""
@@ -280,16 +282,17 @@ class _Fit:
             position * self.config.batch_size : (position + 1) * self.config.batch_size
         ]
 
-    def _step(self, forward: nn.Module, rows: Tensor) -> None:
+    def _step(self, rows: Tensor) -> None:
         step, rank = self.state.step, self.accelerator.process_index
         mine, weight = self._share(rows)
         with seeded(self.config.seed, "train", step, rank):
             x = self.splits.prepare(self.splits.train[mine])
-            self._turn(self.steppers[0], weight, lambda: forward(x, step), len(rows))
+            self._turn(self.steppers[0], weight, partial(self.forward, x, step), len(rows))
         for stepper in self.steppers[1:]:
             name = stepper.player.name
             with seeded(self.config.seed, "train", step, rank, name):
-                self._turn(stepper, weight, lambda: forward(x, step, player=name), len(rows))  # noqa: B023 - called at once
+                turn = partial(self.forward, x, step, player=name)
+                self._turn(stepper, weight, turn, len(rows))
         self.state.step += 1
         self.state.examples += len(rows)
 
