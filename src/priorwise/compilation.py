@@ -61,9 +61,9 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         raise CompilationError(
-            f"expected {what} that torch.compile can compile here; got: {reason} A C++ compiler "
-            "such as g++ has to be installed (torch finds it by the variable CXX). Or leave "
-            "`compile` at False."
+            f"expected {what} that torch.compile can compile here; got: {reason}. It needs a C++ "
+            "compiler such as g++, which torch finds by the variable CXX. Or leave `compile` at "
+            "False."
         ) from error

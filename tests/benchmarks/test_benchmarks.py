@@ -4,6 +4,7 @@ here judges a time.
 
 import importlib
 import json
+import subprocess
 import sys
 from inspect import isclass
 from pathlib import Path
@@ -281,6 +282,28 @@ def test_the_command_prints_a_table(bench, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "VAE VampPrior step, priorwise / floor" in printed
     assert "load_average_after" in printed
+
+
+def test_make_bench_prints_the_json_alone(tmp_path):
+    """Also where .venv has to be built first. Would catch a recipe that make echoes, or what pip
+    prints.
+    """
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for needed in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / needed).touch()
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho building; mkdir -p .venv/bin\n"
+        "printf '#!/bin/sh\\necho {}\\n' > .venv/bin/python\n"
+        "printf '#!/bin/sh\\necho collecting\\n' > .venv/bin/pip\n"
+        "chmod +x .venv/bin/*\n"
+    )
+    python.chmod(0o755)
+    command = ["make", "bench", "ARGS=--json", f"PYTHON={python}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {}
+    assert "building" in done.stderr
+    assert "collecting" in done.stderr
 
 
 def test_an_unknown_subject_is_refused(bench, capsys):

@@ -9,7 +9,17 @@ ROOT = Path(__file__).parents[2] / "src" / PACKAGE
 
 # A file imports from rows above it, or from its left on its own row.
 ROWS = [
-    ["choices", "typing", "randomness", "callables", "nn", "schedules", "storage", "progress"],
+    [
+        "choices",
+        "typing",
+        "compilation",
+        "randomness",
+        "callables",
+        "nn",
+        "schedules",
+        "storage",
+        "progress",
+    ],
     ["distributions", "samplers"],
     ["likelihoods", "backbones"],
     ["conditionals", "tilts"],

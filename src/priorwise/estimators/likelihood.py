@@ -14,7 +14,7 @@ from torch import Tensor
 
 from priorwise.choices import Precision
 from priorwise.distributions import is_normalised
-from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.base import Estimate, device_of, standard_error
 from priorwise.estimators.blocks import Chunk, draw_chunks, image_chunks, tile_rows
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
@@ -135,7 +135,8 @@ def nll(
     if precision not in get_args(Precision):
         raise ValueError(f"expected `precision` as 'no' or 'bf16'; got {precision!r}.")
     check_images(model, x, samples, rows)
-    with frozen(model), torch.no_grad():
+    own = torch.autocast(device_of(model).type, enabled=False)  # whatever the caller opened
+    with frozen(model), torch.no_grad(), own:
         doubts = require_observations(model, x)
         rows = tile_rows(model, ROWS, x) if rows is None else rows
         norms = _normalisers(model, density, normalizer_samples, seed)

@@ -16,7 +16,6 @@ from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import BlockDraws, Chunk, draw_chunks
 from priorwise.estimators.normalizer import GroupNorms
 from priorwise.models import AbstractModel, Group
-from priorwise.nn import no_autocast
 
 __all__ = ["ROWS", "CompiledLogWeights", "LogWeights", "check_images", "streamed", "tiles"]
 
@@ -54,7 +53,7 @@ class LogWeights:
     """``log p(x, z) - log q(z|x)`` at draws from the posterior, then without each group's normalisers.
 
     In bf16 the networks of p(x|z) work under autocast, and nothing else: encoder, prior, classifiers
-    and all densities stay as they are. Autocast that the caller opened is closed.
+    and all densities stay as they are.
 
     Arguments:
         model: The model.
@@ -71,10 +70,9 @@ class LogWeights:
 
     def __call__(self, draw: BlockDraws, x: Tensor) -> Tensor:
         """``(1 + G, S, B)`` float64 on the CPU, in nats."""
-        with no_autocast(x):
-            groups = self.model.top_down(draw, draw.batch_shape, x)
-            log_w = self.of_pass(groups, x).double()
-            each = log_w.unsqueeze(0) if self.norms is None else log_w - self.norms(groups).double()
+        groups = self.model.top_down(draw, draw.batch_shape, x)
+        log_w = self.of_pass(groups, x).double()
+        each = log_w.unsqueeze(0) if self.norms is None else log_w - self.norms(groups).double()
         return each.cpu()
 
     def of_pass(self, groups: list[Group], x: Tensor) -> Tensor:
@@ -142,7 +140,7 @@ class CompiledLogWeights:
         if draw.batch_shape != self.full:
             return self.weights(draw, x)
         noise = {index: draw.noise(index, event) for index, event in self.events.items()}
-        with no_autocast(x), explained("a model"):
+        with explained("a model"):
             return self._compiled(noise, x).double().unsqueeze(0).cpu()
 
     def _of_noise(self, noise: Mapping[int, Tensor], x: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class CompiledObjective:
     def __init__(self, objective: AbstractObjective, x: Tensor) -> None:
         self.objective = objective
         self.rows = len(x)
-        self._compiled = compiled(objective)
+        self._compiled = compiled(self._plain)
         statistics = [(buffer, buffer.clone()) for buffer in objective.buffers()]
         with explained("an objective"):
             for turn in ({}, *({"player": player.name} for player in objective.players[1:])):
@@ -77,5 +77,9 @@ class CompiledObjective:
     def __call__(self, x: Tensor, step: int, **turn: str) -> Terms:
         """The terms of a batch in one player's turn."""
         if len(x) != self.rows:
-            return self.objective(x, step, **turn)
+            return self._plain(x, step, **turn)
         return self._compiled(x, step, **turn)
+
+    def _plain(self, x: Tensor, step: int, **turn: str) -> Terms:
+        """What is compiled: a call, for torch marks a module that it is given."""
+        return self.objective(x, step, **turn)
