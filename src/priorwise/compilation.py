@@ -1,4 +1,4 @@
-"""``torch.compile`` for fits and likelihoods: what is kept out of its sight, and what it says when it fails.
+"""``torch.compile`` for fits and likelihoods: what it does not see, and what it says when it fails.
 
 A compiler traces every call. Some of ours compute nothing and look at much: a search through Python
 objects, a function of the step that the user wrote, a choice by a number that a tensor holds. They
@@ -38,9 +38,10 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function behind ``torch.compile``, with torch's own random numbers; it is compiled when it is called.
+    """The function behind ``torch.compile``, which compiles it at its first call.
 
-    torch's compiler takes a second to import, so it is imported here and not with the library.
+    Random numbers stay torch's own. Importing torch's compiler takes a second, so it is done here
+    and not with the library.
     """
     for plain, run in _untraced.items():
         if run is plain:

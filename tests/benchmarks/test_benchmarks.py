@@ -10,6 +10,7 @@ from inspect import isclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import jaxtyping
 import pytest
 import torch
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
@@ -248,6 +249,21 @@ def test_a_subject_runs_without_the_peer(bench, subject):
     assert all(row.note == how for row in missing)
     assert all(name in row.what for row in missing)
     assert {row.subject for row in rows} == {subject}
+
+
+@pytest.mark.usefixtures("no_peer")
+def test_what_compilation_brings_is_measured(bench, monkeypatch):
+    """Traced only, so that it is quick. Would catch contenders that compute different things."""
+    monkeypatch.setattr("priorwise.compilation.BACKEND", "eager")
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        rows = bench.main.run(bench.scale.TINY, ["compilation"])["rows"]
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+        torch._dynamo.reset()
+    differences = [row.value for row in rows if row.unit in ("of it", "nats")]
+    assert len(differences) == 5
+    assert max(map(abs, differences)) < 1e-5
 
 
 @pytest.mark.usefixtures("zuko")

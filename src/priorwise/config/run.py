@@ -45,7 +45,7 @@ class EvaluationConfig(AbstractConfig):
     log_norm_temperatures: int = Field(1000, ge=1)
     """Steps of each path."""
     precision: Precision = "no"
-    """Precision of the decoder in the likelihood; the error of bf16 is measured and told beside the number."""
+    """Precision of the decoder in the likelihood; what bf16 costs is told beside the number."""
     seed: int = 0
     """Seed of the draws."""
 

@@ -47,8 +47,8 @@ class TrainingConfig(AbstractConfig):
     precision: Precision = "no"
     """Automatic mixed precision of the networks; densities stay in float32."""
     compile: bool = False
-    """Compile the objective before the first step (``torch.compile``; needs a C++ compiler). The losses are those of
-    a plain fit up to rounding."""
+    """Compile the objective before the first step (``torch.compile``; needs a C++ compiler). The
+    losses are those of a plain fit up to rounding."""
     seed: int = 14
     """Seed of initial weights, order, and draws."""
     checkpoint_seconds: float = Field(60.0, gt=0)

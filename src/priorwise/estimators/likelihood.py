@@ -72,7 +72,7 @@ def nll(
     density: Literal["global", "groups"] = "global",
     normalizer_samples: int = 100,
     precision: Precision = "no",
-    compile: bool = False,  # noqa: A002 - the word of torch
+    compile: bool = False,
     rows: int | None = None,
     resume: str | Path | None = None,
     report: Report | None = None,

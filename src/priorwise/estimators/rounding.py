@@ -58,7 +58,7 @@ class Rounding:
 def rounding_of(
     model: AbstractModel, x: Tensor, norms: GroupNorms | None, *, samples: int, rows: int
 ) -> Rounding:
-    """Compute a few images in bf16 and in float32, the same ones with the same noise in every call."""
+    """A few images in bf16 and in float32: the same ones with the same noise in every call."""
     with seeded(0, "rounding"):
         places = torch.randperm(len(x))[:_IMAGES].sort().values
     some, draws = x[places.to(x.device)], min(samples, _DRAWS)

@@ -42,7 +42,7 @@ def check_images(model: AbstractModel, x: Tensor, samples: int, rows: int | None
 def tiles(
     model: AbstractModel, x: Tensor, images: Chunk, *, samples: int, seed: int, rows: int
 ) -> Iterator[tuple[BlockDraws, Tensor]]:
-    """One chunk of images, a chunk of draws at a time: how to draw, and the images ``(B, *event)``."""
+    """One chunk of images, a chunk of draws at a time: how to draw, and ``x`` ``(B, *event)``."""
     part = x[images.start : images.stop].to(device_of(model))
     like = part if part.is_floating_point() else part[:0].float()
     for draws in draw_chunks(samples, rows):
@@ -50,10 +50,10 @@ def tiles(
 
 
 class LogWeights:
-    """``log p(x, z) - log q(z|x)`` at draws from the posterior, then without each group's normalisers.
+    """``log p(x, z) - log q(z|x)`` at draws from the posterior, log Z of the groups taken off.
 
-    In bf16 the networks of p(x|z) work under autocast, and nothing else: encoder, prior, classifiers
-    and all densities stay as they are.
+    In bf16 the networks of p(x|z) work under autocast, and nothing else: encoder, prior,
+    classifiers and all densities stay as they are.
 
     Arguments:
         model: The model.
@@ -152,7 +152,7 @@ class CompiledLogWeights:
 
 
 def _latent_events(model: AbstractModel, x: Tensor) -> dict[int, torch.Size]:
-    """The shape of each group's latents; priors are built on the way, so that no compiler sees it."""
+    """The shape of each group's latents; on the way priors are built, unseen by a compiler."""
     events = {}
     for group in model.infer(x[:1].to(device_of(model))):
         assert group.posterior is not None

@@ -31,7 +31,7 @@ def require_compilation(processes: int) -> None:
 def forward_of(
     objective: AbstractObjective, x: Tensor, config: TrainingConfig, processes: int
 ) -> Callable[..., Terms]:
-    """The objective as a fit calls it: with a batch, the step, and the player unless it is the first.
+    """The objective as a fit calls it: with a batch, the step, and each player but the first.
 
     Arguments:
         objective: The objective, in the mode in which it is trained.
@@ -48,7 +48,7 @@ def forward_of(
 
 
 class CompiledObjective:
-    """Gives the objective's terms; batches of the full size are compiled, others computed as they stand.
+    """Gives an objective's terms: compiled for batches of the full size, others as they stand.
 
     So the smaller batch at the end of an epoch compiles nothing anew. Every player's turn is
     compiled, forwards and backwards, when this is built: what cannot be compiled is refused before

@@ -103,8 +103,8 @@ def fit(
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
             ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``, ``precision``,
-            ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch 100, Adam at 1e-3 with
-            cosine decay, warm-up 10 epochs, patience 50; for an NCP no warm-up and patience 20.
+            ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of batches of 100,
+            Adam at 1e-3 with cosine decay, warm-up 10, patience 50; an NCP: no warm-up and 20.
 
     Raises:
         TrainingDivergedError: if a loss is not finite; it names the step, the term and the last
@@ -169,8 +169,9 @@ class _Fit:
         *,
         show: bool,
     ) -> None:
+        self.processes: int = accelerator.num_processes
         if config.compile:
-            require_compilation(accelerator.num_processes)
+            require_compilation(self.processes)
         self.accelerator = accelerator
         self.config = config
         self.model = model
@@ -235,8 +236,7 @@ class _Fit:
         advance = stack.enter_context(self._bar())
         with seeded(self.config.seed, "rehearsal"), self._autocast():
             batch = self.splits.prepare(self.splits.train[: self.config.batch_size])
-            processes = self.accelerator.num_processes
-            self.forward = forward_of(self.objective, batch, self.config, processes)
+            self.forward = forward_of(self.objective, batch, self.config, self.processes)
         started = saved = time.monotonic()
         while not self.state.stopped:
             if self._line_is_due():
@@ -291,8 +291,7 @@ class _Fit:
         for stepper in self.steppers[1:]:
             name = stepper.player.name
             with seeded(self.config.seed, "train", step, rank, name):
-                turn = partial(self.forward, x, step, player=name)
-                self._turn(stepper, weight, turn, len(rows))
+                self._turn(stepper, weight, partial(self.forward, x, step, player=name), len(rows))
         self.state.step += 1
         self.state.examples += len(rows)
 
@@ -315,7 +314,7 @@ class _Fit:
 
     def _share(self, rows: Tensor) -> tuple[Tensor, float]:
         """This process's rows of a batch, and the weight with which the processes' mean gradient is the batch's."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        rank, world = self.accelerator.process_index, self.processes
         mine = rows[rank::world]
         if not len(mine):  # fewer rows than processes, and all of them must take the step
             return rows[:1], 0.0
