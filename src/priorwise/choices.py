@@ -8,6 +8,7 @@ __all__ = [
     "Likelihood",
     "LogNormMethod",
     "OptimizerName",
+    "Precision",
     "QualityFeatures",
     "Scaling",
     "Space",
@@ -19,6 +20,7 @@ KL: TypeAlias = Literal["sample", "entropy", "analytic"]
 Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
 LogNormMethod: TypeAlias = Literal["importance", "annealed"]
 OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
+Precision: TypeAlias = Literal["no", "bf16"]
 QualityFeatures: TypeAlias = Literal["auto", "raw", "classifier", "efficientnet", "inception"]
 Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
 Space: TypeAlias = Literal["representation", "generation"]
