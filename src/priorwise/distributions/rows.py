@@ -1,4 +1,4 @@
-"""Gives a distribution whose batch was flattened to rows its true batch shape again."""
+"""Restores the batch shape of a distribution whose batch was flattened to rows."""
 
 import torch
 from torch import Tensor

@@ -125,7 +125,7 @@ def expands(distribution: Distribution, batch_shape: Shape) -> None:
 def draws_follow_density(
     distribution: Distribution, other: Distribution | None = None, draws: int = 20_000
 ) -> None:
-    r"""Draws follow the density, whose constant is right if the other law is normalised.
+    r"""Draws follow the density, and its constant is right relative to another law.
 
     .. math:: \mathbb{E}_p\!\left[g \frac{r}{p + r}\right] =
               \mathbb{E}_r\!\left[g \frac{p}{p + r}\right]
