@@ -1,9 +1,9 @@
 """Finds the holes in a VAE's prior and fills them.
 
-A model is two methods (``priorwise.models``), a prior is a module that returns a distribution
-(``priorwise.priors``), and everything else is written against these, once: objectives, samplers,
-estimators, training, reports. Densities and losses are in nats per example. Importing the package
-changes nothing outside it.
+A model is two methods (``priorwise.models``), and a prior is a module that returns a distribution
+(``priorwise.priors``). Objectives, samplers, estimators, training and reports are written once,
+against these two. Densities and losses are in nats per example. Importing the package changes
+nothing outside it.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""The modules that a callable uses, found by looking at what it holds and names. Nothing of it is run.
+"""Finds the torch modules that a callable uses, without running it.
 
-A function keeps its networks in closures, defaults and globals, a method in its object, a
-``functools.partial`` in its arguments. torch knows none of these places, so a network there misses
-``.eval()``, ``.to(device)`` and ``state_dict()``.
+A function keeps its networks in closures, defaults and globals, a method in its object, and a
+``functools.partial`` in its arguments. torch looks in none of these places, so ``.eval()``,
+``.to(device)`` and ``state_dict()`` do not reach a network there.
 """
 
 import dis
@@ -34,7 +34,7 @@ __all__ = ["modules_of"]
 
 T = TypeVar("T")
 
-_LARGEST_CONTAINER = 1000  # longer ones hold data
+_LARGEST_CONTAINER = 1000  # members; longer containers hold data
 _LARGEST_SEARCH = 20_000  # objects
 _LEAVES = (
     str,
@@ -49,7 +49,7 @@ _LEAVES = (
     FrameType,
     GeneratorType,
 )
-_LEAF_LIBRARIES = {"torch", "numpy"}  # their objects hold nobody's modules
+_LEAF_LIBRARIES = {"torch", "numpy"}  # their objects hold none of the user's modules
 _BOOKKEEPING = frozenset(vars(nn.Module()))  # attributes that every torch module has
 _CALLED_UNNAMED = ("__call__", "__getattr__", "__getitem__", "__iter__", "forward")
 _LOADS_A_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
@@ -57,15 +57,16 @@ _LOADS_A_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 @untraced
 def modules_of(*callables: Callable[..., Any]) -> list[nn.Module]:
-    """The torch modules that callables use, in a stable order, each once.
+    """The torch modules that callables use, each once, in a stable order.
 
-    Looked through are: modules and their methods; objects with all that they hold, in attributes,
-    slots, lists, tuples, deques and dictionaries; ``functools.partial``; closures, default
-    arguments and whatever decorators wrap; and the globals that a function's code names, also as
-    attributes of a class or of an imported Python module of the user's. A module inside another one
-    that was found is not listed. Not looked into are installed libraries, sets, and containers of
-    more than 1000 members. What a function fetches by a computed name or calls in a compiled
-    extension cannot be seen.
+    The search covers modules and their methods; objects and what they hold in attributes, slots,
+    lists, tuples, deques and dictionaries; ``functools.partial``; closures, default arguments and
+    decorated functions; and the globals that a function's code names, including attributes of the
+    user's classes and of Python modules that the user wrote. A module inside another listed module
+    is not listed again.
+
+    The search skips installed libraries, sets, and containers of more than 1000 members. It cannot
+    see what a function fetches by a computed name or calls in a compiled extension.
 
     Arguments:
         callables: Functions, methods, modules or objects with ``__call__``. None of them is called.
@@ -78,32 +79,31 @@ def modules_of(*callables: Callable[..., Any]) -> list[nn.Module]:
     search = _Search()
     for each in callables:
         search.run(each)
-    return _outermost(search.found)
+    return _outermost(search.modules)
 
 
 def _outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """The modules that lie in no other one, each once."""
-    kept: dict[nn.Module, set[nn.Module]] = {}
+    """The modules that are not part of another one, each once."""
+    parts_of: dict[nn.Module, set[nn.Module]] = {}
     for module in modules:
-        if any(module in inside for inside in kept.values()):
+        if any(module in parts for parts in parts_of.values()):
             continue
         inside = set(module.modules())
-        kept = {other: parts for other, parts in kept.items() if other not in inside} | {
-            module: inside
-        }
-    return list(kept)
+        parts_of = {other: parts for other, parts in parts_of.items() if other not in inside}
+        parts_of[module] = inside
+    return list(parts_of)
 
 
 class _Search:
-    """A walk from object to object, the nearest first, so that it may stop early where the graph is huge.
+    """A breadth-first walk from object to object, so that it can stop early in a huge graph.
 
-    Members of classes and of Python modules wait until some code that was reached names them.
+    Members of classes and of Python modules wait until code that the walk reached names them.
     """
 
     def __init__(self) -> None:
-        self.found: list[nn.Module] = []
+        self.modules: list[nn.Module] = []
         self._queue: deque[object] = deque()
-        self._seen: dict[int, object] = {}  # holds the objects, lest an address is used twice
+        self._seen: dict[int, object] = {}  # keeps the objects alive, so that no id is reused
         self._named = set(_CALLED_UNNAMED)
         self._waiting: dict[str, list[object]] = {}
 
@@ -116,8 +116,8 @@ class _Search:
                 continue
             if len(self._seen) >= _LARGEST_SEARCH:
                 warnings.warn(
-                    f"the search for modules stopped after {_LARGEST_SEARCH:,} objects; if the "
-                    "callable uses modules beyond these, name them yourself, for example by "
+                    f"the search for modules stopped after {_LARGEST_SEARCH:,} objects. If the "
+                    "callable uses modules beyond these, name them yourself, for example with "
                     "`modules=[...]` of `priorwise.wrap`.",
                     stacklevel=2,
                 )
@@ -146,7 +146,7 @@ class _Search:
             self._queue.append(type(thing))
 
     def _open_module(self, module: nn.Module) -> None:
-        self.found.append(module)
+        self.modules.append(module)
         for part in module.modules():
             self._seen[id(part)] = part
             self._queue.extend(
@@ -158,9 +158,8 @@ class _Search:
         self._queue.extend(function.__defaults__ or ())
         self._queue.extend((function.__kwdefaults__ or {}).values())
         self._queue.extend(_closed_over(function))
-        self._queue.extend(
-            _dictionary_of(function).values()
-        )  # `__wrapped__`, and what the user hangs on it
+        # `__wrapped__`, and attributes that the user set
+        self._queue.extend(_dictionary_of(function).values())
         if _is_library(function.__globals__):
             return
         code = _names_in(function.__code__)
@@ -182,7 +181,13 @@ class _Search:
 
 
 class _Names:
-    """What the code of a function names, the functions inside it included: globals, imports, and all names."""
+    """The names in the code of a function and of the functions inside it.
+
+    Attributes:
+        globals: The globals that it loads.
+        imports: The modules that it imports.
+        all: Every name that occurs.
+    """
 
     def __init__(self, code: CodeType) -> None:
         steps = [step for part in _nested(code) for step in dis.get_instructions(part)]
@@ -206,7 +211,7 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def _is(thing: object, kind: type[T]) -> TypeGuard[T]:
-    """Like ``isinstance``, which would ask the object itself for its class."""
+    """Like ``isinstance``, but an object cannot pretend to have another class."""
     return issubclass(type(thing), kind)
 
 
@@ -221,7 +226,7 @@ def _is_leaf(thing: object) -> bool:
 
 
 def _is_library(namespace: Mapping[str, object]) -> bool:
-    """Whether these are the globals of a Python module that was installed, ours included."""
+    """Whether these are the globals of an installed Python module; ours counts as installed."""
     name = str(namespace.get("__name__", "")).partition(".")[0]
     if name in sys.stdlib_module_names or name in _LEAF_LIBRARIES or name == "priorwise":
         return True
@@ -236,7 +241,7 @@ def _home_of(kind: type) -> Mapping[str, object]:
 
 
 def _items(thing: object) -> list[object]:
-    """The members of a list, tuple, deque or dictionary, by the built-in type's own methods."""
+    """The members of a list, tuple, deque or dictionary, read by the built-in type's methods."""
     kinds: tuple[Any, ...] = (list, tuple, deque, dict)
     for kind in kinds:
         if _is(thing, kind) and kind.__len__(thing) <= _LARGEST_CONTAINER:
@@ -245,7 +250,7 @@ def _items(thing: object) -> list[object]:
 
 
 def _stored(thing: object) -> Iterator[object]:
-    """What an object keeps in its dictionary and in its slots, those of built-in types included."""
+    """What an object keeps in its dictionary and in its slots, including built-in types' slots."""
     yield from _dictionary_of(thing).values()
     for kind in type(thing).__mro__:
         for slot in vars(kind).values():
@@ -257,7 +262,7 @@ def _stored(thing: object) -> Iterator[object]:
 
 
 def _dictionary_of(thing: object) -> dict[str, object]:
-    """The object's own ``__dict__``, not one that its class makes up."""
+    """The object's real ``__dict__``, not one that its class computes."""
     for kind in type(thing).__mro__:
         descriptor = vars(kind).get("__dict__")
         if descriptor is not None:

@@ -1,6 +1,6 @@
-"""Conditional distributions: a body that makes features, and a head that makes a distribution of them.
+"""Conditional distributions: a body computes features, a head turns them into a distribution.
 
-Encoder, decoder and conditional prior are the same kind of thing: a module whose ``forward``
+Encoders, decoders and conditional priors are the same kind of thing: a module whose ``forward``
 returns a ``torch.distributions.Distribution``.
 """
 
@@ -21,10 +21,11 @@ class GaussianHead(nn.Module):
     Arguments:
         in_features: Size of the features.
         latent_features: Number of latent dimensions.
-        log_var_range: Where the log-variance is kept; None leaves it free.
+        log_var_range: The log-variance is clamped to this range; None leaves it free.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018): the code keeps the log-variance in [-6, 2].
+        VAE with a VampPrior (Tomczak & Welling, 2018), whose code clamps the log-variance to
+        [-6, 2]. https://arxiv.org/abs/1705.07120
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class GaussianHead(nn.Module):
         self.linear = nn.Linear(in_features, 2 * latent_features)
 
     def forward(self, features: Tensor) -> Distribution:
-        """``(*batch, in_features)`` to an Independent Normal of event shape ``(latent_features,)``."""
+        """``(*batch, in_features)`` to a Gaussian of event shape ``(latent_features,)``."""
         loc, log_var = at_least_float32(self.linear(features)).chunk(2, -1)
         if self.log_var_range is not None:
             log_var = F.hardtanh(log_var, *self.log_var_range)
@@ -46,7 +47,7 @@ class GaussianHead(nn.Module):
 
 
 class Conditional(nn.Module):
-    """A distribution given inputs: ``head(body(*inputs))``.
+    """A distribution that depends on inputs: ``head(body(*inputs))``.
 
     Arguments:
         body: Maps the inputs to features ``(*batch, features)``.

@@ -1,10 +1,10 @@
 """Likelihoods: modules that turn a decoder's features into p(x|z).
 
-Each takes the size of the features and the shape of one observation, and maps ``(*batch,
+Each takes the size of the features and the shape of one observation. It maps ``(*batch,
 in_features)`` to a distribution of batch shape ``(*batch)`` and event shape ``shape``. Log
-densities are in nats, constants included. A convolutional decoder ends in pixels: for it
-``Bernoulli`` and ``Gaussian`` take None as the size, and the flattened features are the logits or
-means themselves.
+densities are in nats and include all constants. A convolutional decoder ends in pixels, so its
+flattened features already are the logits or means: give ``Bernoulli`` or ``Gaussian`` None as the
+size.
 """
 
 import math
@@ -23,20 +23,21 @@ __all__ = ["Bernoulli", "DiscretizedLogistic", "DiscretizedLogisticMixture", "Ga
 
 
 def _linear(in_features: int | None, shape: Shape) -> nn.Module:
-    """Features to as many numbers as an observation has; the identity if they are these numbers already."""
+    """A linear map to one number per pixel; the identity if the features are these numbers."""
     return nn.Identity() if in_features is None else nn.Linear(in_features, math.prod(shape))
 
 
 def _own_features(in_features: int | None, what: str) -> int:
-    """The size of the features, where more than one number a pixel is made of them.
+    """The size of the features, for a likelihood that needs more than one number per pixel.
 
     Raises:
         ValueError: if the decoder ends in pixels.
     """
     if in_features is None:
         raise ValueError(
-            f"expected `in_features` for {what}, which needs features of its own; got None, as "
-            "from a decoder that ends in pixels. Use Bernoulli, or Gaussian with another scale."
+            f"expected `in_features` for {what}, which computes several numbers per pixel; got "
+            "None, which is for a decoder that ends in pixels. Use Bernoulli, or Gaussian with "
+            "another scale."
         )
     return in_features
 
@@ -44,8 +45,8 @@ def _own_features(in_features: int | None, what: str) -> int:
 class Bernoulli(nn.Module):
     """Binary pixels from logits.
 
-    Probabilities are not clamped: the VampPrior code keeps them in [1e-5, 1 - 1e-5], which is not a
-    property of the model.
+    Probabilities are not clamped. The VampPrior code clamps them to [1e-5, 1 - 1e-5], which is not
+    a property of the model.
 
     Arguments:
         in_features: Size of the features; None if they are the logits.
@@ -69,10 +70,10 @@ class Gaussian(nn.Module):
     Arguments:
         in_features: Size of the features; None if they are the means.
         shape: Shape of one observation.
-        scale: A number (fixed), ``"learned"`` (one for all), ``"per_output"`` (one for each pixel,
-            the same for all z) or ``"predicted"`` (one for each pixel, from z).
-        min_scale: Floor of a scale that is not fixed; without one, a pixel that never varies has
-            unbounded density.
+        scale: A number (fixed), ``"learned"`` (one for all pixels), ``"per_output"`` (one per
+            pixel, the same for all z) or ``"predicted"`` (one per pixel, computed from z).
+        min_scale: Floor of a scale that is not fixed. Without one, the density of a pixel that
+            never varies is unbounded.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Gaussian(nn.Module):
 
 
 class DiscretizedLogistic(nn.Module):
-    """Grey levels in [0, 1] under one logistic law each.
+    """Grey levels in [0, 1], each pixel under a logistic law.
 
     Arguments:
         in_features: Size of the features.
@@ -133,10 +134,11 @@ class DiscretizedLogistic(nn.Module):
         levels: Number of grey levels.
         tails: Whether the outermost bins hold the mass outside [0, 1]; False is the VampPrior
             paper's form.
-        log_scale_range: Where the log scale is kept.
+        log_scale_range: The log scale is clamped to this range.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+        https://arxiv.org/abs/1705.07120
     """
 
     def __init__(
@@ -172,17 +174,17 @@ class DiscretizedLogistic(nn.Module):
 
 
 class DiscretizedLogisticMixture(nn.Module):
-    """Grey or colour pixels in [0, 1] under a mixture of logistic laws with links between channels.
+    """Grey or colour pixels in [0, 1] under a mixture of logistics with linked channels.
 
     Arguments:
         in_features: Size of the features.
         shape: Shape ``(C, H, W)`` of one observation.
         components: Number of mixture components.
-        levels: Number of levels of each channel.
+        levels: Number of levels per channel.
         min_log_scale: Floor of the log scale.
 
     References:
-        PixelCNN++ (Salimans et al., 2017), section 2.1.
+        PixelCNN++ (Salimans et al., 2017), section 2.1. https://arxiv.org/abs/1701.05517
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Scoped and addressed randomness.
 
 torch's distributions take no generator, so everything in the library draws from torch's own. A
-computation that should be repeatable opens ``seeded(seed, *address)``: inside the block the stream
-depends on the seed and the address alone, and afterwards the caller's stream goes on as if nothing
+computation that should be repeatable opens ``seeded(seed, *address)``. Inside the block the random
+numbers depend on the seed and the address alone. After it the caller's stream goes on as if nothing
 had been drawn.
 """
 
@@ -19,13 +19,13 @@ __all__ = ["seeded"]
 
 
 def _mixed(seed: int, address: tuple[Address, ...]) -> int:
-    """The 63-bit seed of one address: a hash, so that neighbouring addresses share nothing."""
+    """A 63-bit seed for an address, by a hash, so that neighbouring addresses share nothing."""
     text = repr((int(seed), *address)).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest()) >> 1
 
 
 class _Metal:
-    """The generator of an Apple device, which torch offers as functions."""
+    """The generator of an Apple device, which torch exposes as functions."""
 
     def get_state(self) -> Tensor:
         return torch.mps.get_rng_state()
@@ -38,7 +38,7 @@ class _Metal:
 
 
 def _generators() -> list[torch.Generator | _Metal]:
-    """Those of the CPU and of every device that torch has initialised; no other device is touched."""
+    """The generators of the CPU and of every device that torch has already initialised."""
     generators: list[torch.Generator | _Metal] = [torch.default_generator]
     if torch.cuda.is_initialized():
         generators += torch.cuda.default_generators
@@ -51,14 +51,14 @@ def _generators() -> list[torch.Generator | _Metal]:
 
 @contextmanager
 def seeded(seed: int | None, *address: Address) -> Iterator[None]:
-    """Draws inside the block depend on ``seed`` and ``address`` only; the outer stream is restored after it.
+    """Make draws inside the block depend on ``seed`` and ``address`` only.
 
-    So it is on the CPU, on every GPU once torch has initialised CUDA or XPU, and on Apple's. A GPU
-    that is used for the first time inside the block draws from a stream of its own: put a tensor
-    there beforehand.
+    The caller's stream is restored after the block. This covers the CPU, Apple's GPU, and every
+    other GPU once torch has initialised CUDA or XPU. A GPU that is first used inside the block is
+    not covered: put a tensor on it before the block.
 
     Arguments:
-        seed: Any integer; None leaves torch's generator as it is, so that draws continue the
+        seed: Any integer. None leaves torch's generator as it is, so that draws continue the
             caller's stream.
         address: What the draws are for, outermost first, for example ``"nll", image_block,
             draw_block``.

@@ -1,4 +1,4 @@
-"""What owns a tilt: the module with the tilting network, which keeps the log normaliser that it was estimated to have."""
+"""Modules that own a tilt: each holds the tilting network and keeps the estimate of log Z."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,9 +23,9 @@ class LogNorm:
     Attributes:
         value: Log Z in nats.
         stderr: Its standard error in nats.
-        ess: Effective sample size behind it; infinite where it is exact.
-        ends: Between which two numbers it lies (95 % each), where it was bracketed.
-        is_doubtful: Whether its estimate came with a warning.
+        ess: Effective sample size of the estimate; infinite where it is exact.
+        ends: The lower and the upper end of its bracket (95 % each), where it was bracketed.
+        is_doubtful: Whether the estimate came with a warning.
     """
 
     value: float = 0.0
@@ -36,7 +36,7 @@ class LogNorm:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What whoever uses it should say, in words; empty if nothing."""
+        """The warnings that a number based on it must repeat; empty if there are none."""
         if not self.is_doubtful:
             return ()
         between = (
@@ -46,33 +46,33 @@ class LogNorm:
         )
         return (
             f"log Z = {self.value:.3f} ± {self.stderr:.3f} was doubtful when it was estimated "
-            f"(effective sample size {self.ess:.0f}{between}), and this number shares the doubt: "
-            "see the warnings of priorwise.estimators.log_norm.",
+            f"(effective sample size {self.ess:.0f}{between}), so this number is doubtful too. "
+            "See the warnings of priorwise.estimators.log_norm.",
         )
 
 
 class AbstractTilt(nn.Module, ABC):
-    """How to write a module that tilts a law and whose normaliser is unknown: a prior, or a whole model.
+    """How to write a prior or model that tilts a law whose normaliser is unknown.
 
-    1. Inherit, beside ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network as a
-       submodule.
-    2. The distributions that you return are ``Tilted(..., owner=self)`` without a ``log_norm``. If
-       you know it, give it to the ``Tilted`` and do not inherit from here: such a distribution is
-       normalised, and everybody treats it so.
-    3. Implement ``law``: what is tilted, as one ``Tilted`` of batch shape ``()``, whose base can be
-       drawn.
-    4. Set ``sampler`` if draws are not made by ``SIR(1000)`` unless somebody says otherwise.
+    1. Inherit, together with ``AbstractPrior`` or ``AbstractModel``, and keep the tilting network
+       as a submodule.
+    2. Return distributions ``Tilted(..., owner=self)`` without a ``log_norm``. If you know the log
+       normaliser, give it to the ``Tilted`` and do not inherit from this class: the distribution
+       is then normalised, and the whole library treats it so.
+    3. Implement ``law``: the tilted law as one ``Tilted`` of batch shape ``()``, whose base can be
+       sampled.
+    4. Set ``sampler`` if the default sampler should be another than ``SIR(1000)``.
 
-    ``priorwise.estimators.log_norm`` estimates log Z and leaves it here. It is kept in checkpoints,
-    and it is given back only while all parameters and buffers of this module are what they were:
-    another optimiser step, another ``load_state_dict``, more training of a model underneath, and it
-    is unknown again.
+    ``priorwise.estimators.log_norm`` estimates log Z and stores it here. Checkpoints keep it. It is
+    valid only while all parameters and buffers of this module stay the same: after another
+    optimiser step, another ``load_state_dict``, or more training of the model underneath, log Z is
+    unknown again.
     """
 
     sampler: AbstractSampler = SIR(1000)
 
     _log_norm: Tensor  # value, stderr, ess, both ends, whether it is doubtful
-    _log_norm_of: Tensor
+    _log_norm_of: Tensor  # the hash of the tensors that it was estimated for
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,11 +81,11 @@ class AbstractTilt(nn.Module, ABC):
 
     @abstractmethod
     def law(self) -> Tilted:
-        """The law that is tilted, as one ``Tilted`` of batch shape ``()`` whose base can be drawn."""
+        """The tilted law as one ``Tilted`` of batch shape ``()`` whose base can be sampled."""
 
     @property
     def kept_log_norm(self) -> LogNorm | None:
-        """Log Z and its error in nats, or None until estimated for the tensors as they are now."""
+        """Log Z with its error in nats; None unless it was estimated for the current tensors."""
         value, stderr, ess, low, high, doubtful = self._log_norm.tolist()
         if math.isnan(value) or not torch.equal(self._log_norm_of.cpu(), self._content()):
             return None
@@ -100,10 +100,10 @@ class AbstractTilt(nn.Module, ABC):
         ends: tuple[float, float] | None = None,
         is_doubtful: bool = False,
     ) -> None:
-        """Keep an estimate of log Z, as ``LogNorm`` describes it, for the tensors as they are now."""
+        """Keep an estimate of log Z for the current tensors; ``LogNorm`` explains the arguments."""
         low, high = (math.nan, math.nan) if ends is None else ends
-        kept = [value, stderr, ess, low, high, float(is_doubtful)]
-        self._log_norm.copy_(torch.tensor(kept, dtype=torch.float64))
+        estimate = [value, stderr, ess, low, high, float(is_doubtful)]
+        self._log_norm.copy_(torch.tensor(estimate, dtype=torch.float64))
         self._log_norm_of.copy_(self._content())
 
     def forget_log_norm(self) -> None:
@@ -118,22 +118,22 @@ class AbstractTilt(nn.Module, ABC):
 
 
 class AbstractContrastiveTilt(AbstractTilt):
-    """A tilt over another model that is learnt by contrast.
+    """A tilt over another model, learned by noise contrastive estimation.
 
-    The log tilt of each group is the logit of a classifier that tells the aggregate posterior from
-    the untilted prior. ``priorwise.objectives.NCE`` trains it, and
-    ``priorwise.estimators.contrast`` judges it.
+    The log tilt of each group is the logit of a classifier that distinguishes the aggregate
+    posterior from the untilted prior. ``priorwise.objectives.NCE`` trains it, and
+    ``priorwise.estimators.contrast`` evaluates it.
     """
 
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """The classifiers: what is trained."""
+        """The classifiers, which are what is trained."""
 
 
 def tensors_without_log_norms(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers of a module but for the estimates that tilts inside it keep."""
+    """All parameters and buffers of a module, without the log normalisers that its tilts keep."""
     tilts = [part for part in module.modules() if isinstance(part, AbstractTilt)]
-    kept = {id(buffer) for tilt in tilts for buffer in (tilt._log_norm, tilt._log_norm_of)}
+    log_norms = {id(buffer) for tilt in tilts for buffer in (tilt._log_norm, tilt._log_norm_of)}
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: tensor for name, tensor in tensors.items() if id(tensor) not in kept}
+    return {name: tensor for name, tensor in tensors.items() if id(tensor) not in log_norms}

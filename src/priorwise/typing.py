@@ -1,8 +1,7 @@
-"""Names for shapes and roles that occur everywhere.
+"""Names for shapes and roles that the whole library uses.
 
-Letters used in shapes throughout the library: ``S`` samples, ``B`` batch, ``D`` latent dimensions,
-``G`` groups, ``K`` importance samples, ``M`` mixture components, ``C H W`` image channels, height
-and width.
+Letters in shapes: ``S`` samples, ``B`` batch, ``D`` latent dimensions, ``G`` groups, ``K``
+importance samples, ``M`` mixture components, ``C H W`` image channels, height and width.
 """
 
 from collections.abc import Callable

@@ -501,7 +501,7 @@ def test_bad_input_is_refused():
             annealed_log_norm(tilted, **options)
     with pytest.raises(ValueError, match=r"batch shape \(\); got \(3,\)"):
         annealed_log_norm(GaussianTilt().tilted((3,)))
-    with pytest.raises(ValueError, match="finite at draws of the base; got -inf"):
+    with pytest.raises(ValueError, match="finite at draws from the base; got -inf"):
         annealed_log_norm(
             Tilted(standard(1), lambda z: torch.where(z[..., 0] > 0, 0.0, -math.inf)), chains=10
         )

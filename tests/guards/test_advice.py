@@ -252,8 +252,7 @@ CASES: dict[str, Case] = {
     ),
     "raw pixels": (
         lambda: distributions.require_support(members.vae().decode(torch.zeros(1, 2)), 255 * X),
-        "Divide by the largest value that there can be, 255 for bytes, or take a Gaussian "
-        "likelihood",
+        "Divide by the largest possible value, 255 for bytes, or take a Gaussian likelihood",
         [
             lambda: distributions.require_support(
                 members.vae().decode(torch.zeros(1, 2)), 255 * X / 255
@@ -274,7 +273,7 @@ CASES: dict[str, Case] = {
     ),
     "pixels that nobody joined": (
         lambda: distributions.require_support(Normal(torch.zeros(2, 4), 1.0), torch.zeros(5, 4)),
-        "by torch.distributions.Independent",
+        "with torch.distributions.Independent",
         [
             lambda: distributions.require_support(
                 Independent(Normal(torch.zeros(2, 4), 1.0), 1), torch.zeros(5, 4)
@@ -320,7 +319,7 @@ DOUBTS = {
         lambda binarized: distributions.require_support(
             members.vae().decode(torch.zeros(1, 2)), GREY.round() if binarized else GREY
         ),
-        r"Binarise them()",
+        r"Binarise the images()",
         False,
     ),
     "grey pixels of another likelihood": (

@@ -195,6 +195,6 @@ def test_refusals():
         (DiscretizedLogisticMixture, "DiscretizedLogisticMixture"),
     ]:
         with pytest.raises(
-            ValueError, match=f"expected `in_features` for {what}, which needs features of its own"
+            ValueError, match=f"expected `in_features` for {what}, which computes several numbers"
         ):
             conv_vae("mnist", likelihood=build)

@@ -247,7 +247,7 @@ class Elsewhere(nn.Module):
 def test_refusals():
     """Fault: a flow that could move nothing, or a module that is no flow."""
     with pytest.raises(
-        ValueError, match="expected at least 2 `features`, one half to move the other; got 1"
+        ValueError, match="expected at least 2 `features`, so that one half moves the other; got 1"
     ):
         FlowPrior(1)
     with pytest.raises(

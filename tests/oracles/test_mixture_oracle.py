@@ -260,7 +260,9 @@ def test_vamp_prior_refuses_in_words():
         ValueError, match=r"expected `pseudo_inputs` in \[0, 1\]; got values from nan to nan"
     ):
         VampPrior(torch.tensor([[math.nan], [0.5]]))
-    with pytest.raises(ValueError, match="expected `components` between 1 and the 3 data; got 4"):
+    with pytest.raises(
+        ValueError, match="expected `components` between 1 and the 3 observations; got 4"
+    ):
         VampPrior.from_data(torch.zeros(3, 2), 4)
     prior = VampPrior.random(3, SHAPE)
     with pytest.raises(

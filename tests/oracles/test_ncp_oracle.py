@@ -209,7 +209,7 @@ def test_ncp_of_ncp_is_refused_and_counts_are_checked():
         NCP(NCP(base))
     for count in (1, 3):
         with pytest.raises(
-            ValueError, match=f"expected 2 `classifiers`, one a latent group; got {count}"
+            ValueError, match=f"expected 2 `classifiers`, one per latent group; got {count}"
         ):
             NCP(base, [Zero()] * count)
 

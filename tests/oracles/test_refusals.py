@@ -59,7 +59,10 @@ print(json.dumps(said))
 """
 
 EXPECTED = {
-    "prior": ("TypeError", "or one that returns a Distribution; got Tensor"),
+    "prior": (
+        "TypeError",
+        "as a module that returns a Distribution, such as priorwise.priors; got Tensor",
+    ),
     "wrapped prior": (
         "TypeError",
         "expected `Returns()` to return a torch Distribution; got Tensor",

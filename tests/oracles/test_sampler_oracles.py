@@ -372,7 +372,8 @@ def test_refusals_of_ancestral_sampling():
         Ancestral(0.7)(law)
     for temperature in (1.0, 0.7):
         with pytest.raises(
-            ValueError, match="expected a distribution that can be drawn directly; got a Tilted one"
+            ValueError,
+            match="expected a distribution that can be sampled directly; got a Tilted one",
         ):
             Ancestral(temperature)(GaussianTilt().tilted())
 

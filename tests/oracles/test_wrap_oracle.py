@@ -168,7 +168,7 @@ def test_an_encoder_of_another_size():
     """Fault: an error about shapes far from its cause."""
     model = wrap(encode=nn.Linear(4, 3), decode=nn.Linear(2, 4), latent=2)
     with pytest.raises(
-        ValueError, match=r"to give latents of shape \(2,\), as `latent` says; got \(3,\)"
+        ValueError, match=r"to return latents of shape \(2,\), as in `latent`; got \(3,\)"
     ):
         model.infer(torch.randn(3, 4))
 
@@ -404,7 +404,7 @@ def test_a_function_without_modules_is_warned_of_before_anything_runs():
         UserWarning, match=r"no module was found in `encode` and `decode`.* `modules=\[\.\.\.\]`"
     ):
         wrap(encode=never, decode=never, latent=2)
-    with pytest.warns(UserWarning, match=r"no module was found in `decode`, "):
+    with pytest.warns(UserWarning, match=r"no module was found in `decode`\. "):
         wrap(encode=net, decode=never, latent=2)
     wrap(encode=never, decode=never, latent=2, modules=())
     wrap(encode=net, decode=never, latent=2, modules=())

@@ -1,7 +1,9 @@
 """Convolutional bodies: from images to features, and from latents to pixels.
 
-The layers of the dpVAE paper, with a leaky slope of 0.01 where its code, by a misplaced argument,
-had the identity. Letters: ``C H W`` image channels, height and width, ``L`` latent dimensions.
+The layers are those of the dpVAE paper, but its leaky layers have a slope of 0.01 here. In its code
+they are the identity, because an argument is misplaced.
+
+Letters: ``C H W`` image channels, height and width, ``L`` latent dimensions.
 """
 
 import math
@@ -26,8 +28,8 @@ class ImageBodies:
         shape: Shape (C, H, W) of the images.
         features: Size of the encoder's features.
         encoder: Builds the body of q(z|x): ``(*, C, H, W) -> (*, features)``.
-        decoder: Called with L, builds the body of p(x|z): ``(*, L) -> (*, C*H*W)``, pixels without
-            an activation.
+        decoder: Builds the body of p(x|z) for L latent dimensions: ``(*, L) -> (*, C*H*W)``, pixels
+            without an activation.
     """
 
     shape: Shape
@@ -37,7 +39,7 @@ class ImageBodies:
 
 
 def _rows(event_dims: int, *layers: nn.Module) -> nn.Module:
-    """Convolutions over rows, their weights laid out with channels last, which is the faster order."""
+    """Convolutions over rows, with weights in the faster memory order (channels last)."""
     convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Rows(convolutions, event_dims)
 
@@ -141,10 +143,10 @@ IMAGE_BODIES: dict[str, ImageBodies] = {
 
 
 def moons_encoder_body(shape: Shape) -> nn.Module:
-    """Points in the plane to 50 features: the dpVAE paper's dense layers for two moons."""
+    """Points in the plane to 50 features, by the dpVAE paper's dense layers for two moons."""
     return nn.Sequential(MLP(math.prod(shape), 50, (100,), nn.LeakyReLU), nn.LeakyReLU())
 
 
 def moons_decoder_body(latent: int) -> nn.Module:
-    """The mirror image of ``moons_encoder_body``, to 100 features."""
+    """Latents to 100 features, by the layers of ``moons_encoder_body`` in reverse."""
     return nn.Sequential(MLP(latent, 100, (50,), nn.LeakyReLU), nn.LeakyReLU())

@@ -15,18 +15,21 @@ __all__ = ["AffineCoupling", "CouplingFlow"]
 class AffineCoupling(AbstractBijection):
     r"""One block: half of the dimensions scale and shift the other half.
 
-    .. math:: g(z) = b \odot z + (1 - b) \odot \big(z \odot e^{s(b \odot z)} + t(b \odot z)\big), \qquad
-              \log\left|\det \frac{\partial g}{\partial z}\right| = \sum_l (1 - b_l) \, s_l(b \odot z)
+    .. math:: g(z) = b \odot z
+              + (1 - b) \odot \big(z \odot e^{s(b \odot z)} + t(b \odot z)\big), \qquad
+              \log\left|\det \frac{\partial g}{\partial z}\right|
+              = \sum_l (1 - b_l) \, s_l(b \odot z)
 
-    s and t are two networks of their own with a tanh at the end, so that one block scales by e at
-    most and shifts by 1 at most.
+    s and t are two separate networks that end in a tanh, so that one block scales by e at most and
+    shifts by 1 at most.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equations 3, 8 and 20-23.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), equations
+        3, 8 and 20-23. https://arxiv.org/abs/1911.10506
 
     Arguments:
-        mask: The b above, ``(L,)`` of zeros and ones: the dimensions that are kept.
-        hidden_features: Hidden layers of each of the two networks.
+        mask: The b above, ``(L,)``: 1 for the dimensions that stay as they are, 0 for the others.
+        hidden_features: Sizes of the hidden layers of each of the two networks.
     """
 
     mask: Tensor
@@ -42,9 +45,9 @@ class AffineCoupling(AbstractBijection):
             MLP(len(mask), len(mask), hidden_features, nn.LeakyReLU), nn.Tanh()
         )
 
-    def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def _scale_and_shift(self, masked: Tensor) -> tuple[Tensor, Tensor]:
         free = 1 - self.mask
-        return free * self.scale(kept), free * self.shift(kept)
+        return free * self.scale(masked), free * self.shift(masked)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``(*, L)`` to the transformed ``(*, L)`` and the log-determinant ``(*)`` in nats."""
@@ -52,26 +55,30 @@ class AffineCoupling(AbstractBijection):
         return z * log_scale.exp() + shift, log_scale.sum(-1)
 
     def inverse(self, z0: Tensor) -> Tensor:
-        """The exact inverse, ``(*, L) -> (*, L)``: what was kept gives the same scale and shift again."""
+        """The exact inverse, ``(*, L) -> (*, L)``.
+
+        The unchanged dimensions give the same scale and shift again.
+        """
         log_scale, shift = self._scale_and_shift(self.mask * z0)
         return (z0 - shift) * (-log_scale).exp()
 
 
 class CouplingFlow(AbstractBijection):
-    r"""Affine couplings that take turns: :math:`g = g_K \circ \dots \circ g_1`.
+    r"""Affine couplings with alternating masks: :math:`g = g_K \circ \dots \circ g_1`.
 
     The masks alternate between the first and the second half of the dimensions. Six blocks scale a
     dimension by :math:`e^{\pm 3}` at most and shift it by a few units: a posterior far from the
     origin, or narrower than :math:`e^{-3}` everywhere, is beyond their reach.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equations 4 and 9; with six blocks it has 53,784 parameters
-        for L = 2, 66,168 for L = 10 and 143,568 for L = 60.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), equations
+        4 and 9. With six blocks the flow has 53,784 parameters for L = 2, 66,168 for L = 10 and
+        143,568 for L = 60. https://arxiv.org/abs/1911.10506
 
     Arguments:
         features: Number of dimensions L, at least 2.
         blocks: Number of blocks K.
-        hidden_features: Hidden layers of the two networks of each block.
+        hidden_features: Sizes of the hidden layers of the two networks of each block.
     """
 
     def __init__(
@@ -80,7 +87,7 @@ class CouplingFlow(AbstractBijection):
         super().__init__()
         if features < 2:
             raise ValueError(
-                f"expected at least 2 `features`, one half to move the other; got {features}."
+                f"expected at least 2 `features`, so that one half moves the other; got {features}."
             )
         if blocks < 2:
             raise ValueError(

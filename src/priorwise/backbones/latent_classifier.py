@@ -1,4 +1,4 @@
-"""The classifiers of a noise contrastive prior: a logit for latents, given the context of their group."""
+"""The classifiers of a noise contrastive prior: logits of latents, given their group's context."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,22 +16,23 @@ class AbstractLatentClassifier(nn.Module, ABC):
     """How to write a classifier of latents.
 
     1. Inherit. Latents keep the shape of their event: ``z`` is ``(*sample, *batch, *event)``.
-    2. Implement ``encode_context(context)``: what the classifier needs of a context ``(*batch,
-       *context_event)``. It is called once a group, however many proposals are judged in that
-       context.
-    3. Implement ``forward(z, encoded)``: logits ``(*sample, *batch)`` in nats. ``encoded`` is what
-       ``encode_context`` gave, with the batch dimensions alone, or None without a context:
-       broadcast it over the samples.
-    4. Set ``max_logit`` if the logit is bounded; rejection sampling is exact then.
+    2. Implement ``encode_context(context)``: the features that the classifier needs of a context
+       ``(*batch, *context_event)``. It is called once per group, however many proposals are
+       evaluated in that context.
+    3. Implement ``forward(z, encoded)``: logits ``(*sample, *batch)`` in nats. ``encoded`` is the
+       output of ``encode_context``, or None without a context. It has the batch dimensions but no
+       sample dimensions: broadcast it over the samples.
+    4. Set ``max_logit`` if the logit is bounded; rejection sampling is then exact.
 
-    A module that does not inherit from here is called with ``(z, context)`` in the same shapes.
+    A module that does not inherit from this class is called with ``(z, context)`` in the same
+    shapes.
     """
 
     max_logit: float | None = None
 
     @abstractmethod
     def encode_context(self, context: Tensor) -> Tensor:
-        """``(*batch, *context_event)`` to what ``forward`` takes, ``(*batch, ...)``."""
+        """A context ``(*batch, *context_event)`` to features ``(*batch, ...)`` for ``forward``."""
 
     @abstractmethod
     def forward(self, z: Tensor, encoded: Tensor | None = None) -> Tensor:
@@ -45,8 +46,8 @@ class LatentClassifier(AbstractLatentClassifier):
     bounded and rejection sampling is exact.
 
     Arguments:
-        latent: Shape of the latents of the group, or their number.
-        context: Shape of the context, or its size; None without one.
+        latent: Shape of the latents of the group, or their size.
+        context: Shape of the context, or its size; None if there is no context.
         hidden_features: Sizes of the hidden layers.
         max_logit: The bound c in nats; None leaves the logit free.
     """
@@ -81,7 +82,12 @@ class LatentClassifier(AbstractLatentClassifier):
         return self.context(context.flatten(-self.context_dims))
 
     def forward(self, z: Tensor, encoded: Tensor | None = None) -> Tensor:
-        """``(*sample, *batch, *event)`` and the encoded context ``(*batch, hidden)`` to logits ``(*sample, *batch)``."""
+        """Logits ``(*sample, *batch)`` in nats.
+
+        Arguments:
+            z: Latents ``(*sample, *batch, *event)``.
+            encoded: The encoded context ``(*batch, hidden)``.
+        """
         hidden = self.latent(z.flatten(-self.latent_dims))
         if self.context is not None:
             if encoded is None:

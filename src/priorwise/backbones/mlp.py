@@ -11,24 +11,24 @@ __all__ = ["TwoBranch", "gated_body", "gated_image_body"]
 
 
 def gated_body(in_features: int, hidden: int = 300) -> nn.Sequential:
-    """Two gated dense layers on a vector: the VampPrior paper's body of p(x|z) and p(z1|z2)."""
+    """Two gated dense layers on a vector, the VampPrior paper's body of p(x|z) and p(z1|z2)."""
     return nn.Sequential(GatedDense(in_features, hidden), GatedDense(hidden, hidden))
 
 
 def gated_image_body(shape: Shape, hidden: int = 300) -> nn.Sequential:
-    """Two gated dense layers on a flattened observation: the VampPrior paper's body of q(z|x)."""
+    """Two gated dense layers on a flattened image, the VampPrior paper's body of q(z|x)."""
     return nn.Sequential(
         FlattenEvent(shape), GatedDense(math.prod(shape), hidden), GatedDense(hidden, hidden)
     )
 
 
 class TwoBranch(nn.Module):
-    """Two inputs, a branch for each, and a gated layer where they meet.
+    """Two inputs with a branch each, merged by a gated layer.
 
     Arguments:
         first: Body of the first input, to ``hidden`` features.
         second: Body of the second input, to ``hidden`` features.
-        hidden: Size of the features of both branches and of the result.
+        hidden: Number of features of each branch and of the result.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module, hidden: int = 300) -> None:
@@ -38,5 +38,5 @@ class TwoBranch(nn.Module):
         self.merge = GatedMerge(hidden, hidden, hidden)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Features of both; leading dimensions broadcast."""
+        """Features of the two inputs, whose leading dimensions broadcast."""
         return self.merge(self.first(first), self.second(second))

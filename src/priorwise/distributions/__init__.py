@@ -1,4 +1,4 @@
-"""Distributions that torch lacks. All are ``torch.distributions.Distribution`` objects; densities are in nats."""
+"""Distributions that torch lacks, as ``torch.distributions`` objects; densities are in nats."""
 
 from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli

@@ -14,7 +14,8 @@ from priorwise.typing import SizeLike
 
 __all__ = ["AggregatePosterior"]
 
-_POINTS = 256  # points at once: the exponents of a block and a tile, 4 MB in float32, stay near the processor
+# Points at once: the exponents of a block and a tile take 4 MB in float32, which fits in the cache.
+_POINTS = 256
 
 
 class AggregatePosterior(Distribution):
@@ -22,22 +23,26 @@ class AggregatePosterior(Distribution):
 
     .. math:: q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z | x_n)
 
-    Normalised; exact sampling; not reparameterised. A density runs over blocks of points and tiles
-    of encodings with a streamed logsumexp: one matrix product a block and tile, and memory for one
-    of them, whatever the number of points and N.
+    Normalised; exact sampling; not reparameterised. A density is a streamed logsumexp over blocks
+    of points and tiles of encodings. Each pair of block and tile costs one matrix product, and
+    memory is needed for one pair only, whatever the number of points and N.
 
     References:
-        ELBO surgery (Hoffman & Johnson, 2016); dpVAE (Bhalodia et al., 2020), section 3.1.
+        ELBO surgery (Hoffman & Johnson, 2016).
+        http://approximateinference.org/accepted/HoffmanJohnson2016.pdf
+
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), section 3.1.
+        https://arxiv.org/abs/1911.10506
 
     Arguments:
         posterior: q(z|x) of the whole set: an ``Independent`` Normal of batch shape ``(N,)`` over
             vectors.
-        tile: Encodings that are evaluated at once; changes memory and speed, the value only by
-            rounding.
+        tile: Number of encodings to evaluate at once. It changes memory and speed; the value
+            changes by rounding only.
 
     Attributes:
-        tiles: The encodings as mixtures of ``tile`` components, the last of what is left; each
-            keeps the coefficients of its product once it was evaluated.
+        tiles: The encodings as mixtures of ``tile`` components; the last tile may be smaller. Each
+            mixture caches the coefficients of its product after its first evaluation.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -47,8 +52,8 @@ class AggregatePosterior(Distribution):
         normal = require_diagonal_gaussian(
             posterior,
             "the posterior as an Independent Normal",
-            "Other encoders have no closed aggregate posterior here; use the k-NN estimators on "
-            "draws.",
+            "The aggregate posterior has no closed form for other encoders; use the k-NN "
+            "estimators on draws.",
         )
         if len(posterior.batch_shape) != 1 or len(posterior.event_shape) != 1:
             raise ValueError(
@@ -91,7 +96,8 @@ class AggregatePosterior(Distribution):
 
         Arguments:
             z: Points.
-            without: Which encoding each point leaves out of its sum, ``(B,)``; -1 for none.
+            without: Index of the encoding that each point leaves out of its sum, ``(B,)``; -1 for
+                none.
         """
         points = z.split(_POINTS)
         left_out = [None] * len(points) if without is None else without.split(_POINTS)
@@ -99,7 +105,7 @@ class AggregatePosterior(Distribution):
         return torch.cat([self._log_sum(*block) for block in blocks])
 
     def _log_sum(self, z: Tensor, without: Tensor | None) -> Tensor:
-        """A block of points, tile after tile."""
+        """``log_sum`` of one block of points, tile after tile."""
         total = torch.full(z.shape[:1], -torch.inf, dtype=self.loc.dtype, device=z.device)
         for start, tile in zip(range(0, self.count, self.tile), self.tiles, strict=True):
             exponents = tile.log_components(z)

@@ -11,7 +11,9 @@ __all__ = ["Delta"]
 
 
 class Delta(Distribution):
-    """A point mass. Draws are the point itself; there is no density with respect to volume, so ``log_prob`` refuses.
+    """A point mass: draws are the point itself.
+
+    It has no density with respect to volume, so ``log_prob`` refuses.
 
     Arguments:
         value: The point, ``(*batch, *event)``.
@@ -51,9 +53,9 @@ class Delta(Distribution):
         return self.value.expand(self._extended_shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Refuse: a likelihood bound needs an encoder with a density."""
+        """Refuse, since a bound on the likelihood needs an encoder with a density."""
         raise UnavailableError(
             "a Delta (deterministic encoder or decoder) has no density, so ELBO and likelihood "
-            "are undefined; NCP, k-NN distances and Frechet distances work on it. For likelihoods "
-            "give the encoder a Gaussian output and the decoder a likelihood."
+            "are undefined. NCP, k-NN distances and Frechet distances work with it. For "
+            "likelihoods, give the encoder a Gaussian output and the decoder a likelihood."
         )

@@ -1,4 +1,4 @@
-"""What is shown of a decoder's output."""
+"""How pictures show the output of a decoder."""
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -9,7 +9,9 @@ __all__ = ["has_mean", "picture"]
 
 
 def picture(distribution: Distribution) -> Tensor:
-    """The mean where the distribution has one, else a draw: ``(*batch, *event)``; of a tilted one, that of what is tilted.
+    """The mean where the distribution has one, else a draw: ``(*batch, *event)``.
+
+    A tilted distribution is shown without its tilt.
 
     Example:
         >>> import torch
@@ -22,13 +24,14 @@ def picture(distribution: Distribution) -> Tensor:
 
 
 def has_mean(distribution: Distribution) -> bool:
-    """Whether the distribution has a mean; autoregressive decoders have none, nor have classes."""
+    """Whether the distribution has a mean; autoregressive decoders and classes have none."""
     return _mean(untilted(distribution)) is not None
 
 
 def _mean(distribution: Distribution) -> Tensor | None:
     try:
         mean = distribution.mean
-    except NotImplementedError:  # torch's word for none; for its classes it is NaN
+    except NotImplementedError:  # torch raises this for a distribution without a mean
         return None
+    # For classes torch's mean is NaN.
     return None if bool(mean.isnan().all()) else mean

@@ -13,7 +13,7 @@ def diagonal_gaussian(loc: Tensor, scale: Tensor, event_dims: int = 1) -> Indepe
 
     Arguments:
         loc: Means, ``(*batch, *event)``.
-        scale: Standard deviations, of a shape that broadcasts with that of ``loc``.
+        scale: Standard deviations, in a shape that broadcasts with ``loc``.
         event_dims: Number of dimensions of the event.
     """
     normal = Normal(loc, scale, validate_args=False)
@@ -21,7 +21,7 @@ def diagonal_gaussian(loc: Tensor, scale: Tensor, event_dims: int = 1) -> Indepe
 
 
 def normal_within(distribution: Distribution | None) -> Normal | None:
-    """The ``Normal`` of all coordinates if this is a diagonal Gaussian, else None."""
+    """The ``Normal`` over all coordinates of a diagonal Gaussian; None for anything else."""
     if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
         return distribution.base_dist
     return None
@@ -30,12 +30,12 @@ def normal_within(distribution: Distribution | None) -> Normal | None:
 def require_diagonal_gaussian(
     distribution: Distribution | None, expected: str, advice: str
 ) -> Normal:
-    """The ``Normal`` of all coordinates.
+    """The ``Normal`` over all coordinates of a diagonal Gaussian.
 
     Arguments:
-        distribution: What should be a diagonal Gaussian.
-        expected: What the refusal says was expected.
-        advice: Why, and what to do instead.
+        distribution: The distribution that should be a diagonal Gaussian.
+        expected: The error message says that this was expected.
+        advice: The rest of the error message: why, and what to do instead.
 
     Raises:
         NotGaussianError: if it is another distribution.

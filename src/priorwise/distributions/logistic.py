@@ -1,8 +1,9 @@
 """The discretised logistic law of grey and colour pixels, and its mixture.
 
-Values live in [0, 1] in ``levels`` bins of equal width; bin j covers [j / levels, (j + 1) /
-levels). Draws are bin centres. Letters: ``K`` mixture components, ``C H W`` channels, height,
-width.
+Values lie in [0, 1] in ``levels`` bins of equal width. Bin j covers [j / levels, (j + 1) / levels).
+Draws are bin centres.
+
+Letters: ``K`` mixture components, ``C H W`` channels, height, width.
 """
 
 import torch
@@ -17,16 +18,16 @@ __all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
 
 def _bins(x: Tensor, levels: int) -> Tensor:
-    """The index of each value's bin; the value 1 belongs to the last."""
+    """The index of each value's bin; the value 1 belongs to the last bin."""
     return (x * levels).floor().clamp(0, levels - 1)
 
 
 def _log_mass(x: Tensor, loc: Tensor, log_scale: Tensor, levels: int, *, tails: bool) -> Tensor:
     """The log probability of each value's bin under a logistic law.
 
-    With the tails the outermost bins reach to infinity and the masses sum to one; the difference of
-    two sigmoids is taken in the log domain, ``log S(u) + log S(-v) + log(1 - exp(v - u))``, which
-    has no floor. Without the tails it is the VampPrior paper's form, 1e-7 included.
+    With tails the outermost bins reach to infinity, so the masses sum to one. The difference of two
+    sigmoids is computed in the log domain, ``log S(u) + log S(-v) + log(1 - exp(v - u))``, which
+    has no floor. Without tails this is the VampPrior paper's form, including its 1e-7.
     """
     index = _bins(x, levels)
     inverse_scale = torch.exp(-log_scale)
@@ -41,7 +42,7 @@ def _log_mass(x: Tensor, loc: Tensor, log_scale: Tensor, levels: int, *, tails: 
 
 
 def _draw_bins(loc: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """One logistic draw each, put into its bin; returns bin centres."""
+    """One logistic draw per location, rounded to the centre of its bin."""
     uniform = torch.rand_like(loc).clamp(1e-6, 1 - 1e-6)
     value = loc + log_scale.exp() * torch.logit(uniform)
     return (_bins(value, levels) + 0.5) / levels
@@ -52,13 +53,16 @@ class DiscretizedLogistic(Distribution):
 
     .. math:: P(j) = S\!\left(\frac{(j+1)/L - \mu}{s}\right) - S\!\left(\frac{j/L - \mu}{s}\right)
 
-    With ``tails`` the first and last bin hold the mass outside [0, 1], so the masses sum to one;
-    without, it is the form of the VampPrior code, whose masses sum to less. Numbers of the two
-    forms must not be compared.
+    With ``tails`` the first and the last bin hold the mass outside [0, 1], so the masses sum to
+    one. Without them it is the form of the VampPrior code, whose masses sum to less. Do not compare
+    numbers of one form with numbers of the other.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
-        appendix; VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+        appendix. https://arxiv.org/abs/1606.04934
+
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+        https://arxiv.org/abs/1705.07120
 
     Arguments:
         loc: Location in data units, ``(*batch, *event)``.
@@ -93,7 +97,10 @@ class DiscretizedLogistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The location, kept inside [0, 1]: the picture that is shown, not the mean of the truncated law."""
+        """The location, clamped to [0, 1], as pictures show it.
+
+        This is not the mean of the truncated law.
+        """
         return self.loc.clamp(0.0, 1.0)
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiscretizedLogistic":
@@ -125,20 +132,21 @@ class DiscretizedLogistic(Distribution):
 
 
 class DiscretizedLogisticMixture(Distribution):
-    r"""A mixture of discretised logistics for each pixel, with linear links between its channels.
+    r"""A mixture of discretised logistics per pixel, with linear links between its channels.
 
-    All channels of a pixel share the mixture component; the location of channel c is shifted by a
+    All channels of a pixel share the mixture component. The location of channel c is shifted by a
     learned multiple of the (centred) values of the channels before it. The outermost bins hold the
     tails, so the masses sum to one.
 
     References:
         PixelCNN++ (Salimans et al., 2017), section 2.1 and equations 2-3.
+        https://arxiv.org/abs/1701.05517
 
     Arguments:
         logits: Unnormalised log weights, ``(*batch, K, H, W)``.
         loc: Locations, ``(*batch, K, C, H, W)``.
         log_scale: Log scales, ``(*batch, K, C, H, W)``.
-        links: Coefficients between channels, ``(*batch, K, C(C-1)/2, H, W)``, ordered (1<-0),
+        links: Coefficients between channels, ``(*batch, K, C(C-1)/2, H, W)``, in the order (1<-0),
             (2<-0), (2<-1); None for one channel or for no links.
         levels: Number of bins.
     """
@@ -171,7 +179,7 @@ class DiscretizedLogisticMixture(Distribution):
         super().__init__(loc.shape[:-4], loc.shape[-3:], validate_args=False)
 
     def _shifted(self, loc: Tensor, links: Tensor | None, x: Tensor) -> Tensor:
-        """Locations given the values of the earlier channels; ``x`` is ``(..., C, H, W)`` beside ``loc``."""
+        """Locations, shifted by the values ``x``, ``(..., C, H, W)``, of the earlier channels."""
         if links is None:
             return loc
         loc = loc.expand(torch.broadcast_shapes(loc.shape, x.shape))
@@ -188,7 +196,7 @@ class DiscretizedLogisticMixture(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The picture that is shown: locations weighted by the mixture, channel after channel, inside [0, 1]."""
+        """The locations weighted by the mixture, channel after channel, clamped to [0, 1]."""
         weights = self.logits.softmax(-3).unsqueeze(-3)
         x = torch.zeros_like(self.loc[..., 0, :, :, :])
         for channel in range(self.loc.shape[-3]):
@@ -215,8 +223,7 @@ class DiscretizedLogisticMixture(Distribution):
         """The log probability of the bins of ``x``: ``(*batch, C, H, W) -> (*batch)``, in nats."""
         with no_autocast(x):
             logits, loc, log_scale = map(at_least_float32, (self.logits, self.loc, self.log_scale))
-            # the law is over bins, so channels are linked through bin centres, whatever the value
-            # inside its bin
+            # The law is over bins, so channels are linked through bin centres, not through values.
             value = ((_bins(x, self.levels) + 0.5) / self.levels).unsqueeze(-4)
             loc = self._shifted(loc, self.links, value)
             mass = _log_mass(value, loc, log_scale, self.levels, tails=True).sum(-3)
@@ -231,11 +238,11 @@ class DiscretizedLogisticMixture(Distribution):
             component = Categorical(logits=weights, validate_args=False).sample()
             index = component.unsqueeze(-3).unsqueeze(-3)
 
-            def chosen(tensor: Tensor) -> Tensor:
+            def of_component(tensor: Tensor) -> Tensor:
                 return tensor.gather(-4, index.expand(*batch, 1, *tensor.shape[-3:])).squeeze(-4)
 
-            loc, log_scale = chosen(wide.loc), chosen(wide.log_scale)
-            links = None if wide.links is None else chosen(wide.links)
+            loc, log_scale = of_component(wide.loc), of_component(wide.log_scale)
+            links = None if wide.links is None else of_component(wide.links)
             x = torch.zeros_like(loc)
             for channel in range(loc.shape[-3]):
                 drawn = _draw_bins(self._shifted(loc, links, x), log_scale, self.levels)

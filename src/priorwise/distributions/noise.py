@@ -1,4 +1,4 @@
-"""Distributions that are a smooth image of standard normal noise, z = T(eps)."""
+"""Distributions whose draws are a smooth function of standard normal noise, z = T(eps)."""
 
 import sys
 
@@ -13,13 +13,13 @@ __all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow",
 
 
 def is_zuko_flow(distribution: Distribution) -> bool:
-    """Whether it is zuko's flow; such an object can only exist once zuko was imported by somebody."""
+    """Whether this is a zuko flow, which can only exist if zuko is imported already."""
     zuko = sys.modules.get("zuko.distributions")
     return zuko is not None and isinstance(distribution, zuko.NormalizingFlow)
 
 
 def is_standard_normal(distribution: Distribution) -> bool:
-    """Whether a Gaussian, ours, torch's or zuko's, has mean 0 and standard deviation 1 in every dimension."""
+    """Whether this is a Gaussian (ours, torch's or zuko's) of mean 0 and standard deviation 1."""
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
     return type(distribution).__name__ in ("Normal", "DiagNormal") and bool(
@@ -28,7 +28,7 @@ def is_standard_normal(distribution: Distribution) -> bool:
 
 
 def has_noise_form(distribution: Distribution) -> bool:
-    """Whether ``from_noise`` knows the map T of this distribution: Gaussians and flows over a Gaussian."""
+    """Whether ``from_noise`` knows the map T, as it does for Gaussians and flows over one."""
     if isinstance(distribution, Independent):
         return has_noise_form(distribution.base_dist)
     if isinstance(distribution, (Normal, NormalizingFlow)):
@@ -39,7 +39,7 @@ def has_noise_form(distribution: Distribution) -> bool:
 
 
 def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
-    """The draw that belongs to the noise: z = T(eps), with eps ~ N(0, I) of shape ``(*sample, *batch, *event)``.
+    """The draw z = T(eps) of noise eps ~ N(0, I), ``(*sample, *batch, *event)``.
 
     Raises:
         TypeError: if the distribution has no such form.
@@ -64,7 +64,7 @@ def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
 
 
 def to_noise(distribution: Distribution, z: Tensor) -> Tensor:
-    """The noise that belongs to a draw: eps = T^-1(z), the inverse of ``from_noise``.
+    """The noise eps = T^-1(z) of a draw, the inverse of ``from_noise``.
 
     Raises:
         TypeError: if the distribution has no such form.

@@ -18,9 +18,9 @@ __all__ = ["AbstractBijection", "NormalizingFlow"]
 
 
 class AbstractBijection(nn.Module, ABC):
-    r"""How to write an invertible map g between the space of a density and the space of its normal noise.
+    r"""How to write an invertible map g from the space of a density to standard normal noise.
 
-    1. Inherit, set ``features`` to the number of dimensions L.
+    1. Inherit, and set ``features`` to the number of dimensions L.
     2. Implement ``forward(z)``: :math:`z_0 = g(z)` and :math:`\log|\det \partial g / \partial z|`,
        for any leading dimensions.
     3. Implement ``inverse(z0)``: the exact inverse, differentiable.
@@ -42,12 +42,15 @@ class NormalizingFlow(Distribution):
 
     .. math:: p(z) = \mathcal{N}(g(z); 0, I_L) \, \left|\det \frac{\partial g(z)}{\partial z}\right|
 
-    Normalised; exact sampling; reparameterised in the draw and in the parameters of g. One density
-    costs one pass through g, one draw one pass through its inverse.
+    Normalised; exact sampling; reparameterised in the draw and in the parameters of g. A density
+    costs one pass through g, a draw costs one pass through its inverse.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equation 2; Density estimation using Real NVP (Dinh et al.,
-        2017), equation 2.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), equation 2.
+        https://arxiv.org/abs/1911.10506
+
+        Density estimation using Real NVP (Dinh et al., 2017), equation 2.
+        https://arxiv.org/abs/1605.08803
 
     Arguments:
         bijection: The map g.
@@ -64,7 +67,7 @@ class NormalizingFlow(Distribution):
         )
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "NormalizingFlow":
-        """The same law for every member of a larger batch."""
+        """The same distribution for every member of a larger batch."""
         return NormalizingFlow(self.bijection, batch_shape=tuple(batch_shape))
 
     def log_prob(self, z: Tensor) -> Tensor:

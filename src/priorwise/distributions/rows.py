@@ -1,4 +1,4 @@
-"""A distribution whose batch is one flat row dimension, seen with its true batch shape."""
+"""Restores the batch shape of a distribution whose batch was flattened to rows."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ __all__ = ["UnflattenedRows"]
 
 
 class UnflattenedRows(Distribution):
-    """Undo the flattening that a network needed: rows back to ``(*batch)``.
+    """Undoes the flattening that a network needed: rows back to ``(*batch)``.
 
     Arguments:
         rows: A distribution of batch shape ``(R,)``.

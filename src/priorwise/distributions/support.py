@@ -1,7 +1,7 @@
-"""Whether observations are what a likelihood is a likelihood of.
+"""Checks that observations lie in the support of a likelihood.
 
-Our distributions check nothing in their densities, which run in hot loops: a value that no draw can
-take still gets a number. So observations are checked once, before the loop.
+Our densities run in hot loops and check nothing, so they return a number even for a value that no
+draw can take. Observations are therefore checked once, before the loop.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ __all__ = ["is_binary", "require_support"]
 
 _Check: TypeAlias = Callable[[Tensor], Tensor]
 
-_CHUNK = 1 << 20  # numbers of which single ones are looked at at once
+_CHUNK = 1 << 20  # values to check at once
 
 
 def is_binary(distribution: Distribution) -> bool:
@@ -27,28 +27,28 @@ def is_binary(distribution: Distribution) -> bool:
 
 
 def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> tuple[str, ...]:
-    r"""Refuse observations that a likelihood does not fit: another shape, no numbers, values that it cannot have.
+    r"""Refuse observations of a wrong shape, with NaN or infinity, or outside the support.
 
-    One pass over ``x`` finds its lowest and its highest value, which settle every support that is
-    an interval. Where single values count (whole numbers, points of a simplex), a second pass looks
-    at them part by part, so that no temporary tensor grows with ``x``. A support whose bounds
-    differ between the images or latents of the batch is refused only where no bound allows the
-    lowest or the highest value.
+    One pass over ``x`` finds the lowest and the highest value, which is enough for every support
+    that is an interval. Other supports (whole numbers, points of a simplex) need a second pass over
+    the single values. It runs in chunks, so that no temporary tensor grows with ``x``. If the
+    bounds of the support differ within the batch, ``x`` is refused only where no bound allows its
+    lowest or its highest value.
 
-    Bernoulli pixels take all values in [0, 1], since training on grey images is cross-entropy. On
-    values between 0 and 1 :math:`x l - \log(1 + e^l)` is no log probability, which is returned as a
-    doubt for ``Estimate.warnings``.
+    Bernoulli pixels accept all values in [0, 1], since training on grey images is cross-entropy.
+    For values between 0 and 1, :math:`x l - \log(1 + e^l)` is not a log probability; this is
+    returned as a doubt for ``Estimate.warnings``.
 
     Arguments:
         distribution: The likelihood p(x|z) of some latents, of any batch shape.
         x: Observations ``(N, *event)``, on any device.
-        what: The name that they have in the message.
+        what: The name of the observations in messages.
 
     Returns:
-        tuple[str, ...]: Doubts in words, empty if there are none.
+        tuple[str, ...]: Doubts in words; empty if there are none.
 
     Raises:
-        ValueError: with the shape or range that came and what to do.
+        ValueError: with the shape or range of ``x`` and what to do.
 
     Example:
         >>> from torch.distributions import Bernoulli
@@ -58,7 +58,7 @@ def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> t
         >>> require_support(pixels, 255 * torch.eye(4))
         Traceback (most recent call last):
         ...
-        ValueError: expected `x` in [0, 1] for Bernoulli; got values from 0 to 255. Divide by the largest...
+        ValueError: expected `x` in [0, 1] for Bernoulli; got values from 0 to 255. Divide by ...
     """
     _check_shape(distribution, x, what)
     if not x.numel():
@@ -75,13 +75,13 @@ def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> t
         _check_bounds(support, low, high, f"{message} {_advice(support, low)}")
         if support.is_discrete and not _all(x, _is_whole):
             raise ValueError(
-                f"expected whole numbers in `{what}` for {name}; got fractions among {words}. Give "
-                "the values as they were counted, or take a likelihood of real values."
+                f"expected whole numbers in `{what}` for {name}; got fractions among {words}. Use "
+                "the original counts, or take a likelihood of real values."
             )
     elif not _all(x, support.check):
         raise ValueError(
-            f"expected observations in `{what}` inside the support of {name}; got {words}, of "
-            "which some are not. Take a likelihood of such values, or other data."
+            f"expected observations in `{what}` inside the support of {name}; got {words}, and "
+            "some of them lie outside. Take a likelihood of such values, or other data."
         )
     return ()
 
@@ -95,7 +95,7 @@ def _check_shape(distribution: Distribution, x: Tensor, what: str) -> None:
     if not event and x.dim() > 1 and missing:
         advice = (
             f"Its likelihood has batch shape {tuple(distribution.batch_shape)}: join the "
-            "dimensions of one observation by torch.distributions.Independent."
+            "dimensions of one observation with torch.distributions.Independent."
         )
     raise ValueError(
         f"expected `{what}` as observations (N, *event) of event shape {event}, which the "
@@ -104,19 +104,19 @@ def _check_shape(distribution: Distribution, x: Tensor, what: str) -> None:
 
 
 def _range(x: Tensor, what: str) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest value, finite, as tensors without dimensions on the CPU."""
-    low, high = x.detach().aminmax()  # NaN if any value is
+    """The lowest and the highest value as scalar tensors on the CPU; both must be finite."""
+    low, high = x.detach().aminmax()  # both are NaN if any value is
     low, high = low.cpu(), high.cpu()
     if bool(low.isnan()):
         first = next(index for index, row in enumerate(x) if bool(row.isnan().any()))
         raise ValueError(
             f"expected numbers in `{what}`; got NaN, first in observation {first}. Leave such "
-            "observations out, or fill the gaps."
+            "observations out, or fill in the missing values."
         )
     if not bool(low.isfinite() & high.isfinite()):
         raise ValueError(
             f"expected finite numbers in `{what}`; got {_range_words(low, high)}. Leave such "
-            "observations out, or look at what was divided by zero."
+            "observations out, or look for a division by zero."
         )
     return low, high
 
@@ -129,10 +129,13 @@ def _range_words(low: Tensor, high: Tensor) -> str:
 
 
 def _support(distribution: Distribution) -> Constraint | None:
-    """What holds for each value of an event, or for a whole event where values depend on each other; None if unknown."""
+    """The constraint on the values of an event; None if unknown.
+
+    It applies to each value, or to a whole event where the values depend on each other.
+    """
     try:
         support = distribution.support
-    except NotImplementedError:  # torch's word for a distribution that does not say
+    except NotImplementedError:  # torch raises this where the support is not defined
         return None
     while isinstance(support, type(constraints.independent(constraints.real, 0))):
         support = support.base_constraint
@@ -144,7 +147,7 @@ def _is_boolean(support: Constraint | None) -> bool:
 
 
 def _name(distribution: Distribution) -> str:
-    """What a likelihood is called, without what only regroups its dimensions."""
+    """The name of a likelihood, without the wrappers that only regroup its dimensions."""
     while isinstance(distribution, (Independent, UnflattenedRows)):
         distribution = (
             distribution.base_dist if isinstance(distribution, Independent) else distribution.rows
@@ -161,7 +164,7 @@ def _where(support: Constraint) -> str:
 
 
 def _check_bounds(support: Constraint, low: Tensor, high: Tensor, message: str) -> None:
-    """Refuse where the lowest or the highest value lies outside of every bound of the batch."""
+    """Refuse if the lowest or the highest value lies outside every bound of the batch."""
     for value in (low, high):
         if not bool(support.check(value).any()):
             raise ValueError(message)
@@ -171,8 +174,11 @@ def _advice(support: Constraint, low: Tensor) -> str:
     if not isinstance(support, type(constraints.unit_interval)):
         return "Take a likelihood of such values, or other data."
     if float(low) < 0:
-        return "Shift and scale the data, by (x + 1) / 2 if they lie in [-1, 1], or take a Gaussian likelihood."
-    return "Divide by the largest value that there can be, 255 for bytes, or take a Gaussian likelihood."
+        return (
+            "Shift and scale the data, by (x + 1) / 2 if they lie in [-1, 1], or take a Gaussian "
+            "likelihood."
+        )
+    return "Divide by the largest possible value, 255 for bytes, or take a Gaussian likelihood."
 
 
 def _check_binary(x: Tensor, low: Tensor, high: Tensor, what: str, name: str) -> tuple[str, ...]:
@@ -182,9 +188,9 @@ def _check_binary(x: Tensor, low: Tensor, high: Tensor, what: str, name: str) ->
     if not x.is_floating_point() or _all(x, _is_whole):
         return ()
     return (
-        f"{what} has values between 0 and 1, on which Bernoulli pixels have a cross-entropy and "
-        "no likelihood: the number must not be compared with one of binarised images. Binarise "
-        "them (`binarize` of the data), or take a likelihood of grey values, such as "
+        f"{what} has values between 0 and 1. For these, Bernoulli pixels give a cross-entropy and "
+        "no likelihood: do not compare the number with one of binarised images. Binarise the "
+        "images (`binarize` of the data), or take a likelihood of grey values, such as "
         "DiscretizedLogistic.",
     )
 
@@ -197,6 +203,6 @@ def _is_whole(x: Tensor) -> Tensor:
 
 
 def _all(x: Tensor, holds: _Check) -> bool:
-    """Whether something holds for every part of ``x``."""
+    """Whether the check holds for every value of ``x``, chunk by chunk."""
     rows = max(1, _CHUNK * len(x) // x.numel())
     return all(bool(holds(part).all()) for part in x.detach().split(rows))

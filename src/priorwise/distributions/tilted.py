@@ -1,4 +1,7 @@
-"""The one formula behind NCP, LARS, SNIS, latent energies and VAEBM: a base that can be sampled, tilted by a network."""
+"""A base that can be sampled, tilted by a network.
+
+NCP, LARS, SNIS, latent energies and VAEBM all have this form.
+"""
 
 import torch
 from torch import Tensor
@@ -15,28 +18,29 @@ class Tilted(Distribution):
 
     .. math:: p(z) = p_0(z) \, e^{t(z)} / Z, \qquad Z = \mathbb{E}_{p_0}[e^{t(z)}]
 
-    With a ``log_norm`` it is normalised, and everything in the library treats it so. Without one,
-    the constant is unknown: a module that inherits ``priorwise.AbstractTilt`` keeps it for the
-    distributions that it returns, and where nobody does, likelihoods refuse. Exact sampling only by
-    rejection, where the tilt is bounded. Draws come from a sampler: ``priorwise.samplers.SIR``,
-    ``Rejection`` or ``Langevin``.
+    With a ``log_norm`` the distribution is normalised, and the whole library treats it so. Without
+    one the constant is unknown. A module that inherits ``priorwise.AbstractTilt`` keeps an estimate
+    of it for the distributions that it returns; without such an owner, likelihoods refuse.
+
+    A sampler draws from it: ``priorwise.samplers.SIR``, ``Rejection`` or ``Langevin``. Only
+    rejection is exact, and it needs a bounded tilt.
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
-        2021), equation 1.
+        2021), equation 1. https://arxiv.org/abs/2010.02917
 
     Arguments:
-        base: The distribution that is tilted; batch shape ``(*batch)``, event shape ``(*event)``.
+        base: The distribution to tilt; batch shape ``(*batch)``, event shape ``(*event)``.
         log_tilt: Maps ``(*sample, *batch, *event)`` to ``(*sample, *batch)``, in nats.
-        log_norm: log Z in nats where it is known, a number or a tensor that broadcasts with the
+        log_norm: log Z in nats where it is known: a number, or a tensor that broadcasts with the
             batch shape.
         log_bound: An upper bound of ``log_tilt`` where there is one; rejection sampling needs it.
-        owner: The module that keeps an unknown log Z, a ``priorwise.AbstractTilt``; None where
-            nobody does.
+        owner: The ``priorwise.AbstractTilt`` that keeps an unknown log Z; None if no module keeps
+            it.
 
     Raises:
-        ValueError: for a ``log_norm`` that is larger than the batch, or, when it is evaluated, a
-            tilt of another shape than the batch of points.
+        ValueError: if ``log_norm`` is larger than the batch; or, at evaluation, if the shape of the
+            tilt is not that of the batch of points.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -70,7 +74,7 @@ class Tilted(Distribution):
         return self.base.support
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "Tilted":
-        """The same distribution with a larger batch shape; the tilt is expected to broadcast."""
+        """The same distribution with a larger batch shape; the tilt must broadcast."""
         wide = self.base.expand(torch.Size(batch_shape))
         return Tilted(wide, self._tilt, self.log_norm, log_bound=self.log_bound, owner=self.owner)
 
@@ -80,14 +84,14 @@ class Tilted(Distribution):
         expected = z.shape[: z.dim() - len(self.event_shape)]
         if tilt.shape != expected:
             raise ValueError(
-                f"expected `log_tilt` to map {tuple(z.shape)} to {tuple(expected)}, a number for "
-                f"each point; got {tuple(tilt.shape)}. A network that ends in one output needs "
+                f"expected `log_tilt` to map {tuple(z.shape)} to {tuple(expected)}, one number "
+                f"per point; got {tuple(tilt.shape)}. A network that ends in one output needs "
                 "`.squeeze(-1)`."
             )
         return tilt
 
     def log_unnorm(self, z: Tensor) -> Tensor:
-        """``log p_0(z) + t(z)``, less ``log_norm`` where that is known, in nats."""
+        """``log p_0(z) + t(z)``, minus ``log_norm`` where that is known, in nats."""
         log_density = log_unnorm(self.base, z) + self.log_tilt(z)
         return log_density if self.log_norm is None else log_density - self.log_norm
 
@@ -105,9 +109,9 @@ class Tilted(Distribution):
         return self.log_unnorm(z)
 
     def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
-        """Refuse: a tilted distribution has no sampler of its own."""
+        """Refuse, since a tilted distribution does not sample by itself."""
         raise ValueError(
-            "a Tilted distribution does not sample by itself; call a sampler with it: "
+            "a Tilted distribution does not sample by itself. Call a sampler with it: "
             "priorwise.samplers.SIR, Rejection (exact, needs a bounded tilt) or Langevin."
         )
 
@@ -117,23 +121,23 @@ class Tilted(Distribution):
 
 
 def is_normalised(distribution: Distribution) -> bool:
-    """Whether nothing is missing from the density: no tilt inside has an unknown normaliser."""
+    """Whether the density is normalised: no tilt inside it has an unknown normaliser."""
     return not tilts_within(distribution)
 
 
 def tilts_within(distribution: Distribution) -> list[Tilted]:
     """The tilts inside whose normaliser is unknown, outermost first."""
     if isinstance(distribution, Tilted):
-        own = [distribution] if distribution.log_norm is None else []
-        return own + tilts_within(distribution.base)
+        outermost = [distribution] if distribution.log_norm is None else []
+        return outermost + tilts_within(distribution.base)
     inner = getattr(distribution, "base_dist", None)  # Independent and TransformedDistribution
     return tilts_within(inner) if isinstance(inner, Distribution) else []
 
 
 def log_unnorm(distribution: Distribution, z: Tensor) -> Tensor:
-    """The log density of ``z`` in nats, without what is unknown of it and nothing else.
+    """The log density of ``z`` in nats, up to an unknown log normaliser.
 
-    That is ``log_prob`` for everything but a ``Tilted`` whose ``log_norm`` is None.
+    This is ``log_prob`` for everything but a ``Tilted`` whose ``log_norm`` is None.
     """
     return (
         distribution.log_unnorm(z) if isinstance(distribution, Tilted) else distribution.log_prob(z)
@@ -141,5 +145,5 @@ def log_unnorm(distribution: Distribution, z: Tensor) -> Tensor:
 
 
 def untilted(distribution: Distribution) -> Distribution:
-    """What is tilted, which can be drawn from; the distribution itself if it has no tilt."""
+    """The base under all tilts, which can be sampled; a distribution without a tilt as it is."""
     return untilted(distribution.base) if isinstance(distribution, Tilted) else distribution

@@ -1,4 +1,4 @@
-"""Latent-variable models: two methods each, one implementation of everything else."""
+"""Latent-variable models: each is two methods, and the rest of the library builds on these."""
 
 from priorwise.models.base import (
     AbstractJointModel,

@@ -1,4 +1,4 @@
-"""What every latent-variable model is: two methods, against which the rest of the library is written.
+"""The contract of latent-variable models: two methods, on which the rest of the library builds.
 
 Letters: ``S`` samples, ``B`` batch, ``K`` latent groups. Group 1 is the top one.
 """
@@ -38,15 +38,15 @@ __all__ = [
 
 @dataclass
 class Group:
-    """One group of latents during a pass from the top down.
+    """One group of latents during a top-down pass.
 
     Attributes:
-        index: Its place, 1 at the top.
+        index: Position of the group; 1 is the top.
         prior: p(z_k | z_<k), of batch shape ``(*batch)``.
         posterior: q(z_k | z_<k, x), or None when nothing is observed.
-        context: c(z_<k), what the group's prior was computed from; None at the top.
+        context: c(z_<k), from which the group's prior was computed; None at the top.
         z: The latents, set by the pass, ``(*batch, *event)``.
-        info: What the sampler told of them, where one was used.
+        info: The sampler's report on the draw, where a sampler was used.
     """
 
     index: int
@@ -64,9 +64,7 @@ class Group:
             ValueError: if nothing was observed.
         """
         if self.posterior is None:
-            raise ValueError(
-                "expected a posterior; got None. Pass `x` to `top_down` in order to infer."
-            )
+            raise ValueError("expected a posterior; got None. Pass `x` to `top_down` to get one.")
         return self.posterior
 
     def log_posterior(self) -> Tensor:
@@ -78,7 +76,7 @@ class Group:
         return log_unnorm(self.prior, self.z)
 
     def rate(self) -> Tensor:
-        """Log q - log p at the draw, ``(*batch)``, in nats: its mean is the KL of the group."""
+        """Log q - log p at the draw, ``(*batch)``, in nats; its mean is the KL of the group."""
         return self.log_posterior() - self.log_prior()
 
 
@@ -86,21 +84,23 @@ Draw: TypeAlias = Callable[[Group], Tensor]
 
 
 def draw_posterior(group: Group) -> Tensor:
-    """A draw from the group's posterior, with gradients where it has them."""
+    """A draw from the group's posterior, reparameterised where the posterior allows it."""
     posterior = group.inferred
     return posterior.rsample() if posterior.has_rsample else posterior.sample()
 
 
 def draw_untilted(group: Group) -> Tensor:
-    """A draw from the group's prior before its tilt."""
+    """A draw from the group's prior without its tilt."""
     return untilted(group.prior).sample()
 
 
 def require_groups(groups: Sequence[Group], batch_shape: Shape) -> None:
-    """Refuse a pass whose distributions do not have the batch shape of the pass: their densities would broadcast.
+    """Refuse a pass in which a distribution does not have the batch shape of the pass.
+
+    Densities of another batch shape would broadcast.
 
     Raises:
-        ValueError: naming the group, and what is wrong with it.
+        ValueError: naming the group and its shapes.
     """
     if not groups:
         raise ValueError("expected `top_down` to return at least one Group; got none.")
@@ -120,18 +120,19 @@ def require_groups(groups: Sequence[Group], batch_shape: Shape) -> None:
 
 
 class AbstractModel(nn.Module, ABC):
-    """How to write a model; everything else in the library works on the two methods.
+    """How to write a model; the rest of the library builds on its two methods.
 
-    1. Inherit. Implement ``top_down(draw, batch_shape, x=None)``: one pass through the latent
-       groups, top first. For each form a ``Group`` with its prior and, when ``x`` is given, its
-       posterior, set ``group.z = draw(group)``, and go on with that ``z``. Return the groups.
-    2. Implement ``likelihood(groups)``: p(x | z_1..z_K). 3. ``batch_shape`` is ``(B,)`` or ``(S,
-       B)``; ``x`` is ``(B, *event)`` and is encoded once. Priors, posteriors and contexts have that
-       batch shape before ``draw`` sees them.
+    1. Inherit, and implement ``top_down(draw, batch_shape, x=None)``: one pass through the latent
+       groups, top first. For each group, build a ``Group`` with its prior and, if ``x`` is given,
+       its posterior; set ``group.z = draw(group)``, and continue with that ``z``. Return the
+       groups.
+    2. Implement ``likelihood(groups)``: p(x | z_1..z_K).
+    3. ``batch_shape`` is ``(B,)`` or ``(S, B)``; ``x`` is ``(B, *event)``, to be encoded once.
+       Priors, posteriors and contexts must have this batch shape when they are passed to ``draw``.
     4. Return ``torch.distributions.Distribution`` objects, Independent over the event dimensions.
-    5. Set ``training_defaults`` where a fit of this model should start from other options than
-       ``TrainingConfig`` does.
-    6. If the law is drawn as a whole and not group after group, inherit ``AbstractJointModel``.
+    5. Set ``training_defaults`` if a fit of this model should have other defaults than
+       ``TrainingConfig``.
+    6. If the law is sampled as a whole and not group by group, inherit ``AbstractJointModel``.
     """
 
     training_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -146,20 +147,24 @@ class AbstractModel(nn.Module, ABC):
 
     @property
     def tilts(self) -> tuple[AbstractTilt, ...]:
-        """The modules that own a normaliser: the model itself if it does, whose law is all of it; else those inside."""
+        """The modules that own a log normaliser.
+
+        If the model itself owns one, its law covers the whole model, so it is the only one.
+        """
         if isinstance(self, AbstractTilt):
             return (self,)
         return tuple(module for module in self.modules() if isinstance(module, AbstractTilt))
 
     @property
     def untilted(self) -> "AbstractModel":
-        """The model underneath, for a model that tilts another one; else the model itself."""
+        """The model underneath if this model tilts another one; else the model itself."""
         return self
 
     def owners(self) -> list[AbstractTilt | None]:
-        """Who keeps each unknown normaliser of a pass, group after group; None for one that nobody keeps.
+        """The module that keeps each unknown log normaliser of a pass, group by group.
 
-        A model that owns a tilt keeps one for all of it. Empty if every density is normalised.
+        An entry is None if no module keeps that normaliser. A model that owns a tilt keeps one for
+        the whole pass. The list is empty if every density is normalised.
         """
         with frozen(self), torch.no_grad():
             groups = example_pass(self)
@@ -170,10 +175,10 @@ class AbstractModel(nn.Module, ABC):
         return [owner if isinstance(owner, AbstractTilt) else None for owner in unknown]
 
     def known_log_norm(self) -> LogNorm | None:
-        """The log normaliser that ``log_joint`` leaves out, with its error: the sum over ``owners``.
+        """The log normaliser that ``log_joint`` omits, with its error: the sum over ``owners``.
 
-        It is 0 if the densities of a pass are normalised, and None if one is not and its normaliser
-        is unknown: not estimated yet, estimated for other weights, or owned by nobody.
+        It is 0 if all densities of a pass are normalised. It is None if one of the log normalisers
+        is unknown: not estimated yet, estimated for other weights, or kept by no module.
         """
         owners = self.owners()
         log_norms = {owner: None if owner is None else owner.kept_log_norm for owner in owners}
@@ -186,51 +191,50 @@ class AbstractModel(nn.Module, ABC):
             return None
         if len(owners) == 1:
             return next(iter(estimated.values()))
-        times = {
-            owner: owners.count(owner) for owner in estimated
-        }  # one that tilts two groups errs in both alike
+        # The same owner has the same error in every group that it tilts, so its error adds up.
+        times = {owner: owners.count(owner) for owner in estimated}
         return LogNorm(
-            value=math.fsum(times[owner] * one.value for owner, one in estimated.items()),
-            stderr=math.hypot(*(times[owner] * one.stderr for owner, one in estimated.items())),
-            ess=min(one.ess for one in estimated.values()),
-            is_doubtful=any(one.is_doubtful for one in estimated.values()),
+            value=math.fsum(times[owner] * each.value for owner, each in estimated.items()),
+            stderr=math.hypot(*(times[owner] * each.stderr for owner, each in estimated.items())),
+            ess=min(each.ess for each in estimated.values()),
+            is_doubtful=any(each.is_doubtful for each in estimated.values()),
         )
 
     @property
     def default_sampler(self) -> AbstractSampler:
-        """The sampler that ``generate`` uses if none is given: that of the first tilt, else plain draws."""
+        """The default sampler of ``generate``: that of the first tilt, else ``Ancestral``."""
         return self.tilts[0].sampler if self.tilts else Ancestral()
 
     def infer(self, x: Tensor, sample_shape: Shape = ()) -> list[Group]:
-        """A pass that draws every group from its posterior: ``z`` of shape ``(*sample_shape, B, *event)``."""
+        """A pass that draws every group from its posterior, ``(*sample_shape, B, *event)``."""
         groups = self.top_down(draw_posterior, (*sample_shape, len(x)), x)
         require_groups(groups, (*sample_shape, len(x)))
         return groups
 
     def generate(self, n: int, sampler: AbstractSampler | None = None) -> list[Group]:
-        """A pass that draws every group from its prior with the sampler; ``group.info`` holds what it told.
+        """A pass that draws every group from its prior with the sampler.
 
-        An ``AbstractJointModel`` has the sampler draw its law as a whole, and the pass is the one
-        that belongs to the draw.
+        ``group.info`` is the sampler's report. For an ``AbstractJointModel`` the sampler draws from
+        the law as a whole, and the pass is computed from the draw.
         """
         return self._generated(n, sampler)[0]
 
     def _generated(
         self, n: int, sampler: AbstractSampler | None
     ) -> tuple[list[Group], Tensor | None]:
-        """The pass, and the observations where they are drawn together with the latents."""
+        """The pass, and the observations if they are drawn together with the latents."""
         if n < 1:
             raise ValueError(f"expected `n` of at least 1; got {n}.")
-        chosen = self.default_sampler if sampler is None else sampler
+        sampler = self.default_sampler if sampler is None else sampler
         if isinstance(self, AbstractJointModel):
-            u, info = chosen.run(self.law(), (n,))
+            u, info = sampler.run(self.law(), (n,))
             groups, x = self.from_law(u)
             for group in groups:
                 group.info = info
             return groups, x
 
         def draw(group: Group) -> Tensor:
-            z, group.info = chosen.run(group.prior)
+            z, group.info = sampler.run(group.prior)
             return z
 
         groups = self.top_down(draw, (n,))
@@ -240,7 +244,7 @@ class AbstractModel(nn.Module, ABC):
     def log_joint(self, groups: list[Group], x: Tensor) -> Tensor:
         """Log p(x | z) + sum_k log p(z_k | z_<k), of the batch shape of the pass, in nats.
 
-        What is unknown is left out: ``known_log_norm``.
+        It omits the log normalisers of tilts: see ``known_log_norm``.
         """
         log_pz = sum(group.log_prior() for group in groups)
         return log_unnorm(self.likelihood(groups), x) + log_pz
@@ -253,7 +257,10 @@ class AbstractModel(nn.Module, ABC):
         mean: bool = True,
         seed: int | None = None,
     ) -> Tensor:
-        """New observations, ``(n, *event)``: the decoder's means, or draws where it has none or with ``mean=False``."""
+        """New observations, ``(n, *event)``.
+
+        They are the means of the decoder, or draws if it has no mean or with ``mean=False``.
+        """
         with frozen(self), torch.no_grad(), seeded(seed, "sample"):
             groups, x = self._generated(n, sampler)
             if mean or x is None:
@@ -266,46 +273,50 @@ class AbstractModel(nn.Module, ABC):
         return self.infer(x)[0].inferred
 
     def decode(self, z: Tensor, sampler: AbstractSampler | None = None) -> Distribution:
-        """p(x | z) for top latents ``(B, *event)``; groups below them are drawn from their priors."""
-        chosen = self.default_sampler if sampler is None else sampler
+        """p(x | z) for top latents ``(B, *event)``; lower groups are drawn from their priors."""
+        sampler = self.default_sampler if sampler is None else sampler
         return self.likelihood(
-            self.top_down(lambda group: z if group.index == 1 else chosen(group.prior), (len(z),))
+            self.top_down(lambda group: z if group.index == 1 else sampler(group.prior), (len(z),))
         )
 
     def reconstruct(self, x: Tensor, *, seed: int | None = None) -> Tensor:
-        """The decoder's means (draws where it has none) at draws from the posterior of ``x``, ``(B, *event)``."""
+        """Reconstructions of ``x``, ``(B, *event)``, each from one draw of the posterior.
+
+        They are the means of the decoder, or draws if it has no mean.
+        """
         with frozen(self), torch.no_grad(), seeded(seed, "reconstruct"):
             return picture(self.likelihood(self.infer(x)))
 
 
 class AbstractJointModel(AbstractModel, AbstractTilt):
-    """How to write a model whose law is drawn as a whole, such as one with an energy on observations.
+    """How to write a model that is sampled as a whole, such as one with an energy on observations.
 
-    1. Inherit, implement what ``AbstractModel`` and ``AbstractTilt`` ask for. A tilt on
-       observations stands in ``likelihood``, as a ``Tilted`` over p(x|z) without a ``log_norm``.
-    2. ``law`` is over whatever a chain should move in, such as the noise of latents and
+    1. Inherit, and implement what ``AbstractModel`` and ``AbstractTilt`` require. A tilt on
+       observations belongs in ``likelihood``, as a ``Tilted`` over p(x|z) without a ``log_norm``.
+    2. ``law`` is over the variables in which a chain should move, such as the noise of latents and
        observations.
-    3. Implement ``from_law(u)``: the pass and the observations that belong to draws of it.
+    3. Implement ``from_law(u)``: the pass and the observations of draws ``u``.
     """
 
     @abstractmethod
     def from_law(self, u: Tensor) -> tuple[list[Group], Tensor]:
-        """Draws ``(n, *event)`` of ``law`` to the groups of a pass and observations ``(n, *observed)``."""
+        """The groups and observations ``(n, *observed)`` of draws ``(n, *event)`` of ``law``."""
 
 
 def own_prior(model: AbstractModel) -> nn.Module | None:
-    """The module that a model keeps as ``prior``, that of its top latents; None where it has none.
+    """The submodule ``prior`` of a model, the prior of its top latents; None if it has none.
 
-    No contract of models: one whose top prior lies elsewhere cannot be fitted a new one.
+    The model contract does not require it. A model that keeps its top prior elsewhere cannot get a
+    new one by a fit.
     """
     return dict(model.named_children()).get("prior")
 
 
 def require_prior(model: AbstractModel) -> AbstractPrior:
-    """The prior that a model keeps as ``prior``, which can be fitted alone or replaced.
+    """The submodule ``prior`` of a model, to fit it alone or replace it.
 
     Raises:
-        TypeError: if it has none, or one that is not of ``priorwise.priors``.
+        TypeError: if the model has none, or one that is not an ``AbstractPrior``.
     """
     prior = own_prior(model)
     if not isinstance(prior, AbstractPrior):
@@ -317,9 +328,9 @@ def require_prior(model: AbstractModel) -> AbstractPrior:
 
 
 def example_pass(model: AbstractModel) -> list[Group]:
-    """A pass of one example, drawn from the priors before their tilts: for the shapes and kinds of what a model returns.
+    """A pass of one example, drawn from the untilted priors, to see what a model returns.
 
-    Call it inside ``frozen``; the random stream stays as it was.
+    Call it inside ``frozen``. It leaves torch's random state as it was.
     """
     with seeded(0, "example"):
         return model.top_down(draw_untilted, (1,))
@@ -327,10 +338,10 @@ def example_pass(model: AbstractModel) -> list[Group]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluate without leaving a trace: eval mode, no gradients into the parameters, priors built once.
+    """Evaluate a model without changing it: eval mode, no parameter gradients, priors built once.
 
-    Gradients into inputs still flow. Modes and ``requires_grad`` flags are put back after the
-    block; blocks may be nested.
+    Gradients still flow to inputs. After the block, modes and ``requires_grad`` flags are restored.
+    Blocks can be nested.
     """
     modules = list(model.modules())
     modes = [(module, module.training) for module in modules]

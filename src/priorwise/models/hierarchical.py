@@ -12,14 +12,16 @@ __all__ = ["HVAE"]
 
 
 class HVAE(AbstractModel):
-    r"""Two groups of latents, the lower one conditioned on the upper one both ways.
+    r"""Two groups of latents; prior and posterior of the lower one depend on the upper one.
 
-    .. math:: p(x, z) = p(x | z_1, z_2)\, p(z_1 | z_2)\, p(z_2), \qquad q(z | x) = q(z_1 | x, z_2)\, q(z_2 | x)
+    .. math:: p(x, z) = p(x | z_1, z_2)\, p(z_1 | z_2)\, p(z_2), \qquad
+              q(z | x) = q(z_1 | x, z_2)\, q(z_2 | x)
 
-    In the paper's letters :math:`z_2` is the top; our groups count from the top, so it is group 1.
+    In the paper's notation :math:`z_2` is the top. Our groups count from the top, so it is group 1.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), section 4, equations 12-16.
+        https://arxiv.org/abs/1705.07120
 
     Arguments:
         encoder_top: Module x -> q(z2|x).

@@ -1,7 +1,7 @@
-"""The latents of all groups as one vector, so that a chain can move and a sampler can draw all of them at once.
+"""The latents of all groups as one vector, so that a sampler or a chain can treat them together.
 
-A coordinate is normal noise where the group's prior is a smooth image of it (a Gaussian, a flow),
-and z itself elsewhere.
+The coordinates of a group are its normal noise if its prior has a noise form (a Gaussian, a flow),
+else z itself.
 
 Letters: ``N`` draws, ``U`` coordinates of all groups together.
 """
@@ -24,7 +24,7 @@ __all__ = ["JointPrior"]
 
 @dataclass(frozen=True)
 class _Part:
-    """One group's place among the coordinates."""
+    """The coordinates of one group."""
 
     event: Shape
     columns: slice
@@ -35,14 +35,15 @@ class _Part:
 class JointPrior(Distribution):
     r"""The prior of all groups of a model as one law over vectors, of batch shape ``()``.
 
-    .. math:: p(u) = \prod_k p(u_k | u_{<k}), \qquad u_k = \epsilon_k \sim \mathcal{N}(0, I) \text{ where }
-              z_k = T(\epsilon_k; z_{<k}), \text{ else } u_k = z_k
+    .. math:: p(u) = \prod_k p(u_k | u_{<k}), \qquad
+              u_k = \epsilon_k \sim \mathcal{N}(0, I) \text{ where } z_k = T(\epsilon_k; z_{<k}),
+              \text{ else } u_k = z_k
 
-    Normalised; exact sampling. ``groups`` turns coordinates into the pass that belongs to them.
+    Normalised; exact sampling. ``groups`` turns coordinates into a pass of the model.
 
     Arguments:
-        model: A model whose priors can be drawn from.
-        probe: The groups of one pass of it, for their shapes.
+        model: A model whose priors can be sampled.
+        probe: The groups of one pass of the model, for their shapes.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
@@ -66,19 +67,23 @@ class JointPrior(Distribution):
 
     @property
     def stddev(self) -> Tensor:
-        """The scale of each coordinate, ``(U,)``: 1 for noise, the prior's own at the top, and 1 where it is unknown."""
+        """The scale of each coordinate, ``(U,)``.
+
+        It is 1 for noise, the prior's standard deviation for other coordinates of the top group,
+        and 1 for those of lower groups, where it is unknown.
+        """
         return torch.cat([part.stddev for part in self.parts])
 
     @property
     def as_base(self) -> Distribution:
-        """The same law, as N(0, I) where all coordinates are noise, so that samplers see it."""
+        """The same law, as a plain N(0, I) for samplers if all coordinates are noise."""
         if not self.is_noise:
             return self
         zero = self.like.new_zeros(self.event_shape)
         return diagonal_gaussian(zero, torch.ones_like(zero))
 
     def groups(self, u: Tensor) -> list[Group]:
-        """The pass that belongs to coordinates ``(N, U)``."""
+        """The pass of coordinates ``(N, U)``."""
 
         def draw(group: Group) -> Tensor:
             part = self.parts[group.index - 1]
@@ -88,7 +93,7 @@ class JointPrior(Distribution):
         return self.model.top_down(draw, (len(u),))
 
     def log_prob(self, u: Tensor) -> Tensor:
-        """``(*, U) -> (*)``, in nats."""
+        """The log density: ``(*, U) -> (*)``, in nats."""
         rows, batch_shape = event_rows(u, 1)
         log_p = [self._log_prob(group, rows) for group in self.groups(rows)]
         return torch.stack(log_p).sum(0).reshape(batch_shape)
@@ -126,7 +131,7 @@ class JointPrior(Distribution):
             return torch.cat(columns, 1).reshape(*shape, -1)
 
     def log_tilt(self, tilt: Callable[[list[Group]], Tensor]) -> Callable[[Tensor], Tensor]:
-        """A function of a pass, ``(N,)``, as one of coordinates: ``(*, U) -> (*)``."""
+        """Turn a function of a pass, ``(N,)``, into one of coordinates, ``(*, U) -> (*)``."""
 
         def of_coordinates(u: Tensor) -> Tensor:
             rows, batch_shape = event_rows(u, 1)
@@ -137,6 +142,6 @@ class JointPrior(Distribution):
 
 def _part(group: Group, columns: slice) -> _Part:
     is_noise = has_noise_form(group.prior)
-    own = group.index == 1 and not is_noise
-    scale = group.prior.stddev[0] if own else group.z.new_ones(group.prior.event_shape)
+    has_stddev = group.index == 1 and not is_noise
+    scale = group.prior.stddev[0] if has_stddev else group.z.new_ones(group.prior.event_shape)
     return _Part(tuple(group.prior.event_shape), columns, is_noise, scale.flatten())

@@ -1,4 +1,4 @@
-"""The noise contrastive prior: any model, with each group's prior tilted by a classifier.
+"""The noise contrastive prior: a model whose groups' priors are each tilted by a classifier.
 
 Letters: ``S`` samples, ``B`` batch, ``K`` latent groups.
 """
@@ -41,37 +41,37 @@ class _GroupLogit:
 
 
 def _standardised(prior: Distribution, z: Tensor) -> Tensor:
-    """The latents in units of their Gaussian prior: what the base explains is taken away before the classifier looks."""
+    """The latents, standardised by their prior if it is Gaussian, as input for a classifier."""
     normal = normal_within(prior)
     return z if normal is None else (z - normal.loc) / normal.scale
 
 
 class NCP(AbstractModel, AbstractContrastiveTilt):
-    r"""A trained model whose prior is reweighted by what tells the aggregate posterior from it.
+    r"""A trained model whose prior is reweighted towards the aggregate posterior.
 
     .. math:: p_\mathrm{NCP}(z) = \frac{1}{Z} \prod_{k=1}^{K} r_k(z_k, c(z_{<k}))\, p(z_k | z_{<k}),
               \qquad \log r_k = \text{logit of classifier } k
 
-    The model underneath is not changed: not its parameters, nor their ``requires_grad``, modes,
-    statistics or hooks. Before a fit the classifiers are what they were built as, so fit first:
-    ``priorwise.fit(ncp, data)``.
+    Each classifier distinguishes draws of the aggregate posterior from draws of the prior. They
+    start untrained, so fit them first: ``priorwise.fit(ncp, data)``. The model underneath never
+    changes: neither its parameters nor their ``requires_grad``, modes, statistics or hooks.
 
-    The density above has one global Z; drawing group after group (SIR, Langevin) targets
+    The density above has one global Z. Sampling group by group (SIR, Langevin) has the target
     :math:`\prod_k r_k p_k / Z_k(z_{<k})` instead. The two agree for one group, and where each
     :math:`Z_k` is constant, as it is for perfect classifiers.
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
-        2021), equations 1-5.
+        2021), equations 1-5. https://arxiv.org/abs/2010.02917
 
     Arguments:
-        base: The model underneath; its priors can be drawn from.
-        classifiers: One module a group: a ``priorwise.backbones.AbstractLatentClassifier``, or any
-            module that maps ``z`` ``(*sample, *batch, *event)`` (standardised by its prior where
+        base: The model underneath; it must be possible to sample its priors.
+        classifiers: One module per group: a ``priorwise.backbones.AbstractLatentClassifier``, or
+            any module that maps ``z`` ``(*sample, *batch, *event)`` (standardised by its prior if
             that is Gaussian) and the context ``(*batch, *context_event)``, or None, to logits
-            ``(*sample, *batch)``. Built to size if None.
-        hidden_features: Hidden layers of the classifiers that are built.
-        max_logit: Bound of the logits of the classifiers that are built, in nats; with one,
+            ``(*sample, *batch)``. If None, classifiers of the right sizes are built.
+        hidden_features: Sizes of the hidden layers of classifiers that are built here.
+        max_logit: Bound of the logits, in nats, of classifiers that are built here. With a bound,
             rejection sampling is exact.
     """
 
@@ -94,15 +94,15 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
             )
         if isinstance(base, NCP):
             raise TypeError(
-                "expected a model that is not an NCP itself; tilt its `base` once, with better "
+                "expected a model that is not an NCP itself. Tilt its `base` once, with better "
                 "classifiers."
             )
         groups = _probe(base)
         for group in groups:
             if isinstance(group.prior, Tilted):
                 raise TypeError(
-                    f"expected a base whose priors can be drawn from; that of group {group.index} "
-                    "is tilted already."
+                    "expected a base whose priors can be sampled; the prior of group "
+                    f"{group.index} is tilted already."
                 )
         if base.tilts:
             raise TypeError(
@@ -114,7 +114,8 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
             classifiers = [_classifier_for(group, hidden_features, max_logit) for group in groups]
         if len(classifiers) != len(groups):
             raise ValueError(
-                f"expected {len(groups)} `classifiers`, one a latent group; got {len(classifiers)}."
+                f"expected {len(groups)} `classifiers`, one per latent group; got "
+                f"{len(classifiers)}."
             )
         self.classifiers = nn.ModuleList(classifiers)
 
@@ -129,25 +130,25 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
         return self.base
 
     def tilted(self, group: Group) -> Tilted:
-        """The prior of a group of the base, tilted by the group's classifier."""
+        """The prior of a group of the base, tilted by its classifier."""
         classifier = self.classifiers[group.index - 1]
         bound = classifier.max_logit if isinstance(classifier, AbstractLatentClassifier) else None
         return Tilted(group.prior, _GroupLogit(classifier, group), log_bound=bound, owner=self)
 
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
-        """The base's pass, each prior tilted before ``draw`` sees it."""
-        seen: list[Group] = []
+        """The base's pass, with each prior tilted before it is passed to ``draw``."""
+        tilted_groups: list[Group] = []
 
         def tilted_draw(group: Group) -> Tensor:
-            shown = copy(group)  # so that a group class of the base's own survives
-            shown.prior = self.tilted(group)
-            shown.z = draw(shown)
-            seen.append(shown)
-            return shown.z
+            tilted = copy(group)  # keeps the class of the group if the base has its own
+            tilted.prior = self.tilted(group)
+            tilted.z = draw(tilted)
+            tilted_groups.append(tilted)
+            return tilted.z
 
         groups = [copy(group) for group in self.base.top_down(tilted_draw, batch_shape, x)]
-        for group, shown in zip(groups, seen, strict=True):
-            group.prior, group.info = shown.prior, shown.info
+        for group, tilted in zip(groups, tilted_groups, strict=True):
+            group.prior, group.info = tilted.prior, tilted.info
         return groups
 
     def likelihood(self, groups: list[Group]) -> Distribution:
@@ -155,7 +156,7 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
         return self.base.likelihood(groups)
 
     def law(self) -> Tilted:
-        """All groups' latents as one vector, and the sum of the logits as its tilt."""
+        """The latents of all groups as one vector, tilted by the sum of the logits."""
         probe = _probe(self.base)
         joint = JointPrior(self.base, probe)
         bounds = [self.tilted(group).log_bound for group in probe]
@@ -171,7 +172,7 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
 
 
 def _probe(base: AbstractModel) -> list[Group]:
-    """One example, for the shapes of latents and contexts; leaves the model and the random stream alone."""
+    """A pass of one example, to see the shapes of latents and contexts."""
     with frozen(base), torch.no_grad():
         return example_pass(base)
 

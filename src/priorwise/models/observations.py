@@ -1,4 +1,4 @@
-"""Whether observations fit a model, before anything is computed from them."""
+"""Checks that observations fit a model before anything is computed from them."""
 
 import torch
 from torch import Tensor
@@ -12,27 +12,26 @@ __all__ = ["example_likelihood", "require_observations"]
 
 
 def require_observations(model: AbstractModel, x: Tensor, what: str = "x") -> tuple[str, ...]:
-    """Refuse observations that the model's likelihood does not fit; see ``distributions.require_support``.
+    """Refuse observations that do not fit the model; see ``distributions.require_support``.
 
-    The likelihood is that of one draw from the priors, so that observations of a wrong shape are
-    refused in words before a network sees them. A tilted prior is drawn from without its tilt,
-    which the likelihood does not know.
+    The likelihood is computed from one draw of the untilted priors. So observations of a wrong
+    shape get a clear message before they reach a network.
 
     Arguments:
-        model: The model; it is left as it was.
+        model: The model; it is not changed.
         x: Observations ``(N, *event)``.
-        what: The name that they have in the message.
+        what: The name of the observations in messages.
 
     Returns:
-        tuple[str, ...]: Doubts in words, empty if there are none.
+        tuple[str, ...]: Doubts in words; empty if there are none.
 
     Raises:
-        ValueError: for another shape, NaN or infinity, or values that the likelihood cannot have.
+        ValueError: for a wrong shape, NaN or infinity, or values outside the support.
     """
     return require_support(example_likelihood(model), x, what)
 
 
 def example_likelihood(model: AbstractModel) -> Distribution:
-    """The likelihood p(x|z) of one draw from the priors, of batch shape ``(1,)``: its kind, its shape and its support."""
+    """The likelihood p(x|z) of one draw from the untilted priors, of batch shape ``(1,)``."""
     with frozen(model), torch.no_grad(), seeded(0, "observations"):
         return model.likelihood(example_pass(model))

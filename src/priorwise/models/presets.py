@@ -1,4 +1,4 @@
-"""The models of the papers, put together from parts."""
+"""The models of the papers, assembled from parts."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,8 @@ def moons_vae(
     """The dpVAE paper's VAE of dense layers for points in the plane.
 
     References:
-        dpVAE (Bhalodia et al., 2020), section 4.1.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), section 4.1.
+        https://arxiv.org/abs/1911.10506
 
     Arguments:
         prior: The prior of ``latent`` dimensions; standard normal if None.
@@ -56,23 +57,25 @@ def conv_vae(
 ) -> VAE:
     """The dpVAE paper's convolutional VAEs.
 
-    Weights start from N(0, 2 / fan_in). From torch's smaller default, which the paper's code uses,
-    so little of an image comes through eight layers that a fit may settle on ignoring the latents.
+    Weights start as draws of N(0, 2 / fan_in). With torch's smaller default, which the paper's code
+    uses, so little of an image passes through eight layers that a fit may end up ignoring the
+    latents.
 
     References:
-        dpVAE (Bhalodia et al., 2020), appendix. With two latents "mnist" has 467,173 parameters
-        without the prior.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), appendix.
+        With two latents, "mnist" has 467,173 parameters without the prior.
+        https://arxiv.org/abs/1911.10506
 
     Arguments:
         network: "mnist" or "mnist_factor" (1x28x28; the second is FactorVAE's), "svhn" (3x32x32) or
             "celeba" (3x64x64).
         prior: The prior of ``latent`` dimensions; standard normal if None.
-        likelihood: Called with None and the shape of an image, since the decoder ends in pixels:
-            ``Gaussian`` or ``Bernoulli`` of ``priorwise.likelihoods``.
+        likelihood: ``Gaussian`` or ``Bernoulli`` of ``priorwise.likelihoods``. It is called with
+            None and the shape of an image, since the decoder ends in pixels.
         latent: Number of latent dimensions.
 
     Raises:
-        ValueError: if there is no network of that name.
+        ValueError: for an unknown ``network``.
     """
     if network not in IMAGE_BODIES:
         raise ValueError(
@@ -98,7 +101,7 @@ def gated_vae(
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), section 5. With 784 binary pixels it has
-        1,116,864 parameters without the prior.
+        1,116,864 parameters without the prior. https://arxiv.org/abs/1705.07120
 
     Arguments:
         shape: Shape of one observation.
@@ -127,7 +130,7 @@ def gated_hvae(
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), sections 4 and 5. With 784 binary pixels it
-        has 2,431,024 parameters without the prior.
+        has 2,431,024 parameters without the prior. https://arxiv.org/abs/1705.07120
 
     Arguments:
         shape: Shape of one observation.

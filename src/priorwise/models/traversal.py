@@ -22,15 +22,15 @@ _BLOCK = 500
 
 @dataclass(frozen=True)
 class Traversal:
-    """Walks through the top latents, and what the decoder makes of them.
+    """Walks through the top latents, and their decoded observations.
 
     Attributes:
-        z: The latents on the way, ``(R, T, *latent)``.
-        u: The same in the space where the walk is straight: z itself, or z0 of a flow prior, ``(R,
-            T, *latent)``.
-        x: The decoder's means, or draws where it has none, ``(R, T, *event)``.
-        at: Where a step stands: the share of the way, or the value of the dimension that varies,
-            ``(R, T)``.
+        z: The latents of each step, ``(R, T, *latent)``.
+        u: The same latents in the space where the walk is straight, ``(R, T, *latent)``: z itself,
+            or z0 of a flow prior.
+        x: The decoder's means, or draws if it has no mean, ``(R, T, *event)``.
+        at: The position of each step, ``(R, T)``: the fraction of the way, or the value of the
+            dimension that varies.
         space: ``"representation"`` if u is z, ``"generation"`` if it is z0.
     """
 
@@ -43,7 +43,7 @@ class Traversal:
 
 @dataclass(frozen=True)
 class _Coordinates:
-    """A space for walks, and the two ways between it and z."""
+    """A space for walks, and the maps from z to it and back."""
 
     space: Space
     enter: Callable[[Tensor], Tensor]
@@ -51,18 +51,18 @@ class _Coordinates:
 
 
 def flow_prior(model: AbstractModel) -> FlowPrior | None:
-    """The flow over the model's top latents, also under a tilt; None without one.
+    """The flow prior of the model's top latents, also below a tilt; None if it has none.
 
     Raises:
-        ValueError: if there are several flows, so that none is *the* prior.
+        ValueError: if the model has several flow priors.
     """
-    found = [module for module in model.modules() if isinstance(module, FlowPrior)]
-    if len(found) > 1:
+    flows = [module for module in model.modules() if isinstance(module, FlowPrior)]
+    if len(flows) > 1:
         raise ValueError(
-            f"expected one FlowPrior in the model; got {len(found)}. Walk in space "
+            f"expected one FlowPrior in the model; got {len(flows)}. Walk in space "
             "'representation'."
         )
-    return found[0] if found else None
+    return flows[0] if flows else None
 
 
 def _coordinates(model: AbstractModel, space: Space | None) -> _Coordinates:
@@ -82,17 +82,17 @@ def _coordinates(model: AbstractModel, space: Space | None) -> _Coordinates:
 
 
 def in_space(model: AbstractModel, z: Tensor, space: Space) -> Tensor:
-    """Top latents as they are, or carried to the z0 of the model's flow prior: ``(*, *latent)`` to the same shape."""
+    """Top latents ``(*, *latent)`` in a space, in the same shape.
+
+    They stay as they are, or the model's flow prior maps them to z0.
+    """
     return _coordinates(model, space).enter(z)
 
 
 def encodings(model: AbstractModel, x: Tensor, *, space: Space = "representation") -> Tensor:
-    """The means of q(z|x) for the top group, in z or carried to z0: ``(N, *event) -> (N, *latent)``."""
-    with (
-        frozen(model),
-        torch.no_grad(),
-        seeded(0, "encodings"),
-    ):  # groups below the top are drawn on the way
+    """The means of q(z|x) for the top group, as z or z0: ``(N, *event) -> (N, *latent)``."""
+    # Seeded, since a pass also draws the groups below the top.
+    with frozen(model), torch.no_grad(), seeded(0, "encodings"):
         means = torch.cat(
             [model.encode(x[start : start + _BLOCK]).mean for start in range(0, len(x), _BLOCK)]
         )
@@ -108,25 +108,25 @@ def between(
     space: Space | None = None,
     seed: int = 0,
 ) -> Traversal:
-    r"""From the encoding of one observation to that of another, for R pairs at once.
+    r"""Walk from the encoding of one observation to that of another, for R pairs at once.
 
     .. math:: u_t = (1 - t)\, u(x_1) + t\, u(x_2), \qquad t = 0, \dots, 1
 
-    where u is the mean of q(z|x): for a flow prior carried to z0, where the prior is normal, so
-    that the way is straight there and curved in z; else z itself. The ends are the encodings,
-    exactly.
+    u(x) is the mean of q(z|x). A flow prior maps it to z0, where the prior is normal; the walk is
+    then straight in z0 and curved in z. Without a flow prior it is straight in z. The ends are
+    exactly the encodings.
 
     References:
-        dpVAE: decoupled prior for VAEs (Bhalodia et al., 2020), whose traversals are straight in
-        z0.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), whose
+        traversals are straight in z0. https://arxiv.org/abs/1911.10506
 
     Arguments:
-        model: The model; of a hierarchy the top group walks, and the groups below keep their noise
-            on the way.
-        first: Where walks begin, ``(R, *event)``.
-        second: Where they end, ``(R, *event)``.
-        steps: Number T of latents on the way, both ends included.
-        space: Where the way is straight; if None, in z0 where there is a flow prior, else in z.
+        model: The model. In a hierarchy the top group walks, and the groups below keep their noise.
+        first: The observations where the walks begin, ``(R, *event)``.
+        second: The observations where they end, ``(R, *event)``.
+        steps: Number of steps T, both ends included.
+        space: The space where the walk is straight. If None, z0 of the flow prior if there is one,
+            else z.
         seed: Seed of the groups below the top.
 
     Raises:
@@ -140,15 +140,16 @@ def between(
         )
     if steps < 2:
         raise ValueError(f"expected at least 2 `steps`, both ends included; got {steps}.")
-    chosen = _coordinates(model, space)
+    coordinates = _coordinates(model, space)
     with frozen(model), torch.no_grad():
         start, end = encodings(model, first), encodings(model, second)
         at = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)
         weight = at.view(-1, *[1] * (start.dim() - 1))
-        u = torch.lerp(chosen.enter(start)[:, None], chosen.enter(end)[:, None], weight)
-        z = chosen.leave(u)
-        z[:, 0], z[:, -1] = start, end  # there and back would round
-        return Traversal(z, u, _decoded(model, z, seed), at.expand(len(start), steps), chosen.space)
+        u = torch.lerp(coordinates.enter(start)[:, None], coordinates.enter(end)[:, None], weight)
+        z = coordinates.leave(u)
+        z[:, 0], z[:, -1] = start, end  # mapping there and back rounds
+        at = at.expand(len(start), steps)
+        return Traversal(z, u, _decoded(model, z, seed), at, coordinates.space)
 
 
 def along(
@@ -160,38 +161,37 @@ def along(
     space: Space = "representation",
     seed: int = 0,
 ) -> Traversal:
-    """One dimension of the top latents takes given values while all others stay exactly as they are; a walk for each.
+    """Vary one dimension of the top latents per walk, while all others stay exactly as they are.
 
     Arguments:
-        model: The model; of a hierarchy the top group walks, and the groups below keep their noise
-            on the way.
+        model: The model. In a hierarchy the top group walks, and the groups below keep their noise.
         z: The latents to start from, ``(*latent)``, for example ``encodings(model, x)[0]``.
-        dimensions: Which dimensions vary, one a walk, counted from 0; latents of several axes are
-            counted flat.
-        values: What they become: ``(T,)`` for all alike, or ``(R, T)``, for example between the two
-            ends of ``latent_range``.
-        space: Whether dimensions of z are meant or those of a flow prior's z0.
+        dimensions: The dimension that varies in each walk, counted from 0; latents with several
+            axes are flattened.
+        values: The values of these dimensions: ``(T,)`` for all walks, or ``(R, T)``, for example
+            between the two ends of ``latent_range``.
+        space: Whether the dimensions are those of z or of a flow prior's z0.
         seed: Seed of the groups below the top.
 
     Raises:
-        ValueError: for a dimension that there is not, values that do not fit, or z0 without a flow
+        ValueError: for a dimension out of range, values of a wrong shape, or z0 without a flow
             prior.
     """
-    chosen = _coordinates(model, space)
+    coordinates = _coordinates(model, space)
     _check_point(model, z)
     rows, columns = _rows(dimensions, z.numel())
     if values.dim() not in (1, 2) or (values.dim() == 2 and len(values) != len(rows)):
         raise ValueError(
-            f"expected `values` of shape (T,) or ({len(rows)}, T), a row for each dimension; got "
+            f"expected `values` of shape (T,) or ({len(rows)}, T), one row per dimension; got "
             f"{tuple(values.shape)}."
         )
     with frozen(model), torch.no_grad():
         at = values.to(z).expand(len(rows), values.shape[-1])
-        u = chosen.enter(z).flatten().repeat(*at.shape, 1)
+        u = coordinates.enter(z).flatten().repeat(*at.shape, 1)
         u[rows, :, columns] = at
         u = u.unflatten(-1, z.shape)
-        walked = chosen.leave(u)
-        return Traversal(walked, u, _decoded(model, walked, seed), at, chosen.space)
+        latents = coordinates.leave(u)
+        return Traversal(latents, u, _decoded(model, latents, seed), at, coordinates.space)
 
 
 def latent_range(
@@ -202,18 +202,18 @@ def latent_range(
     space: Space = "representation",
     seed: int = 0,
 ) -> Tensor:
-    """Between which values each dimension of the aggregate posterior keeps ``mass``: the low and the high ends, ``(2, D)``.
+    """The central range of the aggregate posterior in each dimension: both ends, ``(2, D)``.
 
-    This is the range that pictures of one dimension show. The decoder was trained on draws of the
-    aggregate posterior, so what it makes of them is its own. Three standard deviations of the prior
-    may lie beyond or well inside what it has ever seen, and a mixture or a flow has no one standard
-    deviation. A dimension that is not used has the prior's own range.
+    Pictures of one dimension show this range. The decoder was trained on draws of the aggregate
+    posterior, so it has seen the whole range. Three standard deviations of the prior may reach
+    beyond what it has seen, or stay well inside, and a mixture or a flow has no single standard
+    deviation. An unused dimension has the range of the prior.
 
     Arguments:
         model: The model.
-        x: Observations whose encodings make q(z), of which one draw each is taken, ``(N, *event)``.
+        x: Observations, ``(N, *event)``. One draw from the posterior of each makes up q(z).
         mass: Share of the draws between the two ends.
-        space: Whether dimensions of z are meant or those of a flow prior's z0.
+        space: Whether the dimensions are those of z or of a flow prior's z0.
         seed: Seed of the draws.
 
     Raises:
@@ -221,18 +221,21 @@ def latent_range(
     """
     if not 0 < mass < 1:
         raise ValueError(f"expected `mass` between 0 and 1; got {mass}.")
-    chosen = _coordinates(model, space)
+    coordinates = _coordinates(model, space)
     draws = []
     with frozen(model), torch.no_grad():
         for block, start in enumerate(range(0, len(x), _BLOCK)):
             with seeded(seed, "latent_range", block):
                 draws.append(model.infer(x[start : start + _BLOCK])[0].z)
-        u = chosen.enter(torch.cat(draws)).flatten(1)
+        u = coordinates.enter(torch.cat(draws)).flatten(1)
         return torch.quantile(u, u.new_tensor([(1 - mass) / 2, (1 + mass) / 2]), dim=0)
 
 
 def _decoded(model: AbstractModel, z: Tensor, seed: int) -> Tensor:
-    """What the decoder makes of them, ``(R, T, *event)``; all steps share their noise, so that the walk alone is seen."""
+    """The decoded observations, ``(R, T, *event)``.
+
+    All steps share their noise, so that they differ by the walk alone.
+    """
     steps = []
     for step in z.unbind(1):
         with seeded(seed, "traversal"):
@@ -251,7 +254,7 @@ def _check_point(model: AbstractModel, z: Tensor) -> None:
 
 
 def _rows(dimensions: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
-    """The index of every walk and of the dimension that it varies."""
+    """The index of each walk, and of the dimension that it varies."""
     if not len(dimensions):
         raise ValueError("expected at least one of `dimensions`; got none.")
     for dimension in dimensions:

@@ -15,7 +15,7 @@ class VAE(AbstractModel):
     """A VAE with any prior.
 
     References:
-        Auto-Encoding Variational Bayes (Kingma & Welling, 2014).
+        Auto-Encoding Variational Bayes (Kingma & Welling, 2014). https://arxiv.org/abs/1312.6114
 
     Arguments:
         encoder: Module x -> q(z|x).

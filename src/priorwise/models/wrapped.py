@@ -1,4 +1,4 @@
-"""A VAE that somebody else trained, as a model of ours."""
+"""A VAE that was trained elsewhere, as a model of this library."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ Encoded: TypeAlias = Distribution | Tensor | tuple[Tensor, Tensor]
 
 
 def _as_posterior(encoded: Encoded, event_dims: int) -> Distribution:
-    """A distribution as it is, (mean, log-variance) as a Gaussian, a tensor as a point."""
+    """A posterior from a distribution, a pair (mean, log-variance), or a tensor of points."""
     if isinstance(encoded, Distribution):
         missing = event_dims - len(encoded.event_shape)
         return Independent(encoded, missing, validate_args=False) if missing > 0 else encoded
@@ -38,11 +38,11 @@ def _as_posterior(encoded: Encoded, event_dims: int) -> Distribution:
 
 
 class WrappedVAE(AbstractModel):
-    """Two callables and a prior, as a model. Build it with ``priorwise.wrap``.
+    """A model of two callables and a prior. Build it with ``priorwise.wrap``.
 
-    The modules behind the callables are registered. A deep copy has its own ones where the
+    The modules that the callables use are registered. A deep copy has its own modules where the
     callables can be copied, as modules, their methods and ``functools.partial`` can. Functions are
-    never copied: a copy of the model shares what they hold.
+    never copied, so a copy of the model shares the modules that they hold.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WrappedVAE(AbstractModel):
         self._owners = nn.ModuleList()
         self._likelihood = likelihood
         self._latent_shape = tuple(latent_shape)
-        self._listed = tuple(modules)  # in a tuple torch does not register them
+        self._listed = tuple(modules)  # a tuple, so that torch does not register them
         self.prior = as_prior(prior)
         self._register()
 
@@ -68,15 +68,17 @@ class WrappedVAE(AbstractModel):
         return [part for part in (self._encode, self._decode, self._likelihood) if part is not None]
 
     def _register(self) -> None:
-        """Register what the callables use and what was listed, unless it is here already."""
+        """Register the modules that the callables use and those listed, each once."""
         self._owners = nn.ModuleList()
-        here = set(self.modules())
+        registered = set(self.modules())
         self._owners.extend(
-            module for module in modules_of(*self._callables(), *self._listed) if module not in here
+            module
+            for module in modules_of(*self._callables(), *self._listed)
+            if module not in registered
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the modules that were found: a copy registers those that its own callables use."""
+        """The state without the registered modules: a copy registers those of its callables."""
         return vars(self) | {"_modules": self._modules | {"_owners": nn.ModuleList()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -84,7 +86,11 @@ class WrappedVAE(AbstractModel):
         self._register()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WrappedVAE":
-        """Listed modules that the search does not reach are shared, since the function that uses them is."""
+        """A deep copy.
+
+        It shares listed modules that the search does not reach, since it also shares the functions
+        that use them.
+        """
         reached = {part for module in modules_of(*self._callables()) for part in module.modules()}
         memo.update({id(module): module for module in self._listed if module not in reached})
         memo[id(self)] = copy = WrappedVAE.__new__(WrappedVAE)
@@ -95,8 +101,8 @@ class WrappedVAE(AbstractModel):
         posterior = _as_posterior(self._encode(x), len(self._latent_shape))
         if tuple(posterior.event_shape) != self._latent_shape:
             raise ValueError(
-                f"expected `encode(x)` to give latents of shape {self._latent_shape}, as `latent` "
-                f"says; got {tuple(posterior.event_shape)}."
+                f"expected `encode(x)` to return latents of shape {self._latent_shape}, as in "
+                f"`latent`; got {tuple(posterior.event_shape)}."
             )
         return posterior
 
@@ -109,7 +115,7 @@ class WrappedVAE(AbstractModel):
         return [group]
 
     def likelihood(self, groups: list[Group]) -> Distribution:
-        """p(x | z); the decoder sees rows ``(rows, *event)``."""
+        """p(x | z); the decoder is called with rows ``(rows, *event)``."""
         rows, batch_shape = event_rows(groups[0].z, len(self._latent_shape))
         decoded = self._decode(rows)
         if isinstance(decoded, Tensor):
@@ -125,9 +131,9 @@ class WrappedVAE(AbstractModel):
                 "expected `decode(z)` to return a Distribution or a tensor of means; got "
                 f"{type(decoded).__name__}."
             )
-        forgotten = len(decoded.batch_shape) - 1  # event dimensions left in the batch shape
-        if forgotten > 0:
-            decoded = Independent(decoded, forgotten, validate_args=False)
+        missing = len(decoded.batch_shape) - 1  # event dimensions that are in the batch shape
+        if missing > 0:
+            decoded = Independent(decoded, missing, validate_args=False)
         return (
             decoded if decoded.batch_shape == batch_shape else UnflattenedRows(decoded, batch_shape)
         )
@@ -142,31 +148,32 @@ def wrap(
     likelihood: Callable[[Tensor], Distribution] | None = None,
     modules: Iterable[nn.Module] | nn.Module | None = None,
 ) -> WrappedVAE:
-    """A VAE from anywhere, as a model to which everything in the library applies.
+    """A VAE from anywhere, as a model that works with the whole library.
 
     The networks that the functions use become part of the model, so that evaluation mode, devices
-    and checkpoints reach them. They are looked for in the functions themselves: modules and their
-    methods, objects that hold modules, ``functools.partial``, closures, default arguments and the
-    globals that a function names; ``priorwise.callables`` says where exactly. Nothing is run on the
-    way. What cannot be found is named by ``modules``.
+    and checkpoints reach them. ``wrap`` searches the functions for them: modules and their methods,
+    objects that hold modules, ``functools.partial``, closures, default arguments and the globals
+    that a function names; ``priorwise.callables`` has the details. The search runs none of the
+    functions. Name the modules that it cannot find in ``modules``.
 
     Arguments:
         encode: Maps ``(B, *event)`` to a Distribution over latents, a pair (mean, log-variance), or
-            a tensor of codes (a deterministic encoder: no likelihoods then).
+            a tensor of codes (a deterministic encoder, which has no likelihoods).
         decode: Maps latents ``(rows, *latent)`` to a Distribution over observations, or to their
             means.
         latent: Number of latent dimensions, or their shape.
-        prior: What the model was trained with; standard normal if None.
+        prior: The prior that the model was trained with; standard normal if None.
         likelihood: Turns the decoder's means into p(x|z), for example ``lambda mean:
-            Independent(Normal(mean, 0.1), 3)``; without it samples work and likelihoods refuse.
-        modules: Modules that the functions use, beside those that are found. An empty tuple says
-            that there are no others.
+            Independent(Normal(mean, 0.1), 3)``. Without it samples work, but likelihoods refuse.
+        modules: Modules that the functions use, in addition to those that the search finds. An
+            empty tuple says that there are no others.
 
     Raises:
-        TypeError: if one of the two is not callable, or ``modules`` holds something else.
+        TypeError: if ``encode`` or ``decode`` is not callable, or if ``modules`` holds anything but
+            modules.
 
     Warns:
-        UserWarning: if no module is found behind one of the two, unless ``modules`` is given.
+        UserWarning: if no module is found in ``encode`` or in ``decode`` and ``modules`` is None.
 
     Example:
         >>> model = wrap(encode=nn.Linear(4, 2), decode=nn.Linear(2, 4), latent=2)
@@ -179,8 +186,8 @@ def wrap(
     if modules is None:
         _warn_of_bare_functions(encode=encode, decode=decode)
     shape = (latent,) if isinstance(latent, int) else tuple(latent)
-    own_prior = StandardNormal(shape) if prior is None else prior
-    return WrappedVAE(encode, decode, shape, own_prior, likelihood, _checked(modules))
+    prior = StandardNormal(shape) if prior is None else prior
+    return WrappedVAE(encode, decode, shape, prior, likelihood, _checked(modules))
 
 
 def _checked(modules: Iterable[nn.Module] | nn.Module | None) -> tuple[nn.Module, ...]:
@@ -203,9 +210,9 @@ def _warn_of_bare_functions(**callables: Callable[..., Any]) -> None:
     bare = [f"`{name}`" for name, part in callables.items() if not modules_of(part)]
     if bare:
         warnings.warn(
-            f"no module was found in {' and '.join(bare)}, so weights, modes and batch statistics "
-            "of a network that is used there are out of reach: dropout stays on in evaluations, "
-            "running statistics move, nothing is trained or saved. Pass every network by "
-            "`modules=[...]`, or `modules=()` if there is none.",
+            f"no module was found in {' and '.join(bare)}. If a network is used there, its "
+            "weights, mode and batch statistics are out of reach: dropout stays on in evaluations, "
+            "running statistics change, nothing is trained or saved. Pass every network in "
+            "`modules=[...]`, or pass `modules=()` if there is none.",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Priors over the top latents; any of them goes with any model."""
+"""Priors over the top latents; any prior works with any model."""
 
 from priorwise.priors.base import AbstractPrior, WrappedPrior, as_prior
 from priorwise.priors.flow import FlowPrior

@@ -1,4 +1,4 @@
-"""What every prior is: a module that returns a distribution over the top latents."""
+"""The contract of priors: a module that returns a distribution over the top latents."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ __all__ = ["AbstractPrior", "WrappedPrior", "as_prior"]
 
 
 def _check_shapes(distribution: Distribution) -> None:
-    """One density for all latents together, of whatever number of observations."""
+    """Refuse a distribution that does not give one density for all top latents together."""
     batch_shape, event_shape = tuple(distribution.batch_shape), tuple(distribution.event_shape)
     if batch_shape == () and event_shape != ():
         return
     name, dims = type(distribution).__name__, max(1, len(batch_shape))
     raise ValueError(
-        f"expected a prior of batch shape () and an event shape as that of the latents; got {name} "
-        f"with batch shape {batch_shape} and event shape {event_shape}, whose densities would be "
-        f"taken dimension by dimension. Wrap it in torch.distributions.Independent({name}(...), "
+        f"expected a prior of batch shape () with the event shape of the latents; got {name} with "
+        f"batch shape {batch_shape} and event shape {event_shape}, which would give one density "
+        f"per dimension. Wrap it in torch.distributions.Independent({name}(...), "
         f"{dims})."
     )
 
@@ -29,14 +29,14 @@ def _check_shapes(distribution: Distribution) -> None:
 class AbstractPrior(nn.Module, ABC):
     """How to write a prior.
 
-    1. Inherit, keep the parameters as usual in a module.
+    1. Inherit, and keep the parameters as in any torch module.
     2. Implement ``_distribution(encode_top)``: a distribution of batch shape ``()`` whose event
        shape is that of the top latents. ``encode_top`` maps observations to q(z_top|x); only priors
-       made of encodings look at it.
-    3. Build distributions with ``validate_args=False``; check the parts in the constructor.
+       made of encodings use it.
+    3. Build distributions with ``validate_args=False``, and check the arguments in the constructor.
 
-    While a block of ``kept`` is open the parameters stand still, so the distribution is built once
-    and used again.
+    Inside a ``kept`` block the parameters do not change, so the distribution is built once and
+    reused.
     """
 
     def __init__(self) -> None:
@@ -46,13 +46,13 @@ class AbstractPrior(nn.Module, ABC):
 
     @abstractmethod
     def _distribution(self, encode_top: Encode | None) -> Distribution:
-        """Build the distribution from the parameters as they are."""
+        """Build the distribution from the current parameters."""
 
     def forward(self, encode_top: Encode | None = None) -> Distribution:
         """The prior p(z_top), of batch shape ``()``.
 
         Raises:
-            ValueError: for another batch shape, or an event shape of no dimension: its densities
+            ValueError: for another batch shape, or for event shape ``()``, since the densities
                 would broadcast.
         """
         if self._kept is not None:
@@ -65,7 +65,7 @@ class AbstractPrior(nn.Module, ABC):
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Build the distribution at most once inside the block; blocks may be nested."""
+        """Build the distribution at most once inside the block; blocks can be nested."""
         outer = self._keeping
         self._keeping = True
         try:
@@ -77,10 +77,11 @@ class AbstractPrior(nn.Module, ABC):
 
 
 class WrappedPrior(AbstractPrior):
-    """Somebody else's module as a prior: it is called without arguments and must return a distribution.
+    """A module from elsewhere as a prior.
 
     Arguments:
-        module: For example an unconditional zuko flow.
+        module: Called without arguments, it must return a distribution; for example an
+            unconditional zuko flow.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -98,12 +99,12 @@ class WrappedPrior(AbstractPrior):
 
 
 def as_prior(prior: nn.Module) -> AbstractPrior:
-    """The prior itself, or a wrapper around any module that returns a distribution when called."""
+    """The prior itself, or a wrapper around a module that returns a distribution when called."""
     if isinstance(prior, AbstractPrior):
         return prior
     if isinstance(prior, nn.Module):
         return WrappedPrior(prior)
     raise TypeError(
-        "expected `prior` as a module of priorwise.priors or one that returns a Distribution; got "
+        "expected `prior` as a module that returns a Distribution, such as priorwise.priors; got "
         f"{type(prior).__name__}."
     )

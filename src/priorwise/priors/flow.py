@@ -1,4 +1,4 @@
-"""The decoupled prior: a flow between the space of the representation and the space of generation.
+"""The decoupled prior: a flow between the representation space and the generation space.
 
 Letters: ``L`` latent dimensions.
 """
@@ -31,8 +31,8 @@ class _ZukoBijection(AbstractBijection):
             raise TypeError(
                 "expected `flow` as a number of latent dimensions, a bijection or an "
                 f"unconditional zuko flow; got {type(module).__name__}, which returns "
-                f"{type(distribution).__name__}. A module that returns another distribution is a "
-                "prior as it is: hand it to the model."
+                f"{type(distribution).__name__}. A module that returns another distribution "
+                "already is a prior: pass it to the model."
             )
         if not is_standard_normal(distribution.base):
             raise ValueError(
@@ -43,36 +43,37 @@ class _ZukoBijection(AbstractBijection):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         z0, log_det = self.module().transform.call_and_ladj(z)
-        return z0, log_det.reshape(*z0.shape[:-1], -1).sum(
-            -1
-        )  # maps of one dimension leave theirs apart
+        # Elementwise maps return one log-determinant per dimension.
+        return z0, log_det.reshape(*z0.shape[:-1], -1).sum(-1)
 
     def inverse(self, z0: Tensor) -> Tensor:
         return self.module().transform.inv(z0)
 
 
 class FlowPrior(AbstractPrior):
-    r"""A prior that is normal in a space of its own: the dpVAE's decoupled prior.
+    r"""The dpVAE's decoupled prior, which is standard normal in a separate generation space.
 
     .. math:: p(z) = \mathcal{N}(g(z); 0, I_L) \, \left|\det \frac{\partial g(z)}{\partial z}\right|
 
-    The encoder, the decoder and any regulariser see the representation z; new observations are
-    drawn in the generation space, :math:`z_0 \sim \mathcal{N}(0, I)`, and come to the decoder
-    through :math:`z = g^{-1}(z_0)`. Normalised; exact sampling; reparameterised; trained with the
-    model by the same loss, without a stage of its own.
+    The encoder, the decoder and any regulariser work with the representation z. New observations
+    start in the generation space, :math:`z_0 \sim \mathcal{N}(0, I)`, and reach the decoder as
+    :math:`z = g^{-1}(z_0)`. Normalised; exact sampling; reparameterised. The prior is trained
+    together with the model, by the same loss.
 
-    Before training g is not the identity: its networks start at random, as the paper's do.
+    Before training g is not the identity: its networks start at random, as in the paper.
 
     References:
-        dpVAE: decoupled prior for VAEs (Bhalodia et al., 2020), equations 2-5. With
-        ``kl="entropy"`` an objective's rate is equation 5, with the constant -L/2 that the paper's
-        text leaves out.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), equations
+        2-5. https://arxiv.org/abs/1911.10506
+
+        With ``kl="entropy"`` an objective's rate is equation 5, including the constant -L/2 that
+        the paper's text omits.
 
     Arguments:
-        flow: The number of latent dimensions L, for the paper's affine couplings; or a map of your
-            own, an ``AbstractBijection`` or an unconditional zuko flow over a standard normal.
-        blocks: Number of couplings that are built.
-        hidden_features: Hidden layers of the two networks of each coupling that is built.
+        flow: The number of latent dimensions L, to build the paper's affine couplings; or your own
+            map, an ``AbstractBijection`` or an unconditional zuko flow over a standard normal.
+        blocks: Number of couplings to build.
+        hidden_features: Sizes of the hidden layers of the two networks of each coupling.
 
     Example:
         >>> prior = FlowPrior(2)
@@ -93,11 +94,11 @@ class FlowPrior(AbstractPrior):
         return NormalizingFlow(self.bijection)
 
     def extra_repr(self) -> str:
-        """What repr shows beside the map."""
+        """The number of features; repr also shows the map."""
         return f"features={self.bijection.features}"
 
     def to_generation(self, z: Tensor) -> Tensor:
-        """Representations to the space where the prior is normal: :math:`z_0 = g(z)`, ``(*, L) -> (*, L)``."""
+        """Representations to the generation space: :math:`z_0 = g(z)`, ``(*, L) -> (*, L)``."""
         return self.bijection(z)[0]
 
     def to_representation(self, z0: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The mixture of Gaussians with free parameters."""
+"""The mixture of Gaussians with trainable parameters."""
 
 import torch
 from torch import nn
@@ -13,21 +13,23 @@ __all__ = ["GaussianMixture"]
 
 
 class GaussianMixture(AbstractPrior):
-    r""":math:`p(z) = \sum_m w_m \mathcal{N}(z; \mu_m, \mathrm{diag}\,\sigma_m^2)`, trained with the model.
+    r"""A mixture of diagonal Gaussians, trained with the model.
 
-    Normalised; exact sampling; reparameterised while the weights are fixed. Log-variances are kept
-    in the same range as the encoder's: a free one collapses onto single points.
+    .. math:: p(z) = \sum_{m=1}^{M} w_m\, \mathcal{N}(z; \mu_m, \mathrm{diag}\,\sigma_m^2)
+
+    Normalised; exact sampling; reparameterised while the weights are fixed. Log-variances are
+    clamped to the range of the encoder's: without a bound, components collapse onto single points.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 2 ("MoG"); the initial spread is our
-        choice, as the paper gives none.
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 2 ("MoG"). The paper gives no
+        initial spread, so ours is our choice. https://arxiv.org/abs/1705.07120
 
     Arguments:
         features: Number of latent dimensions.
         components: Number of components M.
-        learn_weights: Whether the weights are learned; the paper's are equal.
+        learn_weights: Whether the weights are learned. In the paper they are equal.
         spread: Standard deviation of the initial means.
-        log_var_range: Where the log-variances are kept.
+        log_var_range: The log-variances are clamped to this range.
     """
 
     def __init__(
@@ -56,5 +58,5 @@ class GaussianMixture(AbstractPrior):
         return DiagonalGaussianMixture(self.loc, scale, log_weights)
 
     def extra_repr(self) -> str:
-        """What repr shows."""
+        """The sizes that repr shows."""
         return f"components={len(self.loc)}, features={self.loc.shape[1]}"

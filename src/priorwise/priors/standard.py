@@ -17,7 +17,7 @@ class StandardNormal(AbstractPrior):
     Normalised; exact sampling; reparameterised; no parameters; analytic KL to a Gaussian posterior.
 
     References:
-        Auto-Encoding Variational Bayes (Kingma & Welling, 2014).
+        Auto-Encoding Variational Bayes (Kingma & Welling, 2014). https://arxiv.org/abs/1312.6114
 
     Arguments:
         features: Number of latent dimensions, or the shape of the latents.
@@ -36,5 +36,5 @@ class StandardNormal(AbstractPrior):
         return diagonal_gaussian(self._zero, torch.ones_like(self._zero), len(self.shape))
 
     def extra_repr(self) -> str:
-        """What repr shows."""
+        """The shape that repr shows."""
         return f"shape={self.shape}"

@@ -1,4 +1,4 @@
-"""The VampPrior: a mixture of the encoder's own posteriors at pseudo-inputs."""
+"""The VampPrior: a mixture of the encoder's posteriors at pseudo-inputs."""
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,8 @@ from priorwise.typing import Encode, Shape
 
 __all__ = ["VampPrior"]
 
-_INSIDE = (
-    1e-3  # how far from 0 and 1 a pseudo-input starts: outside them its gradient would be zero
-)
+# How far from 0 and 1 a pseudo-input starts, since its gradient is zero outside [0, 1].
+_INSIDE = 1e-3
 
 
 class VampPrior(AbstractPrior):
@@ -23,24 +22,24 @@ class VampPrior(AbstractPrior):
 
     .. math:: p(z) = \frac{1}{K} \sum_{k=1}^{K} q(z | u_k)
 
-    The pseudo-inputs :math:`u_k` are clamped to [0, 1]; they start strictly inside, so that every
-    one receives a gradient. Normalised; exact sampling (a component is drawn uniformly, then a
-    point from it); reparameterised. Each training step encodes all K pseudo-inputs; inside
-    ``frozen`` they are encoded once.
+    The pseudo-inputs :math:`u_k` are clamped to [0, 1]. They start strictly inside, so that each of
+    them receives a gradient. Normalised; exact sampling (first a component, uniformly, then a point
+    from it); reparameterised. Each training step encodes all K pseudo-inputs; inside ``frozen``
+    they are encoded once.
 
-    Batch statistics are those of the data alone: pseudo-inputs are normalised by the running
-    statistics, in training too, and leave no trace in them. So the mixture is made of the encoder
-    that evaluation uses. Dropout treats pseudo-inputs as it treats data. An encoder with batch
-    normalisation that has no running statistics is refused, since a component would depend on the
-    others.
+    Batch normalisation uses its running statistics for pseudo-inputs, in training too, and
+    pseudo-inputs never update them. So the mixture consists of posteriors of the same encoder that
+    evaluation uses. Dropout treats pseudo-inputs like data. An encoder whose batch normalisation
+    has no running statistics is refused, since the components would depend on each other.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), equations 9-10 and section 5.
+        https://arxiv.org/abs/1705.07120
 
     Arguments:
-        pseudo_inputs: Their initial values, ``(K, *shape)``, in [0, 1].
-        trainable: Whether they are learned. False keeps them as they are: the paper's
-            "VampPrior-data".
+        pseudo_inputs: Initial values, ``(K, *shape)``, in [0, 1].
+        trainable: Whether the pseudo-inputs are learned. With False they stay fixed, as in the
+            paper's "VampPrior-data".
     """
 
     pseudo_inputs: Tensor
@@ -68,9 +67,9 @@ class VampPrior(AbstractPrior):
     def random(
         cls, components: int, shape: Shape, *, mean: float = 0.05, std: float = 0.01
     ) -> "VampPrior":
-        """Trainable pseudo-inputs that start at N(mean, std), kept inside [0, 1].
+        """Trainable pseudo-inputs that start as draws of N(mean, std^2), clamped to [0, 1].
 
-        The paper's code uses (0.05, 0.01) for MNIST and OMNIGLOT, (0.5, 0.02) for Frey faces.
+        The paper's code uses (0.05, 0.01) for MNIST and OMNIGLOT, and (0.5, 0.02) for Frey faces.
         """
         if components < 1:
             raise ValueError(f"expected at least 1 of `components`; got {components}.")
@@ -80,10 +79,10 @@ class VampPrior(AbstractPrior):
     def from_data(
         cls, x: Tensor, components: int, *, trainable: bool = False, noise: float = 0.01
     ) -> "VampPrior":
-        """Pseudo-inputs that are a random subset of the data; trainable ones start with a little noise."""
+        """A random subset of the data as pseudo-inputs; trainable ones get a little noise."""
         if not 1 <= components <= len(x):
             raise ValueError(
-                f"expected `components` between 1 and the {len(x)} data; got {components}."
+                f"expected `components` between 1 and the {len(x)} observations; got {components}."
             )
         start = x[torch.randperm(len(x), device=x.device)[:components]].float()
         if trainable:
@@ -94,8 +93,8 @@ class VampPrior(AbstractPrior):
         if encode_top is None:
             raise ValueError(
                 "expected `prior(encode_top)` with the encoder of the top latents; got no "
-                "encoder. A VampPrior is made of encodings: call it through its model, or pass "
-                "the encoder."
+                "encoder. A VampPrior is a mixture of encodings: call it through its model, or "
+                "pass the encoder."
             )
         with running_statistics(modules_of(encode_top)):
             posterior = encode_top(F.hardtanh(self.pseudo_inputs, 0.0, 1.0))
@@ -107,5 +106,5 @@ class VampPrior(AbstractPrior):
         return DiagonalGaussianMixture(components.loc, components.scale)
 
     def extra_repr(self) -> str:
-        """What repr shows."""
+        """The settings that repr shows."""
         return f"components={len(self.pseudo_inputs)}, trainable={self.trainable}"

@@ -1,4 +1,4 @@
-"""Samplers: called with a distribution they return draws, ``run`` also tells what the draws cost."""
+"""Samplers: call one with a distribution to get draws; ``run`` also reports what they cost."""
 
 from priorwise.samplers.ancestral import Ancestral
 from priorwise.samplers.base import AbstractSampler, SampleInfo

@@ -1,4 +1,4 @@
-"""Draws straight from a normalised distribution, at a temperature."""
+"""Draws directly from a distribution without a tilt, at a temperature."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ __all__ = ["Ancestral"]
 
 
 class Ancestral(AbstractSampler):
-    """Exact draws of what can be drawn, group after group; no tilt is applied, so a ``Tilted`` is refused.
+    """Exact draws from distributions that can be sampled directly, group after group.
+
+    It applies no tilt, so it refuses a ``Tilted`` distribution.
 
     Arguments:
-        temperature: Factor of the standard deviations, positive; see ``AbstractSampler``.
+        temperature: Positive factor of the standard deviations; see ``AbstractSampler``.
     """
 
     def __repr__(self) -> str:
@@ -21,7 +23,7 @@ class Ancestral(AbstractSampler):
 
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
         raise ValueError(
-            "expected a distribution that can be drawn directly; got a Tilted one, whose tilt "
+            "expected a distribution that can be sampled directly; got a Tilted one, whose tilt "
             "ancestral sampling would ignore. Use priorwise.samplers.SIR, Rejection or Langevin, "
             "or sample the untilted model."
         )

@@ -1,6 +1,6 @@
-"""What every sampler is: called with a distribution, it returns draws; ``run`` also tells what they cost.
+"""The contract of samplers: a call returns draws; ``run`` also reports what they cost.
 
-Letters: ``S`` the sample shape that is asked for, ``B`` the batch shape of the distribution.
+Letters: ``S`` the requested sample shape, ``B`` the batch shape of the distribution.
 """
 
 from abc import ABC, abstractmethod
@@ -19,18 +19,18 @@ __all__ = ["AbstractSampler", "SampleInfo"]
 
 @dataclass(frozen=True)
 class SampleInfo:
-    """What a sampler says of its draws.
+    """What a sampler reports about its draws.
 
     Attributes:
-        method: Name of the method that made them.
+        method: Name of the method.
         evaluations: Evaluations of the tilt per draw, on average.
         exact: Whether the draws follow the target exactly.
-        ess: Effective sample size of the proposals behind each draw, ``(*S, *B)``, where there were
-            proposals.
-        acceptance: Accepted share of the proposals, ``(*S, *B)`` or a scalar, where they could be
-            refused.
+        ess: Effective sample size of the proposals for each draw, ``(*S, *B)``; None for a method
+            without importance weights.
+        acceptance: Share of the proposals that were accepted, ``(*S, *B)`` or a scalar; None for a
+            method that rejects nothing.
         log_norm: An estimate of log Z in nats from the same proposals, where they give one.
-        details: Anything else that the method tells, such as the space in which a chain moved.
+        details: Anything else that the method reports, such as the space in which a chain moved.
     """
 
     method: str
@@ -45,26 +45,27 @@ class SampleInfo:
 class AbstractSampler(ABC):
     """How to write a sampler.
 
-    1. Inherit, and take the settings as keyword arguments; check them in the constructor. Hand
-       ``temperature`` to this constructor.
+    1. Inherit. Take the settings as keyword arguments, check them in the constructor, and pass
+       ``temperature`` on to this constructor.
     2. Implement ``_run(tilted, sample_shape)`` for a ``Tilted`` distribution. Return draws of shape
        ``(*sample_shape, *batch_shape, *event_shape)`` and a ``SampleInfo``.
     3. Draw from torch's own generator and never seed it.
 
-    What is not tilted is drawn ancestrally, by this class.
+    This class itself draws from every distribution that is not tilted.
 
     A temperature other than 1 multiplies the standard deviations of the distribution, or of the
-    base of a tilted one, and the draws are then those of another distribution: tidier pictures.
-    Quantitative results use 1.
+    base of a tilted one. The draws then follow another distribution, which gives tidier pictures.
+    Use 1 for quantitative results.
 
     References:
-        NVAE (Vahdat & Kautz, 2020), section 4, on the temperature.
+        NVAE (Vahdat & Kautz, 2020), section 4, for the temperature.
+        https://arxiv.org/abs/2007.03898
 
     Arguments:
-        temperature: Factor of the standard deviations, positive.
+        temperature: Positive factor of the standard deviations.
     """
 
-    temperature: float = 1.0  # for a sampler that knows none
+    temperature: float = 1.0  # for a sampler that does not set one
 
     def __init__(self, temperature: float = 1.0) -> None:
         if not temperature > 0:
@@ -78,7 +79,7 @@ class AbstractSampler(ABC):
     def run(
         self, distribution: Distribution, sample_shape: Shape = ()
     ) -> tuple[Tensor, SampleInfo]:
-        """Draws and what they cost."""
+        """Draws, and what they cost."""
         if self.temperature == 1.0:
             return self._draw(distribution, torch.Size(sample_shape))
         z, info = self._draw(cooled(distribution, self.temperature), torch.Size(sample_shape))

@@ -1,6 +1,6 @@
 """Langevin chains, unadjusted and Metropolis-adjusted.
 
-Letters: a chain has shape ``(*S, *B, *event)``; ``u`` is the position in the space where it moves.
+Chains have shape ``(*S, *B, *event)``. ``u`` is the position in the space where a chain moves.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ __all__ = ["Langevin", "LangevinState", "Space", "is_accepted", "proposal", "spa
 
 @dataclass(frozen=True)
 class LangevinState:
-    """Where a set of chains stands.
+    """The current state of a set of chains.
 
     Attributes:
         u: Positions, ``(*S, *B, *event)``.
@@ -34,7 +34,14 @@ class LangevinState:
 
 @dataclass(frozen=True)
 class Space:
-    """Where a chain moves: its name, the map to z, and the log densities of the target and of the base."""
+    """The space where a chain moves.
+
+    Attributes:
+        name: Its name.
+        to_z: The map to z.
+        log_density: The log density of the target.
+        log_base: The log density of the base, up to a constant.
+    """
 
     name: str
     to_z: Callable[[Tensor], Tensor]
@@ -43,12 +50,15 @@ class Space:
 
 
 def _sum_of_event(values: Tensor, event_dims: int) -> Tensor:
-    """The sum over the last dimensions, of which there may be none."""
+    """The sum over the event dimensions, if there are any."""
     return values.flatten(values.dim() - event_dims).sum(-1) if event_dims else values
 
 
 def _noise_space(tilted: Tilted) -> Space:
-    """Whitened noise: z = T(eps), target N(eps; 0, I) exp(tilt(T(eps))); the Jacobian of T cancels."""
+    """Whitened noise, z = T(eps), with target N(eps; 0, I) exp(tilt(T(eps))).
+
+    The Jacobian of T cancels.
+    """
     event_dims = len(tilted.event_shape)
 
     def to_z(eps: Tensor) -> Tensor:
@@ -64,11 +74,11 @@ def _noise_space(tilted: Tilted) -> Space:
 
 
 def _scaled_space(tilted: Tilted) -> Space:
-    """Z divided by the standard deviation of the base, which has no noise form.
+    """Z divided by the standard deviation of the base, for a base without a noise form.
 
     Raises:
-        ValueError: for a base that does not live on all real numbers, where a chain would leave its
-            support.
+        ValueError: if the support of the base is not all real numbers, since a chain would leave
+            it.
     """
     support = tilted.base.support
     while isinstance(support, type(constraints.independent(constraints.real, 1))):
@@ -95,7 +105,7 @@ def _scaled_space(tilted: Tilted) -> Space:
 
 
 def space_of(tilted: Tilted) -> Space:
-    """Whitened noise where the base is an image of it, else z divided by its standard deviation."""
+    """Whitened noise if the base has a noise form, else z divided by its standard deviation."""
     return _noise_space(tilted) if has_noise_form(tilted.base) else _scaled_space(tilted)
 
 
@@ -106,7 +116,7 @@ def proposal(u: Tensor, gradient: Tensor, step_size: float) -> tuple[Tensor, Ten
 
     Arguments:
         u: Positions, ``(*chains, *event)``.
-        gradient: The gradient of the log density there, of the shape of ``u``.
+        gradient: The gradient of the log density at ``u``, of its shape.
         step_size: The epsilon above.
 
     Returns:
@@ -124,20 +134,21 @@ def is_accepted(
     log_ratio: Tensor,
     step_size: float,
 ) -> Tensor:
-    r"""The test of Metropolis and Hastings for a Langevin move: which chains take it.
+    r"""The Metropolis-Hastings test of a Langevin move: which chains accept it.
 
     .. math:: \log a = \log \frac{p(u')}{p(u)} + \frac{\lVert \sqrt{\epsilon}\, \xi \rVert^2
               - \lVert u - u' - \tfrac{\epsilon}{2} \nabla \log p(u') \rVert^2}{2 \epsilon}
 
     References:
-        Exponential Convergence of Langevin Distributions (Roberts & Tweedie, 1996).
+        Exponential Convergence of Langevin Distributions and Their Discrete Approximations
+        (Roberts & Tweedie, 1996). https://doi.org/10.2307/3318418
 
     Arguments:
-        u: Where the chains stand, ``(*chains, *event)``.
-        proposed: Where the move leads.
-        gradient: The gradient of the log density there.
+        u: Current positions, ``(*chains, *event)``.
+        proposed: Proposed positions.
+        gradient: The gradient of the log density at ``proposed``.
         noise: The noise of the move.
-        log_ratio: Log density there less that at ``u``, ``(*chains)``, in nats.
+        log_ratio: Log density at ``proposed`` minus that at ``u``, ``(*chains)``, in nats.
         step_size: The epsilon above.
 
     Returns:
@@ -152,24 +163,28 @@ def is_accepted(
 class Langevin(AbstractSampler):
     r"""Gradient steps with noise on the log density of a tilted distribution.
 
-    .. math:: u' = u + \tfrac{\epsilon}{2} \nabla \log p(u) + \sqrt{\epsilon}\, \xi, \qquad \xi \sim \mathcal{N}(0, I)
+    .. math:: u' = u + \tfrac{\epsilon}{2} \nabla \log p(u) + \sqrt{\epsilon}\, \xi,
+              \qquad \xi \sim \mathcal{N}(0, I)
 
-    Unadjusted, the chain has a bias that does not vanish with its length: on N(0, 1) its variance
-    is 1 / (1 - step_size / 4). Adjusted, each step is accepted or refused so that the target is
-    exactly stationary (MALA); it is then the only exact chain here. Chains start at draws from the
-    base and move in whitened noise where the base is a Gaussian or a flow, else in z divided by its
-    standard deviation; ``info.details["space"]`` says which.
+    The unadjusted chain has a bias that does not vanish with its length: on N(0, 1) its variance is
+    1 / (1 - step_size / 4). The adjusted chain (MALA) accepts or rejects each step so that the
+    target is its exact stationary law. Chains start at draws from the base. They move in whitened
+    noise where the base is a Gaussian or a flow, else in z divided by its standard deviation;
+    ``info.details["space"]`` reports the space.
 
     References:
-        Exponential Convergence of Langevin Distributions (Roberts & Tweedie, 1996); NCP-VAE (Aneja
-        et al., 2021), section 3.3.
+        Exponential Convergence of Langevin Distributions and Their Discrete Approximations
+        (Roberts & Tweedie, 1996). https://doi.org/10.2307/3318418
+
+        A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
+        2021), section 3.3. https://arxiv.org/abs/2010.02917
 
     Arguments:
         steps: Number of steps.
         step_size: The epsilon above.
-        adjusted: Whether to accept or refuse each step (MALA).
+        adjusted: Whether to accept or reject each step (MALA).
         temperature: Factor of the base's standard deviations; see ``AbstractSampler``. ``init`` and
-            ``step`` take the distribution as it is.
+            ``step`` ignore it.
     """
 
     def __init__(
@@ -205,7 +220,7 @@ class Langevin(AbstractSampler):
         return self._state(space, u)
 
     def step(self, tilted: Tilted, state: LangevinState) -> tuple[LangevinState, SampleInfo]:
-        """One step of every chain; the record tells which were accepted."""
+        """One step of every chain; ``info.acceptance`` says which chains accepted it."""
         space = space_of(tilted)
         state, accepted = self._step(space, state)
         return state, SampleInfo(
@@ -231,7 +246,7 @@ class Langevin(AbstractSampler):
         info = SampleInfo(
             method=self._name(),
             evaluations=float(self.steps + 1),
-            exact=False,  # a finite chain forgets its start only in the limit
+            exact=False,  # a chain forgets its start only in the limit of infinitely many steps
             acceptance=accepted / self.steps,
             details={"space": space.name, "step_size": self.step_size},
         )

@@ -1,6 +1,6 @@
 """Chains on the path from a base to a tilted distribution, at any inverse temperature.
 
-Letters: ``C`` chains; ``u`` is the position in the space where they move.
+Letters: ``C`` chains. ``u`` is the position in the space where a chain moves.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ __all__ = ["AnnealingPath", "PathState"]
 
 @dataclass(frozen=True)
 class PathState:
-    """Where a set of chains stands. Base and tilt are apart: a new temperature costs no evaluation.
+    """The current state of a set of chains.
+
+    Base and tilt are kept apart, so that a new temperature costs no evaluation.
 
     Attributes:
         u: Positions, ``(C, *event)``.
         log_base: Log density of the base at ``u``, up to a constant, ``(C,)``.
-        log_tilt: The tilt, ``(C,)``.
+        log_tilt: The tilt at ``u``, in nats, ``(C,)``.
         base_gradient: Gradient of ``log_base``, of the shape of ``u``.
         tilt_gradient: Gradient of ``log_tilt``, of the shape of ``u``.
     """
@@ -53,26 +55,28 @@ class PathState:
         )
 
     def rows(self, index: Tensor) -> "PathState":
-        """The chains of the given numbers, which may repeat."""
+        """The chains with these indices, which may repeat."""
         return PathState(*[getattr(self, name)[index] for name in self.__dataclass_fields__])
 
 
 class AnnealingPath:
-    r"""The unnormalised densities between a base and its tilted law, and chains that leave each of them invariant.
+    r"""The unnormalised densities between a base and its tilted law, with chains for each.
 
     .. math:: f_b(z) = p_0(z) \, e^{b\, t(z)}, \qquad 0 \le b \le 1
 
-    Chains move in whitened noise where the base is a Gaussian or a flow, else in z divided by its
-    standard deviation, as those of ``Langevin`` do. One step costs one evaluation of the tilt and
-    its gradient.
+    The chains leave each density invariant. They move in the same space as those of ``Langevin``:
+    in whitened noise where the base is a Gaussian or a flow, else in z divided by its standard
+    deviation. One step costs one evaluation of the tilt and its gradient.
 
     References:
-        Annealed Importance Sampling (Neal, 2001), section 2; for the step, Exponential Convergence
-        of Langevin Distributions (Roberts & Tweedie, 1996).
+        Annealed Importance Sampling (Neal, 2001), section 2. https://arxiv.org/abs/physics/9803008
+
+        For the step: Exponential Convergence of Langevin Distributions and Their Discrete
+        Approximations (Roberts & Tweedie, 1996). https://doi.org/10.2307/3318418
 
     Arguments:
-        tilted: The end of the path, of batch shape ``()``; one draw of its base tells dtype and
-            device.
+        tilted: The end of the path, of batch shape ``()``. Dtype and device are those of a draw
+            from its base.
     """
 
     def __init__(self, tilted: Tilted) -> None:
@@ -82,7 +86,7 @@ class AnnealingPath:
             )
         if not tilted.event_shape:
             raise UnavailableError(
-                "expected a Tilted over vectors or arrays; got one over single numbers, event "
+                "expected a Tilted over vectors or arrays; got one over single numbers, with event "
                 "shape ()."
             )
         self.tilted = tilted
@@ -91,15 +95,15 @@ class AnnealingPath:
 
     @property
     def space(self) -> str:
-        """Where the chains move: ``"noise"`` or ``"z / stddev"``."""
+        """The space where the chains move: ``"noise"`` or ``"z / stddev"``."""
         return self._space.name
 
     def to_z(self, u: Tensor) -> Tensor:
-        """Positions as points z."""
+        """The points z of positions, ``(C, *event)``."""
         return self._space.to_z(u)
 
     def base_draws(self, chains: int) -> Tensor:
-        """Exact draws of the base as positions, ``(C, *event)``."""
+        """The positions of exact draws from the base, ``(C, *event)``."""
         if self.space == "noise":
             return torch.randn(
                 chains, *self._example.shape, dtype=self._example.dtype, device=self._example.device
@@ -107,7 +111,7 @@ class AnnealingPath:
         return self.tilted.base.sample(torch.Size((chains,))) / self.tilted.base.stddev
 
     def positions(self, z: Tensor) -> Tensor:
-        """Points z, ``(C, *event)``, as positions."""
+        """The positions of points z, ``(C, *event)``."""
         return (
             to_noise(self.tilted.base, z) if self.space == "noise" else z / self.tilted.base.stddev
         )
@@ -121,17 +125,17 @@ class AnnealingPath:
         return PathState(u.detach(), log_base.detach(), log_tilt.detach(), *gradients)
 
     def start(self, chains: int) -> PathState:
-        """Chains at exact draws of the base.
+        """Chains at exact draws from the base.
 
         Raises:
-            ValueError: where the tilt is not finite there: b * tilt would not be 0 at b = 0.
+            ValueError: if the tilt is not finite there, since b * tilt would not be 0 at b = 0.
         """
         state = self.state(self.base_draws(chains))
-        bad = ~state.log_tilt.isfinite()
-        if bool(bad.any()):
+        not_finite = ~state.log_tilt.isfinite()
+        if bool(not_finite.any()):
             raise UnavailableError(
-                "expected a tilt that is finite at draws of the base; got "
-                f"{float(state.log_tilt[bad][0])}. Bound it from below to anneal it."
+                "expected a tilt that is finite at draws from the base; got "
+                f"{float(state.log_tilt[not_finite][0])}. Bound it from below to anneal it."
             )
         return state
 

@@ -1,4 +1,4 @@
-"""A trial run along an annealing path, which settles where its temperatures lie and how far its chains step."""
+"""A pilot run along an annealing path, which tunes its temperatures and step sizes."""
 
 import math
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from priorwise.samplers.path import AnnealingPath, PathState
 __all__ = ["Pilot", "pilot_run"]
 
 _CHAINS = 100
-_STEPS = 10  # at each of its temperatures
+_STEPS = 10  # per temperature
 _ACCEPTANCE = 0.57
-_SPREAD = 0.5  # nats of log weight between two of its temperatures
+_SPREAD = 0.5  # standard deviation of the log weights between two temperatures, in nats
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """What the trial run learnt.
+    """The result of a pilot run.
 
     Attributes:
-        betas: Its inverse temperatures, from 0 to 1.
-        lengths: The length of the path up to each, the integral of the tilt's standard deviation
-            over b, in nats.
-        log_steps: The logarithm of the step size at each.
-        gradients: Evaluations of the tilt with its gradient.
+        betas: Its inverse temperatures b, from 0 to 1.
+        lengths: The length of the path up to each of them: the integral of the tilt's standard
+            deviation over b, in nats.
+        log_steps: The logarithm of the step size at each of them.
+        gradients: How often the tilt and its gradient were evaluated.
     """
 
     betas: np.ndarray
@@ -34,7 +34,7 @@ class Pilot:
     gradients: int
 
     def schedule(self, temperatures: int) -> list[float]:
-        """b_0 = 0 to b_n = 1 in steps of equal length; a tenth of them is spread evenly over b."""
+        """b_0 = 0 to b_n = 1 in steps of equal length, a tenth of them spread evenly over b."""
         share = self.lengths / self.lengths[-1] if self.lengths[-1] > 0 else self.betas
         grid = np.linspace(0.0, 1.0, temperatures + 1)
         betas = np.interp(grid, 0.9 * share + 0.1 * self.betas, self.betas)
@@ -42,24 +42,28 @@ class Pilot:
         return betas.tolist()
 
     def step_size(self, inverse_temperature: float) -> float:
-        """The step at a temperature, in units of the space where the chains move."""
+        """The step size at a temperature, in units of the space where the chains move."""
         return math.exp(np.interp(inverse_temperature, self.betas, self.log_steps))
 
 
 def pilot_run(path: AnnealingPath, step_size: float | None = None) -> Pilot:
-    """Walk 100 chains from the base to the tilted law, and tune the schedule and the step on the way.
+    """Walk 100 chains from the base to the tilted law to tune the temperatures and the step sizes.
 
-    The next temperature is where the log weights will have spread by half a nat, or 5 % further if
-    that is more. The step follows the share of accepted moves towards 0.57, the optimum of Roberts
-    & Rosenthal (1998), ten moves a temperature. Draws come from torch's generator, so open
-    ``seeded`` around it.
+    The next temperature is where the standard deviation of the log weights reaches half a nat, or
+    5 % further if that is more. The chains make ten moves per temperature, and the step size is
+    tuned to an acceptance rate of 0.57, the optimum of Roberts & Rosenthal. Draws come from torch's
+    generator, so open ``seeded`` around the call.
+
+    References:
+        Optimal Scaling of Discrete Approximations to Langevin Diffusions (Roberts & Rosenthal,
+        1998). https://doi.org/10.1111/1467-9868.00123
 
     Arguments:
         path: The path.
-        step_size: Kept at every temperature; tuned if None.
+        step_size: A fixed step size for every temperature; tuned if None.
 
     Raises:
-        ValueError: for a tilt that is not finite at draws of the base.
+        ValueError: if the tilt is not finite at draws from the base.
     """
     with torch.no_grad():
         state = path.start(_CHAINS)
@@ -82,7 +86,7 @@ def pilot_run(path: AnnealingPath, step_size: float | None = None) -> Pilot:
 def _tuned(
     path: AnnealingPath, state: PathState, b: float, log_step: float, steps: int, gain: float
 ) -> tuple[PathState, float, float]:
-    """Moves at one temperature: the chains, the last log step, and its mean over the later half."""
+    """Move at one temperature: the chains, the last log step, and its mean over the later half."""
     trace = []
     for _ in range(steps):
         state, moved = path.step(state, b, math.exp(log_step))

@@ -1,4 +1,4 @@
-"""Rejection sampling: the exact sampler of a bounded tilt."""
+"""Rejection sampling, the exact sampler for a bounded tilt."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,15 @@ __all__ = ["Rejection"]
 
 
 class Rejection(AbstractSampler):
-    r"""Propose from the base, accept with probability :math:`e^{t(z) - b}` where b bounds the tilt; exact.
+    r"""Proposes from the base and accepts with probability :math:`e^{t(z) - b}`; exact.
 
-    The cost is one over the acceptance rate, :math:`e^{b} / Z` proposals a draw: cheap for a mild
-    tilt, hopeless for a sharp one, and then it says so instead of returning something else.
+    b is an upper bound of the tilt. A draw costs :math:`e^{b} / Z` proposals on average, which is
+    cheap for a mild tilt and hopeless for a sharp one. In that case the sampler raises an error
+    instead of returning approximate draws.
 
     Arguments:
-        log_bound: The bound b in nats; the distribution's own ``log_bound`` if None.
-        max_proposals: Proposals a draw may cost before the sampler gives up.
+        log_bound: The bound b in nats; if None, the ``log_bound`` of the distribution.
+        max_proposals: Number of proposals per draw after which the sampler gives up.
         temperature: Factor of the base's standard deviations; see ``AbstractSampler``.
     """
 
@@ -65,7 +66,7 @@ class Rejection(AbstractSampler):
                 )
         raise ValueError(
             f"{int(waiting.sum())} of {waiting.numel()} draws were not accepted in "
-            f"{self.max_proposals} proposals: the bound of {bound:.2f} nats lies far above log Z. "
+            f"{self.max_proposals} proposals: the bound of {bound:.2f} nats is far above log Z. "
             "Use priorwise.samplers.SIR, or raise `max_proposals`."
         )
 

@@ -1,4 +1,4 @@
-"""A distribution at another temperature: its standard deviations multiplied by a factor."""
+"""Distributions at another temperature: their standard deviations are multiplied by a factor."""
 
 from torch.distributions import Distribution, Independent, Normal
 
@@ -8,12 +8,13 @@ __all__ = ["cooled"]
 
 
 def cooled(distribution: Distribution, temperature: float) -> Distribution:
-    """The distribution with its standard deviations multiplied by the temperature; of a tilted one, those of the base.
+    """The distribution with its standard deviations multiplied by the temperature.
 
-    The result of a tilted distribution has no ``log_norm``: the old one belongs to the old base.
+    For a tilted distribution this applies to the base. The result has no ``log_norm``, since the
+    old one belongs to the old base.
 
     Raises:
-        ValueError: for anything but a Gaussian, a mixture of Gaussians, or one of these tilted.
+        ValueError: unless it is a Gaussian, a mixture of Gaussians, or one of these with a tilt.
     """
     if isinstance(distribution, Tilted):
         base = cooled(distribution.base, temperature)

@@ -1,8 +1,8 @@
-"""For tests, yours and ours: contract checks, models with closed answers, and one false-alarm rate.
+"""For your tests and ours: contract checks, closed-form models, and one false-alarm rate.
 
-``check_prior(my_prior)`` certifies a prior of your own; models, samplers, likelihoods and
-distributions have theirs. A check returns nothing and raises an ``AssertionError`` that says what
-was expected and what was found.
+``check_prior(my_prior)`` certifies your own prior; there are checks for models, samplers,
+likelihoods and distributions too. A check returns nothing, or raises an ``AssertionError`` that
+says what was expected and what it got.
 """
 
 from priorwise.testing.contracts import (

@@ -1,7 +1,7 @@
-"""Contract checks: what a part must do so that everything in the library works with it.
+"""Contract checks: what a part must do so that the rest of the library works with it.
 
-Each check draws under its own seed and leaves torch's random state as it was. Statistical
-comparisons share the false-alarm rate ``ALPHA``.
+Each check draws with its own seed and leaves torch's random state as it was. All statistical
+comparisons use the false-alarm rate ``ALPHA``.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from priorwise.backbones import LatentClassifier
 from priorwise.distributions import Delta, Tilted, log_unnorm
-from priorwise.models import AbstractModel, Draw, Group, draw_posterior
+from priorwise.models import AbstractModel, Group, draw_posterior
 from priorwise.priors import StandardNormal, as_prior
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
@@ -29,15 +29,15 @@ __all__ = ["check_distribution", "check_likelihood", "check_model", "check_prior
 def check_distribution(
     distribution: Distribution, *, continuous: bool = True, seed: int = 0
 ) -> None:
-    """Certify a distribution: shapes, finite densities, ``expand``, and draws that follow the density.
+    """Certify a distribution: shapes, finite densities, ``expand``, draws that follow the density.
 
-    A ``Tilted`` one is checked at draws from its base. A distribution that refuses ``expand`` with
-    torch's ``NotImplementedError`` passes; priors and posteriors must not refuse it.
+    A ``Tilted`` distribution is checked at draws from its base. A distribution passes if its
+    ``expand`` raises torch's ``NotImplementedError``; priors and posteriors must implement it.
 
     Arguments:
         distribution: The distribution.
-        continuous: Whether it has a density over real numbers; draws are compared with the density
-            only then.
+        continuous: Whether it has a density over real numbers. Only then are draws compared with
+            the density.
         seed: Seed of the draws.
 
     Raises:
@@ -57,15 +57,15 @@ def check_distribution(
 def check_prior(prior: nn.Module, encode_top: Encode | None = None, *, seed: int = 0) -> None:
     """Certify a prior: a module that returns a distribution over the top latents.
 
-    Checked are batch shape ``()`` and its expansion, finite densities, that draws follow the
-    density and that it integrates to one (where it is normalised), gradients of the density and of
+    It checks batch shape ``()`` and its expansion, finite densities, that draws follow the density
+    and that the density integrates to one (where it is normalised), gradients of the density and of
     reparameterised draws, equal values in training and evaluation mode, a complete ``state_dict``,
     and that ``frozen`` leaves no trace.
 
     Arguments:
         prior: A module of ``priorwise.priors``, or any module that returns a distribution when
             called.
-        encode_top: x -> q(z_top|x), for a prior that is made of encodings.
+        encode_top: x -> q(z_top|x), for a prior made of encodings.
         seed: Seed of the draws.
 
     Raises:
@@ -77,7 +77,8 @@ def check_prior(prior: nn.Module, encode_top: Encode | None = None, *, seed: int
     with seeded(seed, "check_prior"):
         laws.names_itself(prior)
         module = laws.jittered(as_prior(prior))
-        distribution = module._distribution(encode_top)  # `forward` refuses what is asked for here
+        # Not `forward`, which would refuse wrong shapes before this check can.
+        distribution = module._distribution(encode_top)
         require(
             tuple(distribution.batch_shape) == () and len(distribution.event_shape) > 0,
             "expected a prior of batch shape () over events; got batch shape "
@@ -101,7 +102,7 @@ def check_prior(prior: nn.Module, encode_top: Encode | None = None, *, seed: int
 
 
 def _check_module(module: nn.Module, evaluate: Callable[[nn.Module], Tensor]) -> None:
-    """The laws of every module, whatever it computes."""
+    """The checks that apply to every module."""
     laws.modes_agree(module, evaluate)
     laws.state_is_complete(module, evaluate)
     laws.frozen_leaves_no_trace(module, evaluate)
@@ -115,27 +116,22 @@ def _draws_carry_gradients(prior: nn.Module, encode_top: Encode | None) -> None:
         return
     z = distribution.rsample(torch.Size((64,)))
     require(
-        z.requires_grad, "expected reparameterised draws to carry gradients; they are detached."
+        z.requires_grad, "expected reparameterised draws to carry gradients; got detached ones."
     )
     gradients = [
         grad
         for grad in torch.autograd.grad(z.sin().sum(), parameters, allow_unused=True)
         if grad is not None
     ]
-    require(gradients, "expected the gradient of a draw to reach a parameter; it reached none.")
+    require(gradients, "expected the gradient of a draw to reach a parameter; it reaches none.")
     require(
         all(grad.isfinite().all() for grad in gradients),
-        "expected finite gradients of draws; some are not.",
+        "expected finite gradients of draws; some are not finite.",
     )
 
 
-def _held(z: list[Tensor]) -> Draw:
-    """A draw that gives every group the latents that it is told."""
-    return lambda group: z[group.index - 1]
-
-
 def _log_posterior(groups: list[Group]) -> Tensor:
-    """The posterior's log density; a point posterior has none and counts nothing."""
+    """The posterior's log density; a point posterior has none and adds nothing."""
     terms = [
         group.log_posterior()
         for group in groups
@@ -145,7 +141,7 @@ def _log_posterior(groups: list[Group]) -> Tensor:
 
 
 def _log_weight(model: AbstractModel, z: list[Tensor], batch_shape: Shape, x: Tensor) -> Tensor:
-    groups = model.top_down(_held(z), batch_shape, x)
+    groups = model.top_down(lambda group: z[group.index - 1], batch_shape, x)
     return model.log_joint(groups, x) - _log_posterior(groups)
 
 
@@ -178,7 +174,7 @@ def _check_groups(groups: list[Group], batch_shape: Shape, *, inferred: bool) ->
 
 
 def _check_rows_stay_apart(model: AbstractModel, x: Tensor) -> None:
-    """One pass over (S, B) equals the passes over its rows, and no example looks at another."""
+    """A pass over (S, B) equals the passes over its rows; no example depends on another."""
     size = len(x)
     with torch.no_grad():
         z = [group.z for group in model.infer(x, (3,))]
@@ -196,14 +192,14 @@ def _check_rows_stay_apart(model: AbstractModel, x: Tensor) -> None:
 def check_model(model: AbstractModel, x: Tensor, *, seed: int = 0) -> None:
     """Certify a latent-variable model by its two methods, ``top_down`` and ``likelihood``.
 
-    Checked are the shapes of groups, latents, contexts and densities for batch shapes ``(B,)`` and
+    It checks the shapes of groups, latents, contexts and densities for batch shapes ``(B,)`` and
     ``(S, B)``, that one pass equals the passes over its rows, ``generate`` and ``sample``,
-    gradients to every parameter, equal values in training and evaluation mode, a complete
+    gradients of every parameter, equal values in training and evaluation mode, a complete
     ``state_dict``, and that ``frozen`` leaves no trace.
 
     Arguments:
         model: The model; its likelihood must have a density.
-        x: A few observations, ``(B, *event)``, B of at least 2.
+        x: A few observations, ``(B, *event)``, with B at least 2.
         seed: Seed of the draws.
 
     Raises:
@@ -250,14 +246,15 @@ def _check_generation(model: AbstractModel, event_shape: Shape) -> None:
 def check_likelihood(likelihood: nn.Module, features: Tensor, *, seed: int = 0) -> None:
     """Certify a likelihood: a module from features to p(x|z).
 
-    Checked are shapes for batch shapes ``(B,)`` and ``(S, B)``, finite densities, that rows stay
-    apart, that draws follow the density, gradients to every parameter, equal values in training and
-    evaluation mode, a complete ``state_dict``, and that ``frozen`` leaves no trace. A constant that
-    all densities share is not seen: check that the masses sum to one beside it.
+    It checks shapes for batch shapes ``(B,)`` and ``(S, B)``, finite densities, that rows are
+    independent, that draws follow the density, gradients of every parameter, equal values in
+    training and evaluation mode, a complete ``state_dict``, and that ``frozen`` leaves no trace. It
+    cannot see a wrong constant that all densities share: check separately that the masses sum to
+    one.
 
     Arguments:
         likelihood: The module.
-        features: ``(B, in_features)``, B of at least 2.
+        features: ``(B, in_features)``, with B at least 2.
         seed: Seed of the draws.
 
     Raises:
@@ -295,14 +292,14 @@ def check_likelihood(likelihood: nn.Module, features: Tensor, *, seed: int = 0) 
 
 
 def _nearby(likelihood: nn.Module, features: Tensor) -> Tensor:
-    """Features on the way to the second row whose law is about one nat from that of the first."""
+    """Features between the first two rows, whose law is within a nat of that of the first row."""
     first = likelihood(features[0])
-    x, way = first.sample(torch.Size((64,))), 1.0
+    x, fraction = first.sample(torch.Size((64,))), 1.0
     for _ in range(20):
-        near = features[0].lerp(features[1], way)
+        near = features[0].lerp(features[1], fraction)
         if float((first.log_prob(x) - likelihood(near).log_prob(x)).abs().mean()) < 1.0:
             return near
-        way *= 0.6
+        fraction *= 0.6
     raise AssertionError(
         "expected a density that is continuous in the features; got one that jumps."
     )
@@ -311,14 +308,14 @@ def _nearby(likelihood: nn.Module, features: Tensor) -> Tensor:
 def check_sampler(sampler: AbstractSampler, *, draws: int = 4000, seed: int = 0) -> None:
     """Certify a sampler on targets with known answers.
 
-    Checked are shapes, that what is not tilted is drawn as it is, that draws carry no gradients and
-    leave none in the tilt's parameters, that one seed gives one set of draws, and the target's mean
-    and variance: equal to the truth if ``info.exact`` says so, else the mean strictly between base
-    and target, up to chance.
+    It checks shapes, that distributions without a tilt are sampled as they are, that draws carry no
+    gradients and leave none in the parameters of the tilt, that the same seed gives the same draws,
+    and moments. With ``info.exact`` the mean and the variance must equal those of the target;
+    otherwise the mean must lie strictly between base and target, up to chance.
 
     Arguments:
-        sampler: The sampler; ``Ancestral`` must refuse what is tilted.
-        draws: Number of draws behind each moment.
+        sampler: The sampler; ``Ancestral`` must refuse a tilted distribution.
+        draws: Number of draws per moment.
         seed: Seed of the draws.
 
     Raises:
@@ -347,7 +344,7 @@ def _check_draws(sampler: AbstractSampler, distribution: Distribution) -> None:
     for shape in [(), (4,), (2, 3)]:
         z, info = sampler.run(distribution, shape)
         laws.is_finite(z, f"draws for a sample shape of {shape}", (*shape, *batch, *event))
-        require(not z.requires_grad, "expected draws without gradients; they carry some.")
+        require(not z.requires_grad, "expected draws without gradients; got some that carry them.")
         _check_info(info)
     pair = []
     for _ in range(2):
@@ -377,7 +374,7 @@ def _check_info(info: SampleInfo) -> None:
 def _check_moments(
     sampler: AbstractSampler, truth: GaussianTilt, draws: int, *, tilted: bool
 ) -> None:
-    """Mean and variance of independent draws; one chain or set of proposals each."""
+    """Mean and variance of independent draws, each from its own chain or set of proposals."""
     distribution = truth.tilted()
     z, info = sampler.run(distribution if tilted else distribution.base, (draws,))
     z = z.flatten()
@@ -397,7 +394,7 @@ def _check_moments(
 
 
 def _check_refusal(sampler: AbstractSampler) -> None:
-    """Ancestral sampling would ignore a tilt, so it refuses in words."""
+    """Ancestral sampling would ignore a tilt, so it must refuse with a clear message."""
     try:
         sampler(GaussianTilt().tilted())
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The laws that the contract checks are made of. Each raises an ``AssertionError`` that says what broke.
+"""The single laws of the contract checks; each raises an ``AssertionError`` that says what broke.
 
 Letters: ``N`` draws, ``S`` samples, ``B`` batch.
 """
@@ -35,7 +35,7 @@ __all__ = [
 Module = TypeVar("Module", bound=nn.Module)
 Evaluate: TypeAlias = Callable[[nn.Module], Tensor]
 
-_COORDINATES = 64  # of an event at most, drawn at random, are looked at one by one
+_COORDINATES = 64  # checked one by one, drawn at random if an event has more
 
 
 def require(condition: object, message: str) -> None:
@@ -47,7 +47,7 @@ def require(condition: object, message: str) -> None:
 def same_values(
     actual: Tensor, expected: Tensor, what: str, *, rtol: float = 1e-4, atol: float = 1e-4
 ) -> None:
-    """Two tensors agree in shape and, to rounding, in value."""
+    """Two tensors agree in shape and, up to rounding, in value."""
     shapes = tuple(actual.shape), tuple(expected.shape)
     require(shapes[0] == shapes[1], f"expected {what} of shape {shapes[1]}; got {shapes[0]}.")
     if not torch.allclose(actual, expected, rtol=rtol, atol=atol):
@@ -58,7 +58,7 @@ def same_values(
 
 
 def is_finite(values: Tensor, what: str, shape: Shape) -> None:
-    """The tensor has the shape, and no infinite or missing value."""
+    """The tensor has this shape, and all its values are finite."""
     require(
         values.shape == shape,
         f"expected {what} of shape {tuple(shape)}; got {tuple(values.shape)}.",
@@ -75,7 +75,7 @@ def names_itself(part: object) -> None:
 
 
 def jittered(module: Module, amount: float = 0.02) -> Module:
-    """A copy with a little noise on every parameter, so that nothing is zero by initialisation alone."""
+    """A copy with a little noise on every parameter, so that none is zero by initialisation."""
     copy = deepcopy(module)
     shared = {id(parameter) for parameter in module.parameters()} & {
         id(parameter) for parameter in copy.parameters()
@@ -83,8 +83,8 @@ def jittered(module: Module, amount: float = 0.02) -> Module:
     require(
         not shared,
         f"expected a module whose copies stand alone; a copy of this {type(module).__name__} "
-        f"shares {len(shared)} parameters with it, as it does when a function holds them. Use "
-        "modules or their methods in place of lambdas.",
+        f"shares {len(shared)} parameters with it, which happens when a function holds them. Use "
+        "modules or their methods instead of lambdas.",
     )
     with torch.no_grad():
         for parameter in copy.parameters():
@@ -93,9 +93,9 @@ def jittered(module: Module, amount: float = 0.02) -> Module:
 
 
 def points_of(distribution: Distribution, shape: Shape = ()) -> Tensor:
-    """Points where the density should be positive: draws, of the base where the distribution is tilted."""
-    drawn = distribution.base if isinstance(distribution, Tilted) else distribution
-    return drawn.sample(torch.Size(shape))
+    """Draws, where the density should be positive; a tilted distribution draws from its base."""
+    base = distribution.base if isinstance(distribution, Tilted) else distribution
+    return base.sample(torch.Size(shape))
 
 
 def samples_have_shape(distribution: Distribution) -> None:
@@ -110,7 +110,7 @@ def samples_have_shape(distribution: Distribution) -> None:
 
 
 def expands(distribution: Distribution, batch_shape: Shape) -> None:
-    """A larger batch shape repeats the same law: shapes grow, densities stay."""
+    """A larger batch shape repeats the same law: shapes grow, densities do not change."""
     wide = distribution.expand(torch.Size(batch_shape))
     what = f"after `expand({tuple(batch_shape)})`"
     require(
@@ -125,17 +125,19 @@ def expands(distribution: Distribution, batch_shape: Shape) -> None:
 def draws_follow_density(
     distribution: Distribution, other: Distribution | None = None, draws: int = 20_000
 ) -> None:
-    r"""Draws, density and, against another normalised law, the constant of the density belong together.
+    r"""Draws follow the density, and its constant is right relative to another law.
 
-    .. math:: \mathbb{E}_p\!\left[g \frac{r}{p + r}\right] = \mathbb{E}_r\!\left[g \frac{p}{p + r}\right]
+    .. math:: \mathbb{E}_p\!\left[g \frac{r}{p + r}\right] =
+              \mathbb{E}_r\!\left[g \frac{p}{p + r}\right]
 
-    for every bounded g, here 1, and tanh and tanh^2 of standardised coordinates. Both sides are
+    for every bounded g; here g is 1, tanh and tanh^2 of standardised coordinates. Both sides are
     bounded, so the error is known in any number of dimensions. r is a Gaussian fitted to other
     draws, or ``other``.
 
     References:
-        Simulating Ratios of Normalizing Constants via a Simple Identity (Meng & Wong, 1996),
-        equation 2.2.
+        Simulating Ratios of Normalizing Constants via a Simple Identity: A Theoretical Exploration
+        (Meng & Wong, 1996), equation 2.2.
+        http://www3.stat.sinica.edu.tw/statistica/j6n4/j6n43/j6n43.htm
     """
     count = max(200, draws // max(1, distribution.batch_shape.numel()))
     with torch.no_grad():
@@ -161,7 +163,7 @@ def draws_follow_density(
 
 
 def gradients_reach_all(module: nn.Module, loss: Callable[[], Tensor], what: str) -> None:
-    """After a backward pass every trainable parameter has a finite gradient that is not zero throughout."""
+    """A backward pass gives every trainable parameter a finite gradient that is not all zero."""
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return
     module.zero_grad(set_to_none=True)
@@ -186,7 +188,7 @@ def gradients_reach_all(module: nn.Module, loss: Callable[[], Tensor], what: str
 
 
 def modes_agree(module: nn.Module, evaluate: Evaluate) -> None:
-    """Training and evaluation mode give the same values, unless a layer is made to differ."""
+    """Training and evaluation mode give the same values, unless a layer differs by design."""
     differing = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
     if any(isinstance(part, differing) for part in module.modules()):
         return
@@ -195,7 +197,7 @@ def modes_agree(module: nn.Module, evaluate: Evaluate) -> None:
 
 
 def state_is_complete(module: nn.Module, evaluate: Evaluate) -> None:
-    """A second module of the same construction takes over every value through ``state_dict``."""
+    """A second module of the same kind takes over every value through ``state_dict``."""
     second = jittered(module, 0.1)
     second.load_state_dict(module.state_dict())
     same_values(
@@ -204,12 +206,11 @@ def state_is_complete(module: nn.Module, evaluate: Evaluate) -> None:
 
 
 def _trace(module: nn.Module) -> dict[str, object]:
-    """What must be as before after an evaluation, as plain data that compares with ``==``."""
+    """The state that an evaluation must not change, as plain data that compares with ``==``."""
     state: dict[str, object] = {"the random state": torch.get_rng_state().tolist()}
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
-        state[f"`{name}`"] = (
-            value.detach().flatten().tolist().__repr__()
-        )  # as text: NaN equals itself
+        # As text, in which NaN equals itself.
+        state[f"`{name}`"] = repr(value.detach().flatten().tolist())
         state[f"requires_grad of `{name}`"] = value.requires_grad
         state[f"the gradient of `{name}`"] = None if value.grad is None else value.grad.tolist()
     for name, part in module.named_modules():
@@ -225,11 +226,10 @@ def _trace(module: nn.Module) -> dict[str, object]:
 
 
 def frozen_leaves_no_trace(module: nn.Module, evaluate: Evaluate) -> None:
-    """An evaluation inside ``frozen`` changes nothing, draws nothing and keeps no old distribution."""
+    """An evaluation inside ``frozen`` changes nothing, draws nothing, keeps no distribution."""
     module = deepcopy(module).train()
-    for parameter in list(module.parameters())[
-        ::2
-    ]:  # a mixture of flags, so that restoring them is seen
+    # Different flags, so that a wrong restoration shows.
+    for parameter in list(module.parameters())[::2]:
         parameter.requires_grad = False
     fresh = jittered(module, 0.1)
     before = _trace(module)

@@ -1,4 +1,4 @@
-"""Models whose answers are known in closed form: what every estimator and sampler is tested against.
+"""Models with closed-form answers, against which every estimator and sampler is tested.
 
 Letters: ``S`` samples, ``B`` batch, ``D`` latent dimensions.
 """
@@ -36,7 +36,7 @@ class _LinearDecoder(nn.Module):
 
 
 class _LinearEncoder(nn.Module):
-    """x -> N(mean(x) + shift, (stretch * std)^2), mean and std computed for the weights at construction."""
+    """x -> N(Wx + b, diag(s^2))."""
 
     def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         super().__init__()
@@ -59,21 +59,22 @@ class LinearGaussianVAE(AbstractModel):
     .. math:: p(z_j|x) = \mathcal{N}\!\left(\frac{v_j\, w_j^\top (x - b)}{s^2}, v_j\right), \quad
               v_j = \frac{1}{1 + \lVert w_j \rVert^2 / s^2}
 
-    The encoder is that posterior at construction, or a deliberately wrong one: then the bound lies
-    below the likelihood by a known amount. Encoder and decoder have parameters of their own, so the
-    model can be trained; the closed forms follow the parameters, but the posterior's and the
-    bound's only while the columns stay orthogonal.
+    At construction the encoder is that posterior, or a deliberately wrong one. The bound then lies
+    below the likelihood by a known amount. Encoder and decoder have separate parameters, so the
+    model can be trained. The closed forms use the current parameters, but those of the posterior
+    and of the bound hold only while the columns stay orthogonal.
 
     References:
         Probabilistic Principal Component Analysis (Tipping & Bishop, 1999), equations 6-8.
+        https://doi.org/10.1111/1467-9868.00196
 
     Arguments:
         latent: Number of latent dimensions D.
         observed: Number of observed dimensions, at least ``latent``.
         scale: The standard deviation s.
-        shift: Added to every mean of the encoder, in units of the exact standard deviation; 0 is
-            exact.
-        stretch: Factor of every standard deviation of the encoder; 1 is exact.
+        shift: Added to every mean of the encoder, in units of the exact standard deviation; the
+            encoder is exact with 0.
+        stretch: Factor of every standard deviation of the encoder; the encoder is exact with 1.
         seed: Seed of W and b.
     """
 
@@ -116,7 +117,7 @@ class LinearGaussianVAE(AbstractModel):
         return self.decoder(groups[0].z)
 
     def _posterior_map(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight ``(D, observed)``, bias ``(D,)`` and standard deviation ``(D,)`` of the exact posterior."""
+        """Weight ``(D, observed)``, bias ``(D,)`` and stddev ``(D,)`` of the exact posterior."""
         weight, noise = self.decoder.weight.detach(), self.decoder.log_scale.detach().exp().square()
         variance = 1.0 / (1.0 + weight.square().sum(0) / noise)
         loc_weight = (variance / noise).unsqueeze(1) * weight.T
@@ -141,7 +142,7 @@ class LinearGaussianVAE(AbstractModel):
         return self.marginal().log_prob(x.double())
 
     def exact_elbo(self, x: Tensor) -> Tensor:
-        """The exact bound of the encoder, log p(x) - KL(q || p(z|x)): ``(B, observed) -> (B,)``, in nats."""
+        """The exact ELBO, log p(x) - KL(q || p(z|x)): ``(B, observed) -> (B,)``, in nats."""
         with torch.no_grad():
             gap = kl_divergence(self.encoder(x), self.exact_posterior(x))
         return self.log_px(x) - gap
@@ -149,18 +150,18 @@ class LinearGaussianVAE(AbstractModel):
 
 @dataclass(frozen=True)
 class GaussianTilt:
-    r"""A standard normal with a quadratic tilt, whose normaliser and law are known.
+    r"""A standard normal with a quadratic tilt, whose log normaliser and law are known.
 
     .. math:: \mathcal{N}(z; 0, 1)\, e^{a z - c z^2 / 2} =
               Z\, \mathcal{N}\!\left(z; \frac{a}{1+c}, \frac{1}{1+c}\right),
               \qquad \log Z = \frac{a^2}{2(1+c)} - \frac{1}{2} \log(1 + c)
 
-    With the default curvature of 0 the target is N(a, 1) and log Z = a^2 / 2; the tilt is then
-    unbounded. Dimensions are independent and alike.
+    With the default curvature of 0 the target is N(a, 1), log Z = a^2 / 2, and the tilt is
+    unbounded. All dimensions are independent and have the same law.
 
     Attributes:
         slope: The a above.
-        curvature: The c above, above -1; the tilt is bounded where it is positive.
+        curvature: The c above, larger than -1; the tilt is bounded if it is positive.
         features: Number of dimensions D.
     """
 
@@ -171,7 +172,7 @@ class GaussianTilt:
     def __post_init__(self) -> None:
         if not self.curvature > -1:
             raise ValueError(
-                "expected `curvature` above -1, where the tilt can be normalised; got "
+                "expected `curvature` above -1, so that the tilt can be normalised; got "
                 f"{self.curvature}."
             )
 
@@ -192,7 +193,7 @@ class GaussianTilt:
 
     @property
     def log_bound(self) -> float | None:
-        """The largest value of the tilt in nats, None where it has none."""
+        """The largest value of the tilt in nats; None if it is unbounded."""
         if self.curvature > 0:
             return self.features * 0.5 * self.slope**2 / self.curvature
         return None if self.slope or self.curvature else 0.0
@@ -205,11 +206,11 @@ class GaussianTilt:
         )
 
     def log_tilt(self, z: Tensor) -> Tensor:
-        """``(*, D) -> (*)``, in nats."""
+        """The log tilt: ``(*, D) -> (*)``, in nats."""
         return (self.slope * z - 0.5 * self.curvature * z.square()).sum(-1)
 
     def tilted(self, batch_shape: Shape = (), *, normalised: bool = False) -> Tilted:
-        """The same law as a ``Tilted``, with its ``log_norm`` or without."""
+        """The same law as a ``Tilted``, with or without its ``log_norm``."""
         zero = torch.zeros(*batch_shape, self.features)
         log_norm = self.log_norm if normalised else None
         return Tilted(
@@ -221,17 +222,17 @@ class GaussianTilt:
 
 
 class LadderVAE(AbstractModel):
-    r"""A small hierarchy of Gaussian groups, each given all groups above it, for tests of many-group code.
+    r"""A small hierarchy of Gaussian groups, each conditioned on all groups above it.
 
     .. math:: p(x, z) = p(x | z_{\le K}) \prod_k p(z_k | z_{<k}), \qquad
               q(z | x) = \prod_k q(z_k | z_{<k}, x)
 
-    The context of a group is the concatenation of its ancestors. There is no closed form for its
-    likelihood; its top prior is standard normal.
+    It is for tests of code that handles many groups. The context of a group is the concatenation of
+    its ancestors, and the top prior is standard normal. The likelihood has no closed form.
 
     Arguments:
         observed: Number of observed dimensions.
-        latent: Number of dimensions of each group.
+        latent: Number of latent dimensions per group.
         groups: Number of groups K.
         hidden: Size of the hidden layers.
         seed: Seed of the weights.
@@ -264,7 +265,7 @@ class LadderVAE(AbstractModel):
             self.decoder = Conditional(body, Gaussian(hidden, (observed,), scale="learned"))
 
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
-        """The groups in order; the features of ``x`` are computed once and serve all of them."""
+        """The groups in order; all of them use the same features of ``x``."""
         size = torch.Size(batch_shape)
         features = None if x is None else self.features(x).expand(*size, -1)
         groups: list[Group] = []
@@ -273,9 +274,9 @@ class LadderVAE(AbstractModel):
             prior = (
                 self.prior().expand(size) if context is None else self.priors[index - 2](context)
             )
-            seen = [part for part in (features, context) if part is not None]
+            inputs = [part for part in (features, context) if part is not None]
             group = Group(
-                index, prior, None if x is None else posterior(torch.cat(seen, -1)), context
+                index, prior, None if x is None else posterior(torch.cat(inputs, -1)), context
             )
             group.z = draw(group)
             groups.append(group)

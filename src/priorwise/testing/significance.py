@@ -1,4 +1,4 @@
-"""The one false-alarm rate of all statistical tests, and comparisons in standard errors."""
+"""One false-alarm rate for all statistical tests, and comparisons in standard errors."""
 
 import math
 from statistics import NormalDist
@@ -8,18 +8,20 @@ from torch import Tensor
 __all__ = ["ALPHA", "Z_LIMIT", "check_mean", "standard_errors", "z_limit"]
 
 ALPHA = 1e-6  # false-alarm rate of one test
-# Two-sided 4.9e-7 under a normal law; the rest of ALPHA pays for the tails of a mean of finitely
-# many values.
+# Two-sided 4.9e-7 under a normal law. The rest of ALPHA allows for the heavier tails of a mean of
+# finitely many values.
 Z_LIMIT = 5.03
 
 
 def z_limit(comparisons: int) -> float:
-    """The limit in standard errors of one test that makes several comparisons; ``Z_LIMIT`` for one."""
+    """The limit in standard errors for a test with several comparisons; ``Z_LIMIT`` for one."""
     return max(Z_LIMIT, -NormalDist().inv_cdf(ALPHA / (4 * comparisons)))
 
 
 def standard_errors(sample_mean: float, truth: float, stderr: float) -> float:
-    """How many standard errors an estimate lies above the truth; infinite for a difference without an error.
+    """How many standard errors an estimate lies above the truth.
+
+    The result is infinite if the estimate differs from the truth and the standard error is 0.
 
     Raises:
         ValueError: if the standard error is negative or NaN.
@@ -33,16 +35,16 @@ def standard_errors(sample_mean: float, truth: float, stderr: float) -> float:
 
 
 def check_mean(values: Tensor, truth: float, what: str, *, comparisons: int = 1) -> None:
-    """Check that independent values have the mean that they should have.
+    """Check that the mean of independent values agrees with the true mean.
 
     Arguments:
         values: Independent values, ``(N,)``.
         truth: Their true mean.
-        what: Named in the message.
-        comparisons: How many such comparisons the test makes; the limit is widened for them.
+        what: The name of the mean in the message.
+        comparisons: Number of such comparisons in the test; more of them widen the limit.
 
     Raises:
-        AssertionError: if the mean is further away than chance allows (rate ``ALPHA`` a test).
+        AssertionError: if the mean is further away than chance allows (rate ``ALPHA`` per test).
     """
     values = values.detach().double().flatten()
     mean, stderr = float(values.mean()), float(values.std() / math.sqrt(len(values)))
