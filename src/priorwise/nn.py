@@ -32,7 +32,7 @@ __all__ = [
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if it came in half precision: densities are wrong by whole nats in bfloat16."""
+    """The tensor in float32 if it came in half precision, which makes densities wrong by nats."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
@@ -42,13 +42,15 @@ def no_autocast(tensor: Tensor) -> torch.autocast:
 
 
 def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:
-    """Flatten all leading dimensions into one: ``(*batch, *event) -> (rows, *event)``, and the batch shape."""
+    """Flatten the leading dimensions, ``(*batch, *event) -> (rows, *event)``; and the batch shape."""
     batch_shape = tensor.shape[: tensor.dim() - event_dims]
     return tensor.reshape(-1, *tensor.shape[tensor.dim() - event_dims :]), tuple(batch_shape)
 
 
 def he_normal_(module: nn.Module) -> nn.Module:
-    """Initialise the weights of every dense and convolutional layer from N(0, 2 / fan_in), in place; biases are left alone.
+    """Initialise the weights of dense and convolutional layers from N(0, 2 / fan_in), in place.
+
+    Biases are left alone.
 
     A transposed convolution's fan-in is what reaches one output: its kernel thinned by the stride.
 
@@ -71,7 +73,7 @@ def he_normal_(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def running_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let batch and instance normalisation use their running statistics, as in evaluation, and not move them.
+    """Let batch and instance normalisation use their running statistics and not move them.
 
     All else stays in its mode, dropout for one, and gradients flow. The layers are lent copies of
     their statistics: autograd keeps what a pass has used, and a later pass over data would move it
@@ -102,7 +104,7 @@ def running_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def unmoved_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Let batch and instance normalisation work in their mode, by the batch's own statistics in training, and record nothing.
+    """Let batch and instance normalisation work in their own mode, but record no statistics.
 
     For a second pass over a batch that has been counted already. A lazy layer that has seen no
     input yet is left as it is.
@@ -137,7 +139,9 @@ def _refuse_statistics_of_the_batch(layer: nn.Module, inputs: object) -> None:
 
 
 class Rows(nn.Module):
-    """Lets any number of leading dimensions through a module that takes one: ``(*batch, *event) -> (*batch, *result)``.
+    """Passes any number of leading dimensions through a module that takes one.
+
+    ``(*batch, *event) -> (*batch, *result)``.
 
     Arguments:
         module: Maps ``(rows, *event)`` to ``(rows, *result)``.
@@ -172,7 +176,9 @@ class FlattenEvent(nn.Module):
 
 
 class GatedDense(nn.Module):
-    r"""A dense layer with a learned gate, :math:`h = (Wx + b) \odot \sigma(Vx + c)`, as one matrix product.
+    r"""A dense layer with a learned gate, as one matrix product.
+
+    .. math:: h = (Wx + b) \odot \sigma(Vx + c)
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Dauphin et al. (2016).

@@ -1,4 +1,4 @@
-"""The log densities of many Gaussians at many points: as a matrix product where that is exact enough.
+"""The log densities of many Gaussians at many points, by a matrix product where it is exact enough.
 
 Letters: ``M`` components, ``D`` dimensions, ``*`` any leading shape of points.
 """
@@ -14,22 +14,23 @@ from priorwise.compilation import untraced
 
 __all__ = ["TOLERANCE", "GaussianExponents", "log_sum_exp_"]
 
-TOLERANCE = 0.03  # nats: what the bound of a product may be; the errors that were found are below a tenth of it
-_ELEMENTS = 2**22  # of the array of differences that is held at once, 16 MB in float32
-_NEGLIGIBLE = (
-    -80.0
-)  # nats: a billion terms of exp(-80) beside one of 1 are below the rounding of float64
+# In nats: how large the error bound of a product may be. Measured errors are below a tenth of it.
+TOLERANCE = 0.03
+# Elements of the array of differences that is held at once, 16 MB in float32.
+_ELEMENTS = 2**22
+# In nats: next to a term of 1, a billion terms of exp(-80) are below the rounding of float64.
+_NEGLIGIBLE = -80.0
 
 
 def log_sum_exp_(exponents: Tensor) -> Tensor:
-    """``logsumexp`` over the last dimension, ``(*, M) -> (*)``, in the memory of its argument.
+    """``logsumexp`` over the last dimension, ``(*, M) -> (*)``; overwrites its argument.
 
-    Most components are hundreds of nats away from a point. On a CPU an exponential takes some ten
-    times as long where it underflows, so exponents that cannot change the sum are lifted to where
+    Most components are hundreds of nats away from a point. On a CPU an exponential takes about ten
+    times as long where it underflows, so exponents that cannot change the sum are raised to where
     it does not.
     """
     peak = exponents.detach().amax(-1, keepdim=True)
-    lowest = torch.finfo(exponents.dtype).min  # so that no infinity is taken from itself
+    lowest = torch.finfo(exponents.dtype).min  # so that infinity is not subtracted from itself
     lifted = exponents.sub_(peak.clamp(min=lowest)).clamp_(min=_NEGLIGIBLE)
     return lifted.exp_().sum(-1).log() + peak.squeeze(-1)
 
@@ -147,7 +148,7 @@ class GaussianExponents:
         return self.log_weights.to(like.dtype)
 
     def _differences(self, z: Tensor) -> Tensor:
-        """Without a product: ``(*, D) -> (*, M)``; some points at once, so that memory is bounded."""
+        """Without a product, ``(*, D) -> (*, M)``; a few points at a time, which bounds the memory."""
         loc, scale = self.loc.to(z.dtype), self.scale.to(z.dtype)
         blocks = z.reshape(-1, z.shape[-1]).split(max(1, _ELEMENTS // loc.numel()))
         squares = torch.cat([((block[:, None] - loc) / scale).square().sum(-1) for block in blocks])
@@ -162,7 +163,7 @@ def _is_whole(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def _float32_is_cut(device: torch.device) -> bool:
-    """Whether the user's settings let torch take float32 products with fewer bits (TF32, bfloat16) on this device."""
+    """Whether torch may compute float32 products with fewer bits (TF32, bfloat16) on this device."""
     if device.type == "mps":
         return False
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn

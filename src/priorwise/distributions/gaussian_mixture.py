@@ -88,7 +88,7 @@ class DiagonalGaussianMixture(Distribution):
         return second.expand(*self.batch_shape, -1)
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiagonalGaussianMixture":
-        """The same mixture for every member of a larger batch; the components are shared, not copied."""
+        """The same mixture for every member of a larger batch; the components are not copied."""
         new = DiagonalGaussianMixture(
             self.loc, self.scale, self.log_weights, batch_shape=tuple(batch_shape)
         )
@@ -96,7 +96,7 @@ class DiagonalGaussianMixture(Distribution):
         return new
 
     def log_components(self, z: Tensor) -> Tensor:
-        """``log w_m + log N(z; mu_m, sigma_m)`` for every component: ``(*, D) -> (*, M)``, in nats."""
+        """``log w_m + log N(z; mu_m, sigma_m)`` of each component, ``(*, D) -> (*, M)``, in nats."""
         with no_autocast(z):
             return self._exponents(at_least_float32(z))
 

@@ -56,7 +56,7 @@ class _Normalisers:
 
 
 def _probe(weights: LogWeights, x: Tensor, rows: int) -> list[float]:
-    """Log-weights of a few images under fixed noise: what the model gives, whatever its settings are called."""
+    """Log-weights of a few images under fixed noise: they change with every setting of the model."""
     places = torch.linspace(0, len(x) - 1, min(_PROBE_IMAGES, len(x))).long()
     some, images = x[places.to(x.device)], Chunk(0, len(places))
     with seeded(0, "probe"):
@@ -78,36 +78,42 @@ def nll(
     resume: str | Path | None = None,
     report: Report | None = None,
 ) -> Estimate:
-    r"""The negative log-likelihood by importance sampling from the posterior, in nats, averaged over ``x``.
+    r"""The negative log-likelihood in nats by importance sampling from the posterior.
 
-    .. math:: -\log p(x) \approx \log S - \log \sum_{s=1}^{S} \frac{p(x | z_s)\, p(z_s)}{q(z_s | x)} + \log Z,
+    It is the mean over ``x`` of
+
+    .. math:: -\log p(x) \approx
+              \log S - \log \sum_{s=1}^{S} \frac{p(x | z_s)\, p(z_s)}{q(z_s | x)} + \log Z,
               \qquad z_s \sim q(z | x)
 
-    An upper bound in expectation, tighter with every sample (log Z is 0 unless the prior is tilted;
-    an estimated one is too low in expectation, which makes the number too good by about half its
-    squared error). Each image is encoded once a chunk of draws, priors once in all; memory grows
-    with ``rows``, not with ``samples``.
+    In expectation this is an upper bound, which tightens with every sample. log Z is 0 unless the
+    prior is tilted. An estimated log Z is too low in expectation, which makes the number too good
+    by about half of its squared error. Each image is encoded once per chunk of draws, and priors
+    are built once in all. Memory grows with ``rows``, not with ``samples``.
 
-    A tilted prior of several groups has two densities: the published one, with a single global Z,
-    and the one from which drawing group after group samples, with one Z a group and context.
-    ``density`` says which; for one group they are the same, and both use the ``log_norm`` that the
-    model keeps.
+    A tilted prior of several groups has two densities: the published one with a single global Z,
+    and the one that sampling group after group draws from, with one Z per group and context.
+    ``density`` chooses between them. For one group they are the same, and both use the log
+    normaliser that the model keeps.
 
-    ``stderr`` is the Monte-Carlo error, by the delta method from the weights, log Z included (of
-    ``"groups"`` that of the top group, and that of the others by a jackknife over their draws);
-    ``stderr_data`` the error over the images. ``diagnostics``: the smallest and the median
-    effective sample size, the largest single weight, how many images fail either bound (ESS under
-    20, a weight over 0.2), and the ELBO from the same draws. Heavy-tailed weights make the number
-    too high and its error too small; then ``warnings`` says so.
+    ``stderr`` is the Monte-Carlo error. It comes from the weights by the delta method and includes
+    the error of log Z. With ``density="groups"``, the errors of the lower groups' normalisers come
+    from a jackknife over their draws. ``stderr_data`` is the error over the images.
+    ``diagnostics`` has the smallest and the median effective sample size, the largest single
+    weight, the number of images that fail either bound (ESS under 20, a weight over 0.2), and the
+    ELBO from the same draws. Heavy-tailed weights make the number too high and its error too
+    small; ``warnings`` then says so.
 
-    With ``precision="bf16"`` the networks of p(x|z) multiply in bfloat16; weights and everything
-    else stay in float32. What that costs is measured on up to 50 images with the same noise both
-    ways and stands in ``diagnostics`` as ``bf16_difference`` (bf16 minus float32, nats) and
-    ``bf16_difference_stderr``; beyond the Monte-Carlo error it is a warning.
+    With ``precision="bf16"`` the networks of p(x|z) multiply in bfloat16, and everything else stays
+    in float32. Up to 50 images are computed both ways with the same noise; ``diagnostics`` has the
+    difference as ``bf16_difference`` (bf16 minus float32, in nats) and ``bf16_difference_stderr``.
+    A difference beyond the Monte-Carlo error is a warning.
 
     References:
-        Importance Weighted Autoencoders (Burda et al., 2016), equation 8; VAE with a VampPrior
-        (Tomczak & Welling, 2018), section 5, with 5000 samples.
+        Importance Weighted Autoencoders (Burda et al., 2016), equation 8.
+        https://arxiv.org/abs/1509.00519
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5, with 5000 samples.
+        https://arxiv.org/abs/1705.07120
 
     Arguments:
         model: The model.
@@ -197,7 +203,7 @@ def _normalisers(model: AbstractModel, density: str, samples: int, seed: int) ->
 def _nll_identity(
     model: AbstractModel, x: Tensor, samples: int, seed: int, norms: _Normalisers
 ) -> dict[str, str | int]:
-    """Every setting on which the log-weights of an image depend; log Z itself is added after the last image."""
+    """Every setting on which the log-weights of an image depend; log Z is added at the end."""
     draws = 0 if norms.by_group is None else norms.by_group.samples
     return {
         "estimator": "nll",

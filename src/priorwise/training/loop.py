@@ -157,7 +157,7 @@ def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> di
 
 
 class _Fit:
-    """One fit in progress: the parts that the loop moves between. Nothing is touched before ``run``."""
+    """One fit in progress: the parts that the loop uses. Nothing changes before ``run``."""
 
     store: Store
     validation: Tensor
@@ -317,7 +317,7 @@ class _Fit:
             )
 
     def _share(self, rows: Tensor) -> tuple[Tensor, float]:
-        """This process's rows of a batch, and the weight with which the processes' mean gradient is the batch's."""
+        """This process's rows of a batch, and their weight in the mean gradient over processes."""
         rank, world = self.accelerator.process_index, self.processes
         mine = rows[rank::world]
         if not len(mine):  # fewer rows than processes, and all of them must take the step
@@ -350,7 +350,7 @@ class _Fit:
     # -- once an epoch, or every n steps -----------------------------------------------------------
 
     def _line_is_due(self) -> bool:
-        """Whether a validation and a line of metrics come next, also if a run was stopped just before."""
+        """Whether a validation and a line of metrics are due, also after a stop just before them."""
         every = self.config.validate_every or self.steps_per_epoch
         return self.state.examples > 0 and (
             self.state.step % every == 0 or self.state.step == self.steps
@@ -386,7 +386,7 @@ class _Fit:
         return value < self.state.best or self.config.keep == "last"
 
     def _count(self, value: float | None) -> bool:
-        """Count the validation, and say whether the weights are better; the fit may be over after it."""
+        """Count the validation and return whether the weights are better; it may end the fit."""
         state, config = self.state, self.config
         better = self._is_better(value)
         if better:

@@ -1,4 +1,4 @@
-"""The players of an objective with their optimisers: who owns what, and how a turn uses gradients."""
+"""The players of an objective with their optimisers, and how a turn uses gradients."""
 
 from torch import nn
 
@@ -36,7 +36,7 @@ class Stepper:
         )
 
     def step(self, objective: AbstractObjective, step: int) -> None:
-        """Use the gradients that are there: normalise them if asked to, let the objective see them, step."""
+        """Normalise the gradients if asked to, let the objective see them, and step."""
         if self.name == "adam_normalized":
             normalize_gradients_(self.optimizer)
         set_lr(self.optimizer, self.lr * lr_factor(step, self.steps, self.config))

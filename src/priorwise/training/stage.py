@@ -70,6 +70,6 @@ def objective_for(
 
 
 def judged(objective: AbstractObjective, x: Tensor, batch_size: int) -> float | None:
-    """The objective's verdict on prepared data, with the same random numbers every time; it leaves no trace."""
+    """The objective's verdict on prepared data, always with the same random numbers."""
     with frozen(objective), torch.no_grad():
         return objective.judge(x, batch_size=batch_size, seed=_VALIDATION_SEED)
