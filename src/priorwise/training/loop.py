@@ -350,7 +350,7 @@ class _Fit:
     # -- once an epoch, or every n steps -----------------------------------------------------------
 
     def _line_is_due(self) -> bool:
-        """Whether a validation and a line of metrics are due, also after a stop just before them."""
+        """Whether a validation and a line of metrics are due, also after a stop right before."""
         every = self.config.validate_every or self.steps_per_epoch
         return self.state.examples > 0 and (
             self.state.step % every == 0 or self.state.step == self.steps
