@@ -8,7 +8,6 @@ __all__ = [
     "Likelihood",
     "LogNormMethod",
     "OptimizerName",
-    "QualityFeatures",
     "Scaling",
     "Space",
     "Weighting",
@@ -19,7 +18,6 @@ KL: TypeAlias = Literal["sample", "entropy", "analytic"]
 Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
 LogNormMethod: TypeAlias = Literal["importance", "annealed"]
 OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
-QualityFeatures: TypeAlias = Literal["auto", "raw", "classifier", "efficientnet", "inception"]
 Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
 Space: TypeAlias = Literal["representation", "generation"]
 Weighting: TypeAlias = Literal["stratified", "balanced", "weighted"]

@@ -21,7 +21,7 @@ from priorwise.refusals import UnavailableError
 from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.loop import fit
 
-__all__ = ["CONTRAST", "HOLE", "LEAKAGE", "SYMMETRIC_KL", "TWO_SAMPLE"]
+__all__ = ["CONTRAST", "HOLE", "LEAKAGE", "QUANTITIES", "SYMMETRIC_KL", "TWO_SAMPLE"]
 
 _FEW = 100.0  # effective draws below which the error of a calibration is not believed
 _ROUGH = 0.1
@@ -207,3 +207,5 @@ LEAKAGE = Quantity(
     cells=_leakage_cells,
     after=("log_norm",),
 )
+
+QUANTITIES: tuple[Quantity, ...] = (HOLE, CONTRAST, TWO_SAMPLE, LEAKAGE, SYMMETRIC_KL)
