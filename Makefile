@@ -25,7 +25,7 @@ check: .venv/.installed-dev
 	.venv/bin/mypy
 
 bench: .venv/.installed-bench
-	$(PRIORWISE_PYTHON) -m benchmarks $(ARGS)
+	@$(PRIORWISE_PYTHON) -m benchmarks $(ARGS)
 
 clean:
 	rm -rf .venv demo
@@ -36,13 +36,13 @@ EXTRA_dev = [dev]
 EXTRA_bench = [bench]
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
-	-.venv/bin/pip install --quiet uv
+	@$(PYTHON) -m venv .venv >&2
+	-@.venv/bin/pip install --quiet uv >&2
 
 .venv/.installed-%: pyproject.toml constraints.txt | .venv/bin/python
-	if [ -x .venv/bin/uv ]; then \
+	@if [ -x .venv/bin/uv ]; then \
 	  .venv/bin/uv pip install --python $(PRIORWISE_PYTHON) -c constraints.txt -e '.$(EXTRA_$*)'; \
 	else \
 	  .venv/bin/pip install -c constraints.txt -e '.$(EXTRA_$*)'; \
-	fi
-	touch $@
+	fi >&2
+	@touch $@

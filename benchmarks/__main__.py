@@ -28,6 +28,7 @@ SUBJECTS = (
     "density",
     "sir",
     "precision",
+    "compilation",
 )
 
 

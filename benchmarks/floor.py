@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.contenders import Architecture
 from benchmarks.images import SHAPE
@@ -24,6 +25,7 @@ __all__ = [
     "factor_flops",
     "flops",
     "forward_pass",
+    "likelihood_pass",
     "products",
     "training_pass",
 ]
@@ -178,3 +180,32 @@ def forward_pass(needed: Iterable[Product], repeats: int = 1) -> Callable[[], No
 def decoder_pass(draws: int, scale: Scale, *, rows: int = 1000) -> Callable[[], None]:
     """The decoder's products on so many latents, ``rows`` at once, at a call."""
     return forward_pass(_decoder(min(rows, draws), scale), max(1, draws // rows))
+
+
+def likelihood_pass(
+    draws: int, scale: Scale, *, components: int = 0, rows: int = 1000
+) -> Callable[[], None]:
+    """What a likelihood cannot do without: all products, and one function of each number.
+
+    The functions are the sigmoids of the gates, the softplus of the pixels and the exponentials of
+    the components, each in one pass into an array that lies ready.
+    """
+    rows = min(rows, draws)
+    needed = _decoder(rows, scale)
+    needed += [Product(rows, 2 * scale.latent, components)] if components else []
+    products = forward_pass(needed)
+    gates = [torch.randn(rows, scale.hidden) for _ in range(2)]
+    pixels = torch.randn(rows, SHAPE[0] * SHAPE[1] * SHAPE[2])
+    exponents = torch.randn(rows, components)
+    results = [torch.empty_like(x) for x in (*gates, pixels, exponents)]
+
+    @torch.no_grad()
+    def run() -> None:
+        for _ in range(max(1, draws // rows)):
+            products()
+            for gate, result in zip(gates, results[:2], strict=True):
+                torch.sigmoid(gate, out=result)
+            results[2] = F.softplus(pixels)
+            torch.exp(exponents, out=results[3])
+
+    return run

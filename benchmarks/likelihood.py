@@ -18,7 +18,7 @@ import priorwise as pw
 from benchmarks import peer
 from benchmarks.children import in_child
 from benchmarks.contenders import TITLES, Architecture, build, even
-from benchmarks.floor import decoder_pass
+from benchmarks.floor import decoder_pass, likelihood_pass
 from benchmarks.images import binary_test
 from benchmarks.report import Row, memory_rows, plain_row, row_of
 from benchmarks.scale import Scale
@@ -37,6 +37,7 @@ class _Evaluations:
     def __init__(self, architecture: Architecture, scale: Scale) -> None:
         self.scale = scale
         self.model = even(architecture, scale)
+        self.components = scale.components if architecture == "vae_vamp" else 0
         self.x = binary_test(scale.likelihood_images * (scale.likelihood_rounds + 1))
         self.peer: Any = None
         self.peer_values: dict[int, float] = {}
@@ -49,6 +50,9 @@ class _Evaluations:
         found = {
             "ours": Contender(self._ours(count()), scale.likelihood_images),
             "floor": Contender(decoder_pass(scale.samples, scale), 1.0),
+            "functions": Contender(
+                likelihood_pass(scale.samples, scale, components=self.components), 1.0
+            ),
         }
         if self.peer is not None:
             found["pythae"] = Contender(self._theirs(count()), 1.0)
@@ -106,6 +110,13 @@ def _speed_rows(architecture: Architecture, scale: Scale) -> list[Row]:
             note="decoder products only",
         ),
         row_of("likelihood", f"{title}, priorwise / floor", result.ratio("ours", "floor"), "x"),
+        row_of(
+            "likelihood",
+            f"{title}, priorwise / floor with functions",
+            result.ratio("ours", "functions"),
+            "x",
+            note="all products, and one function a gate, pixel and component",
+        ),
     ]
     if evaluations.peer is None:
         return [
@@ -115,6 +126,12 @@ def _speed_rows(architecture: Architecture, scale: Scale) -> list[Row]:
     ratio, target = result.ratio("ours", "pythae"), _TARGETS[architecture]
     return [
         *rows,
+        row_of(
+            "likelihood",
+            f"{title}, floor with functions / pythae",
+            result.ratio("functions", "pythae"),
+            "x",
+        ),
         row_of("likelihood", f"{title}, pythae", result.speed("pythae"), "images/s"),
         row_of("likelihood", f"{title}, priorwise / pythae", ratio, "x", at_least=target),
         evaluations.agreement(title),

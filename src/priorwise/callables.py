@@ -28,6 +28,8 @@ from typing import Any, TypeGuard, TypeVar
 
 from torch import Tensor, nn
 
+from priorwise.compilation import untraced
+
 __all__ = ["modules_of"]
 
 T = TypeVar("T")
@@ -53,6 +55,7 @@ _CALLED_UNNAMED = ("__call__", "__getattr__", "__getitem__", "__iter__", "forwar
 _LOADS_A_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 
+@untraced
 def modules_of(*callables: Callable[..., Any]) -> list[nn.Module]:
     """The torch modules that callables use, in a stable order, each once.
 

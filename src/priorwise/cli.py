@@ -226,6 +226,10 @@ def evaluate(
             "brackets it."
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Of the decoder in the likelihood: no (float32) or bf16."),
+    ] = None,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
@@ -239,6 +243,7 @@ def evaluate(
         "images": images,
         "quality": quality,
         "log_norm": log_norm,
+        "precision": precision,
         "seed": seed,
     }
     with _resumable():

@@ -36,11 +36,9 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
-@contextmanager
-def no_autocast(tensor: Tensor) -> Iterator[None]:
+def no_autocast(tensor: Tensor) -> torch.autocast:
     """Switch automatic half precision off for a density, where it costs nats and gains nothing."""
-    with torch.autocast(tensor.device.type, enabled=False):
-        yield
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:

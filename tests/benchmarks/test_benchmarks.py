@@ -4,11 +4,13 @@ here judges a time.
 
 import importlib
 import json
+import subprocess
 import sys
 from inspect import isclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import jaxtyping
 import pytest
 import torch
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
@@ -249,6 +251,21 @@ def test_a_subject_runs_without_the_peer(bench, subject):
     assert {row.subject for row in rows} == {subject}
 
 
+@pytest.mark.usefixtures("no_peer")
+def test_what_compilation_brings_is_measured(bench, monkeypatch):
+    """Traced only, so that it is quick. Would catch contenders that compute different things."""
+    monkeypatch.setattr("priorwise.compilation.BACKEND", "eager")
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        rows = bench.main.run(bench.scale.TINY, ["compilation"])["rows"]
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+        torch._dynamo.reset()
+    differences = [row.value for row in rows if row.unit in ("of it", "nats")]
+    assert len(differences) == 5
+    assert max(map(abs, differences)) < 1e-5
+
+
 @pytest.mark.usefixtures("zuko")
 def test_the_flow_runs_beside_zuko_and_leaves_validation_alone(bench):
     """Would catch zuko's switch of torch's argument validation left behind for the subjects that
@@ -281,6 +298,28 @@ def test_the_command_prints_a_table(bench, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "VAE VampPrior step, priorwise / floor" in printed
     assert "load_average_after" in printed
+
+
+def test_make_bench_prints_the_json_alone(tmp_path):
+    """Also where .venv has to be built first. Would catch a recipe that make echoes, or what pip
+    prints.
+    """
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for needed in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / needed).touch()
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho building; mkdir -p .venv/bin\n"
+        "printf '#!/bin/sh\\necho {}\\n' > .venv/bin/python\n"
+        "printf '#!/bin/sh\\necho collecting\\n' > .venv/bin/pip\n"
+        "chmod +x .venv/bin/*\n"
+    )
+    python.chmod(0o755)
+    command = ["make", "bench", "ARGS=--json", f"PYTHON={python}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {}
+    assert "building" in done.stderr
+    assert "collecting" in done.stderr
 
 
 def test_an_unknown_subject_is_refused(bench, capsys):

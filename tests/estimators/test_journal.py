@@ -109,14 +109,20 @@ def test_resume_does_not_depend_on_the_tiling(tmp_path, rows):
     )
 
 
-@pytest.mark.parametrize("change", ["samples", "seed", "model", "data", "text", "setting"])
+@pytest.mark.parametrize(
+    "change", ["samples", "seed", "model", "data", "text", "setting", "precision"]
+)
 def test_journal_of_another_computation_is_refused(tmp_path, change):
     """Fault: mixing the images of two computations; the file must stay as it was."""
     model, x = build()
     path = tmp_path / "journal.jsonl"
     nll(model, x, samples=SAMPLES, resume=path)
     options = {"samples": SAMPLES, "seed": 0}
-    options |= {"samples": {"samples": SAMPLES + 1}, "seed": {"seed": 1}}.get(change, {})
+    options |= {
+        "samples": {"samples": SAMPLES + 1},
+        "seed": {"seed": 1},
+        "precision": {"precision": "bf16"},
+    }.get(change, {})
     if change == "model":
         model = copy.deepcopy(model)
         with torch.no_grad():

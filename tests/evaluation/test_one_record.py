@@ -237,3 +237,13 @@ def test_an_ncp_is_evaluated_as_its_base_was(trained):
     from priorwise.training.run_record import resolve_base
 
     assert resolve_base(recipe("ncp/posthoc"), trained["vae"]).evaluation == EVALUATION
+
+
+def test_half_precision_reaches_the_likelihood_and_its_cost_is_shown(runs):
+    """Fault: a setting that changes nothing, or a number in bf16 without its cost beside it."""
+    whole = evaluate_run(runs["vae"], progress=False)
+    half = evaluate_run(runs["vae"], progress=False, precision="bf16")
+    assert half.numbers["nll"]["protocol"]["precision"] == "bf16"
+    assert half.numbers["nll"]["value"] != whole.numbers["nll"]["value"]
+    difference = half.numbers["nll"]["diagnostics"]["bf16_difference"]
+    assert f"bf16 moves it by {difference:+.3g}" in half.cells()["NLL"].small

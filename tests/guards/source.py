@@ -14,6 +14,7 @@ ROWS = [
         "choices",
         "refusals",
         "typing",
+        "compilation",
         "randomness",
         "callables",
         "nn",

@@ -126,14 +126,21 @@ def test_the_best_is_named_only_when_it_is_surely_ahead():
 
 def test_doubts_are_kept_in_full_and_the_classifier_is_doubted():
     doubtful = entry(
-        "base",
+        "NCP",
         nll=nll(1.0, warnings=("say this",)),
-        hole=[group(0.1, 0.01, calibration=0.7)],
+        contrast=[group(0.1, 0.01, calibration=0.7)],
     )
     first, second = all_doubts([doubtful])
-    assert first == "base, NLL: say this"
+    assert first == "NCP, NLL: say this"
     assert "averages 0.70 ± 0.10" in second
-    assert not all_doubts([entry("base", hole=[group(0.1, 0.01, calibration=1.19)])])
+    few = entry("NCP", contrast=[group(0.1, 0.01, calibration_ess=12.0)])
+    assert "rests on 12 effective draws" in all_doubts([few])[0]
+    assert not all_doubts([entry("NCP", contrast=[group(0.1, 0.01, calibration=1.19)])])
+
+
+def test_a_bound_does_not_depend_on_the_calibration_of_its_classifier():
+    """Fault: a mark of doubt beside a lower bound that holds for every classifier."""
+    assert not all_doubts([entry("base", hole=[group(0.1, 0.01, calibration=0.2)])])
 
 
 def test_a_doubt_that_models_share_is_said_once():

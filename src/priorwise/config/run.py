@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from priorwise.choices import Binarize, Likelihood, LogNormMethod
+from priorwise.choices import Binarize, Likelihood, LogNormMethod, Precision
 from priorwise.config.base import AbstractConfig
 from priorwise.config.models import AbstractPosthocConfig, ModelConfig
 from priorwise.config.objectives import ELBOConfig, ObjectiveConfig
@@ -48,6 +48,10 @@ class EvaluationConfig(AbstractConfig):
     """Paths each way, by annealing."""
     log_norm_temperatures: int = Field(1000, ge=1)
     """Steps of each path."""
+    precision: Precision = "no"
+    """Precision of the decoder in the likelihood; the cost of bf16 in nats is shown beside it."""
+    compile: bool = False
+    """Compile the likelihood (``torch.compile``; needs a C++ compiler). It pays off on long ones."""
     seed: int = 0
     """Seed of the draws."""
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from priorwise.choices import OptimizerName
+from priorwise.choices import OptimizerName, Precision
 from priorwise.config.base import AbstractConfig
 from priorwise.schedules import warmup
 
@@ -44,8 +44,11 @@ class TrainingConfig(AbstractConfig):
     """Validations without improvement after the warm-up before the fit stops; None never stops early."""
     keep: Literal["best", "last"] = "best"
     """Which weights the fit ends with: those of the best validation, or the last; the latter never stops early."""
-    precision: Literal["no", "bf16"] = "no"
+    precision: Precision = "no"
     """Automatic mixed precision of the networks; densities stay in float32."""
+    compile: bool = False
+    """Compile the objective before the first step (``torch.compile``; needs a C++ compiler). The
+    losses are those of a plain fit up to rounding."""
     seed: int = 14
     """Seed of initial weights, order, and draws."""
     checkpoint_seconds: float = Field(60.0, gt=0)

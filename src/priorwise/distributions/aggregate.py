@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from priorwise.distributions.exponents import log_sum_exp_
 from priorwise.distributions.gaussian import require_diagonal_gaussian
 from priorwise.distributions.gaussian_mixture import DiagonalGaussianMixture
 from priorwise.nn import event_rows
@@ -14,21 +15,6 @@ from priorwise.typing import SizeLike
 __all__ = ["AggregatePosterior"]
 
 _POINTS = 256  # points at once: the exponents of a block and a tile, 4 MB in float32, stay near the processor
-_NEGLIGIBLE = (
-    -80.0
-)  # nats: a billion terms of exp(-80) beside one of 1 are below the rounding of float64
-
-
-def _log_sum_exp(exponents: Tensor) -> Tensor:
-    """``logsumexp`` over the last dimension, ``(B, M) -> (B)``, in the memory of its argument.
-
-    Most encodings are hundreds of nats away from a point. On a CPU an exponential takes some ten
-    times as long where it underflows, so exponents that cannot change the sum are lifted to where
-    it does not.
-    """
-    lowest = torch.finfo(exponents.dtype).min  # so that no infinity is taken from itself
-    peak = exponents.detach().amax(-1, keepdim=True).clamp(min=lowest)
-    return exponents.sub_(peak).clamp_(min=_NEGLIGIBLE).exp_().sum(-1).log() + peak.squeeze(-1)
 
 
 class AggregatePosterior(Distribution):
@@ -121,7 +107,7 @@ class AggregatePosterior(Distribution):
                 rows = ((without >= start) & (without < start + tile.components)).nonzero()[:, 0]
                 exponents[rows, without[rows] - start] = -torch.inf
             share = math.log(tile.components)
-            total = torch.logaddexp(total, _log_sum_exp(exponents) + share)
+            total = torch.logaddexp(total, log_sum_exp_(exponents) + share)
         return total
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, constraints
 
-from priorwise.distributions.exponents import GaussianExponents
+from priorwise.distributions.exponents import GaussianExponents, log_sum_exp_
 from priorwise.nn import at_least_float32, no_autocast
 from priorwise.typing import Shape, SizeLike
 
@@ -102,7 +102,10 @@ class DiagonalGaussianMixture(Distribution):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """The log density: ``(*, D) -> (*)``, in nats."""
-        return self.log_components(z).logsumexp(-1)
+        log_components = self.log_components(z)
+        if log_components.requires_grad:
+            return log_components.logsumexp(-1)
+        return log_sum_exp_(log_components)
 
     def rsample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws with gradients to the chosen component's mean and scale, ``(*sample, *batch, D)``.

@@ -3,6 +3,7 @@
 from priorwise.estimators.active import ActiveUnits, active_units
 from priorwise.estimators.annealed import annealed_log_norm
 from priorwise.estimators.base import Estimate
+from priorwise.estimators.bound import elbo
 from priorwise.estimators.bracket import Bracket
 from priorwise.estimators.contrastive import GroupContrast, contrast, held_out_bce
 from priorwise.estimators.disentanglement import (
@@ -16,7 +17,7 @@ from priorwise.estimators.disentanglement import (
 from priorwise.estimators.divergence import knn_kl, symmetric_kl
 from priorwise.estimators.frechet import frechet_distance, frechet_floor
 from priorwise.estimators.leaks import PAPER_THRESHOLDS, Leakage, leakage
-from priorwise.estimators.likelihood import elbo, nll
+from priorwise.estimators.likelihood import nll
 from priorwise.estimators.normalizer import log_norm
 from priorwise.estimators.pockets import (
     RankedSamples,

@@ -166,16 +166,22 @@ class BlockDraws:
         self.draws = draws
         self.like = like
 
+    @property
+    def batch_shape(self) -> tuple[int, int]:
+        """``(S, B)``."""
+        return len(self.draws), len(self.images)
+
     def __call__(self, group: Group) -> Tensor:
         """Latents of shape ``(S, B, *event)``."""
-        require_groups([group], (len(self.draws), len(self.images)))
+        require_groups([group], self.batch_shape)
         posterior = group.inferred
         if has_noise_form(posterior):
-            return from_noise(posterior, self._noise(group.index, posterior.event_shape))
+            return from_noise(posterior, self.noise(group.index, posterior.event_shape))
         with seeded(self.seed, self.purpose, group.index, self.images.start, self.draws.start):
             return posterior.sample()
 
-    def _noise(self, group: int, event: torch.Size) -> Tensor:
+    def noise(self, group: int, event: torch.Size) -> Tensor:
+        """The noise of a group, ``(S, B, *event)``."""
         blocks = _blocks(self.images, IMAGES)
         rows = [
             torch.cat([self._block(group, image, draw, event) for image in blocks], 1)

@@ -77,13 +77,18 @@ def _nll(subject: Subject) -> Estimate:
     config, x = subject.config, subject.x
     journal = None
     if subject.journal is not None:
-        journal = subject.journal / f"nll-{len(x)}x{config.samples}-seed{config.seed}.jsonl"
+        variant = "" if config.precision == "no" else f"-{config.precision}"
+        variant += "-compiled" if config.compile else ""
+        name = f"nll-{len(x)}x{config.samples}-seed{config.seed}{variant}.jsonl"
+        journal = subject.journal / name
     with progress_bar("likelihood", len(x), unit="images", show=subject.progress) as advance:
         return estimators.nll(
             subject.model,
             x,
             samples=config.samples,
             seed=config.seed,
+            precision=config.precision,
+            compile=config.compile,
             resume=journal,
             report=advance,
         )
@@ -92,10 +97,12 @@ def _nll(subject: Subject) -> Estimate:
 def _nll_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     diagnostics = value["diagnostics"]
     counts = f"{value['count']:,} images, {value['protocol']['samples']:,} samples"
-    errors = (
+    errors = [
         f"{error_words(value['stderr'])} MC",
         f"{error_words(value['stderr_data'])} data",
-    )
+    ]
+    if "bf16_difference" in diagnostics:
+        errors.append(f"bf16 moves it by {diagnostics['bf16_difference']:+.3g}")
     return {
         "NLL": Cell(f"{value['value']:.2f}", (*errors, counts), tuple(value["warnings"])),
         "ELBO": Cell(f"{diagnostics['elbo']:.2f}"),
@@ -115,7 +122,7 @@ NLL = Quantity(
     },
     compute=_nll,
     cells=_nll_cells,
-    settings=("samples", "images", "seed"),
+    settings=("samples", "images", "precision", "compile", "seed"),
     after=("log_norm",),
     per_image=True,
 )

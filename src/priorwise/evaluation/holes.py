@@ -1,6 +1,7 @@
 """Quantities of the hole: what tells encodings from draws of the prior, and how far apart they are."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from priorwise.estimators import (
@@ -70,7 +71,14 @@ def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell
     errors = (None if group["bce_stderr"] is None else group["bce_stderr"] / 2 for group in groups)
     text = " / ".join(f"{group['jsd']:.3f}" for group in groups)
     small = " / ".join(error_words(error, 3) for error in errors)
-    return {title: Cell(text, (small,), tuple(_doubts(groups)))}
+    return {title: Cell(text, (small,))}
+
+
+def _contrast_cells(groups: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
+    """An NCP uses its classifiers' ratio, so it matters whether that is calibrated; a bound does not care."""
+    title = "hole filled"
+    cell = _jsd_cell(groups, title)[title]
+    return {title: replace(cell, doubts=tuple(_doubts(groups)))}
 
 
 def _doubts(groups: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -113,7 +121,7 @@ CONTRAST = Quantity(
         "underneath: the hole that the NCP fills."
     },
     compute=_contrast,
-    cells=lambda value: _jsd_cell(value, "hole filled"),
+    cells=_contrast_cells,
     settings=("images", "seed"),
     applies=_has_classifiers,
 )

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent
 from priorwise.callables import modules_of
 from priorwise.distributions import Delta, UnflattenedRows, diagonal_gaussian
 from priorwise.models.base import AbstractModel, Draw, Group
-from priorwise.nn import event_rows
+from priorwise.nn import at_least_float32, event_rows
 from priorwise.priors import StandardNormal, as_prior
 from priorwise.typing import Shape
 
@@ -113,6 +113,7 @@ class WrappedVAE(AbstractModel):
         rows, batch_shape = event_rows(groups[0].z, len(self._latent_shape))
         decoded = self._decode(rows)
         if isinstance(decoded, Tensor):
+            decoded = at_least_float32(decoded)
             event_dims = decoded.dim() - 1
             decoded = (
                 Delta(decoded, event_dims)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorwise.choices import OptimizerName
+from priorwise.compilation import untraced
 from priorwise.distributions import is_normalised
 from priorwise.models import AbstractModel, Group
 from priorwise.objectives.judging import FINAL_STEP, mean_over_whole_batches
@@ -216,6 +217,7 @@ class AbstractObjective(nn.Module, ABC):
         yield
 
 
+@untraced
 def weight_at(weight: Weight, step: int) -> float:
     """The value of a weight, a number or a function of the step."""
     return float(weight(step)) if callable(weight) else float(weight)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from priorwise.choices import KL
 from priorwise.models import AbstractModel
-from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms
+from priorwise.objectives.base import AbstractModelObjective, Explanation, Terms, weight_at
 from priorwise.objectives.evidence import check_kl, one_draw
 
 __all__ = ["AnnealedVAE", "BetaVAE"]
@@ -122,7 +122,7 @@ class AnnealedVAE(AbstractModelObjective):
         if not evidence.rates:
             return Terms({"distortion": evidence.distortion})
         rate = torch.stack([*evidence.rates.values()]).sum(0)
-        gap = (rate.mean() - self.capacity_at(step)).abs()
+        gap = (rate.mean() - weight_at(self.capacity_at, step)).abs()
         return Terms(
             {"distortion": evidence.distortion}, {"capacity_gap": gap}, {"capacity_gap": self.gamma}
         )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn import functional as F
 
 from priorwise.callables import modules_of
 from priorwise.distributions import DiagonalGaussianMixture, require_diagonal_gaussian
@@ -97,7 +98,7 @@ class VampPrior(AbstractPrior):
                 "the encoder."
             )
         with running_statistics(modules_of(encode_top)):
-            posterior = encode_top(self.pseudo_inputs.clamp(0.0, 1.0))
+            posterior = encode_top(F.hardtanh(self.pseudo_inputs, 0.0, 1.0))
         components = require_diagonal_gaussian(
             posterior,
             "the encoder to return an Independent Normal",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from priorwise.objectives import AbstractObjective, Terms
 from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.training.folder import RunFolder
+from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.signals import catch_signals
@@ -104,8 +106,8 @@ def fit(
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
             ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``, ``precision``,
-            ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs, batch 100, Adam at 1e-3 with
-            cosine decay, warm-up 10 epochs, patience 50; for an NCP no warm-up and patience 20.
+            ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of batches of 100,
+            Adam at 1e-3 with cosine decay, warm-up 10, patience 50; an NCP: no warm-up and 20.
 
     Raises:
         TrainingDivergedError: if a loss is not finite; it names the step, the term and the last
@@ -113,8 +115,8 @@ def fit(
         RunFolderError: if ``out`` holds another run, also one of a model with other settings that
             no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
-        ValueError: if there is nothing to train, two players of the objective share a parameter, or
-            the data do not fit the model's likelihood.
+        ValueError: if there is nothing to train, two players of the objective share a parameter,
+            the data do not fit the model's likelihood, or the objective cannot be compiled here.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -159,6 +161,7 @@ class _Fit:
 
     store: Store
     validation: Tensor
+    forward: Callable[..., Terms]
 
     def __init__(
         self,
@@ -170,6 +173,9 @@ class _Fit:
         *,
         show: bool,
     ) -> None:
+        self.processes: int = accelerator.num_processes
+        if config.compile:
+            require_compilation(self.processes)
         self.accelerator = accelerator
         self.config = config
         self.model = model
@@ -232,14 +238,16 @@ class _Fit:
     def _train(self, stack: ExitStack) -> None:
         interrupted = stack.enter_context(catch_signals())
         advance = stack.enter_context(self._bar())
-        forward = self._forward_module()
+        with seeded(self.config.seed, "rehearsal"), self._autocast():
+            batch = self.splits.prepare(self.splits.train[: self.config.batch_size])
+            self.forward = forward_of(self.objective, batch, self.config, self.processes)
         started = saved = time.monotonic()
         while not self.state.stopped:
             if self._line_is_due():
                 self._finish_line(advance)
                 continue
             rows = self._rows()
-            self._step(forward, rows)
+            self._step(rows)
             advance(len(rows))
             now = time.monotonic()
             if interrupted or now - saved > self.config.checkpoint_seconds:
@@ -255,12 +263,6 @@ class _Fit:
         examples = self.config.epochs * len(self.splits.train)
         done = examples * self.state.step / self.steps
         return progress_bar("training", examples, done=done, unit="ex", show=self.show)
-
-    def _forward_module(self) -> nn.Module:
-        if self.accelerator.num_processes == 1:
-            return self.objective
-        skips = self.objective.may_skip_parameters
-        return nn.parallel.DistributedDataParallel(self.objective, find_unused_parameters=skips)
 
     def _epoch_of(self, step: int) -> int:
         """The epoch to which the last of so many steps belongs, from 1."""
@@ -284,16 +286,16 @@ class _Fit:
             position * self.config.batch_size : (position + 1) * self.config.batch_size
         ]
 
-    def _step(self, forward: nn.Module, rows: Tensor) -> None:
+    def _step(self, rows: Tensor) -> None:
         step, rank = self.state.step, self.accelerator.process_index
         mine, weight = self._share(rows)
         with seeded(self.config.seed, "train", step, rank):
             x = self.splits.prepare(self.splits.train[mine])
-            self._turn(self.steppers[0], weight, lambda: forward(x, step), len(rows))
+            self._turn(self.steppers[0], weight, partial(self.forward, x, step), len(rows))
         for stepper in self.steppers[1:]:
             name = stepper.player.name
             with seeded(self.config.seed, "train", step, rank, name):
-                self._turn(stepper, weight, lambda: forward(x, step, player=name), len(rows))  # noqa: B023 - called at once
+                self._turn(stepper, weight, partial(self.forward, x, step, player=name), len(rows))
         self.state.step += 1
         self.state.examples += len(rows)
 
@@ -316,7 +318,7 @@ class _Fit:
 
     def _share(self, rows: Tensor) -> tuple[Tensor, float]:
         """This process's rows of a batch, and the weight with which the processes' mean gradient is the batch's."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        rank, world = self.accelerator.process_index, self.processes
         mine = rows[rank::world]
         if not len(mine):  # fewer rows than processes, and all of them must take the step
             return rows[:1], 0.0
