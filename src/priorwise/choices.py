@@ -8,11 +8,7 @@ __all__ = [
     "Likelihood",
     "LogNormMethod",
     "OptimizerName",
-<<<<<<< HEAD
-=======
     "Precision",
-    "QualityFeatures",
->>>>>>> main
     "Scaling",
     "Space",
     "Weighting",
@@ -23,11 +19,7 @@ KL: TypeAlias = Literal["sample", "entropy", "analytic"]
 Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
 LogNormMethod: TypeAlias = Literal["importance", "annealed"]
 OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
-<<<<<<< HEAD
-=======
 Precision: TypeAlias = Literal["no", "bf16"]
-QualityFeatures: TypeAlias = Literal["auto", "raw", "classifier", "efficientnet", "inception"]
->>>>>>> main
 Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
 Space: TypeAlias = Literal["representation", "generation"]
 Weighting: TypeAlias = Literal["stratified", "balanced", "weighted"]
