@@ -129,9 +129,7 @@ def of_module(module: str, arguments: list[str]) -> str:
 def wrong_commands(text: str) -> list[str]:
     """The commands in the text that could not be run, with the reason."""
     commands = [(line, True) for line in lines(text)] + [(span, False) for span in spans(text)]
-    told = [
-        (line, complaint(line, whole=whole)) for line, whole in commands if SHELL.match(line)
-    ]
+    told = [(line, complaint(line, whole=whole)) for line, whole in commands if SHELL.match(line)]
     return [f"{line}: {wrong}" for line, wrong in told if wrong]
 
 
@@ -149,7 +147,7 @@ def test_every_path_exists(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_exists(page):
-    """Fault: an option that was renamed, a recipe that is gone, a required option that is left out."""
+    """Fault: an option that was renamed, a recipe that is gone, a required option left out."""
     assert wrong_commands(page.read_text(encoding="utf-8")) == []
 
 
@@ -187,6 +185,9 @@ def test_the_guard_reads_commands(line):
 
 
 def test_the_guard_leaves_what_is_right():
-    text = "`priorwise\nevaluate`, `priorwise train RECIPE key.path=value`, `make bench ARGS='--only flow'`"
+    text = (
+        "`priorwise\nevaluate`, `priorwise train RECIPE key.path=value`, "
+        "`make bench ARGS='--only flow'`"
+    )
     assert wrong_commands(text) == []
-    assert wrong_commands(text.replace("evaluate", "evaulate")) != []
+    assert wrong_commands(text.replace("evaluate", "judge")) != []

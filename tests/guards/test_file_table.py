@@ -1,5 +1,5 @@
-"""The table of files in docs/architecture.md is true: every file and folder at the top of the package
-has a row, on the row of its imports, and every file that is named there exists.
+"""The table of files in docs/architecture.md is true: every file and folder at the top of the
+package has a row, with the number of its imports, and every file that is named there exists.
 """
 
 import re
@@ -41,7 +41,9 @@ def test_every_row_has_its_files():
 
 
 def test_the_guard_reads_rows(tmp_path):
-    text = "| 1 | `a/` | words; `b.py`: more, `c/`, `d` |\n| 2 | `e.py` | `f.py` |\n| x | `g.py` | |"
+    text = (
+        "| 1 | `a/` | words; `b.py`: more, `c/`, `d` |\n| 2 | `e.py` | `f.py` |\n| x | `g.py` | |"
+    )
     assert rows(text).keys() == {"a/", "e.py"}
     names = {"a", "a/b.py", "a/c", "e.py"}
     assert named(text, tmp_path) == {tmp_path / name for name in names}
