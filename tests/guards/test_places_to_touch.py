@@ -21,7 +21,7 @@ from toys import TOYS, Changes
 ROOT = source.ROOT.parents[1]
 
 CHILD = """
-import contextlib, io, json, runpy, sys
+import contextlib, importlib, io, json, runpy, sys
 import priorwise
 from priorwise.cli import main
 
@@ -36,6 +36,12 @@ for name, words in json.load(sys.stdin).items():
             if end.code:
                 sys.exit(f"{words} ended with {end.code}: {printed.getvalue()}")
     said[name] = printed.getvalue()
+said["public"] = [
+    f"{folder}.{name}"
+    for folder in ("config", "priors", "objectives", "models", "samplers", "features", "estimators")
+    for name in importlib.import_module(f"priorwise.{folder}").__all__
+    if "toy" in name.lower()
+]
 print(json.dumps(said))
 """
 
@@ -120,8 +126,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(package, folder) -> dict[str, str]:
-    """What the commands print."""
+def said(package, folder) -> dict[str, Any]:
+    """What the commands print, and the public names of the toys."""
     train = ["priorwise", "train", "own/vae", "--data", "toy", *TINY]
     parts = ["model.hidden=4", "model.prior.kind=toy", "objective.kind=toy"]
     tilt = ["model.hidden=4", "model.prior.kind=toy_tilt", "objective.kind=toy"]
@@ -160,12 +166,29 @@ def run_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text(encoding="utf-8"))["identity"]["run"]
 
 
+def test_toys_are_public(said):
+    """Fault: a configuration that only its own file knows."""
+    assert set(said["public"]) == {
+        "config.ToyObjectiveConfig",
+        "config.ToyPriorConfig",
+        "config.ToyTiltConfig",
+        "config.ToyVAEConfig",
+        "estimators.toy_distance",
+        "features.ToyExtractor",
+        "models.toy_vae",
+        "objectives.ToyObjective",
+        "priors.ToyPrior",
+        "priors.ToyTilt",
+        "samplers.ToySampler",
+    }
+
+
 def test_a_prior_and_an_objective_train_in_a_recipe(said, folder):
     run = run_of(folder / "run")
     assert (run["model"]["prior"], run["objective"]) == ({"kind": "toy"}, {"kind": "toy"})
     line = json.loads((folder / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert list(line["train"]) == ["toy_distortion"]
-    assert "VAE with ToyPrior" in json.loads(said["numbers"])["about"]
+    assert "VAE with ToyPrior" in json.loads(said["numbers"])["subject"]["about"]
 
 
 def test_a_model_trains_in_a_recipe(said, folder):
