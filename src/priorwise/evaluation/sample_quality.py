@@ -195,7 +195,8 @@ _ROWS = {
 def _distance(value: Mapping[str, Any]) -> Cell:
     if "refused" in value:
         return Cell("none", (value["refused"],), refused=True)
-    small = (error_words(value["stderr"]), str(value["name"]))
+    features = str(value["name"]).removeprefix("frechet distance, ")
+    small = (error_words(value["stderr"]), features)
     text = "not a number" if value["value"] is None else f"{value['value']:.4g}"
     return Cell(text, small, tuple(value["warnings"]))
 

@@ -54,6 +54,11 @@ class CompiledObjective:
     compiled, forwards and backwards, when this is built: what cannot be compiled is refused before
     the first step. The objective itself stays as it is, and is judged as it stands.
 
+    Whatever this process compiled before is forgotten first (``torch.compiler.reset``): the
+    compiler makes other code, which rounds in another way, where it has seen similar functions
+    before, and a resumed run would then differ from an unbroken one. Compiled functions of yours
+    keep working; their next call compiles them again.
+
     Arguments:
         objective: The objective, in the mode in which it is trained.
         x: A full batch ``(B, *event)``; nothing is learnt from it.
@@ -65,6 +70,7 @@ class CompiledObjective:
     def __init__(self, objective: AbstractObjective, x: Tensor) -> None:
         self.objective = objective
         self.rows = len(x)
+        torch.compiler.reset()
         self._compiled = compiled(self._plain)
         statistics = [(buffer, buffer.clone()) for buffer in objective.buffers()]
         with explained("an objective"):
