@@ -9,7 +9,6 @@ __all__ = [
     "LogNormMethod",
     "OptimizerName",
     "Precision",
-    "QualityFeatures",
     "Scaling",
     "Space",
     "Weighting",
@@ -21,7 +20,6 @@ Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
 LogNormMethod: TypeAlias = Literal["importance", "annealed"]
 OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
 Precision: TypeAlias = Literal["no", "bf16"]
-QualityFeatures: TypeAlias = Literal["auto", "raw", "classifier", "efficientnet", "inception"]
 Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
 Space: TypeAlias = Literal["representation", "generation"]
 Weighting: TypeAlias = Literal["stratified", "balanced", "weighted"]

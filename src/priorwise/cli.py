@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from priorwise.completion import complete_data, complete_paper, complete_recipe, complete_topic
+from priorwise.features.extractor_names import EXTRACTORS
+from priorwise.samplers.sampler_names import SamplerName, named_sampler
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,17 +35,6 @@ Code = Annotated[
         "repeated.",
     ),
 ]
-
-
-class SamplerName(StrEnum):
-    """The samplers that the command offers."""
-
-    default = "default"
-    ancestral = "ancestral"
-    sir = "sir"
-    rejection = "rejection"
-    langevin = "langevin"
-    mala = "mala"
 
 
 class SpaceName(StrEnum):
@@ -226,10 +217,7 @@ def evaluate(
     ] = None,
     quality: Annotated[
         str | None,
-        typer.Option(
-            help="Features for distances of samples: none, auto, raw, classifier, efficientnet "
-            "or inception."
-        ),
+        typer.Option(help=f"Features for distances of samples: none, {', '.join(EXTRACTORS)}."),
     ] = None,
     log_norm: Annotated[
         str | None,
@@ -266,28 +254,6 @@ def evaluate(
         print("\n".join(record_lines(record)))
 
 
-def _sampler(
-    name: SamplerName, proposals: int, steps: int, step_size: float, temperature: float
-) -> Any:  # noqa: ANN401
-    from priorwise import samplers
-
-    match name:
-        case SamplerName.default:
-            return None
-        case SamplerName.ancestral:
-            return samplers.Ancestral(temperature)
-        case SamplerName.sir:
-            return samplers.SIR(proposals, temperature=temperature)
-        case SamplerName.rejection:
-            return samplers.Rejection(temperature=temperature)
-        case SamplerName.langevin:
-            return samplers.Langevin(steps, step_size=step_size, temperature=temperature)
-        case SamplerName.mala:
-            return samplers.Langevin(
-                steps, step_size=step_size, adjusted=True, temperature=temperature
-            )
-
-
 @app.command()
 def sample(
     run: RunPath,
@@ -319,7 +285,13 @@ def sample(
     from priorwise.training.runner import load
 
     model = load(run, code)
-    chosen = _sampler(sampler, proposals, steps, step_size, temperature)
+    chosen = named_sampler(
+        sampler,
+        proposals=proposals,
+        steps=steps,
+        step_size=step_size,
+        temperature=temperature,
+    )
     if chosen is None and temperature != 1.0:
         raise ValueError(
             "expected a sampler beside --temperature; got none. The model's own is "

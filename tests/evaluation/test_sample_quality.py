@@ -24,7 +24,7 @@ def test_vectors_are_their_own_features():
     splits = load("two_moons")
     assert isinstance(build_extractor("auto", splits), Raw)
     with pytest.raises(
-        ValueError, match=r"expected images for the features 'classifier'; two_moons has vectors"
+        ValueError, match=r"expected images for the features 'classifier'; the data are vectors"
     ):
         build_extractor("classifier", splits)
     with pytest.raises(ValueError, match=r"expected 'auto', 'raw', .*got 'vgg'"):

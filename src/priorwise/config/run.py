@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from priorwise.choices import Binarize, Likelihood, LogNormMethod, Precision, QualityFeatures
+from priorwise.choices import Binarize, Likelihood, LogNormMethod, Precision
 from priorwise.config.base import AbstractConfig
 from priorwise.config.models import AbstractPosthocConfig, ModelConfig
 from priorwise.config.objectives import ELBOConfig, ObjectiveConfig
 from priorwise.config.training import TrainingConfig
+from priorwise.features.extractor_names import ExtractorName
 
 __all__ = ["DataConfig", "EvaluationConfig", "Run"]
 
@@ -33,7 +34,7 @@ class EvaluationConfig(AbstractConfig):
     """A random subset of the test images, for the likelihood; None takes all."""
     hole_classifier: bool = True
     """Whether a small classifier is fitted that judges the prior, a minute at most."""
-    quality: Literal["none"] | QualityFeatures = "auto"
+    quality: Literal["none"] | ExtractorName = "auto"
     """Features for the distances of generated images; auto takes the points themselves for
     vectors, else a classifier that is trained on the training set on the spot. "none" measures no
     distances."""

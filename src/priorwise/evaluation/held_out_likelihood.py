@@ -10,7 +10,7 @@ from priorwise.evaluation.quantity import Cell, Quantity, error_words
 from priorwise.evaluation.subject import Subject
 from priorwise.progress import progress_bar
 
-__all__ = ["LOG_NORM", "NLL"]
+__all__ = ["LOG_NORM", "NLL", "QUANTITIES"]
 
 
 def _log_norm(subject: Subject) -> Estimate:
@@ -126,3 +126,5 @@ NLL = Quantity(
     after=("log_norm",),
     per_image=True,
 )
+
+QUANTITIES: tuple[Quantity, ...] = (LOG_NORM, NLL)

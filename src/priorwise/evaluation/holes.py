@@ -22,7 +22,7 @@ from priorwise.refusals import UnavailableError
 from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.loop import fit
 
-__all__ = ["CONTRAST", "HOLE", "LEAKAGE", "SYMMETRIC_KL", "TWO_SAMPLE"]
+__all__ = ["CONTRAST", "HOLE", "LEAKAGE", "QUANTITIES", "SYMMETRIC_KL", "TWO_SAMPLE"]
 
 _FEW = 100.0  # effective draws below which the error of a calibration is not believed
 _ROUGH = 0.1
@@ -215,3 +215,5 @@ LEAKAGE = Quantity(
     cells=_leakage_cells,
     after=("log_norm",),
 )
+
+QUANTITIES: tuple[Quantity, ...] = (HOLE, CONTRAST, TWO_SAMPLE, LEAKAGE, SYMMETRIC_KL)

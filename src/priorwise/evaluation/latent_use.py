@@ -8,7 +8,7 @@ from priorwise.estimators import active_units, disentanglement_scores
 from priorwise.evaluation.quantity import Cell, Quantity, estimate_cell
 from priorwise.evaluation.subject import Subject
 
-__all__ = ["ACTIVE_UNITS", "DISENTANGLEMENT"]
+__all__ = ["ACTIVE_UNITS", "DISENTANGLEMENT", "QUANTITIES"]
 
 
 def _active_units(subject: Subject) -> list[dict[str, int]]:
@@ -78,3 +78,5 @@ DISENTANGLEMENT = Quantity(
     },
     applies=lambda subject: str(subject.labels) == "sprites",
 )
+
+QUANTITIES: tuple[Quantity, ...] = (ACTIVE_UNITS, DISENTANGLEMENT)

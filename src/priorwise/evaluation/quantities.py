@@ -1,22 +1,13 @@
 """Everything that an evaluation measures, in the order in which it is measured and shown."""
 
-from priorwise.evaluation.held_out_likelihood import LOG_NORM, NLL
-from priorwise.evaluation.holes import CONTRAST, HOLE, LEAKAGE, SYMMETRIC_KL, TWO_SAMPLE
-from priorwise.evaluation.latent_use import ACTIVE_UNITS, DISENTANGLEMENT
+from priorwise.evaluation import held_out_likelihood, holes, latent_use, sample_quality
 from priorwise.evaluation.quantity import Quantity
-from priorwise.evaluation.sample_quality import QUALITY
 
 __all__ = ["QUANTITIES"]
 
 QUANTITIES: tuple[Quantity, ...] = (
-    LOG_NORM,
-    NLL,
-    HOLE,
-    CONTRAST,
-    TWO_SAMPLE,
-    LEAKAGE,
-    SYMMETRIC_KL,
-    ACTIVE_UNITS,
-    QUALITY,
-    DISENTANGLEMENT,
+    *held_out_likelihood.QUANTITIES,
+    *holes.QUANTITIES,
+    *latent_use.QUANTITIES,
+    *sample_quality.QUANTITIES,
 )

@@ -43,7 +43,7 @@ def _unchanged(subject: Subject, value: Any) -> bool:  # noqa: ANN401 - any JSON
 
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity of an evaluation. To add one, write it here or in a neighbouring file and enter it in ``quantities.py``.
+    """A quantity of an evaluation. To add one, write it beside its kin, into their ``QUANTITIES``.
 
     Attributes:
         key: Its name in the record.

@@ -20,25 +20,17 @@ from priorwise.estimators import (
 )
 from priorwise.evaluation.quantity import Cell, Quantity, error_words
 from priorwise.evaluation.subject import Subject
-from priorwise.features import (
-    AbstractExtractor,
-    EfficientNetLite,
-    Features,
-    Inception,
-    Raw,
-    extract,
-    trained_classifier,
-)
+from priorwise.features import AbstractExtractor, Features, extract, trained_classifier
+from priorwise.features.extractor_names import named_extractor
 from priorwise.models import AbstractModel, example_likelihood
 from priorwise.progress import progress_bar
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 
-__all__ = ["QUALITY", "build_extractor", "quality_measures"]
+__all__ = ["QUALITY", "QUANTITIES", "build_extractor", "quality_measures"]
 
 _DRAWS_EACH = 5  # a fifth of the prior's draws counts as low-posterior, as in the dpVAE code
 _ENCODINGS = 10_000
-_SMALLEST = 8  # pixels on a side of an image that a classifier can be trained on
 _NEIGHBOURED = 3000  # images of either kind for precision and recall, whose cost is their product
 
 
@@ -54,7 +46,7 @@ def build_extractor(
     """The extractor of a name.
 
     Arguments:
-        kind: "auto", "raw", "classifier", "efficientnet" or "inception".
+        kind: A name of ``priorwise.features.extractor_names``.
         splits: The data; a classifier is trained on their training images.
         labels: Name or path of the set, from which the classes of the training images are taken if
             it has them.
@@ -63,26 +55,14 @@ def build_extractor(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: for an unknown kind, or an image extractor for data that are no images.
+        ValueError: for an unknown kind.
+        UnavailableError: for an extractor of images if the data are vectors.
     """
-    shape = splits.spec.shape
-    vectors = len(shape) == 1
-    if kind == "raw" or (kind == "auto" and (vectors or min(shape[1:]) < _SMALLEST)):
-        return Raw()
-    if vectors:
-        raise UnavailableError(
-            f"expected images for the features {kind!r}; {splits.spec.name} has vectors. Use 'raw'."
-        )
-    match kind:
-        case "efficientnet":
-            return EfficientNetLite()
-        case "inception":
-            return Inception()
-        case "auto" | "classifier":
-            return _classifier(splits, labels, seed, cache, progress=progress)
-    raise ValueError(
-        f"expected 'auto', 'raw', 'classifier', 'efficientnet' or 'inception'; got {kind!r}."
-    )
+
+    def classifier() -> AbstractExtractor:
+        return _classifier(splits, labels, seed, cache, progress=progress)
+
+    return named_extractor(kind, splits.spec.shape, classifier)
 
 
 def _classifier(
@@ -253,3 +233,5 @@ QUALITY = Quantity(
     after=("log_norm",),
     applies=lambda subject: subject.config.quality != "none",
 )
+
+QUANTITIES: tuple[Quantity, ...] = (QUALITY,)
