@@ -150,7 +150,10 @@ def test_other_models_are_refused(tmp_path):
         load_model(model, tensors, tmp_path / "a")
     tensors, _ = read_checkpoint(written(tmp_path / "b", model))
     tensors["model/encoder.head.linear.bias"] = torch.zeros(5)
-    words = r"1 tensors differ, the first is `encoder\.head\.linear\.bias` \(expected \(4,\), got \(5,\)\)"
+    words = (
+        r"1 tensors differ, the first is `encoder\.head\.linear\.bias` "
+        r"\(expected \(4,\), got \(5,\)\)"
+    )
     with pytest.raises(CheckpointError, match=words):
         load_model(model, tensors, tmp_path / "b")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_resume import KilledError, Writes
+from kills import KilledError, Writes
 from test_validation import Unjudged
 from toys import OPTIONS, splits, wrong
 
@@ -85,7 +85,10 @@ def test_other_settings_are_refused(name, objective, finished, tmp_path, monkeyp
     other = OTHERS[name]()
     assert same_shapes(other, vae())
     weights, before = copy.deepcopy(other.state_dict()), contents(tmp_path)
-    words = "holds a run of another model or other settings: with its weights .* of 8 validation examples was .*Nothing"
+    words = (
+        "holds a run of another model or other settings: with its weights .* "
+        "of 8 validation examples was .*Nothing"
+    )
     with pytest.raises(RunFolderError, match=words):
         fit(other, splits(), make(other), **options)
     assert contents(tmp_path) == before
