@@ -33,7 +33,9 @@ Small = Callable[[str], NamedSet]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Small:
-    """``small(name)`` makes a set of that name one of 6, 2 and 3 images that nobody can download."""
+    """``small(name)`` makes a set of that name one of 6, 2 and 3 images
+    that nobody can download.
+    """
 
     def shrink(name: str) -> NamedSet:
         monkeypatch.setitem(NAMED, name, replace(NAMED[name], sizes=SMALL, remotes=()))

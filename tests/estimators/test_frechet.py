@@ -317,13 +317,21 @@ REAL = torch.linspace(0, 1, 60).reshape(30, 2) ** 2
     ("real", "fake", "words"),
     [
         ({"weights": "v"}, {"weights": "v"}, r"weights \(w against v\)"),
-        ({"extractor": "other"}, {"extractor": "other"}, r"measure \(frechet distance, net against frechet distance, oth"),
+        (
+            {"extractor": "other"},
+            {"extractor": "other"},
+            r"measure \(frechet distance, net against frechet distance, oth",
+        ),
         ({"resize": "bicubic"}, {"resize": "bicubic"}, r"resize \(none against bicubic\)"),
         ({"values": REAL[:29]}, {}, r"reference_count \(30 against 29\)"),
-        ({"values": REAL + 1, "split": "train"}, {}, r"reference_data \(test: [0-9a-f]+ against train: [0-9a-f]+\)"),
+        (
+            {"values": REAL + 1, "split": "train"},
+            {},
+            r"reference_data \(test: [0-9a-f]+ against train: [0-9a-f]+\)",
+        ),
         ({}, {"values": REAL[:20]}, r"generated_count \(30 against 20\)"),
     ],
-)  # fmt: skip
+)
 def test_numbers_of_two_protocols_are_not_compared(real, fake, words):
     """Fault: an FID at 10,000 images that beats one at 50,000, or one on another split."""
 

@@ -245,7 +245,9 @@ SLOPE, OFFSET = 2.0, 0.5
 @pytest.mark.parametrize("space", ["representation", "generation"])
 @pytest.mark.parametrize("tau", [-4.0, -2.0, math.inf])
 def test_flow_prior_in_both_spaces(space, tau):
-    """Fault: the log-determinant dropped, added twice, or kept in one of threshold and difference."""
+    """Fault: the log-determinant dropped, added twice,
+    or kept in one of threshold and difference.
+    """
     model = modes_vae(0.6, prior=FlowPrior(Affine(SLOPE, OFFSET)))
     found = leakage(model, two_modes(4000, [1.0]), thresholds=(tau,), draws=4000, space=space)
     log_det = {"representation": math.log(SLOPE), "generation": 0.0}

@@ -344,7 +344,9 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_warns_exactly_when_weights_are_bad(name):
-    """Fault: a threshold on the wrong side, one of the two forgotten, or the wrong images counted."""
+    """Fault: a threshold on the wrong side, one of the two forgotten,
+    or the wrong images counted.
+    """
     log_w, doubtful = TABLES[name]
     estimate = nll(WeightModel(torch.stack([CALM, log_w, CALM], 1)), torch.zeros(3, 1), samples=100)
     assert estimate.diagnostics["doubtful_images"] == doubtful

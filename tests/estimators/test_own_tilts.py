@@ -165,7 +165,9 @@ def test_a_tilted_prior_is_drawn(sampler):
 
 
 def test_temperature_is_that_of_the_base():
-    """Fault: a temperature that ancestral sampling alone knows. N(0, T^2) e^{az} is N(T^2 a, T^2)."""
+    """Fault: a temperature that ancestral sampling alone knows.
+    N(0, T^2) e^{az} is N(T^2 a, T^2).
+    """
     model = with_prior(LinearEnergy(SLOPE))
     for sampler in (
         SIR(400, temperature=0.5),

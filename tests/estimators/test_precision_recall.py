@@ -46,7 +46,9 @@ def values(found: PrecisionRecall) -> list[float]:
     ("real", "fake", "size", "neighbours"), [(40, 30, 2, 1), (25, 60, 3, 5), (30, 30, 20, 3)]
 )
 def test_agrees_with_brute_force(real, fake, size, neighbours):
-    """Fault: a point that is its own neighbour, balls of the wrong kind, a mean over the wrong set."""
+    """Fault: a point that is its own neighbour, balls of the wrong kind,
+    a mean over the wrong set.
+    """
     x, y = torch.randn(real, size), 0.5 + torch.randn(fake, size)
     found = values(precision_recall(x, y, Raw(), neighbours=neighbours))
     assert found == pytest.approx(brute_force(x, y, neighbours), abs=1e-12)

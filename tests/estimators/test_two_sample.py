@@ -43,7 +43,9 @@ def clouds(distance: float, count: int = 2000) -> tuple[torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("distance", [0.5, 1.0, 2.0])
 def test_accuracy_is_that_of_the_best_classifier(distance):
-    """Fault: points judged that were fitted, classes exchanged, cross-entropy of the wrong class."""
+    """Fault: points judged that were fitted, classes exchanged,
+    cross-entropy of the wrong class.
+    """
     found = c2st(*clouds(distance))
     best, divergence = bayes_accuracy(distance), jensen_shannon(distance)
     assert best - 0.04 - Z_LIMIT * found.accuracy.stderr < found.accuracy.value
@@ -237,7 +239,9 @@ def test_every_model(name):
 
 
 def test_same_seed_same_number_and_no_trace():
-    """Fault: a split or a classifier outside the seed; a moved random stream, torch's or numpy's."""
+    """Fault: a split or a classifier outside the seed;
+    a moved random stream, torch's or numpy's.
+    """
     model, x = members.hvae(), torch.rand(200, *members.SHAPE)
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
     first, second, other = (classifier_two_sample(model, x, seed=seed) for seed in (3, 3, 4))

@@ -17,7 +17,8 @@ import numpy, torch
 from torch.distributions import Distribution
 
 def state():
-    loggers = [logging.getLogger(), *map(logging.getLogger, sorted(logging.root.manager.loggerDict))]
+    names = sorted(logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(), *map(logging.getLogger, names)]
     return {
         "torch's random state": torch.get_rng_state().sum().item(),
         "python's random state": hash(random.getstate()),
@@ -34,8 +35,11 @@ def state():
         "print options": str(torch._tensor_str.PRINT_OPTS),
         "root handlers": len(logging.getLogger().handlers),
         "root level": logging.getLogger().level,
-        "our handlers": [name for name in logging.root.manager.loggerDict if name.startswith("priorwise")
-                         and logging.getLogger(name).handlers],
+        "our handlers": [
+            name
+            for name in names
+            if name.startswith("priorwise") and logging.getLogger(name).handlers
+        ],
         "interrupt handler": str(signal.getsignal(signal.SIGINT)),
         "exception hook": str(sys.excepthook),
         "threads running": threading.active_count(),

@@ -154,7 +154,9 @@ def test_identity_flow_is_the_standard_normal():
 
 
 def test_prior_has_two_spaces():
-    """Fault: the two directions swapped. Draws of the prior are normal in the space of generation."""
+    """Fault: the two directions swapped. Draws of the prior are normal in the space of
+    generation.
+    """
     prior = jittered(FlowPrior(3), BENT)
     z = prior().sample((20_000,))
     with torch.no_grad():
@@ -192,7 +194,9 @@ class Doubling(AbstractBijection):
 
 
 def test_own_bijection_without_parameters():
-    """Fault: a prior that looks for a parameter to learn its type from. N(0, 1/4) in closed form."""
+    """Fault: a prior that looks for a parameter to learn its type from.
+    N(0, 1/4) in closed form.
+    """
     prior, z = FlowPrior(Doubling()), torch.randn(10, 3)
     expected = Independent(Normal(torch.zeros(3), torch.full((3,), 0.5)), 1)
     torch.testing.assert_close(prior().log_prob(z), expected.log_prob(z))
@@ -297,7 +301,9 @@ def rates():
 
 
 def equation_5(model: VAE, z: Tensor) -> Tensor:
-    r"""The rate at one draw, written out block by block: (5) has these terms, and -L/2, which the text drops."""
+    r"""The rate at one draw, written out block by block:
+    (5) has these terms, and -L/2, which the text drops.
+    """
     scale = model.encoder.scale
     total = -0.5 * scale.square().log().sum() - scale.numel() / 2
     for block in model.prior.bijection.blocks:

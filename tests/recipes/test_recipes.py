@@ -75,7 +75,9 @@ def test_names_are_frozen():
 
 @pytest.mark.parametrize("name", [*VAMPPRIOR, *DPVAE, *OTHERS])
 def test_recipe_is_complete_and_its_model_works(name):
-    """Fault: a recipe that fails only once it is trained, or that changes on its way through JSON."""
+    """Fault: a recipe that fails only once it is trained,
+    or that changes on its way through JSON.
+    """
     run = recipe(name)
     assert run.name == name
     assert validated(run.model_dump(mode="json")) == run
@@ -232,7 +234,9 @@ def test_repo_recipes_follow_the_configurations(objective, prior):
 
 
 def test_recipes_of_our_own_sets():
-    """What is ours there, two_moons and sprites: the paper's weights are lost, or for other images."""
+    """What is ours there, two_moons and sprites:
+    the paper's weights are lost, or for other images.
+    """
     for cell in CELLS:
         moons, sprites = recipe(f"dpvae/two_moons_{cell}"), recipe(f"dpvae/sprites_{cell}")
         assert (moons.data.name, moons.model.kind, moons.model.latent) == (
@@ -310,7 +314,9 @@ def test_priors_are_what_their_names_say():
 
 
 def test_dpvae_priors_and_networks():
-    """Fault: the standard prior under the flow's name; a likelihood that is not the fixed Gaussian."""
+    """Fault: the standard prior under the flow's name;
+    a likelihood that is not the fixed Gaussian.
+    """
     for name, kind in [("standard", StandardNormal), ("flow", FlowPrior)]:
         model = built(f"dpvae/mnist_vae_{name}", recipe(f"dpvae/mnist_vae_{name}"))
         assert isinstance(model.prior, kind)
