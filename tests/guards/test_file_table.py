@@ -11,13 +11,13 @@ TABLE = source.ROOT.parents[1] / "docs" / "architecture.md"
 
 def listed(text: str) -> set[str]:
     """Files of the table's rows; a name without a folder is in the folder of the name before it."""
-    found: set[str] = set()
+    files: set[str] = set()
     for row in re.findall(r"^\| \d+ \| (.*?) \|", text, re.MULTILINE):
         folder = ""
         for name in re.findall(r"`([^`]+)`", row):
             folder = name.rpartition("/")[0] or folder
-            found.add(name if "/" in name or not folder else f"{folder}/{name}")
-    return found
+            files.add(name if "/" in name or not folder else f"{folder}/{name}")
+    return files
 
 
 def test_every_file_has_a_row():

@@ -107,15 +107,15 @@ def test_the_probe_sees_changes(tmp_path):
         "torch.distributions.Distribution.set_default_validate_args(False)\n"
         "import jinja2\n"
     )
-    found, _ = report_with_path(tmp_path)
+    record, _ = report_with_path(tmp_path)
     assert {
         "torch's random state",
         "default dtype",
         "root handlers",
         "validation of distributions",
-    } <= set(found["changed"])
-    assert found["filters"]
-    assert found["loaded"] == ["jinja2"]
+    } <= set(record["changed"])
+    assert record["filters"]
+    assert record["loaded"] == ["jinja2"]
 
 
 def report_with_path(path):

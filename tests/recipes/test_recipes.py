@@ -142,15 +142,17 @@ OF_THE_BATCH = {"capacity"}  # a number of nats of the whole batch
 
 def each_image(written: dict, batch: int) -> dict[str, float]:
     """The numbers for a loss that is a mean over images."""
-    found = {}
+    settings = {}
     for name, value in written.items():
         number, divided = (
             (value[0], True) if isinstance(value, tuple) else (value, name in OF_THE_BATCH)
         )
-        found[name] = number / batch if divided else number
-    if "lambda" in found:  # alpha + lambda - 1 weighs the discrepancy, a mean
-        found["lambda_"] = (found["alpha"] + found.pop("lambda") - 1) / batch + 1 - found["alpha"]
-    return found
+        settings[name] = number / batch if divided else number
+    if "lambda" in settings:  # alpha + lambda - 1 weighs the discrepancy, a mean
+        settings["lambda_"] = (
+            (settings["alpha"] + settings.pop("lambda") - 1) / batch + 1 - settings["alpha"]
+        )
+    return settings
 
 
 def assert_settings(run: Run, weight: float, batch: int, written: dict) -> None:
@@ -278,9 +280,9 @@ def test_published_dpvae_rows_have_recipes():
         "vae": "VAE",
     }
     for objective, part in names.items():
-        found = [row.row for row in rows if row.recipe == f"dpvae/mnist_{objective}_standard"]
-        assert len(found) == 1
-        assert part in found[0]
+        row_names = [row.row for row in rows if row.recipe == f"dpvae/mnist_{objective}_standard"]
+        assert len(row_names) == 1
+        assert part in row_names[0]
 
 
 SIZES = {
@@ -362,8 +364,8 @@ def test_unknown_names_are_answered_with_near_ones(name):
 
 def test_published_rows_name_recipes_that_exist():
     """Fault: a published number beside nothing, because its recipe is spelt otherwise."""
-    found = {row.recipe for paper in papers() for row in published_beside_ours(paper) if row.recipe}
-    assert found <= set(recipes())
-    assert {"vampprior/static_mnist_vae_standard", "vampprior/static_mnist_hvae_vamp"} <= found
+    names = {row.recipe for paper in papers() for row in published_beside_ours(paper) if row.recipe}
+    assert names <= set(recipes())
+    assert {"vampprior/static_mnist_vae_standard", "vampprior/static_mnist_hvae_vamp"} <= names
     with pytest.raises(ValueError, match="unknown paper 'x'; there are: "):
         published_beside_ours("x")

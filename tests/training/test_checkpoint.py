@@ -34,8 +34,8 @@ def test_everything_comes_back(tmp_path):
     """Fault: a buffer, a type or a digit that gets lost."""
     model = with_batch_norm()
     state = {"step": 3, "best": 0.1 + 0.2, "sums": {"a": 1e-17}, "stopped": "ä"}
-    tensors, found = read_checkpoint(written(tmp_path / "a.safetensors", model, **state))
-    assert found == state
+    tensors, stored = read_checkpoint(written(tmp_path / "a.safetensors", model, **state))
+    assert stored == state
     other = with_batch_norm()
     load_model(other, tensors, tmp_path)
     assert {name: tensor.dtype for name, tensor in other.state_dict().items()} == {

@@ -264,8 +264,8 @@ def test_half_precision_runs():
     single, half = with_batch_norm(), with_batch_norm()
     half.load_state_dict(single.state_dict())
     expected = fit(single, splits(), **QUICK).best
-    found = fit(half, splits(), precision="bf16", **QUICK).best
-    assert found == pytest.approx(expected, abs=0.1)
+    best = fit(half, splits(), precision="bf16", **QUICK).best
+    assert best == pytest.approx(expected, abs=0.1)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
 
 

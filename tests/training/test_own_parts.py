@@ -168,8 +168,8 @@ def test_a_model_and_an_objective(file):
     assert train_run(run, "run", progress=False).metric == "negative_elbo"
     elbo = override(recipe("parts.py:both"), ["objective.kind=beta_vae", "objective.beta=0.25"])
     expected = train_run(elbo, "elbo", progress=False).model.state_dict()
-    found = load("run", code="parts.py").state_dict()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    weights = load("run", code="parts.py").state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_objectives_know_the_latents_of_a_model(file):
@@ -273,8 +273,8 @@ def test_an_ncp_over_it(file, name):
     model, below = load("ncp", code="parts.py"), load("run", code="parts.py")
     assert isinstance(model, NCP)
     expected = below.state_dict()
-    found = model.untilted.state_dict()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    weights = model.untilted.state_dict()
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
     assert "code parts.py" in read_record(Path("ncp/run.json"))["about"]
     file.write_text(TEXT + "# a remark\n")
     shutil.rmtree("ncp")

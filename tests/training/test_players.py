@@ -55,13 +55,13 @@ def moons() -> Splits:
 
 def watched(objective: AbstractObjective) -> dict[str, list[bool]]:
     """Whether each gradient that reaches a parameter is finite; the lists fill as it trains."""
-    found: dict[str, list[bool]] = {}
+    gradients: dict[str, list[bool]] = {}
     for name, parameter in objective.named_parameters():
-        seen = found[name] = []
+        seen = gradients[name] = []
         parameter.register_post_accumulate_grad_hook(
             lambda p, seen=seen: seen.append(bool(p.grad.isfinite().all()))
         )
-    return found
+    return gradients
 
 
 @pytest.mark.parametrize("prior", PRIORS)

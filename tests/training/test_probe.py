@@ -149,10 +149,10 @@ def test_the_probe_is_the_verdict_on_the_first_examples():
     """
     objective: AbstractObjective = ELBO(wrong())
     x = splits().validation
-    found = Probe(objective, x, 25).measured()
-    assert found is not None
+    measurement = Probe(objective, x, 25).measured()
+    assert measurement is not None
     assert (
-        found["value"]
+        measurement["value"]
         == judged(objective, x[:8], 8)
         == Probe(objective, x[:8], 25).measured()["value"]
     )
