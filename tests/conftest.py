@@ -34,6 +34,8 @@ def _validation_kept() -> Iterator[None]:
 
 @pytest.fixture
 def zuko() -> Iterator[object]:
-    """The zuko library where it is installed; its switch, torch's argument validation, is put back."""
+    """The zuko library where it is installed;
+    its switch, torch's argument validation, is put back.
+    """
     with _validation_kept():
         yield pytest.importorskip("zuko")

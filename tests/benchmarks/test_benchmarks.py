@@ -59,7 +59,9 @@ def no_peer(bench, monkeypatch):
 
 
 def _race(bench, others):
-    """Ours takes 1 s a round, the other 3 s, for half the work; the machine slows round by round."""
+    """Ours takes 1 s a round, the other 3 s, for half the work;
+    the machine slows round by round.
+    """
     rounds = [
         bench.timing.Round(
             {"ours": slow * 1.0, "other": slow * 3.0}, {"ours": 2.0, "other": 8.0}, share
@@ -190,7 +192,9 @@ def test_every_objective_of_a_model_from_scratch_is_measured(bench):
 
 
 def test_a_step_moves_every_player_and_no_model_of_another(bench):
-    """Would catch a discriminator that stands still, and contenders that train one model together."""
+    """Would catch a discriminator that stands still,
+    and contenders that train one model together.
+    """
     scale = bench.scale.TINY
     built = bench.objectives.build_objectives(scale)
     factor = built["FactorVAE"]

@@ -123,7 +123,9 @@ def test_evaluate_resumes(priorwise, vae, tmp_path):
 
 
 def test_evaluate_a_tilted_prior(priorwise, ncp, tmp_path):
-    """Fault: a likelihood without log Z, or log Z that is not kept for the next who loads the run."""
+    """Fault: a likelihood without log Z, or log Z that is not kept for the next who loads
+    the run.
+    """
     run = tmp_path / "run"
     shutil.copytree(ncp, run)
     record = json.loads(

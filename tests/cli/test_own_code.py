@@ -73,7 +73,7 @@ def test_from_file_to_report(file, tmp_path, monkeypatch, inside, refused):
         file.write_text(f"{RECIPE}# {count}\n")  # so that it is executed again
         before = sorted(tmp_path.rglob("*"))
         message = refused(*command)
-        assert "was trained with code that is no part of priorwise: Mine of recipes.py" in message
+        assert "was trained with code that is not part of priorwise: Mine of recipes.py" in message
         assert "--code path/to/recipes.py" in message
         assert sorted(tmp_path.rglob("*")) == before
         inside(*command, "--code", file)

@@ -1,4 +1,6 @@
-"""The contract checks fail on what is broken, and say what: each part below has one planted fault."""
+"""The contract checks fail on what is broken, and say what:
+each part below has one planted fault.
+"""
 
 import math
 import re

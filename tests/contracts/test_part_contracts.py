@@ -47,7 +47,9 @@ def test_likelihood(name):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihood_stays_in_single_precision(name):
-    """Fault: a density in bfloat16, wrong by whole nats, once autocast surrounds the training step."""
+    """Fault: a density in bfloat16, wrong by whole nats,
+    once autocast surrounds the training step.
+    """
     module, features = LIKELIHOODS[name](), torch.randn(4, 8)
     x = module(features).sample()
     with torch.autocast("cpu", torch.bfloat16):

@@ -134,7 +134,7 @@ def cut_short(path: Path) -> None:
         (transparent, r"expected images without transparency; .*9\.png has some"),
         (
             sixteen_bits,
-            r"expected images of 8 bits a channel, grey or coloured; .*9\.png has mode I",
+            r"expected images of 8 bits per channel, grey or coloured; .*9\.png has mode I",
         ),
         (cut_short, r"expected an image; .*9\.png cannot be read"),
         (lambda path: path.write_bytes(b"no image"), r"expected an image; .*9\.png cannot be read"),

@@ -39,9 +39,9 @@ def test_embedded_sets_without_classes(name, cache):
 def test_labels_of_a_named_set(dtype, cache):
     y = np.array([3, 1, 4, 1, 5, 9], dtype)
     put(cache / "mnist.npz", y_train=y)
-    found = training_labels("mnist")
-    assert found.dtype == torch.int64
-    assert found.tolist() == y.tolist()
+    labels = training_labels("mnist")
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == y.tolist()
 
 
 def test_the_users_folder_goes_before_the_cache(cache, monkeypatch, tmp_path):

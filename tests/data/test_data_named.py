@@ -33,7 +33,9 @@ Small = Callable[[str], NamedSet]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Small:
-    """``small(name)`` makes a set of that name one of 6, 2 and 3 images that nobody can download."""
+    """``small(name)`` makes a set of that name one of 6, 2 and 3 images
+    that nobody can download.
+    """
 
     def shrink(name: str) -> NamedSet:
         monkeypatch.setitem(NAMED, name, replace(NAMED[name], sizes=SMALL, remotes=()))
@@ -89,14 +91,14 @@ def test_the_users_folder_goes_before_the_cache(cache, small, monkeypatch, tmp_p
 
 
 def test_availability_without_any_file(cache):
-    found = availability()
-    assert list(found) == names()
-    assert [found[name] for name in ("digits", "two_moons", "gaussians25", "sprites")] == [
+    places = availability()
+    assert list(places) == names()
+    assert [places[name] for name in ("digits", "two_moons", "gaussians25", "sprites")] == [
         "embedded"
     ] * 4
-    assert [found[name] for name in ("mnist", "fashion_mnist")] == ["download"] * 2
+    assert [places[name] for name in ("mnist", "fashion_mnist")] == ["download"] * 2
     for name in ("mnist_static", "omniglot", "omniglot_part", "freyfaces"):
-        assert found[name].startswith(f"missing: expected {name}.npz")
+        assert places[name].startswith(f"missing: expected {name}.npz")
     assert not cache.exists()
 
 
@@ -146,7 +148,7 @@ def test_missing_arrays_are_named_with_those_that_are_there(cache, small):
     arrays = arrays_for(small("mnist"))
     cache.mkdir()
     np.savez(cache / "mnist.npz", x_train=arrays["x_train"], y_train=np.zeros(6))
-    with pytest.raises(DataError, match="x_val, x_test missing, there are: x_train, y_train"):
+    with pytest.raises(DataError, match="got x_train, y_train, without x_val, x_test"):
         load("mnist")
 
 
@@ -168,9 +170,9 @@ def idx(x: np.ndarray) -> bytes:
 def test_idx_files_are_read(tmp_path):
     x = np.random.RandomState(0).randint(0, 256, (5, 4, 3)).astype(np.uint8)
     (tmp_path / "x").write_bytes(idx(x))
-    found = read_idx(tmp_path / "x")
-    assert (found == x).all()
-    assert found.flags.writeable
+    values = read_idx(tmp_path / "x")
+    assert (values == x).all()
+    assert values.flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -352,8 +354,8 @@ def test_real_mnist_is_binarised_as_in_the_vampprior_code(real_data):
     generator = np.random.RandomState(777)
     expected = [generator.binomial(1, validation), generator.binomial(1, test)]
     data = load("mnist")
-    found = data.evaluation("validation"), data.evaluation("test")
-    for ours, theirs in zip(found, expected, strict=True):
+    images = data.evaluation("validation"), data.evaluation("test")
+    for ours, theirs in zip(images, expected, strict=True):
         assert (ours[:, 0].numpy() == theirs).all()
 
 

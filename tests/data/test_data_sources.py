@@ -48,7 +48,7 @@ def test_the_progress_bar_goes_to_standard_error(serve, folder, capsys):
 @pytest.mark.parametrize("packed", ["none", "gzip"])
 def test_another_checksum_is_refused_and_nothing_is_left(serve, folder, packed):
     body = gzip.compress(CONTENT + b"!") if packed == "gzip" else CONTENT + b"!"
-    with pytest.raises(DataError, match=f"expected SHA-256 {SHA256} for x.bin; got .*thrown away"):
+    with pytest.raises(DataError, match=f"expected SHA-256 {SHA256} for x.bin; got .*deleted"):
         fetch(Remote(serve("/x", body), SHA256, "x.bin", packed), folder)
     assert list(folder.iterdir()) == []
 

@@ -69,9 +69,17 @@ def test_unknown_choices_are_refused(field, value):
     ],
 )
 def test_what_is_not_overridden_follows_from_what_is(spec, override, likelihood, binarize, scaling):
-    found = spec.overridden(**override)
-    assert (found.likelihood, found.binarize, found.scaling) == (likelihood, binarize, scaling)
-    assert (found.name, found.shape, found.levels) == (spec.name, spec.shape, spec.levels)
+    overridden = spec.overridden(**override)
+    assert (overridden.likelihood, overridden.binarize, overridden.scaling) == (
+        likelihood,
+        binarize,
+        scaling,
+    )
+    assert (overridden.name, overridden.shape, overridden.levels) == (
+        spec.name,
+        spec.shape,
+        spec.levels,
+    )
 
 
 @pytest.mark.parametrize(

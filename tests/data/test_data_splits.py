@@ -238,20 +238,20 @@ def test_evaluation_data_do_not_depend_on_the_device(name):
 
 def test_the_fingerprint_changes_with_one_pixel_one_split_and_the_treatment():
     data = splits()
-    found = {data.fingerprint()}
+    fingerprints = {data.fingerprint()}
     for name in ("train", "validation", "test"):
         changed = {key: getattr(data, key).clone() for key in ("train", "validation", "test")}
         changed[name][0, 0, 0, 0] ^= 1
-        found.add(Splits(**changed, spec=data.spec).fingerprint())
-    found.add(data.overridden(binarize="dynamic").fingerprint())
-    found.add(data.overridden(binarize="threshold").fingerprint())
-    found.add(data.overridden(likelihood="gaussian").fingerprint())
-    found.add(data.subset(train=29).fingerprint())
+        fingerprints.add(Splits(**changed, spec=data.spec).fingerprint())
+    fingerprints.add(data.overridden(binarize="dynamic").fingerprint())
+    fingerprints.add(data.overridden(binarize="threshold").fingerprint())
+    fingerprints.add(data.overridden(likelihood="gaussian").fingerprint())
+    fingerprints.add(data.subset(train=29).fingerprint())
     moved = Splits(
         data.train[:-1], torch.cat([data.train[-1:], data.validation]), data.test, data.spec
     )
-    found.add(moved.fingerprint())
-    assert len(found) == 9
+    fingerprints.add(moved.fingerprint())
+    assert len(fingerprints) == 9
 
 
 def test_the_fingerprint_is_16_digits_that_only_the_data_decide():

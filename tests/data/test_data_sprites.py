@@ -105,7 +105,9 @@ def axis_angle(images: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_ellipse_turns_anticlockwise_by_9_degrees(grids):
-    """Fault: clockwise, radians for degrees, steps of 10 degrees, a turn that ends where it began."""
+    """Fault: clockwise, radians for degrees, steps of 10 degrees,
+    a turn that ends where it began.
+    """
     angle = axis_angle(stamps(grids[64])[1][1])
     away = (angle - 9 * torch.arange(10) + 90) % 180 - 90
     assert float(away.abs().max()) < 2

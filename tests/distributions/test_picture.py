@@ -138,10 +138,10 @@ def test_pages_and_pictures_show_draws(tmp_path):
     )
     save_comparison({"model": model}, splits, tmp_path / "comparison.png", draws=40)
     save_traversal(model, splits, tmp_path / "traversal.png", pairs=2, dimensions=2, steps=3)
-    found = quality_measures(model, splits, splits.evaluation("test"), Raw(), images=20)
-    assert found["random"]["protocol"]["generated_as"] == "draws"
+    qualities = quality_measures(model, splits, splits.evaluation("test"), Raw(), images=20)
+    assert qualities["random"]["protocol"]["generated_as"] == "draws"
     grey = Splits(
         bits(80), bits(40), bits(40), DataSpec("grey", SHAPE, 256, "gaussian", "none", "unit")
     )
-    found = quality_measures(model, grey, grey.evaluation("test"), Raw(), images=20)
-    assert found["low_posterior"]["protocol"]["generated_as"] == "draws"
+    qualities = quality_measures(model, grey, grey.evaluation("test"), Raw(), images=20)
+    assert qualities["low_posterior"]["protocol"]["generated_as"] == "draws"

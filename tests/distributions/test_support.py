@@ -53,7 +53,8 @@ def test_values_that_are_no_pixels_are_refused(name):
     x[3, 1, 1] = 1
     with pytest.raises(
         ValueError,
-        match=r"expected `x` in \[0, 1\] for .*; got values from 0 to 255\. Divide by .* 255 for bytes",
+        match=r"expected `x` in \[0, 1\] for .*; got values from 0 to 255\. "
+        r"Divide by .* 255 for bytes",
     ):
         require_support(distribution, 255 * x)
     with pytest.raises(ValueError, match=r"got values from -1 to 1\. .*\(x \+ 1\) / 2"):
@@ -164,46 +165,77 @@ def event(distribution: td.Distribution) -> td.Distribution:
 
 # a distribution, what it takes, what it does not, and the words
 OTHERS = {
-    "Gamma": (lambda: event(td.Gamma(torch.ones(2, 3), 1.0)), [[0.1, 2, 3]], [[-0.1, 2, 3]], "inside "
-                                                                                             "the "
-                                                                                             "support "
-                                                                                             "for "
-                                                                                             "Gamma"),
-    "Beta": (lambda: event(td.Beta(torch.ones(2, 3), 1.0)), [[0.1, 0.2, 0.3]], [[0.1, 0.2, 1.3]], r"in \[0, 1\] for Beta"),
-    "Poisson": (lambda: event(td.Poisson(torch.ones(2, 3))), [[0, 2, 30]], [[0, 2.5, 3]], "whole "
-                                                                                          "numbers.*Poisson"),
-    "Poisson, negative": (lambda: event(td.Poisson(torch.ones(2, 3))), [[0, 2, 30]], [[0, -2, 3]], "from "
-                                                                                                   "-2 "
-                                                                                                   "to "
-                                                                                                   "3"),
-    "Categorical": (lambda: event(td.Categorical(logits=torch.zeros(2, 3, 5))), [[0, 2, 4]], [[0, 2, 5]], "Categorical"),
-    "Uniform": (lambda: event(td.Uniform(torch.zeros(2, 3), 2.0)), [[0, 1, 2]], [[0, 1, 2.5]], "for "
-                                                                                               "Uniform"),
-    "log normal": (lambda: event(td.LogNormal(torch.zeros(2, 3), 1.0)), [[1, 1, 2]], [[0, 1, -2]], "for "
-                                                                                                   "LogNormal"),
-    "Dirichlet": (lambda: td.Dirichlet(torch.ones(2, 3)), [[0.2, 0.3, 0.5]], [[0.2, 0.3, 0.6]], "inside "
-                                                                                                "the "
-                                                                                                "support "
-                                                                                                "of "
-                                                                                                "Dirichlet"),
-    "one hot": (lambda: td.OneHotCategorical(logits=torch.zeros(2, 3)), [[0, 1, 0]], [[1, 1, 0]], "support "
-                                                                                                  "of "
-                                                                                                  "OneHotCategorical"),
+    "Gamma": (
+        lambda: event(td.Gamma(torch.ones(2, 3), 1.0)),
+        [[0.1, 2, 3]],
+        [[-0.1, 2, 3]],
+        "inside the support for Gamma",
+    ),
+    "Beta": (
+        lambda: event(td.Beta(torch.ones(2, 3), 1.0)),
+        [[0.1, 0.2, 0.3]],
+        [[0.1, 0.2, 1.3]],
+        r"in \[0, 1\] for Beta",
+    ),
+    "Poisson": (
+        lambda: event(td.Poisson(torch.ones(2, 3))),
+        [[0, 2, 30]],
+        [[0, 2.5, 3]],
+        "whole numbers.*Poisson",
+    ),
+    "Poisson, negative": (
+        lambda: event(td.Poisson(torch.ones(2, 3))),
+        [[0, 2, 30]],
+        [[0, -2, 3]],
+        "from -2 to 3",
+    ),
+    "Categorical": (
+        lambda: event(td.Categorical(logits=torch.zeros(2, 3, 5))),
+        [[0, 2, 4]],
+        [[0, 2, 5]],
+        "Categorical",
+    ),
+    "Uniform": (
+        lambda: event(td.Uniform(torch.zeros(2, 3), 2.0)),
+        [[0, 1, 2]],
+        [[0, 1, 2.5]],
+        "for Uniform",
+    ),
+    "log normal": (
+        lambda: event(td.LogNormal(torch.zeros(2, 3), 1.0)),
+        [[1, 1, 2]],
+        [[0, 1, -2]],
+        "for LogNormal",
+    ),
+    "Dirichlet": (
+        lambda: td.Dirichlet(torch.ones(2, 3)),
+        [[0.2, 0.3, 0.5]],
+        [[0.2, 0.3, 0.6]],
+        "inside the support of Dirichlet",
+    ),
+    "one hot": (
+        lambda: td.OneHotCategorical(logits=torch.zeros(2, 3)),
+        [[0, 1, 0]],
+        [[1, 1, 0]],
+        "support of OneHotCategorical",
+    ),
     "mixture": (
-        lambda: td.MixtureSameFamily(td.Categorical(torch.ones(2, 4)), event(td.Gamma(torch.ones(2, 4, 3), 1.0))),
+        lambda: td.MixtureSameFamily(
+            td.Categorical(torch.ones(2, 4)), event(td.Gamma(torch.ones(2, 4, 3), 1.0))
+        ),
         [[0.1, 2, 3]],
         [[-0.1, 2, 3]],
         "MixtureSameFamily; got values from -0.1 to 3",
     ),
     "logistic mixture": (
-        lambda: ours.UnflattenedRows(members.DISTRIBUTIONS[
-            "DiscretizedLogisticMixture"
-        ][0](), (1, 2)),
+        lambda: ours.UnflattenedRows(
+            members.DISTRIBUTIONS["DiscretizedLogisticMixture"][0](), (1, 2)
+        ),
         [[[[0.1, 0.2], [0.3, 0.4]]]],
         [[[[0, 1], [2, 3.0]]]],
         r"in \[0, 1\] for DiscretizedLogisticMixture",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -228,7 +260,9 @@ def test_bounds_that_differ_in_the_batch():
 
 @pytest.mark.parametrize("name", members.LIKELIHOODS)
 def test_every_likelihood_takes_its_own_draws(name):
-    """Fault: a support that leaves out what the distribution draws, or names another event shape."""
+    """Fault: a support that leaves out what the distribution draws,
+    or names another event shape.
+    """
     part = members.LIKELIHOODS[name]()
     for batch in [(6,), (2, 6)]:
         distribution = part(torch.randn(*batch, 8))
@@ -275,7 +309,9 @@ def test_every_model_takes_its_own_observations(name):
 
 
 def test_a_model_refuses_before_a_network_fails():
-    """Fault: "mat1 and mat2 shapes cannot be multiplied" in place of the shape that was expected."""
+    """Fault: "mat1 and mat2 shapes cannot be multiplied" in place of the shape that was
+    expected.
+    """
     with pytest.raises(
         ValueError,
         match=r"of event shape \(1, 3, 2\), which the likelihood has; got shape \(4, 3, 2\)",

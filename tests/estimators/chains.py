@@ -35,7 +35,9 @@ class Affine(nn.Module):
 
 
 def _joint() -> Tensor:
-    """The covariance of (top, bottom, x): bottom = SLOPE top + e, x = bottom W1 + top W2 + NOISE e."""
+    """The covariance of (top, bottom, x): bottom = SLOPE top + e,
+    x = bottom W1 + top W2 + NOISE e.
+    """
     step = torch.eye(5, dtype=torch.float64)
     step[1, 0] = SLOPE
     step[2:, 0] = W2 + SLOPE * W1

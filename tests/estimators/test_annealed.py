@@ -105,34 +105,41 @@ def test_both_ends_are_unbiased(name):
     """
     tilted, target, truth = ORACLES[name]()
     exact = Tilted(tilted.base, tilted.log_tilt)
-    found = annealed_log_norm(
+    estimate = annealed_log_norm(
         exact, temperatures=5, chains=1500, burn_in=0, starts=target.sample((1500,))
     )
-    for end, sign in ((found.forward, 1), (found.backward, -1)):
+    for end, sign in ((estimate.forward, 1), (estimate.backward, -1)):
         ratio = math.exp(sign * (end.value - truth))
         assert end.diagnostics["ess"] > 100
         assert abs(standard_errors(ratio, 1.0, ratio * end.stderr)) < Z_LIMIT
-    assert abs(standard_errors(found.value, truth, found.stderr)) < Z_LIMIT
-    assert found.lower < truth < found.upper or abs(found.value - truth) < Z_LIMIT * found.stderr
+    assert abs(standard_errors(estimate.value, truth, estimate.stderr)) < Z_LIMIT
+    assert (
+        estimate.lower < truth < estimate.upper
+        or abs(estimate.value - truth) < Z_LIMIT * estimate.stderr
+    )
 
 
 @pytest.mark.parametrize("name", ["slope", "flow", "mixture"])
 def test_one_temperature_is_plain_importance_sampling(name):
     """Fault: another weight than the tilt at the draw, or a mean over another number of draws."""
     tilted, _, _ = ORACLES[name]()
-    found = annealed_log_norm(tilted, temperatures=1, chains=250, transitions=0, burn_in=0, seed=3)
+    estimate = annealed_log_norm(
+        tilted, temperatures=1, chains=250, transitions=0, burn_in=0, seed=3
+    )
     path, log_w = AnnealingPath(tilted), []
     for tile in range(3):
         with seeded(3, "annealed", "forward", tile), torch.no_grad():
             log_w.append(tilted.log_tilt(path.to_z(path.base_draws(100))).double())
     log_w = torch.cat(log_w)[:250]
     ess = float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())
-    assert found.forward.value == pytest.approx(float(log_w.logsumexp(0)) - math.log(250), abs=1e-6)
-    assert found.forward.stderr == pytest.approx(
+    assert estimate.forward.value == pytest.approx(
+        float(log_w.logsumexp(0)) - math.log(250), abs=1e-6
+    )
+    assert estimate.forward.stderr == pytest.approx(
         math.sqrt((1 / ess - 1 / 250) * 250 / 249), rel=1e-4
     )
-    assert found.forward.diagnostics["ess"] == pytest.approx(ess, rel=1e-4)
-    assert "acceptance" not in found.diagnostics
+    assert estimate.forward.diagnostics["ess"] == pytest.approx(ess, rel=1e-4)
+    assert "acceptance" not in estimate.diagnostics
 
 
 def test_without_moves_the_weights_are_plain():
@@ -154,12 +161,12 @@ def test_sharp_tilts(slope, curvature, features):
     """
     tilt = GaussianTilt(slope, curvature, features)
     plain = log_norm(tilt.tilted(), samples=20_000)
-    found = annealed_log_norm(tilt.tilted(), temperatures=250, chains=100, burn_in=100)
+    estimate = annealed_log_norm(tilt.tilted(), temperatures=250, chains=100, burn_in=100)
     assert plain.value < tilt.log_norm - 1
-    assert abs(standard_errors(found.value, tilt.log_norm, found.stderr)) < Z_LIMIT
-    assert found.lower < tilt.log_norm < found.upper
-    assert found.upper - found.lower < 1.5
-    assert found.diagnostics["acceptance"] == pytest.approx(0.57, abs=0.07)
+    assert abs(standard_errors(estimate.value, tilt.log_norm, estimate.stderr)) < Z_LIMIT
+    assert estimate.lower < tilt.log_norm < estimate.upper
+    assert estimate.upper - estimate.lower < 1.5
+    assert estimate.diagnostics["acceptance"] == pytest.approx(0.57, abs=0.07)
 
 
 def test_divergence_of_perfect_moves_is_known():
@@ -167,7 +174,7 @@ def test_divergence_of_perfect_moves_is_known():
     (b_i+1 - b_i)^2.
     """
     tilt = GaussianTilt(slope=1.5)
-    found = annealed_log_norm(
+    estimate = annealed_log_norm(
         tilt.tilted(),
         temperatures=5,
         transitions=12,
@@ -178,7 +185,7 @@ def test_divergence_of_perfect_moves_is_known():
     with seeded(0, "annealed", "pilot"):
         betas = torch.tensor(pilot_run(AnnealingPath(tilt.tilted())).schedule(5))
     truth = 2.25 * float(betas.diff().square().sum())
-    assert abs(found.divergence - truth) < Z_LIMIT * math.sqrt(
+    assert abs(estimate.divergence - truth) < Z_LIMIT * math.sqrt(
         2 * truth / 2000
     )  # var w = J for a Gaussian w
 
@@ -189,18 +196,21 @@ def test_gap_closes_like_one_over_temperatures():
     """
     tilt = GaussianTilt(slope=0.8, features=10)
     counts, starts = (20, 40, 80, 160), tilt.target.sample((300,))
-    found = [
+    estimates = [
         annealed_log_norm(tilt.tilted(), temperatures=n, chains=300, burn_in=0, starts=starts)
         for n in counts
     ]
     logs = torch.tensor(
-        [[math.log(n), math.log(item.divergence)] for n, item in zip(counts, found, strict=True)]
+        [
+            [math.log(n), math.log(item.divergence)]
+            for n, item in zip(counts, estimates, strict=True)
+        ]
     )
     centred = logs - logs.mean(0)
     slope = float((centred[:, 0] * centred[:, 1]).sum() / centred[:, 0].square().sum())
     # the error of one J is about sqrt(2 J / 300), so that of the slope at most 0.06
     assert abs(slope + 1) < 0.3
-    assert found[-1].gap < found[0].gap
+    assert estimates[-1].gap < estimates[0].gap
 
 
 def test_interval_covers():
@@ -208,14 +218,14 @@ def test_interval_covers():
     %.
     """
     tilt = GaussianTilt(slope=0.8, curvature=0.7)
-    found = [
+    estimates = [
         annealed_log_norm(tilt.tilted(), temperatures=4, chains=100, seed=seed)
         for seed in range(200)
     ]
-    missed = sum(not item.lower <= tilt.log_norm <= item.upper for item in found)
-    assert all(item.exact_starts for item in found)
+    missed = sum(not item.lower <= tilt.log_norm <= item.upper for item in estimates)
+    assert all(item.exact_starts for item in estimates)
     assert missed <= binom.ppf(1 - ALPHA, 200, 0.05)
-    total = sum(((item.value - tilt.log_norm) / item.stderr) ** 2 for item in found)
+    total = sum(((item.value - tilt.log_norm) / item.stderr) ** 2 for item in estimates)
     assert chi2.ppf(ALPHA / 2, 200) < total < chi2.ppf(1 - ALPHA / 2, 200)
 
 
@@ -238,13 +248,15 @@ def test_value_and_ends_of_known_weights(spread):
     """Fault: ends exchanged, a sign, an error of Bennett's ratio that is off by a factor; 300
     repetitions.
     """
-    found = [bracket(*crooks(spread, 200)) for _ in range(300)]
-    missed = sum(not item.lower <= 1.7 <= item.upper for item in found)
+    estimates = [bracket(*crooks(spread, 200)) for _ in range(300)]
+    missed = sum(not item.lower <= 1.7 <= item.upper for item in estimates)
     assert missed <= binom.ppf(1 - ALPHA, 300, 0.05)
     if spread < 2:  # else the widened error is too wide by intention
-        total = sum(((item.value - 1.7) / item.stderr) ** 2 for item in found)
+        total = sum(((item.value - 1.7) / item.stderr) ** 2 for item in estimates)
         assert chi2.ppf(ALPHA / 2, 300) < total < 1.2 * chi2.ppf(1 - ALPHA / 2, 300)
-    values = torch.tensor([[item.forward.value, item.value, item.backward.value] for item in found])
+    values = torch.tensor(
+        [[item.forward.value, item.value, item.backward.value] for item in estimates]
+    )
     assert bool((values[:, 1].mean() - 1.7).abs() < 0.2 * spread**2)
     if spread > 1:  # the bias of a small one is below the noise
         assert float(values[:, 0].mean()) < 1.7 < float(values[:, 2].mean())
@@ -268,10 +280,10 @@ def test_descendants_of_one_path_count_once():
 
 def test_no_overlap_is_no_certainty():
     """Fault: a small error of the value where no forward path is like a backward one."""
-    found = bracket(*crooks(8.0, 200))
-    assert found.gap > 10
-    assert found.stderr >= found.gap / 2
-    assert any("nats apart, more than their errors" in warning for warning in found.warnings)
+    estimate = bracket(*crooks(8.0, 200))
+    assert estimate.gap > 10
+    assert estimate.stderr >= estimate.gap / 2
+    assert any("nats apart, more than their errors" in warning for warning in estimate.warnings)
 
 
 # -- starts of the backward paths ------------------------------------------------------------------
@@ -295,16 +307,17 @@ def two_modes(features, means, scales, shares, *, bounded=False):
 def test_modes_that_do_not_mix_are_told():
     """Fault: certainty from chains that cannot leave their modes."""
     tilted, _ = two_modes(2, [-4.0, 4.0], [0.3, 0.3], [0.5, 0.5])
-    found = annealed_log_norm(tilted, temperatures=100, chains=100, burn_in=100)
-    assert found.diagnostics["r_hat"] > 3
+    estimate = annealed_log_norm(tilted, temperatures=100, chains=100, burn_in=100)
+    assert estimate.diagnostics["r_hat"] > 3
     assert any(
-        "R-hat" in warning and "stays near where it began" in warning for warning in found.warnings
+        "R-hat" in warning and "stays near where it began" in warning
+        for warning in estimate.warnings
     )
-    assert any("only as good as their mixing" in warning for warning in found.warnings)
-    assert not found.exact_starts
-    assert "if the backward starts are right" in str(found)
-    assert found.lower < 0 < found.upper
-    assert found.stderr >= found.forward.stderr
+    assert any("only as good as their mixing" in warning for warning in estimate.warnings)
+    assert not estimate.exact_starts
+    assert "if the backward starts are right" in str(estimate)
+    assert estimate.lower < 0 < estimate.upper
+    assert estimate.stderr >= estimate.forward.stderr
 
 
 def test_a_missed_mode_comes_to_light():
@@ -335,11 +348,11 @@ def test_exact_draws_where_the_tilt_is_bounded():
         z = torch.cat([path.to_z(run._rejection()[0].u) for _ in range(5)])
     share = float((z > 2.5).double().mean())
     assert abs(share - 0.3) < Z_LIMIT * math.sqrt(0.21 / 500)
-    found = annealed_log_norm(tilted, temperatures=20, chains=100)
-    assert found.exact_starts
-    assert found.proposals >= 100 * math.exp(tilted.log_bound) / 2
-    assert found.lower < 0 < found.upper
-    assert "95 % in" in str(found)
+    estimate = annealed_log_norm(tilted, temperatures=20, chains=100)
+    assert estimate.exact_starts
+    assert estimate.proposals >= 100 * math.exp(tilted.log_bound) / 2
+    assert estimate.lower < 0 < estimate.upper
+    assert "95 % in" in str(estimate)
 
 
 @pytest.mark.parametrize("name", ["wrong law", "too short"])
@@ -349,7 +362,7 @@ def test_starts_that_are_not_from_the_tilted_law(name):
     """
     tilt = GaussianTilt(slope=2.0, features=5)
     steps = {"wrong law": 0, "too short": 40}[name]
-    found = annealed_log_norm(
+    estimate = annealed_log_norm(
         tilt.tilted(),
         temperatures=40,
         chains=200,
@@ -357,12 +370,14 @@ def test_starts_that_are_not_from_the_tilted_law(name):
         starts=torch.randn(200, 5),
         step_size=0.02,
     )
-    assert not any("from the ends of the forward paths on" in warning for warning in found.warnings)
+    assert not any(
+        "from the ends of the forward paths on" in warning for warning in estimate.warnings
+    )
     words = {
         "wrong law": "above the upper one, more than",
         "too short": "have not reached the tilted law",
     }[name]
-    assert any(words in warning for warning in found.warnings)
+    assert any(words in warning for warning in estimate.warnings)
 
 
 def test_a_bound_that_is_none_is_refused():
@@ -417,7 +432,7 @@ def test_cost_is_counted(curvature, transitions):
 
     tilted = Tilted(tilt.tilted().base, counted, log_bound=tilt.log_bound)
     shares = []
-    found = annealed_log_norm(
+    estimate = annealed_log_norm(
         tilted,
         temperatures=7,
         chains=130,
@@ -425,10 +440,10 @@ def test_cost_is_counted(curvature, transitions):
         transitions=transitions,
         report=shares.append,
     )
-    assert rows[True] == found.gradients
-    assert rows[False] == found.proposals
+    assert rows[True] == estimate.gradients
+    assert rows[False] == estimate.proposals
     assert sum(shares) == 260
-    assert found.exact_starts == (curvature > 0)
+    assert estimate.exact_starts == (curvature > 0)
 
 
 @pytest.mark.parametrize("features", [1, 10, 40])
@@ -451,15 +466,15 @@ def test_pilot_follows_the_path(features):
 
 def test_constant_tilt_is_exact():
     """Fault: a constant that is dropped, or a tilt without a gradient that breaks."""
-    found = annealed_log_norm(
+    estimate = annealed_log_norm(
         Tilted(standard(2), lambda z: torch.full(z.shape[:-1], 2.5)),
         temperatures=3,
         chains=20,
         burn_in=8,
     )
-    assert found.value == pytest.approx(2.5, abs=1e-9)
-    assert found.lower == pytest.approx(2.5, abs=1e-6)
-    assert found.upper == pytest.approx(2.5, abs=1e-6)
+    assert estimate.value == pytest.approx(2.5, abs=1e-9)
+    assert estimate.lower == pytest.approx(2.5, abs=1e-6)
+    assert estimate.upper == pytest.approx(2.5, abs=1e-6)
 
 
 def test_doubts_are_told():
@@ -475,16 +490,16 @@ def test_doubts_are_told():
 
 def test_an_estimate_carries_the_ends():
     """Fault: warnings or ends that get lost on the way into other records."""
-    found = annealed_log_norm(
+    result = annealed_log_norm(
         GaussianTilt(slope=0.5).tilted(), temperatures=4, chains=50, burn_in=8
     )
-    estimate = found.estimate()
-    assert (estimate.value, estimate.stderr, estimate.count) == (found.value, found.stderr, 50)
-    assert estimate.warnings == found.warnings != ()
-    assert estimate.diagnostics["lower"] == found.lower
-    assert estimate.diagnostics["upper"] == found.upper
+    estimate = result.estimate()
+    assert (estimate.value, estimate.stderr, estimate.count) == (result.value, result.stderr, 50)
+    assert estimate.warnings == result.warnings != ()
+    assert estimate.diagnostics["lower"] == result.lower
+    assert estimate.diagnostics["upper"] == result.upper
     assert estimate.protocol["temperatures"] == 4
-    assert found.gap == found.backward.value - found.forward.value
+    assert result.gap == result.backward.value - result.forward.value
 
 
 def test_bad_input_is_refused():
@@ -534,7 +549,7 @@ def test_modes_that_share_a_centre_are_told():
             torch.zeros(z.shape[:-1]), narrow.log_prob(z) - base.log_prob(z)
         ) - math.log(2)
 
-    found = annealed_log_norm(Tilted(base, log_tilt), temperatures=60, chains=100)
-    assert found.diagnostics["r_hat"] > 1.2
-    assert any("R-hat" in warning for warning in found.warnings)
-    assert found.lower < 0 < found.upper
+    estimate = annealed_log_norm(Tilted(base, log_tilt), temperatures=60, chains=100)
+    assert estimate.diagnostics["r_hat"] > 1.2
+    assert any("R-hat" in warning for warning in estimate.warnings)
+    assert estimate.lower < 0 < estimate.upper

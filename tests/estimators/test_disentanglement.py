@@ -58,8 +58,8 @@ def test_perfect_codes_score_one(name):
     factors = grid(3, 5, 4, copies=20)
     codes = PERFECT[name](factors.double())
     assert mig(codes, factors).value == pytest.approx(1, abs=1e-12)
-    found = dci(codes, factors, trees=5, repeats=2)
-    for estimate in (found.disentanglement, found.completeness, found.informativeness):
+    scores = dci(codes, factors, trees=5, repeats=2)
+    for estimate in (scores.disentanglement, scores.completeness, scores.informativeness):
         assert estimate.value == pytest.approx(1, abs=1e-12)
     score = factor_vae_score(codes, factors, votes=300, batch=32)
     assert score.value == 1
@@ -89,15 +89,15 @@ def test_the_gap_of_noise_is_within_its_bias():
     """
     N, D, values, bins = 20_000, 8, 4, 20
     factors = torch.randint(values, (N, 2))
-    found = mig(torch.rand(N, D), factors, bins=bins)
+    scores = mig(torch.rand(N, D), factors, bins=bins)
     degrees, t = (bins - 1) * (values - 1), math.log(2 * D / ALPHA)
     limit = (degrees + 2 * math.sqrt(degrees * t) + 2 * t) / (2 * N * math.log(values))
     assert limit < 0.003
-    assert 0 <= found.value < limit
-    assert found.diagnostics["noise_floor"] == pytest.approx(
+    assert 0 <= scores.value < limit
+    assert scores.diagnostics["noise_floor"] == pytest.approx(
         degrees / (2 * N * math.log(values)), rel=1e-3
     )
-    assert found.warnings == ()
+    assert scores.warnings == ()
 
 
 def test_votes_of_noise_are_right_by_chance():
@@ -119,14 +119,14 @@ def test_forests_find_nothing_in_noise():
     answers.
     """
     factors = torch.randint(4, (1000, 2))
-    found = dci(torch.randn(1000, 3), factors, trees=10, repeats=2)
-    assert 0 <= found.disentanglement.value < 0.03
-    assert 0 <= found.completeness.value < 0.03
-    torch.testing.assert_close(found.importance.sum(0), torch.ones(2, dtype=torch.float64))
+    scores = dci(torch.randn(1000, 3), factors, trees=10, repeats=2)
+    assert 0 <= scores.disentanglement.value < 0.03
+    assert 0 <= scores.completeness.value < 0.03
+    torch.testing.assert_close(scores.importance.sum(0), torch.ones(2, dtype=torch.float64))
     # two factors on 500 examples, twice on halves that overlap: no less than 1000 independent
     # answers
-    assert abs(found.informativeness.value - 0.25) < Z_LIMIT * math.sqrt(0.25 * 0.75 / 1000)
-    assert found.informativeness.diagnostics["chance"] == pytest.approx(0.25, abs=0.06)
+    assert abs(scores.informativeness.value - 0.25) < Z_LIMIT * math.sqrt(0.25 * 0.75 / 1000)
+    assert scores.informativeness.diagnostics["chance"] == pytest.approx(0.25, abs=0.06)
 
 
 # -- codes between ---------------------------------------------------------------------------------
@@ -141,11 +141,11 @@ def test_the_gap_of_a_sum_is_worked_out():
     """
     n = 8
     x, y = grid(n, n).T
-    found = mig(torch.stack([x + y, y, 0 * x], 1).double(), grid(n, n), bins=200, names=("x", "y"))
+    scores = mig(torch.stack([x + y, y, 0 * x], 1).double(), grid(n, n), bins=200, names=("x", "y"))
     told = triangle_entropy(n) - math.log(n)
-    assert found.diagnostics["x"] == pytest.approx(told / math.log(n), abs=1e-12)
-    assert found.diagnostics["y"] == pytest.approx(1 - told / math.log(n), abs=1e-12)
-    assert found.value == pytest.approx(0.5, abs=1e-12)
+    assert scores.diagnostics["x"] == pytest.approx(told / math.log(n), abs=1e-12)
+    assert scores.diagnostics["y"] == pytest.approx(1 - told / math.log(n), abs=1e-12)
+    assert scores.value == pytest.approx(0.5, abs=1e-12)
 
 
 def test_a_rotation_by_45_degrees_is_entangled():
@@ -162,10 +162,10 @@ def test_a_rotation_by_45_degrees_is_entangled():
     codes = torch.stack([x + y, x - y], 1) / math.sqrt(2)
     gap = mig(codes, factors, bins=19)
     assert gap.value == pytest.approx(0, abs=1e-12)
-    found = dci(codes, factors)
-    assert found.informativeness.value == pytest.approx(1, abs=0.01)
-    assert found.disentanglement.value < 0.02
-    assert found.completeness.value < 0.02
+    scores = dci(codes, factors)
+    assert scores.informativeness.value == pytest.approx(1, abs=0.01)
+    assert scores.disentanglement.value < 0.02
+    assert scores.completeness.value < 0.02
     score = factor_vae_score(codes, factors)
     assert within_chance(score, 0.5)
 
@@ -181,9 +181,9 @@ def test_copies_cost_completeness_and_nothing_else():
     factors = grid(4, 5, copies=40)
     codes = factors.double()[:, [0, 1, 0, 1]]
     assert mig(codes, factors).value == pytest.approx(0, abs=1e-12)
-    found = dci(codes, factors)
-    assert found.disentanglement.value == pytest.approx(1, abs=1e-12)
-    assert 0 <= found.completeness.value - (1 - math.log(2) / math.log(4)) < 0.05
+    scores = dci(codes, factors)
+    assert scores.disentanglement.value == pytest.approx(1, abs=1e-12)
+    assert 0 <= scores.completeness.value - (1 - math.log(2) / math.log(4)) < 0.05
     assert factor_vae_score(codes, factors).value == 1
 
 
@@ -192,9 +192,9 @@ def test_an_uneven_copy():
     base of three dimensions.
     """
     factors = grid(4, 5, copies=40)
-    found = dci(factors.double()[:, [0, 0, 1]], factors)
+    scores = dci(factors.double()[:, [0, 0, 1]], factors)
     exact = (1 - math.log(2) / math.log(3) + 1) / 2
-    assert 0 <= found.completeness.value - exact < 0.05
+    assert 0 <= scores.completeness.value - exact < 0.05
     assert mig(factors.double()[:, [0, 0, 1]], factors).value == pytest.approx(0.5, abs=1e-12)
 
 
@@ -208,11 +208,11 @@ def test_one_dimension_for_all_is_complete_and_not_disentangled():
     factors = grid(3, 3, copies=100)
     x, y = factors.T
     seen = torch.where(torch.rand(len(y)) < 0.05, torch.randint(3, (len(y),)), y)
-    found = dci(torch.stack([3 * x + seen, y + 2 * torch.randn(len(y))], 1), factors)
-    assert float(found.importance[1, 1]) > 0.005
-    assert found.informativeness.value > 0.9
-    assert found.disentanglement.value < 0.15
-    assert found.completeness.value > 0.7
+    scores = dci(torch.stack([3 * x + seen, y + 2 * torch.randn(len(y))], 1), factors)
+    assert float(scores.importance[1, 1]) > 0.005
+    assert scores.informativeness.value > 0.9
+    assert scores.disentanglement.value < 0.15
+    assert scores.completeness.value > 0.7
 
 
 # -- dimensions that the model ignores -------------------------------------------------------------
@@ -239,8 +239,8 @@ def test_a_collapsed_code_scores_nothing():
     factors = grid(3, 4, copies=100)
     codes = torch.full((len(factors), 5), 0.1)
     assert mig(codes, factors).value == 0
-    found = dci(codes, factors, trees=2, repeats=2)
-    assert found.disentanglement.value == found.completeness.value == 0
+    scores = dci(codes, factors, trees=2, repeats=2)
+    assert scores.disentanglement.value == scores.completeness.value == 0
     score = factor_vae_score(codes, factors)
     assert within_chance(score, 0.5)
     assert "ignores its latents" in score.warnings[0]
@@ -255,9 +255,9 @@ def test_the_error_of_the_gap_is_its_spread():
 
     The spread of 100 scores has a relative error of 1 / sqrt(200); their errors' own is smaller.
     """
-    found = [mig(*mixed(1000), bootstrap=30, seed=seed) for seed in range(100)]
-    spread = torch.tensor([estimate.value for estimate in found]).std()
-    claimed = torch.tensor([estimate.stderr_data for estimate in found]).mean()
+    scores = [mig(*mixed(1000), bootstrap=30, seed=seed) for seed in range(100)]
+    spread = torch.tensor([estimate.value for estimate in scores]).std()
+    claimed = torch.tensor([estimate.stderr_data for estimate in scores]).mean()
     assert abs(float(claimed / spread) - 1) < Z_LIMIT / math.sqrt(200)
     assert mig(*mixed(100), bootstrap=0).stderr_data is None
 
@@ -266,9 +266,11 @@ def test_the_error_of_the_votes_is_their_spread():
     """Fault: the error of all votes of both sets; a seed that does not reach the votes."""
     codes, factors = mixed(2000)
     codes += torch.randn_like(codes)
-    found = [factor_vae_score(codes, factors, votes=200, batch=4, seed=seed) for seed in range(100)]
-    values = torch.tensor([estimate.value for estimate in found])
-    claimed = torch.tensor([estimate.stderr for estimate in found]).mean()
+    scores = [
+        factor_vae_score(codes, factors, votes=200, batch=4, seed=seed) for seed in range(100)
+    ]
+    values = torch.tensor([estimate.value for estimate in scores])
+    claimed = torch.tensor([estimate.stderr for estimate in scores]).mean()
     assert 0.6 < float(values.mean()) < 0.95
     assert abs(float(claimed / values.std()) - 1) < Z_LIMIT / math.sqrt(200)
 
@@ -291,10 +293,10 @@ def test_the_errors_of_the_forest_cover_its_spread():
     The forest's own randomness counts in, and four repeats are widened by 1.6, so the errors are
     rather too large.
     """
-    found = [dci(*mixed(400), trees=5, repeats=4, seed=seed) for seed in range(20)]
+    scores = [dci(*mixed(400), trees=5, repeats=4, seed=seed) for seed in range(20)]
     ratios = []
     for name in ("disentanglement", "completeness", "informativeness"):
-        estimates = [getattr(item, name) for item in found]
+        estimates = [getattr(item, name) for item in scores]
         spread = float(torch.tensor([estimate.value for estimate in estimates]).std())
         claimed = float(torch.tensor([estimate.stderr_data for estimate in estimates]).mean())
         ratios.append(claimed / spread)
@@ -423,13 +425,13 @@ def test_a_model_that_finds_the_places_scores_one(moved):
     its mean; training mode.
     """
     model = wrap(encode=Centroid(), decode=nn.Identity(), latent=2).train()
-    found = disentanglement_scores(model, *moved, examples=4000, names=("x", "y"))
-    assert found.mig.value == pytest.approx(1, abs=0.01)  # 4000 of 5120 are not quite a grid
-    assert set(found.mig.diagnostics) == {"x", "y", "noise_floor"}
-    assert found.dci.disentanglement.value == pytest.approx(1, abs=1e-12)
-    assert found.dci.informativeness.value == 1
-    assert found.factor_vae_score.value == 1
-    assert found.mig.count == 4000
+    scores = disentanglement_scores(model, *moved, examples=4000, names=("x", "y"))
+    assert scores.mig.value == pytest.approx(1, abs=0.01)  # 4000 of 5120 are not quite a grid
+    assert set(scores.mig.diagnostics) == {"x", "y", "noise_floor"}
+    assert scores.dci.disentanglement.value == pytest.approx(1, abs=1e-12)
+    assert scores.dci.informativeness.value == 1
+    assert scores.factor_vae_score.value == 1
+    assert scores.mig.count == 4000
     assert model.training
 
 

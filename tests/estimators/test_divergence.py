@@ -256,7 +256,9 @@ def test_tilted_prior_is_judged_by_its_samples():
 
 
 def test_sampler_of_choice_is_used():
-    """Fault: the model's own sampler whatever one asks for; this one must refuse an unbounded tilt."""
+    """Fault: the model's own sampler whatever one asks for;
+    this one must refuse an unbounded tilt.
+    """
     with pytest.raises(ValueError, match="bounded tilt"):
         symmetric_kl(tilted(0.3), torch.randn(20, 3), sampler=Rejection())
 

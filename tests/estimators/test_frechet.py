@@ -61,8 +61,8 @@ def test_gaussians_that_do_not_commute():
     product = first @ second
     root = math.sqrt(float(product.trace()) + 2 * math.sqrt(float(torch.linalg.det(product))))
     zero = torch.zeros(2, dtype=torch.float64)
-    _, found = gaussian_frechet(Moments(zero, first), Moments(zero, second))
-    assert found == pytest.approx(float(first.trace() + second.trace()) - 2 * root, rel=1e-9)
+    _, distance = gaussian_frechet(Moments(zero, first), Moments(zero, second))
+    assert distance == pytest.approx(float(first.trace() + second.trace()) - 2 * root, rel=1e-9)
 
 
 def mean_distance(real: int, fake: int, shift: float, scale: float) -> float:
@@ -80,7 +80,7 @@ def mean_distance(real: int, fake: int, shift: float, scale: float) -> float:
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.7, 1.5)])
 def test_mean_reading_of_small_sets_is_the_exact_one(shift, scale):
     """Fault: covariances over N in place of N - 1, a bias of the wrong sign."""
-    found = [
+    distances = [
         sum(
             gaussian_frechet(
                 Moments.of(torch.randn(8, 1)), Moments.of(shift + scale * torch.randn(12, 1))
@@ -88,7 +88,7 @@ def test_mean_reading_of_small_sets_is_the_exact_one(shift, scale):
         )
         for _ in range(1000)
     ]
-    check_mean(torch.tensor(found), mean_distance(8, 12, shift, scale), "the mean distance")
+    check_mean(torch.tensor(distances), mean_distance(8, 12, shift, scale), "the mean distance")
 
 
 def test_bias_is_known():
@@ -98,13 +98,13 @@ def test_bias_is_known():
     Fault: one of the two sets not left out, a factor G or G - 1.
     """
     truth = mean_distance(30, 40, 0.5, 1.5) - (0.5**2 + 0.5**2)
-    found = [
+    distances = [
         frechet_distance(
             torch.randn(30, 1), 0.5 + 1.5 * torch.randn(40, 1), Raw(), bootstrap=20
         ).diagnostics["bias"]
         for _ in range(60)
     ]
-    values = torch.tensor(found, dtype=torch.float64)
+    values = torch.tensor(distances, dtype=torch.float64)
     assert (
         abs(float(values.mean()) - truth)
         < Z_LIMIT * float(values.std()) / math.sqrt(60) + 0.03 * truth
@@ -116,12 +116,12 @@ def test_large_sets_give_the_distance_of_their_gaussians():
     """Fault: a correction with the wrong sign."""
     scales = torch.tensor([1.0, 2.0, 0.5]).double()
     real, fake = torch.randn(4000, 3).double(), 0.3 + scales * torch.randn(3000, 3).double()
-    found = frechet_distance(real, fake, Raw(), bootstrap=40)
+    distance = frechet_distance(real, fake, Raw(), bootstrap=40)
     truth = 3 * 0.3**2 + float((scales - 1).square().sum())
-    assert abs(found.diagnostics["corrected"] - truth) < Z_LIMIT * found.stderr
-    assert 0 < found.diagnostics["bias"] < 0.01
-    assert found.value == pytest.approx(
-        found.diagnostics["mean_term"] + found.diagnostics["covariance_term"]
+    assert abs(distance.diagnostics["corrected"] - truth) < Z_LIMIT * distance.stderr
+    assert 0 < distance.diagnostics["bias"] < 0.01
+    assert distance.value == pytest.approx(
+        distance.diagnostics["mean_term"] + distance.diagnostics["covariance_term"]
     )
 
 
@@ -142,8 +142,8 @@ def test_agrees_with_torchmetrics(real, fake, size):
     x, y = draws(real, size), draws(fake, size, 0.2)
     metric.update(x, real=True)
     metric.update(y, real=False)
-    found = frechet_distance(x, y, Raw(), bootstrap=20).value
-    assert found == pytest.approx(float(metric.compute()), abs=1e-4, rel=1e-6)
+    distance = frechet_distance(x, y, Raw(), bootstrap=20).value
+    assert distance == pytest.approx(float(metric.compute()), abs=1e-4, rel=1e-6)
 
 
 @pytest.mark.parametrize(("count", "size"), [(200, 12), (15, 30)])
@@ -206,15 +206,15 @@ def test_interval_covers_the_mean_reading():
 
     Fault: plain percentiles, which are biased twice and cover none of them here.
     """
-    found = [
+    distances = [
         frechet_distance(draws(60, 20), draws(60, 20, 0.1), Raw(), bootstrap=40) for _ in range(60)
     ]
-    mean = sum(one.value for one in found) / len(found)
-    assert sum(one.interval[0] <= mean <= one.interval[1] for one in found) >= 44
-    plain = [(one.replicates.quantile(0.025), one.replicates.quantile(0.975)) for one in found]
+    mean = sum(one.value for one in distances) / len(distances)
+    assert sum(one.interval[0] <= mean <= one.interval[1] for one in distances) >= 44
+    plain = [(one.replicates.quantile(0.025), one.replicates.quantile(0.975)) for one in distances]
     assert sum(bool(low <= mean <= high) for low, high in plain) < 20
-    spread = torch.tensor([one.value for one in found]).std()
-    assert float(spread) / 2 < found[0].stderr < 3 * float(spread)
+    spread = torch.tensor([one.value for one in distances]).std()
+    assert float(spread) / 2 < distances[0].stderr < 3 * float(spread)
 
 
 def test_difference_takes_the_reference_out():
@@ -285,8 +285,8 @@ def test_only_inception_gives_fid():
 def test_protocol_is_complete():
     """Fault: a field that gets lost; NaN in JSON."""
     real = features(draws(30, 2), split="mnist test")
-    found = frechet_distance(real, features(draws(25, 2), split="vae"), bootstrap=20, seed=5)
-    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    distance = frechet_distance(real, features(draws(25, 2), split="vae"), bootstrap=20, seed=5)
+    record = json.loads(json.dumps(distance.to_json(), allow_nan=False))
     wanted = {
         "extractor": "net",
         "weights": "w",
@@ -305,9 +305,9 @@ def test_protocol_is_complete():
     assert {"priorwise", "torch", "reference_data", "generated_data", "estimator"} <= set(
         record["protocol"]
     )
-    assert record["interval"] == list(found.interval)
-    assert str(found).startswith("frechet distance, net: ")
-    assert str(found).endswith("(30 real, 25 generated)")
+    assert record["interval"] == list(distance.interval)
+    assert str(distance).startswith("frechet distance, net: ")
+    assert str(distance).endswith("(30 real, 25 generated)")
 
 
 REAL = torch.linspace(0, 1, 60).reshape(30, 2) ** 2
@@ -317,13 +317,21 @@ REAL = torch.linspace(0, 1, 60).reshape(30, 2) ** 2
     ("real", "fake", "words"),
     [
         ({"weights": "v"}, {"weights": "v"}, r"weights \(w against v\)"),
-        ({"extractor": "other"}, {"extractor": "other"}, r"measure \(frechet distance, net against frechet distance, oth"),
+        (
+            {"extractor": "other"},
+            {"extractor": "other"},
+            r"measure \(frechet distance, net against frechet distance, oth",
+        ),
         ({"resize": "bicubic"}, {"resize": "bicubic"}, r"resize \(none against bicubic\)"),
         ({"values": REAL[:29]}, {}, r"reference_count \(30 against 29\)"),
-        ({"values": REAL + 1, "split": "train"}, {}, r"reference_data \(test: [0-9a-f]+ against train: [0-9a-f]+\)"),
+        (
+            {"values": REAL + 1, "split": "train"},
+            {},
+            r"reference_data \(test: [0-9a-f]+ against train: [0-9a-f]+\)",
+        ),
         ({}, {"values": REAL[:20]}, r"generated_count \(30 against 20\)"),
     ],
-)  # fmt: skip
+)
 def test_numbers_of_two_protocols_are_not_compared(real, fake, words):
     """Fault: an FID at 10,000 images that beats one at 50,000, or one on another split."""
 

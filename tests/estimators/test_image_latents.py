@@ -198,13 +198,13 @@ def test_every_objective(name):
 
     def terms(event: tuple[int, ...]) -> list[object]:
         objective = OBJECTIVES[name](vae(event))
-        found = []
+        losses = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             for place, player in enumerate(objective.players):
                 extra = {} if place == 0 else {"player": player.name}
-                found.append(objective(X[:50], 3, **extra))
-        return [(term.per_example, term.batch) for term in found]
+                losses.append(objective(X[:50], 3, **extra))
+        return [(term.per_example, term.batch) for term in losses]
 
     check_same(terms(LATENT), terms((SIZE,)))
 

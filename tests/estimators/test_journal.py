@@ -197,8 +197,9 @@ model, x = build()
 rows = counted(model)
 estimate = nll(model, x, samples=SAMPLES, resume=journal)
 distributed.barrier()
+values = estimate.per_example.tolist()
 with open(f"{out}{rank}", "w") as file:
-    json.dump({"rows": sum(rows), "values": estimate.per_example.tolist(), "stderr": estimate.stderr}, file)
+    json.dump({"rows": sum(rows), "values": values, "stderr": estimate.stderr}, file)
 distributed.destroy_process_group()
 """
 

@@ -50,11 +50,11 @@ def test_score_of_two_modes_by_quadrature(name):
     bracket under 1e-3.
     """
     mode, scale = CASES[name]
-    found = leakage(modes_vae(scale), two_modes(4000, [mode]), thresholds=THRESHOLDS, draws=4000)
-    for tau, score, upper in zip(THRESHOLDS, found.score, found.upper, strict=True):
-        assert bracketed(found, tau, quadrature(mode, scale, tau), z_limit(len(THRESHOLDS)))
+    leak = leakage(modes_vae(scale), two_modes(4000, [mode]), thresholds=THRESHOLDS, draws=4000)
+    for tau, score, upper in zip(THRESHOLDS, leak.score, leak.upper, strict=True):
+        assert bracketed(leak, tau, quadrature(mode, scale, tau), z_limit(len(THRESHOLDS)))
         assert 0 <= float(upper - score) < 1e-3
-    assert found.warnings == ()
+    assert leak.warnings == ()
 
 
 def leaky() -> Leakage:
@@ -72,54 +72,54 @@ PLANTED = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_faults_are_caught(name):
     """The comparison above fails for each of these at log p < -3."""
-    found, index = leaky(), THRESHOLDS.index(-3.0)
+    leak, index = leaky(), THRESHOLDS.index(-3.0)
     truth = quadrature(2.0, 0.7, -3.0)
-    wrong = PLANTED[name](found, index)
-    assert abs(wrong - truth) > z_limit(len(THRESHOLDS)) * float(found.stderr[index]) + 1e-3
+    wrong = PLANTED[name](leak, index)
+    assert abs(wrong - truth) > z_limit(len(THRESHOLDS)) * float(leak.stderr[index]) + 1e-3
 
 
 def test_curves_and_estimates_agree():
     """Fault: a curve in another order than its thresholds."""
-    found = leaky()
+    leak = leaky()
     for index, tau in enumerate(THRESHOLDS):
-        estimate = found.at(tau)
-        assert estimate.value == pytest.approx(float(found.score[index]), abs=1e-12)
-        assert estimate.stderr == pytest.approx(float(found.stderr[index]), abs=1e-12)
-        assert estimate.diagnostics["upper"] == pytest.approx(float(found.upper[index]), abs=1e-12)
-        assert estimate.diagnostics["below"] == float(found.below[index])
-        assert estimate.diagnostics["prior_below"] == float(found.prior_below[index])
-    assert isinstance(found.at(-2.5), Estimate)
-    assert found.at(-2.5).unit == "nats"
-    assert found.at(math.inf).protocol["threshold"] == "inf"
-    assert math.isnan(float(found.mean_below[0]))  # nothing is below -30
-    below = found.log_p < -3
-    mean = float((found.log_q - found.log_p)[below].mean())
-    assert float(found.mean_below[2]) == pytest.approx(mean)
+        estimate = leak.at(tau)
+        assert estimate.value == pytest.approx(float(leak.score[index]), abs=1e-12)
+        assert estimate.stderr == pytest.approx(float(leak.stderr[index]), abs=1e-12)
+        assert estimate.diagnostics["upper"] == pytest.approx(float(leak.upper[index]), abs=1e-12)
+        assert estimate.diagnostics["below"] == float(leak.below[index])
+        assert estimate.diagnostics["prior_below"] == float(leak.prior_below[index])
+    assert isinstance(leak.at(-2.5), Estimate)
+    assert leak.at(-2.5).unit == "nats"
+    assert leak.at(math.inf).protocol["threshold"] == "inf"
+    assert math.isnan(float(leak.mean_below[0]))  # nothing is below -30
+    below = leak.log_p < -3
+    mean = float((leak.log_q - leak.log_p)[below].mean())
+    assert float(leak.mean_below[2]) == pytest.approx(mean)
 
 
 def test_default_thresholds_hold_shares_of_the_prior():
     """Fault: quantiles of the encodings. Under N(0, 1) the share a lies beyond |z| = -Phi^-1(a /
     2).
     """
-    found = leakage(modes_vae(0.7), two_modes(500, [2.0]), draws=20_000)
+    leak = leakage(modes_vae(0.7), two_modes(500, [2.0]), draws=20_000)
     levels = torch.tensor([0.001, 0.01, 0.1, 0.5, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(found.prior_below, levels, atol=2e-4, rtol=0)
+    torch.testing.assert_close(leak.prior_below, levels, atol=2e-4, rtol=0)
     edge = -Normal(0.0, 1.0).icdf(levels / 2)
     at_edge = torch.tensor(
-        [tau + 0.5 * math.log(2 * math.pi) for tau in found.thresholds[:-1]], dtype=torch.float64
+        [tau + 0.5 * math.log(2 * math.pi) for tau in leak.thresholds[:-1]], dtype=torch.float64
     )
     torch.testing.assert_close((-2 * at_edge).sqrt(), edge[:-1], atol=0.2, rtol=0)
-    assert found.thresholds[-1] == math.inf
-    assert bool((found.below[:3] > found.prior_below[:3]).all())
+    assert leak.thresholds[-1] == math.inf
+    assert bool((leak.below[:3] > leak.prior_below[:3]).all())
 
 
 def test_whole_score_is_the_kl():
     """q = N(d, I) against N(0, I): |d|^2 / 2."""
     model = LinearGaussianVAE(2, 3, shift=1.0)
     std = model.exact_posterior(torch.zeros(1, 3)).base_dist.scale[0]
-    found = leakage(model, model.marginal().sample((3000,)).float(), draws=3000)
-    assert bracketed(found, math.inf, float(std.square().sum().detach()) / 2, Z_LIMIT)
-    assert float(found.upper[-1] - found.score[-1]) < 0.1
+    leak = leakage(model, model.marginal().sample((3000,)).float(), draws=3000)
+    assert bracketed(leak, math.inf, float(std.square().sum().detach()) / 2, Z_LIMIT)
+    assert float(leak.upper[-1] - leak.score[-1]) < 0.1
 
 
 def test_the_two_scores_bracket_the_truth():
@@ -149,22 +149,22 @@ def test_the_two_scores_bracket_the_truth():
 def test_narrow_encodings_are_warned_of():
     """Fault: a number about N and the width of the posteriors, in silence."""
     model = LinearGaussianVAE(2, 3, scale=0.01)
-    found = leakage(model, model.marginal().sample((50,)).float())
-    (warning,) = found.warnings
+    leak = leakage(model, model.marginal().sample((50,)).float())
+    (warning,) = leak.warnings
     assert "shared by only 1.0 of 50 encodings" in warning
     assert "classifier_two_sample" in warning
-    assert found.at(-3.0).warnings == found.warnings
-    assert 0 <= found.entropy < 0.1
+    assert leak.at(-3.0).warnings == leak.warnings
+    assert 0 <= leak.entropy < 0.1
 
 
 def test_entropy_of_equal_encodings_is_that_of_a_uniform_choice():
     """Fault: a leaky prior that is taken for narrow encodings: here KL(q(z|x) || p) is 50 nats, and
     q(z) perfectly known.
     """
-    found = leakage(modes_vae(1.0), torch.full((100, 1), 10.0))
-    assert found.entropy == pytest.approx(math.log(100), abs=1e-4)
-    assert found.warnings == ()
-    assert found.at(math.inf).value == pytest.approx(50, abs=Z_LIMIT * found.at(math.inf).stderr)
+    leak = leakage(modes_vae(1.0), torch.full((100, 1), 10.0))
+    assert leak.entropy == pytest.approx(math.log(100), abs=1e-4)
+    assert leak.warnings == ()
+    assert leak.at(math.inf).value == pytest.approx(50, abs=Z_LIMIT * leak.at(math.inf).stderr)
 
 
 # -- whose encodings make q ------------------------------------------------------------------------
@@ -174,14 +174,14 @@ def brute_force(x: Tensor, reference: Tensor, scales: list[float], draws: int) -
     """Log q at the same draws, image by image: without the first reference image that equals the
     draw's own.
     """
-    found = []
+    log_q = []
     for block in posterior_draws(modes_vae(*scales), x, draws, seed=0, purpose="leakage"):
         for z, image in zip(block.z, block.images, strict=True):
             same = (reference == x[image]).all(1).nonzero()[:1, 0]
             keep = torch.ones(len(reference), dtype=torch.bool)
             keep[same] = False
-            found.append(mixture(reference[keep], scales).log_prob(z.double()))
-    return torch.stack(found).detach()
+            log_q.append(mixture(reference[keep], scales).log_prob(z.double()))
+    return torch.stack(log_q).detach()
 
 
 @pytest.mark.parametrize("width", [1e-4, 1e-3, 1e-2])
@@ -193,9 +193,9 @@ def test_densities_of_narrow_encodings(width):
     x = (centres[:, None] + width * torch.randn(20, 4, 40)).flatten(
         0, 1
     )  # each has three others close by
-    found = leakage(modes_vae(*[width] * 40), x, draws=80)
+    leak = leakage(modes_vae(*[width] * 40), x, draws=80)
     truth = brute_force(x, x, [width] * 40, 80)
-    assert float((found.log_q - truth).abs().max()) < 0.005
+    assert float((leak.log_q - truth).abs().max()) < 0.005
 
 
 SETS = {
@@ -214,10 +214,10 @@ def test_own_encoding_is_left_out(name):
     """
     x, scales = 3 + torch.randn(12, 2), [0.3, 0.6]
     model, reference = modes_vae(*scales), SETS[name](x)
-    found = leakage(model, x, reference=reference, draws=30)
+    leak = leakage(model, x, reference=reference, draws=30)
     expected = brute_force(x, x if reference is None else reference, scales, 30)
-    torch.testing.assert_close(found.log_q, expected, rtol=1e-4, atol=1e-4)
-    assert float((found.log_q_with_own - expected).max()) > 0.05  # the planted fault
+    torch.testing.assert_close(leak.log_q, expected, rtol=1e-4, atol=1e-4)
+    assert float((leak.log_q_with_own - expected).max()) > 0.05  # the planted fault
 
 
 # -- priors ----------------------------------------------------------------------------------------
@@ -245,18 +245,20 @@ SLOPE, OFFSET = 2.0, 0.5
 @pytest.mark.parametrize("space", ["representation", "generation"])
 @pytest.mark.parametrize("tau", [-4.0, -2.0, math.inf])
 def test_flow_prior_in_both_spaces(space, tau):
-    """Fault: the log-determinant dropped, added twice, or kept in one of threshold and difference."""
+    """Fault: the log-determinant dropped, added twice,
+    or kept in one of threshold and difference.
+    """
     model = modes_vae(0.6, prior=FlowPrior(Affine(SLOPE, OFFSET)))
-    found = leakage(model, two_modes(4000, [1.0]), thresholds=(tau,), draws=4000, space=space)
+    leak = leakage(model, two_modes(4000, [1.0]), thresholds=(tau,), draws=4000, space=space)
     log_det = {"representation": math.log(SLOPE), "generation": 0.0}
 
     def measure(of: str):
         return lambda z: Normal(0.0, 1.0).log_prob(SLOPE * z + OFFSET) + log_det[of]
 
     truth = {of: quadrature(1.0, 0.6, tau, log_measure=measure(of)) for of in log_det}
-    assert bracketed(found, tau, truth[space], z_limit(6))
+    assert bracketed(leak, tau, truth[space], z_limit(6))
     other = "generation" if space == "representation" else "representation"
-    assert not bracketed(found, tau, truth[other], z_limit(6))  # the planted fault
+    assert not bracketed(leak, tau, truth[other], z_limit(6))  # the planted fault
 
 
 def test_standard_normal_is_its_own_generation_space():
@@ -271,10 +273,10 @@ def test_standard_normal_is_its_own_generation_space():
 
 @pytest.mark.parametrize("space", ["representation", "generation"])
 def test_flow_of_any_shape_has_both(space):
-    found = leakage(
+    leak = leakage(
         modes_vae(0.5, 0.5, prior=FlowPrior(2)), torch.randn(60, 2), draws=100, space=space
     )
-    assert bool(found.score.isfinite().all())
+    assert bool(leak.score.isfinite().all())
 
 
 def test_other_priors_have_no_generation_space():
@@ -308,13 +310,13 @@ def test_tilted_prior_with_its_normaliser():
     """
     model, x = tilted()
     model.set_log_norm(1.5**2 / 2, 0.25)
-    found = leakage(model, x, draws=2000)
+    leak = leakage(model, x, draws=2000)
     truth = 1.5**2 / 2
-    plain = float((found.log_q - found.log_p).std()) / math.sqrt(2000)
-    assert found.at(math.inf).value == pytest.approx(truth, abs=Z_LIMIT * plain + 0.05)
-    assert float(found.prior_below[2]) == pytest.approx(0.1, abs=1e-3)
-    assert found.at(math.inf).stderr == pytest.approx(math.hypot(plain, 0.25), rel=1e-6)
-    half = found.at(found.thresholds[2])
+    plain = float((leak.log_q - leak.log_p).std()) / math.sqrt(2000)
+    assert leak.at(math.inf).value == pytest.approx(truth, abs=Z_LIMIT * plain + 0.05)
+    assert float(leak.prior_below[2]) == pytest.approx(0.1, abs=1e-3)
+    assert leak.at(math.inf).stderr == pytest.approx(math.hypot(plain, 0.25), rel=1e-6)
+    half = leak.at(leak.thresholds[2])
     assert half.stderr > 0.25 * half.diagnostics["below"]
 
 
@@ -328,16 +330,16 @@ def test_tilted_hierarchy_is_refused():
 
 def test_hierarchy_is_judged_by_its_top():
     """The chain's aggregate posterior is its prior: no leak."""
-    found = leakage(chain_hvae(), chain_marginal().sample((2000,)).float(), draws=2000)
-    assert bracketed(found, math.inf, 0.0, Z_LIMIT)
-    assert float(found.upper[-1] - found.score[-1]) < 0.05
+    leak = leakage(chain_hvae(), chain_marginal().sample((2000,)).float(), draws=2000)
+    assert bracketed(leak, math.inf, 0.0, Z_LIMIT)
+    assert float(leak.upper[-1] - leak.score[-1]) < 0.05
 
 
 @pytest.mark.parametrize("name", members.PRIORS)
 @pytest.mark.parametrize("make", [members.vae, members.hvae])
 def test_every_prior(name, make):
-    found = leakage(make(members.PRIORS[name]()), members.images(12), draws=40)
-    assert bool(found.score.isfinite().all())
+    leak = leakage(make(members.PRIORS[name]()), members.images(12), draws=40)
+    assert bool(leak.score.isfinite().all())
 
 
 # -- draws -----------------------------------------------------------------------------------------
@@ -356,10 +358,10 @@ def test_errors_count_images_and_not_draws():
     estimate = leakage(modes_vae(0.2), x, reference=3 * torch.randn(500, 1), draws=3000).at(
         math.inf
     )
-    found = leakage(modes_vae(0.2), x, reference=3 * torch.randn(500, 1), draws=3000)
-    terms = found.log_q - found.log_p
-    means = torch.stack([terms[found.images == image].mean() for image in range(30)])
-    assert found.at(math.inf).stderr_data == pytest.approx(float(means.std()) / math.sqrt(30))
+    leak = leakage(modes_vae(0.2), x, reference=3 * torch.randn(500, 1), draws=3000)
+    terms = leak.log_q - leak.log_p
+    means = torch.stack([terms[leak.images == image].mean() for image in range(30)])
+    assert leak.at(math.inf).stderr_data == pytest.approx(float(means.std()) / math.sqrt(30))
     assert estimate.stderr_data > 5 * estimate.stderr
     assert estimate.count == 3000
 
@@ -420,8 +422,8 @@ def test_same_seed_same_number_and_no_trace():
 
 
 def test_paper_thresholds():
-    found = leakage(modes_vae(0.5), two_modes(10, [1.0]), thresholds=PAPER_THRESHOLDS, draws=20)
-    assert found.thresholds == (-90, -70, -50, -30, -10, -1)
+    leak = leakage(modes_vae(0.5), two_modes(10, [1.0]), thresholds=PAPER_THRESHOLDS, draws=20)
+    assert leak.thresholds == (-90, -70, -50, -30, -10, -1)
 
 
 @pytest.mark.parametrize(

@@ -175,11 +175,11 @@ def test_errors_cover(estimator):
     x = observed(model, 10)
     if estimator == "nll":
         truth = float(-model.log_px(x).mean())
-        found = [nll(model, x, samples=400, seed=seed) for seed in range(150)]
+        estimates = [nll(model, x, samples=400, seed=seed) for seed in range(150)]
     else:
         truth = float(model.exact_elbo(x).mean())
-        found = [elbo(model, x, samples=100, seed=seed) for seed in range(150)]
-    total = sum(((item.value - truth) / item.stderr) ** 2 for item in found)
+        estimates = [elbo(model, x, samples=100, seed=seed) for seed in range(150)]
+    total = sum(((item.value - truth) / item.stderr) ** 2 for item in estimates)
     assert chi2.ppf(ALPHA / 2, 150) < total < chi2.ppf(1 - ALPHA / 2, 150)
 
 
@@ -344,7 +344,9 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_warns_exactly_when_weights_are_bad(name):
-    """Fault: a threshold on the wrong side, one of the two forgotten, or the wrong images counted."""
+    """Fault: a threshold on the wrong side, one of the two forgotten,
+    or the wrong images counted.
+    """
     log_w, doubtful = TABLES[name]
     estimate = nll(WeightModel(torch.stack([CALM, log_w, CALM], 1)), torch.zeros(3, 1), samples=100)
     assert estimate.diagnostics["doubtful_images"] == doubtful
@@ -385,16 +387,16 @@ def test_tilted_prior_gives_the_closed_form():
     ncp = tilted_linear(0.7)
     x = tilted_marginal(ncp).sample((40,)).float()
     truth = float(-tilted_marginal(ncp).log_prob(x.double()).mean())
-    found = log_norm(ncp, samples=50_000)
+    log_z = log_norm(ncp, samples=50_000)
     estimate = nll(ncp, x, samples=3000)
-    assert estimate.stderr > found.stderr > 0
+    assert estimate.stderr > log_z.stderr > 0
     check_close(estimate, truth)
-    ncp.set_log_norm(-found.value, found.stderr)
+    ncp.set_log_norm(-log_z.value, log_z.stderr)
     with pytest.raises(AssertionError):
         check_close(nll(ncp, x, samples=3000), truth)
     with torch.no_grad():
         ncp.classifiers[0].slope.neg_()
-    ncp.set_log_norm(found.value, found.stderr)
+    ncp.set_log_norm(log_z.value, log_z.stderr)
     with pytest.raises(AssertionError):
         check_close(nll(ncp, x, samples=3000), truth)
 
@@ -487,9 +489,9 @@ def test_errors_of_group_normalisers_are_counted():
     truth = float(-law.log_prob(x.double()).mean())
     total = 0.0
     for seed in range(60):
-        found = nll(ncp, x, samples=300, seed=seed, density="groups", normalizer_samples=200)
-        assert found.diagnostics["log_norm_stderr"] > 0
-        total += ((found.value - truth) / found.stderr) ** 2
+        estimate = nll(ncp, x, samples=300, seed=seed, density="groups", normalizer_samples=200)
+        assert estimate.diagnostics["log_norm_stderr"] > 0
+        total += ((estimate.value - truth) / estimate.stderr) ** 2
     assert (
         chi2.ppf(ALPHA / 2, 60) < total < 1.6 * chi2.ppf(1 - ALPHA / 2, 60)
     )  # a jackknife of 10 has tails of its own
@@ -505,8 +507,8 @@ def test_any_tile_gives_the_same_numbers(rows):
     x = observed(model, 13)
     whole = nll(model, x, samples=130)
     counter = Counter(model.decoder)
-    found = nll(model, x, samples=130, rows=rows)
-    torch.testing.assert_close(found.per_example, whole.per_example, rtol=1e-5, atol=1e-6)
+    estimate = nll(model, x, samples=130, rows=rows)
+    torch.testing.assert_close(estimate.per_example, whole.per_example, rtol=1e-5, atol=1e-6)
     assert max(counter.rows) <= max(rows, 1)
 
 
@@ -552,8 +554,8 @@ def test_observations_outside_the_support_are_refused(estimator, scale, shift):
 @pytest.mark.parametrize("estimator", [nll, elbo])
 def test_grey_values_under_bernoulli_are_a_doubt(estimator):
     """Fault: a cross-entropy that passes for a likelihood without a word."""
-    found = estimator(vae(), 0.5 * images(5), samples=5)
-    assert any("cross-entropy" in doubt for doubt in found.warnings)
+    estimate = estimator(vae(), 0.5 * images(5), samples=5)
+    assert any("cross-entropy" in doubt for doubt in estimate.warnings)
 
 
 def test_what_a_module_returns_is_found():
@@ -597,10 +599,10 @@ def test_images_without_a_likelihood_are_named():
     """Fault: NaN, which is not under any bound of an effective sample size."""
     log_w = torch.zeros(100, 4)
     log_w[:, 2] = math.nan
-    found = nll(WeightModel(log_w), torch.zeros(4, 1), samples=100)
+    estimate = nll(WeightModel(log_w), torch.zeros(4, 1), samples=100)
     assert any(
         "1 of 4 images have no finite likelihood, the first is image 2" in warning
-        for warning in found.warnings
+        for warning in estimate.warnings
     )
 
 
@@ -609,9 +611,9 @@ def test_doubts_of_group_normalisers_reach_the_number():
     low, without a word.
     """
     ncp = models.NCP(chain_hvae(), [LinearLogit(4.0), LinearLogit(2.0)])
-    found = nll(ncp, torch.randn(4, 3), samples=100, density="groups", normalizer_samples=20)
-    assert any("was doubtful when it was estimated" in warning for warning in found.warnings)
-    assert found.diagnostics["normalizer_bias"] < 0
+    estimate = nll(ncp, torch.randn(4, 3), samples=100, density="groups", normalizer_samples=20)
+    assert any("was doubtful when it was estimated" in warning for warning in estimate.warnings)
+    assert estimate.diagnostics["normalizer_bias"] < 0
     mild = models.NCP(chain_hvae(), [LinearLogit(0.1), LinearLogit(0.1)])
     quiet = nll(mild, torch.randn(4, 3), samples=100, density="groups", normalizer_samples=200)
     assert not any("normalis" in warning or "log Z" in warning for warning in quiet.warnings)

@@ -65,8 +65,8 @@ def test_errors_cover():
     tail.
     """
     tilt = GaussianTilt(slope=0.5)
-    found = [log_norm(tilt.tilted(), samples=4000, seed=seed) for seed in range(150)]
-    total = sum(((item.value - tilt.log_norm) / item.stderr) ** 2 for item in found)
+    estimates = [log_norm(tilt.tilted(), samples=4000, seed=seed) for seed in range(150)]
+    total = sum(((item.value - tilt.log_norm) / item.stderr) ** 2 for item in estimates)
     assert chi2.ppf(ALPHA / 2, 150) < total < chi2.ppf(1 - ALPHA / 2, 150)
 
 
@@ -181,11 +181,11 @@ def test_normalisers_follow_their_contexts():
     draws = 4000
     with torch.no_grad():
         groups = ncp.infer(torch.randn(6, 3) * 0.7, (2,))
-        found = GroupNorms(ncp, draws, seed=0)(groups)[0]
+        log_norms = GroupNorms(ncp, draws, seed=0)(groups)[0]
     context = groups[1].context.squeeze(-1)
-    assert found.shape == (2, 6)
+    assert log_norms.shape == (2, 6)
     error = torch.sqrt((context.square().exp() - 1 + math.exp(0.25) - 1) / draws)
-    assert bool(((found - 0.125 - context.square() / 2).abs() < 1.5 * Z_LIMIT * error).all())
+    assert bool(((log_norms - 0.125 - context.square() / 2).abs() < 1.5 * Z_LIMIT * error).all())
     assert float((context.square() / 2).std()) > 10 * float(error.mean())
 
 

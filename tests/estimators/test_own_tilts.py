@@ -142,9 +142,9 @@ def test_a_tilted_prior_is_estimated_kept_and_used():
     x = law.sample((300,)).float()
     with pytest.raises(ValueError, match=r"priorwise\.estimators\.log_norm"):
         nll(model, x, samples=5)
-    found = log_norm(model, samples=50_000)
-    assert abs(standard_errors(found.value, LOG_Z, found.stderr)) < Z_LIMIT
-    assert model.known_log_norm().value == pytest.approx(found.value)
+    estimate = log_norm(model, samples=50_000)
+    assert abs(standard_errors(estimate.value, LOG_Z, estimate.stderr)) < Z_LIMIT
+    assert model.known_log_norm().value == pytest.approx(estimate.value)
     within(nll(model, x, samples=2000), float(-law.log_prob(x.double()).mean()))
     bound = elbo(model, x, samples=100)
     assert bound.value < float(law.log_prob(x.double()).mean())
@@ -165,7 +165,9 @@ def test_a_tilted_prior_is_drawn(sampler):
 
 
 def test_temperature_is_that_of_the_base():
-    """Fault: a temperature that ancestral sampling alone knows. N(0, T^2) e^{az} is N(T^2 a, T^2)."""
+    """Fault: a temperature that ancestral sampling alone knows.
+    N(0, T^2) e^{az} is N(T^2 a, T^2).
+    """
     model = with_prior(LinearEnergy(SLOPE))
     for sampler in (
         SIR(400, temperature=0.5),
@@ -207,12 +209,12 @@ def test_an_estimate_lasts_as_long_as_its_tensors(name):
 def test_it_comes_back_with_a_checkpoint(tmp_path):
     """Fault: a normaliser that is lost on the disk, or that another model's weights inherit."""
     model = with_prior(LinearEnergy(SLOPE))
-    found = log_norm(model, samples=100)
+    estimate = log_norm(model, samples=100)
     write_checkpoint(tmp_path / "model", model_tensors(model), {})
     other = with_prior(LinearEnergy((0.0, 0.0)))
     load_model(other, read_checkpoint(tmp_path / "model")[0], tmp_path / "model")
     for same in (other, copy.deepcopy(model)):
-        assert same.known_log_norm().value == pytest.approx(found.value, abs=1e-6)
+        assert same.known_log_norm().value == pytest.approx(estimate.value, abs=1e-6)
 
 
 # -- a model of one's own, drawn as a whole --------------------------------------------------------
@@ -229,8 +231,8 @@ def test_a_tilted_model_has_a_likelihood():
     model = images_model()
     law = model.tilted_marginal()
     x = law.sample((200,)).float()
-    found = log_norm(model, samples=100_000)
-    assert abs(standard_errors(found.value, model.exact_log_norm(), found.stderr)) < Z_LIMIT
+    estimate = log_norm(model, samples=100_000)
+    assert abs(standard_errors(estimate.value, model.exact_log_norm(), estimate.stderr)) < Z_LIMIT
     within(nll(model, x, samples=500), float(-law.log_prob(x.double()).mean()))
 
 
@@ -374,8 +376,8 @@ def test_what_is_not_used_is_not_counted():
         def _distribution(self, encode_top):
             return self.energies[0]()
 
-    found = log_norm(with_prior(Choice()), samples=20_000)
-    assert abs(standard_errors(found.value, LOG_Z, found.stderr)) < Z_LIMIT
+    estimate = log_norm(with_prior(Choice()), samples=20_000)
+    assert abs(standard_errors(estimate.value, LOG_Z, estimate.stderr)) < Z_LIMIT
 
 
 def test_an_owner_that_tilts_two_groups_counts_twice():
@@ -391,10 +393,10 @@ def test_an_owner_that_tilts_two_groups_counts_twice():
 
     energy = Shared((0.6,))
     model = with_energies(energy, energy)
-    found = log_norm(model, samples=20_000)
-    assert abs(standard_errors(found.value, 2 * 0.18, found.stderr)) < Z_LIMIT
-    assert model.known_log_norm().value == pytest.approx(found.value)
-    assert found.stderr == pytest.approx(2 * log_norm(energy, samples=20_000).stderr)
+    estimate = log_norm(model, samples=20_000)
+    assert abs(standard_errors(estimate.value, 2 * 0.18, estimate.stderr)) < Z_LIMIT
+    assert model.known_log_norm().value == pytest.approx(estimate.value)
+    assert estimate.stderr == pytest.approx(2 * log_norm(energy, samples=20_000).stderr)
 
 
 def test_owners_err_independently():
@@ -404,8 +406,8 @@ def test_owners_err_independently():
     model = with_energies(LinearEnergy((0.7,)), Lower(0.7))
     total = 0.0
     for seed in range(100):
-        found = log_norm(model, samples=1000, seed=seed)
-        total += ((found.value - 0.49) / found.stderr) ** 2
+        estimate = log_norm(model, samples=1000, seed=seed)
+        total += ((estimate.value - 0.49) / estimate.stderr) ** 2
     assert chi2.ppf(ALPHA / 2, 100) < total < chi2.ppf(1 - ALPHA / 2, 100)
 
 

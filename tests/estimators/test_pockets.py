@@ -37,13 +37,13 @@ def lowest(score: torch.Tensor, count: int) -> set[int]:
 
 def test_pockets_are_ranked_by_the_true_aggregate_posterior():
     """Fault: any other score than the log of the mean density over all encodings and dimensions."""
-    found = everything()
-    log_q = true_log_q(found.z)
-    torch.testing.assert_close(found.log_q.double(), log_q, rtol=1e-5, atol=1e-4)
+    pockets = everything()
+    log_q = true_log_q(pockets.z)
+    torch.testing.assert_close(pockets.log_q.double(), log_q, rtol=1e-5, atol=1e-4)
     assert bool((log_q.diff() > -1e-4).all())
-    assert sorted(found.indices.tolist()) == list(range(600))
-    torch.testing.assert_close(found.log_p, Normal(0.0, 1.0).log_prob(found.z).sum(1))
-    torch.testing.assert_close(found.x, found.z)  # the decoder's mean
+    assert sorted(pockets.indices.tolist()) == list(range(600))
+    torch.testing.assert_close(pockets.log_p, Normal(0.0, 1.0).log_prob(pockets.z).sum(1))
+    torch.testing.assert_close(pockets.x, pockets.z)  # the decoder's mean
 
 
 def reversed_score(z):
@@ -69,11 +69,11 @@ def test_pockets_of_two_modes_by_hand():
     """Narrow modes at +-2: a draw of N(0, 1) has its lowest q at 0, where log q = log N(2; 0, s),
     or far outside (|z| > 4).
     """
-    found = low_posterior_samples(modes_vae(0.3), two_modes(10, [2.0]), count=20, draws=1000)
-    nearest = (found.z.abs() - 2).abs().squeeze(1)
+    pockets = low_posterior_samples(modes_vae(0.3), two_modes(10, [2.0]), count=20, draws=1000)
+    nearest = (pockets.z.abs() - 2).abs().squeeze(1)
     by_hand = Normal(0.0, 0.3).log_prob(nearest) - math.log(2)  # the far mode adds nothing but at 0
-    assert float((found.log_q - by_hand).max()) < math.log(2) + 1e-4
-    assert float((found.log_q - by_hand).min()) > -1e-4
+    assert float((pockets.log_q - by_hand).max()) < math.log(2) + 1e-4
+    assert float((pockets.log_q - by_hand).min()) > -1e-4
     assert float(nearest.min()) > 1.8
 
 
@@ -107,14 +107,14 @@ def test_leaks_are_ranked_by_the_true_prior():
     """Under N(0, I) the longest ones. Fault: the order, or two dimensions."""
     scales = [0.3, 0.3, 1.5]
     model, x = modes_vae(*scales), two_modes(40, MODE)
-    found = high_posterior_samples(model, x, count=300, draws=300)
-    length = found.z.square().sum(1)
+    pockets = high_posterior_samples(model, x, count=300, draws=300)
+    length = pockets.z.square().sum(1)
     assert bool((length.diff() < 1e-5).all())
-    torch.testing.assert_close(found.log_p, -0.5 * length - 1.5 * math.log(2 * math.pi))
-    truth = mixture(two_modes(2, MODE), scales).log_prob(found.z.double())
-    torch.testing.assert_close(found.log_q.double(), truth, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(pockets.log_p, -0.5 * length - 1.5 * math.log(2 * math.pi))
+    truth = mixture(two_modes(2, MODE), scales).log_prob(pockets.z.double())
+    torch.testing.assert_close(pockets.log_q.double(), truth, rtol=1e-5, atol=1e-4)
     assert (
-        len(lowest(-length, 30) & lowest(-found.z[:, :2].square().sum(1), 30)) < 15
+        len(lowest(-length, 30) & lowest(-pockets.z[:, :2].square().sum(1), 30)) < 15
     )  # the planted fault
 
 
@@ -123,20 +123,20 @@ def test_leaks_know_their_image():
     or 8 of each.
     """
     x = two_modes(40, [5.0])
-    found = high_posterior_samples(modes_vae(0.2), x, count=300, draws=300)
-    assert bool((found.z.sign() == x[found.images].sign()).all())
-    assert set(found.images.bincount().tolist()) == {7, 8}
+    pockets = high_posterior_samples(modes_vae(0.2), x, count=300, draws=300)
+    assert bool((pockets.z.sign() == x[pockets.images].sign()).all())
+    assert set(pockets.images.bincount().tolist()) == {7, 8}
 
 
 def test_prior_that_is_no_gaussian_ranks_by_its_density():
     """Fault: length in place of density."""
     prior = GaussianMixture(2, 3)
     model, x = modes_vae(0.5, 0.5, prior=prior), torch.randn(50, 2)
-    found = high_posterior_samples(model, x, count=100)
-    truth = prior().log_prob(found.z)
-    torch.testing.assert_close(found.log_p, truth.detach())
+    pockets = high_posterior_samples(model, x, count=100)
+    truth = prior().log_prob(pockets.z)
+    torch.testing.assert_close(pockets.log_p, truth.detach())
     assert bool((truth.diff() > -1e-5).all())
-    assert found.draws == 1000
+    assert pockets.draws == 1000
 
 
 def test_hierarchy_is_judged_by_its_top():
@@ -182,14 +182,14 @@ def test_tilted_prior_is_ranked_before_its_normaliser():
     """
     model = ncp(2.0)
     x = model.base.marginal().sample((400,)).float()
-    found = high_posterior_samples(model, x, count=40, draws=400)
-    distance = (found.z - 2).abs().squeeze(1)
+    pockets = high_posterior_samples(model, x, count=40, draws=400)
+    distance = (pockets.z - 2).abs().squeeze(1)
     assert bool((distance.diff() < 1e-5).all())
-    assert found.log_p is None
-    assert "up to a constant" in found.protocol["ranked_by"]
+    assert pockets.log_p is None
+    assert "up to a constant" in pockets.protocol["ranked_by"]
     model.set_log_norm(2.0, 0.0)  # slope^2 / 2
     known = high_posterior_samples(model, x, count=40, draws=400)
-    assert torch.equal(known.z, found.z)
+    assert torch.equal(known.z, pockets.z)
     torch.testing.assert_close(
         known.log_p, Normal(2.0, 1.0).log_prob(known.z).squeeze(1), atol=1e-5, rtol=1e-5
     )
@@ -201,9 +201,9 @@ def test_pockets_of_a_tilted_prior_are_drawn_by_a_sampler():
     """
     model = ncp(2.0)
     x = model.base.marginal().sample((50,)).float()
-    found = low_posterior_samples(model, x, count=500, draws=500)
-    assert float(found.z.mean()) > 1.5
-    assert found.log_p is None
+    pockets = low_posterior_samples(model, x, count=500, draws=500)
+    assert float(pockets.z.mean()) > 1.5
+    assert pockets.log_p is None
     with pytest.raises(ValueError, match="bounded tilt"):
         low_posterior_samples(model, x, count=5, sampler=Rejection())
 
@@ -251,9 +251,9 @@ def test_latents_of_any_shape():
         modules=(),
     )
     x = torch.randn(5, 2, 3)
-    found = low_posterior_samples(model, x, count=30)
-    truth = mixture(x.flatten(1), [0.5] * 6).log_prob(found.z.flatten(1).double())
-    torch.testing.assert_close(found.log_q.double(), truth, rtol=1e-5, atol=1e-4)
+    pockets = low_posterior_samples(model, x, count=30)
+    truth = mixture(x.flatten(1), [0.5] * 6).log_prob(pockets.z.flatten(1).double())
+    torch.testing.assert_close(pockets.log_q.double(), truth, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("call", [low_posterior_samples, high_posterior_samples])
@@ -271,9 +271,9 @@ def test_means_or_draws(call):
 def test_deterministic_encoder_has_leaks_and_no_pockets():
     model = wrap(encode=lambda x: x, decode=lambda z: z, latent=2, modules=())
     x = torch.randn(30, 2)
-    found = high_posterior_samples(model, x, count=5, draws=30)
-    assert found.log_q is None
-    assert set(found.images.tolist()) == lowest(-x.square().sum(1), 5)
+    pockets = high_posterior_samples(model, x, count=5, draws=30)
+    assert pockets.log_q is None
+    assert set(pockets.images.tolist()) == lowest(-x.square().sum(1), 5)
     with pytest.raises(TypeError, match=r"returns an Independent Normal; got Delta.*draws alone"):
         low_posterior_samples(model, x, count=5)
 

@@ -46,11 +46,13 @@ def values(found: PrecisionRecall) -> list[float]:
     ("real", "fake", "size", "neighbours"), [(40, 30, 2, 1), (25, 60, 3, 5), (30, 30, 20, 3)]
 )
 def test_agrees_with_brute_force(real, fake, size, neighbours):
-    """Fault: a point that is its own neighbour, balls of the wrong kind, a mean over the wrong set."""
+    """Fault: a point that is its own neighbour, balls of the wrong kind,
+    a mean over the wrong set.
+    """
     x, y = torch.randn(real, size), 0.5 + torch.randn(fake, size)
-    found = values(precision_recall(x, y, Raw(), neighbours=neighbours))
-    assert found == pytest.approx(brute_force(x, y, neighbours), abs=1e-12)
-    assert 0 < min(found) < 1
+    scores = values(precision_recall(x, y, Raw(), neighbours=neighbours))
+    assert scores == pytest.approx(brute_force(x, y, neighbours), abs=1e-12)
+    assert 0 < min(scores) < 1
 
 
 def line(*places: float) -> Tensor:
@@ -68,8 +70,8 @@ def test_worked_by_hand():
     """
     real = line(*range(12))
     fake = line(0.5, *range(1, 9), 20, 30, 40)
-    found = precision_recall(real, fake, Raw(), neighbours=1)
-    assert values(found) == pytest.approx([9 / 12, 1.0, 26 / 12, 10 / 12])
+    scores = precision_recall(real, fake, Raw(), neighbours=1)
+    assert values(scores) == pytest.approx([9 / 12, 1.0, 26 / 12, 10 / 12])
 
 
 def test_one_outlier_spoils_recall_and_not_coverage():
@@ -77,10 +79,10 @@ def test_one_outlier_spoils_recall_and_not_coverage():
     kinds of balls exchanged.
     """
     real, fake = line(*range(12)), line(*range(100, 112), -1e4)
-    found = precision_recall(real, fake, Raw(), neighbours=1)
-    assert values(found) == [0.0, 1.0, 0.0, 0.0]
-    found = precision_recall(fake, real, Raw(), neighbours=1)
-    assert values(found) == pytest.approx([1.0, 0.0, 1.0, 1 / 13])
+    scores = precision_recall(real, fake, Raw(), neighbours=1)
+    assert values(scores) == [0.0, 1.0, 0.0, 0.0]
+    scores = precision_recall(fake, real, Raw(), neighbours=1)
+    assert values(scores) == pytest.approx([1.0, 0.0, 1.0, 1 / 13])
 
 
 def test_sets_that_are_equal_and_sets_that_are_apart():
@@ -117,7 +119,7 @@ def test_error_is_the_jackknife():
     left out; a factor.
     """
     x, y = torch.randn(43, 3), 0.3 + torch.randn(31, 3)
-    found = precision_recall(x, y, Raw(), neighbours=2, seed=4)
+    scores = precision_recall(x, y, Raw(), neighbours=2, seed=4)
     groups = []
     for points in (x, y):
         with seeded(4, "precision_recall"):
@@ -126,11 +128,11 @@ def test_error_is_the_jackknife():
         [brute_force(x[groups[0] != g], y[groups[1] != g], 2) for g in range(10)]
     )
     errors = (9 / 10 * (without - without.mean(0)).square().sum(0)).sqrt()
-    assert [getattr(found, name).stderr for name in MEASURES] == pytest.approx(
+    assert [getattr(scores, name).stderr for name in MEASURES] == pytest.approx(
         errors.tolist(), rel=1e-5
     )
-    low, high = found.precision.interval
-    assert low == pytest.approx(max(0, found.precision.value - 2.262 * found.precision.stderr))
+    low, high = scores.precision.interval
+    assert low == pytest.approx(max(0, scores.precision.value - 2.262 * scores.precision.stderr))
     assert high <= 1
 
 
@@ -138,12 +140,12 @@ def test_error_is_of_the_right_size():
     """Against the spread over 30 pairs of sets. Fault: an error of one of the two sets only, of a
     tenth of the images.
     """
-    found = [
+    scores = [
         precision_recall(torch.randn(200, 4), 0.5 + torch.randn(200, 4), Raw()) for _ in range(30)
     ]
     for name in MEASURES:
-        spread = float(torch.tensor([getattr(one, name).value for one in found]).std())
-        error = math.sqrt(sum(getattr(one, name).stderr ** 2 for one in found) / len(found))
+        spread = float(torch.tensor([getattr(one, name).value for one in scores]).std())
+        error = math.sqrt(sum(getattr(one, name).stderr ** 2 for one in scores) / len(scores))
         assert 0.6 * spread < error < 3.5 * spread, name
 
 
@@ -164,11 +166,11 @@ def test_difference_is_paired_and_protocols_are_kept_apart():
 
 def test_json_and_text():
     """Fault: a measure that gets lost."""
-    found = precision_recall(torch.randn(20, 2), torch.randn(20, 2), Raw(), neighbours=2)
-    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    scores = precision_recall(torch.randn(20, 2), torch.randn(20, 2), Raw(), neighbours=2)
+    record = json.loads(json.dumps(scores.to_json(), allow_nan=False))
     assert list(record) == list(MEASURES)
     assert record["density"]["protocol"]["neighbours"] == 2
-    assert [text.split(",")[0] for text in str(found).splitlines()] == list(MEASURES)
+    assert [text.split(",")[0] for text in str(scores).splitlines()] == list(MEASURES)
 
 
 POINTS = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))

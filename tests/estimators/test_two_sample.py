@@ -43,27 +43,29 @@ def clouds(distance: float, count: int = 2000) -> tuple[torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("distance", [0.5, 1.0, 2.0])
 def test_accuracy_is_that_of_the_best_classifier(distance):
-    """Fault: points judged that were fitted, classes exchanged, cross-entropy of the wrong class."""
-    found = c2st(*clouds(distance))
+    """Fault: points judged that were fitted, classes exchanged,
+    cross-entropy of the wrong class.
+    """
+    estimate = c2st(*clouds(distance))
     best, divergence = bayes_accuracy(distance), jensen_shannon(distance)
-    assert best - 0.04 - Z_LIMIT * found.accuracy.stderr < found.accuracy.value
-    assert found.accuracy.value < best + Z_LIMIT * found.accuracy.stderr
+    assert best - 0.04 - Z_LIMIT * estimate.accuracy.stderr < estimate.accuracy.value
+    assert estimate.accuracy.value < best + Z_LIMIT * estimate.accuracy.stderr
     assert (
-        divergence - 0.03 - Z_LIMIT * found.jsd.stderr
-        < found.jsd.value
-        < divergence + Z_LIMIT * found.jsd.stderr
+        divergence - 0.03 - Z_LIMIT * estimate.jsd.stderr
+        < estimate.jsd.value
+        < divergence + Z_LIMIT * estimate.jsd.stderr
     )
-    assert found.z_score > 5
-    assert found.p_value < 1e-6
-    assert found.accuracy.stderr == pytest.approx(math.sqrt(best * (1 - best) / 2000), rel=0.2)
-    assert found.accuracy.count == found.jsd.count == 2000
+    assert estimate.z_score > 5
+    assert estimate.p_value < 1e-6
+    assert estimate.accuracy.stderr == pytest.approx(math.sqrt(best * (1 - best) / 2000), rel=0.2)
+    assert estimate.accuracy.count == estimate.jsd.count == 2000
 
 
 def test_points_that_nothing_confuses():
     """Fault: an infinite loss, or no error where there is no spread."""
-    found = c2st(torch.zeros(100, 2), torch.ones(100, 2), classifier=KNeighborsClassifier(1))
-    assert found.accuracy.value == 1
-    assert found.jsd.value == pytest.approx(math.log(2), abs=1e-5)
+    estimate = c2st(torch.zeros(100, 2), torch.ones(100, 2), classifier=KNeighborsClassifier(1))
+    assert estimate.accuracy.value == 1
+    assert estimate.jsd.value == pytest.approx(math.log(2), abs=1e-5)
     wrong = c2st(torch.zeros(100, 2), torch.ones(100, 2), classifier=Certain())
     assert math.isfinite(wrong.jsd.value)
     assert wrong.accuracy.value == 0
@@ -99,17 +101,18 @@ def test_score_is_standard_normal_for_equal_laws(edge):
     """Fault: the variance n/4 for a classifier that takes a tenth of all for the second kind: its
     scores have variance 0.36.
     """
-    found = [
+    estimates = [
         c2st(torch.randn(200, 1), torch.randn(200, 1), classifier=Fixed(edge), seed=seed)
         for seed in range(1000)
     ]
-    scores = torch.tensor([item.z_score for item in found], dtype=torch.float64)
+    scores = torch.tensor([item.z_score for item in estimates], dtype=torch.float64)
     check_mean(scores, 0.0, "the mean of the scores", comparisons=3)
     check_mean(scores.square(), 200 / 199, "the variance of the scores", comparisons=3)
-    tail = torch.tensor([float(item.p_value < 0.1) for item in found])
+    tail = torch.tensor([float(item.p_value < 0.1) for item in estimates])
     check_mean(tail, 0.1, "the share of p-values under 0.1", comparisons=3) if edge == 0 else None
     naive = torch.tensor(
-        [(item.accuracy.value - 0.5) * math.sqrt(200) * 2 for item in found], dtype=torch.float64
+        [(item.accuracy.value - 0.5) * math.sqrt(200) * 2 for item in estimates],
+        dtype=torch.float64,
     )
     if edge == 1.28:  # the planted fault
         with pytest.raises(AssertionError):
@@ -132,8 +135,8 @@ def test_fitted_classifier_finds_nothing_in_equal_laws():
 
 def test_a_one_sided_classifier_tells_nothing():
     """Fault: 0 / 0."""
-    found = c2st(torch.randn(100, 1), torch.randn(100, 1), classifier=Fixed(99.0))
-    assert (found.accuracy.value, found.z_score, found.p_value) == (0.5, 0.0, 0.5)
+    estimate = c2st(torch.randn(100, 1), torch.randn(100, 1), classifier=Fixed(99.0))
+    assert (estimate.accuracy.value, estimate.z_score, estimate.p_value) == (0.5, 0.0, 0.5)
 
 
 def test_copies_stay_on_one_side():
@@ -154,8 +157,11 @@ def test_larger_set_is_cut():
         (torch.randn(100, 1), torch.randn(400, 1)),
         (torch.randn(400, 1), torch.randn(100, 1)),
     ):
-        found = c2st(points, others, classifier=Fixed(0.0))
-        assert (found.accuracy.protocol["train"], found.accuracy.protocol["test"]) == (100, 100)
+        estimate = c2st(points, others, classifier=Fixed(0.0))
+        assert (estimate.accuracy.protocol["train"], estimate.accuracy.protocol["test"]) == (
+            100,
+            100,
+        )
 
 
 class Recorder(Fixed):
@@ -199,9 +205,11 @@ def shifted(shift: float) -> tuple[LinearGaussianVAE, torch.Tensor, float]:
 def test_prior_that_misses_the_encodings_is_found():
     """Fault: encodings on both sides of the comparison."""
     model, x, d = shifted(3.0)
-    found = classifier_two_sample(model, x)
-    assert abs(found.accuracy.value - bayes_accuracy(d)) < Z_LIMIT * found.accuracy.stderr + 0.03
-    assert found.p_value < 1e-6
+    estimate = classifier_two_sample(model, x)
+    assert (
+        abs(estimate.accuracy.value - bayes_accuracy(d)) < Z_LIMIT * estimate.accuracy.stderr + 0.03
+    )
+    assert estimate.p_value < 1e-6
 
 
 def test_perfect_priors_are_not_told_apart():
@@ -231,13 +239,15 @@ def test_deterministic_encoder_is_judged():
 @pytest.mark.parametrize("name", members.MODELS)
 def test_every_model(name):
     x = torch.rand(60, *members.observations(name).shape[1:])
-    found = classifier_two_sample(members.MODELS[name](), x, draws=50, classifier=Fixed(0.0))
-    assert 0 <= found.accuracy.value <= 1
-    assert found.accuracy.count == 50
+    estimate = classifier_two_sample(members.MODELS[name](), x, draws=50, classifier=Fixed(0.0))
+    assert 0 <= estimate.accuracy.value <= 1
+    assert estimate.accuracy.count == 50
 
 
 def test_same_seed_same_number_and_no_trace():
-    """Fault: a split or a classifier outside the seed; a moved random stream, torch's or numpy's."""
+    """Fault: a split or a classifier outside the seed;
+    a moved random stream, torch's or numpy's.
+    """
     model, x = members.hvae(), torch.rand(200, *members.SHAPE)
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
     first, second, other = (classifier_two_sample(model, x, seed=seed) for seed in (3, 3, 4))
@@ -257,10 +267,10 @@ class Complaining(Fixed):
 
 def test_complaints_of_the_classifier_are_kept():
     """Fault: a warning that interrupts, or that is lost."""
-    found = c2st(torch.randn(50, 1), torch.randn(50, 1), classifier=Complaining(0.0))
+    estimate = c2st(torch.randn(50, 1), torch.randn(50, 1), classifier=Complaining(0.0))
     assert (
-        found.accuracy.warnings
-        == found.jsd.warnings
+        estimate.accuracy.warnings
+        == estimate.jsd.warnings
         == ("the classifier warned: it did not converge",)
     )
 

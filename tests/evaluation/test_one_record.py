@@ -1,4 +1,6 @@
-"""A run is measured once: the command, the page, the table, the card and the comparison show that record."""
+"""A run is measured once: the command, the page, the table,
+the card and the comparison show that record.
+"""
 
 import json
 import shutil

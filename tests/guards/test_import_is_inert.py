@@ -17,7 +17,8 @@ import numpy, torch
 from torch.distributions import Distribution
 
 def state():
-    loggers = [logging.getLogger(), *map(logging.getLogger, sorted(logging.root.manager.loggerDict))]
+    names = sorted(logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(), *map(logging.getLogger, names)]
     return {
         "torch's random state": torch.get_rng_state().sum().item(),
         "python's random state": hash(random.getstate()),
@@ -34,8 +35,11 @@ def state():
         "print options": str(torch._tensor_str.PRINT_OPTS),
         "root handlers": len(logging.getLogger().handlers),
         "root level": logging.getLogger().level,
-        "our handlers": [name for name in logging.root.manager.loggerDict if name.startswith("priorwise")
-                         and logging.getLogger(name).handlers],
+        "our handlers": [
+            name
+            for name in names
+            if name.startswith("priorwise") and logging.getLogger(name).handlers
+        ],
         "interrupt handler": str(signal.getsignal(signal.SIGINT)),
         "exception hook": str(sys.excepthook),
         "threads running": threading.active_count(),
@@ -103,15 +107,15 @@ def test_the_probe_sees_changes(tmp_path):
         "torch.distributions.Distribution.set_default_validate_args(False)\n"
         "import jinja2\n"
     )
-    found, _ = report_with_path(tmp_path)
+    record, _ = report_with_path(tmp_path)
     assert {
         "torch's random state",
         "default dtype",
         "root handlers",
         "validation of distributions",
-    } <= set(found["changed"])
-    assert found["filters"]
-    assert found["loaded"] == ["jinja2"]
+    } <= set(record["changed"])
+    assert record["filters"]
+    assert record["loaded"] == ["jinja2"]
 
 
 def report_with_path(path):

@@ -39,5 +39,11 @@ def test_no_file_asks_for_an_ncp():
 
 
 def test_the_guard_catches():
-    text = "isinstance(m, NCP)\nisinstance(m, (VAE, models.NCP))\nissubclass(t, NCP)\nisinstance(m, VAE)\nNCP(m)"
-    assert asked(text) == [1, 2, 3]
+    lines = [
+        "isinstance(m, NCP)",
+        "isinstance(m, (VAE, models.NCP))",
+        "issubclass(t, NCP)",
+        "isinstance(m, VAE)",
+        "NCP(m)",
+    ]
+    assert asked("\n".join(lines)) == [1, 2, 3]

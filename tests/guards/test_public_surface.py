@@ -91,7 +91,7 @@ def test_everything_exported_has_a_docstring(name):
 
 def shadowed(files):
     """Exported names that are a submodule of the exporting package and something else at once."""
-    found = []
+    names = []
     for name, path in files.items():
         if path.name == "__init__.py":
             inside = {
@@ -100,8 +100,8 @@ def shadowed(files):
                 if module and module.rpartition(".")[0] == name
             }
             clashes = inside & set(listed(path) or []) - submodules_imported(path, name)
-            found += [f"{name}.{clash}".lstrip(".") for clash in sorted(clashes)]
-    return found
+            names += [f"{name}.{clash}".lstrip(".") for clash in sorted(clashes)]
+    return names
 
 
 def submodules_imported(path, package):

@@ -147,16 +147,16 @@ def test_pseudo_inputs_leave_no_trace(layers, name):
     """Fault: running statistics of half data and half pseudo-inputs. They equal those under a
     standard prior, bit for bit.
     """
-    found = []
+    traces = []
     for prior in (vamp(), StandardNormal(LATENT)):
         with seeded(0, "model"):
             model = MODELS[name](LAYERS[layers](), prior).train()
             for _ in range(4):
                 model.infer(data())
-        found.append((statistics(model), modes(model.train())))
+        traces.append((statistics(model), modes(model.train())))
         assert all(part.training for part in model.modules())
-    assert found[0][0]
-    assert same(found[0][0], found[1][0])
+    assert traces[0][0]
+    assert same(traces[0][0], traces[1][0])
 
 
 @pytest.mark.parametrize("layers", LAYERS)
@@ -189,9 +189,9 @@ def test_gradients_of_the_mixture_are_those_of_the_pass(layers):
         parameters = [mixture.prior.pseudo_inputs, *mixture.encoder.parameters()]
         return torch.autograd.grad(value, parameters)
 
-    expected, found = gradients(later=False), gradients(later=True)
+    expected, computed = gradients(later=False), gradients(later=True)
     assert len(expected) == len(learned)
-    for first, second in zip(expected, found, strict=True):
+    for first, second in zip(expected, computed, strict=True):
         assert bool(second.any())
         torch.testing.assert_close(second, first)
 

@@ -27,7 +27,7 @@ def test_beta_and_the_scale_of_the_likelihood_are_one_knob():
     """Fault: what ``explain`` says of it. Beta at scale s is beta times the ELBO at scale s
     sqrt(beta), up to a constant.
     """
-    x, found = torch.randn(6, 2), []
+    x, differences = torch.randn(6, 2), []
     for beta, scale in [(4.0, 0.5), (1.0, 1.0)]:
         torch.manual_seed(1)
         model = blurred(0.3)
@@ -37,8 +37,8 @@ def test_beta_and_the_scale_of_the_likelihood_are_one_knob():
         losses = torch.stack(
             [evaluated(objective, x * stretch).loss() for stretch in (1.0, 2.0, 3.0)]
         )
-        found.append((losses[1:] - losses[0]) / beta)
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+        differences.append((losses[1:] - losses[0]) / beta)
+    torch.testing.assert_close(differences[0], differences[1], rtol=1e-4, atol=1e-4)
 
 
 def test_capacity_grows_and_stays():

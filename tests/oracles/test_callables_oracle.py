@@ -269,10 +269,10 @@ def test_finds(name):
 
 def test_several_callables_share_what_they_find():
     """Fault: a module that is registered once for each callable that uses it."""
-    found = modules_of(
+    modules = modules_of(
         lambda x: METHODS.inner(x), through_global, METHODS.encode, lambda x: (OTHER, NET)
     )
-    assert [id(module) for module in found] == [id(METHODS), id(NET), id(OTHER)]
+    assert [id(module) for module in modules] == [id(METHODS), id(NET), id(OTHER)]
     outer = nn.Sequential(NET)
     assert modules_of(through_global, outer) == [outer]
 

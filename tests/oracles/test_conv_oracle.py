@@ -85,13 +85,13 @@ def test_parameters_as_many_as_the_papers():
 
 
 def bodies() -> dict[str, tuple[nn.Module, torch.Tensor]]:
-    found = {}
+    networks = {}
     for name, body in IMAGE_BODIES.items():
-        found[f"{name}, encoder"] = he_normal_(body.encoder()).eval(), torch.randn(body.shape)
-        found[f"{name}, decoder"] = he_normal_(body.decoder(4)).eval(), torch.randn(4)
-    found["moons, encoder"] = moons_encoder_body((2,)), torch.randn(2)
-    found["moons, decoder"] = moons_decoder_body(2), torch.randn(2)
-    return found
+        networks[f"{name}, encoder"] = he_normal_(body.encoder()).eval(), torch.randn(body.shape)
+        networks[f"{name}, decoder"] = he_normal_(body.decoder(4)).eval(), torch.randn(4)
+    networks["moons, encoder"] = moons_encoder_body((2,)), torch.randn(2)
+    networks["moons, decoder"] = moons_decoder_body(2), torch.randn(2)
+    return networks
 
 
 @pytest.mark.parametrize("name", bodies())

@@ -38,10 +38,14 @@ def test_discrepancy_of_equal_laws_is_zero_in_the_mean(kernel):
     """Fault: the biased estimate, which counts each point's pair with itself: it is of the order of
     1/N.
     """
-    found = torch.stack([mmd(torch.randn(8, 2), torch.randn(12, 2), kernel) for _ in range(2000)])
-    check_mean(found, 0.0, "the discrepancy of equal laws")
+    discrepancies = torch.stack(
+        [mmd(torch.randn(8, 2), torch.randn(12, 2), kernel) for _ in range(2000)]
+    )
+    check_mean(discrepancies, 0.0, "the discrepancy of equal laws")
     with pytest.raises(AssertionError, match="standard errors away"):
-        check_mean(found + 0.5 * (1 / 8 + 1 / 12), 0.0, "a discrepancy with half of the bias")
+        check_mean(
+            discrepancies + 0.5 * (1 / 8 + 1 / 12), 0.0, "a discrepancy with half of the bias"
+        )
 
 
 @pytest.mark.parametrize("count", [5, 60])

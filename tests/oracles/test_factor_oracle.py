@@ -77,9 +77,9 @@ def test_discriminator_is_rewarded_for_the_same_log_ratio():
     objective, x = correlated()
     best = best_cross_entropy()
     assert best < math.log(2) - 0.02
-    found = evaluated(objective, x, player="discriminator").per_example
-    assert list(found) == ["discriminator_bce"]
-    check_mean(found["discriminator_bce"], best, "the cross-entropy")
+    terms = evaluated(objective, x, player="discriminator").per_example
+    assert list(terms) == ["discriminator_bce"]
+    check_mean(terms["discriminator_bce"], best, "the cross-entropy")
     turned = evaluated(correlated(turned=True)[0], x, player="discriminator")
     assert float(turned.loss()) > math.log(2)
 
@@ -100,8 +100,10 @@ def test_discriminator_learns_the_total_correlation():
         objective(law.sample((200,)), player="discriminator").loss().backward()
         optimizer.step()
     rho = float(AGGREGATE[0, 1] / AGGREGATE[0, 0])
-    found = float(evaluated(objective, law.sample((5000,))).per_example["total_correlation"].mean())
-    assert found == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
+    total_correlation = float(
+        evaluated(objective, law.sample((5000,))).per_example["total_correlation"].mean()
+    )
+    assert total_correlation == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.1)
 
 
 class Spy(nn.Module):

@@ -154,7 +154,9 @@ def test_identity_flow_is_the_standard_normal():
 
 
 def test_prior_has_two_spaces():
-    """Fault: the two directions swapped. Draws of the prior are normal in the space of generation."""
+    """Fault: the two directions swapped. Draws of the prior are normal in the space of
+    generation.
+    """
     prior = jittered(FlowPrior(3), BENT)
     z = prior().sample((20_000,))
     with torch.no_grad():
@@ -192,7 +194,9 @@ class Doubling(AbstractBijection):
 
 
 def test_own_bijection_without_parameters():
-    """Fault: a prior that looks for a parameter to learn its type from. N(0, 1/4) in closed form."""
+    """Fault: a prior that looks for a parameter to learn its type from.
+    N(0, 1/4) in closed form.
+    """
     prior, z = FlowPrior(Doubling()), torch.randn(10, 3)
     expected = Independent(Normal(torch.zeros(3), torch.full((3,), 0.5)), 1)
     torch.testing.assert_close(prior().log_prob(z), expected.log_prob(z))
@@ -286,18 +290,20 @@ def rates():
         jittered(FlowPrior(2, hidden_features=(16, 16)), BENT),
     )
     x = torch.zeros(20_000, 3)
-    state, found = torch.get_rng_state(), {}
+    state, terms = torch.get_rng_state(), {}
     with torch.no_grad():
         for kl in ("sample", "entropy"):
             torch.set_rng_state(state)
-            found[kl] = ELBO(model, kl=kl)(x).per_example["rate_1"]
+            terms[kl] = ELBO(model, kl=kl)(x).per_example["rate_1"]
         torch.set_rng_state(state)
-        found["z"] = model.infer(x)[0].z
-    return model, found
+        terms["z"] = model.infer(x)[0].z
+    return model, terms
 
 
 def equation_5(model: VAE, z: Tensor) -> Tensor:
-    r"""The rate at one draw, written out block by block: (5) has these terms, and -L/2, which the text drops."""
+    r"""The rate at one draw, written out block by block:
+    (5) has these terms, and -L/2, which the text drops.
+    """
     scale = model.encoder.scale
     total = -0.5 * scale.square().log().sum() - scale.numel() / 2
     for block in model.prior.bijection.blocks:
@@ -322,10 +328,10 @@ def test_equation_5_with_its_constant(rates):
     """Fault: the sum of s over the kept half, an entropy of variances, -L/2 left out (the next
     test).
     """
-    model, found = rates
+    model, terms = rates
     with torch.no_grad():
-        expected = equation_5(model, found["z"])
-    torch.testing.assert_close(found["entropy"], expected, rtol=1e-4, atol=1e-4)
+        expected = equation_5(model, terms["z"])
+    torch.testing.assert_close(terms["entropy"], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kl", ["sample", "entropy"])
@@ -333,20 +339,20 @@ def test_rate_has_the_mean_that_it_should(rates, kl):
     """Fault: the closed form without -L/2, as it stands in the paper's text, is off by 1 nat in the
     plane.
     """
-    model, found = rates
+    model, terms = rates
     truth = exact_rate(model)
-    check_mean(found[kl], truth, f"the rate by kl={kl!r}")
+    check_mean(terms[kl], truth, f"the rate by kl={kl!r}")
     with pytest.raises(AssertionError, match="standard errors away"):
-        check_mean(found[kl] + 2 / 2, truth, "the rate without -L/2")
+        check_mean(terms[kl] + 2 / 2, truth, "the rate without -L/2")
 
 
 def test_rates_agree_in_the_mean(rates):
     """Fault: an entropy of another distribution. The difference at a draw is log q + entropy, of
     mean 0.
     """
-    _, found = rates
-    assert float((found["sample"] - found["entropy"]).std()) > 0.1
-    check_mean(found["sample"] - found["entropy"], 0.0, "the difference of the two rates")
+    _, terms = rates
+    assert float((terms["sample"] - terms["entropy"]).std()) > 0.1
+    check_mean(terms["sample"] - terms["entropy"], 0.0, "the difference of the two rates")
 
 
 # -- noise -----------------------------------------------------------------------------------------

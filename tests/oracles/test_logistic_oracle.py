@@ -1,4 +1,6 @@
-"""Discretised logistics: masses sum to one, against scipy in double precision, draws by chi-square."""
+"""Discretised logistics: masses sum to one, against scipy in double precision,
+draws by chi-square.
+"""
 
 import math
 
@@ -45,7 +47,9 @@ def test_masses_sum_to_the_paper_form_without_tails(levels):
 
 
 def test_every_bin_against_double_precision():
-    """Fault: an off-by-one in the edges, edge bins without their tail, a scale in place of its log."""
+    """Fault: an off-by-one in the edges, edge bins without their tail,
+    a scale in place of its log.
+    """
     loc, scale, levels = 0.4, 0.07, 16
     edges = expit((np.arange(levels + 1) / levels - loc) / scale)
     edges[0], edges[-1] = 0.0, 1.0

@@ -142,7 +142,9 @@ def test_moments_and_law_of_draws():
 
 @pytest.mark.parametrize("shape", [(20_000,), (100, 200)])
 def test_components_are_drawn_by_their_weights(shape):
-    """Fault: the first N components for N draws, equal counts of each, or weights that are ignored."""
+    """Fault: the first N components for N draws, equal counts of each,
+    or weights that are ignored.
+    """
     loc = 10 * torch.arange(8.0)[:, None]
     weights = torch.arange(1.0, 9.0, dtype=torch.float64) / 36
     equal = torch.full((8,), 1 / 8, dtype=torch.float64)

@@ -95,7 +95,10 @@ def test_prior_that_is_not_independent_is_refused(distribution, came, wrapped):
     NLL without a word.
     """
     model = with_prior(Returning(distribution))
-    message = rf"expected a prior of batch shape \(\) .*; got {re.escape(came)}.*Independent\({re.escape(wrapped)}"
+    message = (
+        rf"expected a prior of batch shape \(\) .*; got {re.escape(came)}"
+        rf".*Independent\({re.escape(wrapped)}"
+    )
     x = torch.randn(SIZE, 4)
     for use in (
         lambda: nll(model, x, samples=SIZE),

@@ -266,7 +266,9 @@ def test_cross_entropy_by_hand(monkeypatch):
 
 
 class Shifted(AbstractModel):
-    """One latent, p = N(0, 1) and q(z|x) = N(m, 1) for every x: the optimal logit is m z - m^2 / 2."""
+    """One latent, p = N(0, 1) and q(z|x) = N(m, 1) for every x:
+    the optimal logit is m z - m^2 / 2.
+    """
 
     def __init__(self, shift: float) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Objectives against closed forms: the bound of a linear-Gaussian model, torch's KL, sums by hand."""
+"""Objectives against closed forms: the bound of a linear-Gaussian model, torch's KL,
+sums by hand.
+"""
 
 import math
 

@@ -197,7 +197,9 @@ def test_warmup():
 
 
 def test_cosine():
-    """Fault: a factor that rises again after the last step, or ends at zero where a floor is given."""
+    """Fault: a factor that rises again after the last step,
+    or ends at zero where a floor is given.
+    """
     assert cosine(0, 10) == 1.0
     assert cosine(5, 10) == pytest.approx(0.5)
     assert cosine(10, 10) == pytest.approx(0.0)

@@ -37,7 +37,9 @@ CASES = {
     "nce": lambda: objectives.NCE(vae),
     "kl": lambda: objectives.ELBO(vae, kl="exact"),
     "encode": lambda: models.wrap(encode=3, decode=nn.Linear(2, 2), latent=2),
-    "listed modules": lambda: models.wrap(encode=abs, decode=abs, latent=2, modules=[torch.zeros(2)]),
+    "listed modules": lambda: models.wrap(
+        encode=abs, decode=abs, latent=2, modules=[torch.zeros(2)]
+    ),
     "a number of modules": lambda: models.wrap(encode=abs, decode=abs, latent=2, modules=2),
     "encoded dictionary": lambda: wrapped(encode=lambda x: {"mean": x}).infer(x),
     "encoded triple": lambda: wrapped(encode=lambda x: (x, x, x)).infer(x),

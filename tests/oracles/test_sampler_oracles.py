@@ -106,7 +106,9 @@ def test_sir_effective_sample_size(rows):
 
 
 def test_sir_without_a_tilt():
-    """Fault: weights that vary by themselves. All proposals count, and a draw is one of the base."""
+    """Fault: weights that vary by themselves. All proposals count,
+    and a draw is one of the base.
+    """
     z, info = SIR(50).run(GaussianTilt(slope=0.0).tilted(), (4000,))
     torch.testing.assert_close(info.ess, torch.full((4000,), 50.0), rtol=1e-4, atol=0)
     torch.testing.assert_close(info.log_norm, torch.zeros(4000), rtol=0, atol=1e-5)
@@ -148,7 +150,9 @@ def test_sir_with_impossible_proposals():
 
 
 def test_rejection_is_exact():
-    """Fault: a bound that is added, the logarithm of the uniform left out, refused draws that stay."""
+    """Fault: a bound that is added, the logarithm of the uniform left out,
+    refused draws that stay.
+    """
     truth = GaussianTilt(slope=0.8, curvature=0.6)
     z, info = Rejection().run(truth.tilted(), (8000,))
     z = z[:, 0]
@@ -160,7 +164,9 @@ def test_rejection_is_exact():
 
 @pytest.mark.parametrize("slack", [0.0, 1.0])
 def test_rejection_tells_its_acceptance_rate(slack):
-    """Fault: a mean of reciprocals, which overstates the rate (0.69 for 0.5). The rate is Z e^-b."""
+    """Fault: a mean of reciprocals, which overstates the rate (0.69 for 0.5).
+    The rate is Z e^-b.
+    """
     truth, draws = GaussianTilt(slope=0.8, curvature=0.6), 20_000
     bound = truth.log_bound + slack
     _, info = Rejection(log_bound=bound).run(truth.tilted(), (draws,))

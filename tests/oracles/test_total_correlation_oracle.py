@@ -94,21 +94,23 @@ def test_density_is_unbiased(weights, batch):
     orders is q(z).
     """
     data = points(5, 2)
-    found = over_all_batches(lambda size: log_weights(size, 5, weights), batch, data)
-    torch.testing.assert_close(found, aggregate(*data), rtol=1e-4, atol=1e-6)
+    densities = over_all_batches(lambda size: log_weights(size, 5, weights), batch, data)
+    torch.testing.assert_close(densities, aggregate(*data), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [2, 4])
 def test_weighted_density_is_too_low(batch):
     """Fault: what its docstring says. Its mean is (own + (B - 1) mean of the others) / (N B)."""
     z, loc, scale = points(5)
-    found = over_all_batches(lambda size: log_weights(size, 5, "weighted"), batch, (z, loc, scale))
+    densities = over_all_batches(
+        lambda size: log_weights(size, 5, "weighted"), batch, (z, loc, scale)
+    )
     own = Independent(Normal(loc, scale), 1).log_prob(z).exp()
     others = (5 * aggregate(z, loc, scale) - own) / 4
     torch.testing.assert_close(
-        found, (own + (batch - 1) * others) / (5 * batch), rtol=1e-4, atol=1e-6
+        densities, (own + (batch - 1) * others) / (5 * batch), rtol=1e-4, atol=1e-6
     )
-    assert bool((found < aggregate(z, loc, scale)).all())
+    assert bool((densities < aggregate(z, loc, scale)).all())
 
 
 def in_columns(batch: int, data_size: int) -> Tensor:
@@ -125,8 +127,8 @@ def test_weights_in_columns_are_too_high():
     """The planted fault: narrow posteriors weigh N/M times too much in all rows but the first."""
     z, loc, scale = points(5)
     exact = aggregate(z, loc, scale)
-    found = over_all_batches(lambda size: in_columns(size, 5), 3, (z, loc, scale))
-    assert not torch.allclose(found, exact, rtol=0.02)
+    densities = over_all_batches(lambda size: in_columns(size, 5), 3, (z, loc, scale))
+    assert not torch.allclose(densities, exact, rtol=0.02)
     narrow = torch.arange(40.0)[:, None], torch.arange(40.0)[:, None], torch.full((40, 1), 0.01)
     batch = tuple(part[:5] for part in narrow)
     high, _ = marginal_log_densities(*batch, in_columns(5, 40))

@@ -382,7 +382,9 @@ def test_fitting_trains_the_networks_behind_functions():
 
 
 class Dynamic:
-    """Builds the name under which its network lies at the very moment, out of reach of any search."""
+    """Builds the name under which its network lies at the very moment,
+    out of reach of any search.
+    """
 
     def __init__(self, *nets: nn.Module) -> None:
         self.find = iter([*nets] * 100).__next__
@@ -414,7 +416,9 @@ def test_a_function_without_modules_is_warned_of_before_anything_runs():
 
 
 def test_modules_are_added_to_those_that_are_found():
-    """Fault: modules by name in place of those that are found; one that is named and found, twice."""
+    """Fault: modules by name in place of those that are found;
+    one that is named and found, twice.
+    """
     encoder, decoder, hidden = nn.Linear(3, 2), nn.Linear(2, 3), nn.BatchNorm1d(3)
     model = wrap(
         encode=lambda x: encoder(x),

@@ -38,8 +38,8 @@ def expanded(pattern: str) -> list[str]:
 def test_patterns_are_the_recipes():
     """Fault: a pattern that promises a recipe which is not there, or forgets one."""
     patterns = [entry["names"] for group in overview()["groups"].values() for entry in group]
-    found = [name for pattern in patterns for name in expanded(pattern)]
-    assert sorted(found) == sorted(recipes())
+    results = [name for pattern in patterns for name in expanded(pattern)]
+    assert sorted(results) == sorted(recipes())
     text = re.sub(r"\n +_\{", "_{", overview_text())
     for pattern in patterns:
         assert pattern in text

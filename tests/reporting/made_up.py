@@ -1,4 +1,6 @@
-"""Made-up entries of a report: numbers on either side of every threshold, with nothing left to chance."""
+"""Made-up entries of a report: numbers on either side of every threshold,
+with nothing left to chance.
+"""
 
 import math
 from typing import Any

@@ -52,6 +52,6 @@ def picture(uri: str) -> Image.Image:
     """The picture of a data URI, decoded whole."""
     head, data = uri.split(",", 1)
     assert head == "data:image/png;base64"
-    found = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
-    found.load()
-    return found
+    image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+    image.load()
+    return image

@@ -77,7 +77,9 @@ def test_numbers_see_the_hole():
 
 
 def test_plane_holds_the_directions_of_largest_variance():
-    """Deviations 1, 9 and 5: the plane keeps the last two, and all clouds go through the same axes."""
+    """Deviations 1, 9 and 5: the plane keeps the last two,
+    and all clouds go through the same axes.
+    """
     z = torch.randn(4000, 3) * torch.tensor([1.0, 9.0, 5.0])
     far = torch.tensor([[0.0, 50.0, 0.0]])
     plane = latent_plane(z, z, far, far, letter="z0")

@@ -24,9 +24,9 @@ from priorwise.testing import LinearGaussianVAE
 def test_image_grid_keeps_its_pixels(channels):
     x = torch.rand(5, channels, 4, 4)
     canvas = (grid(x, 3) * 255).round().to(torch.uint8).numpy()
-    found = np.asarray(picture(images_uri(x, 3)))
-    factor = found.shape[1] // canvas.shape[2]
-    kept = found[::factor, ::factor]
+    pixels = np.asarray(picture(images_uri(x, 3)))
+    factor = pixels.shape[1] // canvas.shape[2]
+    kept = pixels[::factor, ::factor]
     assert (kept == (canvas[0] if channels == 1 else canvas.transpose(1, 2, 0))).all()
 
 
@@ -103,10 +103,10 @@ def test_plane_holds_the_directions_of_largest_variance():
         latent=3,
         modules=(),
     )
-    found = latent_map(model, x, x[:10])
-    assert found.explained == pytest.approx(106 / 107, abs=0.005)
-    assert found.plane.encodings.std(0).tolist() == pytest.approx([9.0, 5.0], rel=0.1)
-    assert found.dimensions == 3
+    latents = latent_map(model, x, x[:10])
+    assert latents.explained == pytest.approx(106 / 107, abs=0.005)
+    assert latents.plane.encodings.std(0).tolist() == pytest.approx([9.0, 5.0], rel=0.1)
+    assert latents.dimensions == 3
 
 
 def test_figures_are_pictures():
@@ -126,7 +126,7 @@ def test_figures_are_pictures():
 def test_a_latent_of_one_dimension_is_drawn_on_a_line():
     model = LinearGaussianVAE(1, 3)
     x = model.sample(20, mean=False, seed=0)
-    found = latent_map(model, x, x)
-    assert found.plane.encodings.shape == (20, 2)
-    assert bool((found.plane.encodings[:, 1] == 0).all())
-    assert latent_figure(found)
+    latents = latent_map(model, x, x)
+    assert latents.plane.encodings.shape == (20, 2)
+    assert bool((latents.plane.encodings[:, 1] == 0).all())
+    assert latent_figure(latents)

@@ -41,7 +41,9 @@ def options(**changes):
 
 @pytest.fixture(scope="module")
 def side_by_side(digits, tmp_path_factory):
-    """A base, its NCP, and another VAE with a mixture, one of them with a name that is an attack."""
+    """A base, its NCP, and another VAE with a mixture,
+    one of them with a name that is an attack.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         base = small_vae()
@@ -135,7 +137,9 @@ def test_all_words_and_warnings_are_on_the_page(side_by_side):
 
 
 def test_an_ncp_is_judged_as_the_same_vae(side_by_side):
-    """Fault: an NCP's own classifiers, which judge the prior underneath, taken for a verdict on its own prior."""
+    """Fault: an NCP's own classifiers, which judge the prior underneath,
+    taken for a verdict on its own prior.
+    """
     _, record = written(side_by_side)
     ncp, other = record["models"]["NCP"], record["models"][NASTY]
     assert ncp["same_vae"]
@@ -160,7 +164,9 @@ def test_everything_that_one_call_promises_is_there(digits, tmp_path):
 
 
 def test_a_second_report_measures_nothing(digits, tmp_path, monkeypatch):
-    """Fault: a report that computes again what lies beside it; and one that shows what was measured of other weights."""
+    """Fault: a report that computes again what lies beside it;
+    and one that shows what was measured of other weights.
+    """
     calls: list[str] = []
     for quantity in QUANTITIES:
         compute = quantity.compute
@@ -191,7 +197,9 @@ def test_a_second_report_measures_nothing(digits, tmp_path, monkeypatch):
 
 
 def test_a_setting_that_no_tensor_tells_is_seen(digits, tmp_path):
-    """Fault: numbers of another model with the same weights, here another bound of the classifier's logits."""
+    """Fault: numbers of another model with the same weights,
+    here another bound of the classifier's logits.
+    """
     base = small_vae()
     free, bounded = NCP(base, hidden_features=(8,)), NCP(base, hidden_features=(8,), max_logit=0.01)
     with torch.no_grad():

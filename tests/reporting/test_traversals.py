@@ -162,7 +162,9 @@ def test_range_is_that_of_the_draws():
 
 
 def test_range_of_z0():
-    """Fault: the range of z where that of z0 is asked for: z[1] runs from 0 to 1, and z0[1] is 0."""
+    """Fault: the range of z where that of z0 is asked for:
+    z[1] runs from 0 to 1, and z0[1] is 0.
+    """
     line = torch.linspace(0, 1, 101)
     codes = wrap(
         encode=lambda x: x, decode=lambda z: z, latent=2, prior=FlowPrior(Banana()), modules=()
@@ -276,7 +278,9 @@ def shades(count=60):
 
 
 def test_image_rows_begin_and_end_with_the_images(tmp_path):
-    """Fault: labels that name one image and cells that show another; a size that cuts the picture."""
+    """Fault: labels that name one image and cells that show another;
+    a size that cuts the picture.
+    """
     data = shades()
     made = save_traversal(
         image_vae(), data, tmp_path / "walk.png", pairs=[(1, 4), (2, 0)], dimensions=0, steps=5

@@ -96,7 +96,9 @@ def test_a_gain_of_the_prior_alone_is_told_from_one_of_the_networks():
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.8, 1.2, 1.5, 9.0])
 def test_distances_are_shown_and_nothing_is_concluded_from_them(value):
-    """Fault: "prior and encodings come closer", from an estimate whose bias exceeds the difference."""
+    """Fault: "prior and encodings come closer",
+    from an estimate whose bias exceeds the difference.
+    """
     zero = gain(0.0, 1.0, 1.0)
     same = entry("other", gain=zero)
     other = entry("other", gain=zero, symmetric_kl=Estimate(value, 0.1, 100))

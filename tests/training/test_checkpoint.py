@@ -34,8 +34,8 @@ def test_everything_comes_back(tmp_path):
     """Fault: a buffer, a type or a digit that gets lost."""
     model = with_batch_norm()
     state = {"step": 3, "best": 0.1 + 0.2, "sums": {"a": 1e-17}, "stopped": "ä"}
-    tensors, found = read_checkpoint(written(tmp_path / "a.safetensors", model, **state))
-    assert found == state
+    tensors, stored = read_checkpoint(written(tmp_path / "a.safetensors", model, **state))
+    assert stored == state
     other = with_batch_norm()
     load_model(other, tensors, tmp_path)
     assert {name: tensor.dtype for name, tensor in other.state_dict().items()} == {
@@ -150,7 +150,10 @@ def test_other_models_are_refused(tmp_path):
         load_model(model, tensors, tmp_path / "a")
     tensors, _ = read_checkpoint(written(tmp_path / "b", model))
     tensors["model/encoder.head.linear.bias"] = torch.zeros(5)
-    words = r"1 tensors differ, the first is `encoder\.head\.linear\.bias` \(expected \(4,\), got \(5,\)\)"
+    words = (
+        r"1 tensors differ, the first is `encoder\.head\.linear\.bias` "
+        r"\(expected \(4,\), got \(5,\)\)"
+    )
     with pytest.raises(CheckpointError, match=words):
         load_model(model, tensors, tmp_path / "b")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from autoencoder import autoencoder
-from test_resume import KilledError, Writes, assert_same_run, same_bits
+from kills import killed_before_each_write, same_bits
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from toys import marks, splits, with_batch_norm, wrong
@@ -215,24 +215,19 @@ def test_gradients_pass_through_the_frozen_encoder():
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
-def test_killed_fit_ends_as_a_quiet_one(seconds, tmp_path, monkeypatch):
+def test_killed_fit_ends_as_a_quiet_one(seconds, tmp_path):
     """Fault: codes from another stream after a kill; killed before every second write."""
     torch.manual_seed(0)
     model, start = with_batch_norm(), FlowPrior(2, blocks=2, hidden_features=(4,))
     options = QUICK | {"checkpoint_seconds": seconds}
-    with monkeypatch.context() as patch:
-        writes = Writes(patch)
-        quiet = fit_prior(model, copy.deepcopy(start), splits(), out=tmp_path / "quiet", **options)
-    for at in range(1, writes.count + 1, 2):
-        out = tmp_path / str(at)
-        with monkeypatch.context() as patch:
-            Writes(patch, at)
-            with pytest.raises(KilledError):
-                fit_prior(model, copy.deepcopy(start), splits(), out=out, **options)
-        resumed = fit_prior(model, copy.deepcopy(start), splits(), out=out, **options)
-        assert_same_run(out, tmp_path / "quiet")
+    quiet, resumed = killed_before_each_write(
+        lambda out: fit_prior(model, copy.deepcopy(start), splits(), out=out, **options),
+        tmp_path,
+        every=2,
+    )
+    for result in resumed:
         for key, tensor in quiet.model.state_dict().items():
-            assert same_bits(resumed.model.state_dict()[key], tensor)
+            assert same_bits(result.model.state_dict()[key], tensor)
 
 
 # -- what is refused -------------------------------------------------------------------------------

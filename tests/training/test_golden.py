@@ -132,15 +132,15 @@ def test_trace(name):
     moves training.
     """
     path = GOLDEN / f"{name}.json"
-    found = trace(name)
-    assert len(found["loss"]) == STEPS * (2 if "factor" in name else 1)
+    losses = trace(name)
+    assert len(losses["loss"]) == STEPS * (2 if "factor" in name else 1)
     if os.environ.get("PRIORWISE_REGENERATE"):
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        path.write_text(json.dumps(losses, indent=1) + "\n")
         pytest.skip("stored anew")
     stored = json.loads(path.read_text())
     for kind in ("loss", "validation"):
         torch.testing.assert_close(
-            torch.tensor(found[kind], dtype=torch.float64),
+            torch.tensor(losses[kind], dtype=torch.float64),
             torch.tensor(stored[kind], dtype=torch.float64),
             rtol=1e-5,
             atol=0,

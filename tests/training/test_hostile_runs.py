@@ -11,10 +11,10 @@ from priorwise.training import train_run
 
 # Each path, and what is said of it; the files are really there and write a mark when executed.
 PATHS = {
-    "evil.py:Prior": "was trained with code that is no part of priorwise",
-    "evil_module:Prior": "was trained with code that is no part of priorwise",
-    "os:system": "was trained with code that is no part of priorwise",
-    "subprocess:run": "was trained with code that is no part of priorwise",
+    "evil.py:Prior": "was trained with code that is not part of priorwise",
+    "evil_module:Prior": "was trained with code that is not part of priorwise",
+    "os:system": "was trained with code that is not part of priorwise",
+    "subprocess:run": "was trained with code that is not part of priorwise",
     "run/evil.py:Prior": "without a folder",
     "../evil.py:Prior": "without a folder",
     "{folder}/run/evil.py:Prior": "without a folder",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from full_disk import no_file_above
+from kills import KilledError, Writes, assert_same_run, same_bits
 from safetensors.torch import save_file
-from test_resume import KilledError, Writes, assert_same_run, same_bits
 from torch import Tensor
 from toys import OPTIONS, Hooked, splits, wrong
 

@@ -92,7 +92,9 @@ def test_default_objective_is_the_warmed_up_elbo():
     ("warmup_epochs", "patience", "epochs"), [(0, 3, 4), (5, 3, 7), (0, 1, 2), (3, None, 9)]
 )
 def test_early_stopping(warmup_epochs, patience, epochs):
-    """Fault: patience counted during the warm-up, or one off. Nothing improves after epoch 1 here."""
+    """Fault: patience counted during the warm-up, or one off.
+    Nothing improves after epoch 1 here.
+    """
     options = {"lr": 1e-30, "batch_size": 60, "epochs": 9, "progress": False}
     result = fit(wrong(), splits(), warmup_epochs=warmup_epochs, patience=patience, **options)
     assert result.epochs == len(result.history) == epochs
@@ -138,7 +140,10 @@ def test_nan_stops_with_its_place(tmp_path, term):
     """Fault: a NaN that is trained on, or an error that does not say where and what is left."""
     objective = poison(7, term)
     out = tmp_path / "run"
-    words = rf"not finite at step 7 \(epoch 3\), in the term {term}\. .*{out}/best\.safetensors \(epoch \d\)"
+    words = (
+        rf"not finite at step 7 \(epoch 3\), in the term {term}\. "
+        rf".*{out}/best\.safetensors \(epoch \d\)"
+    )
     with pytest.raises(TrainingDivergedError, match=words):
         fit(objective.inner.model, splits(), objective, out=out, **QUICK)
     assert (out / "best.safetensors").exists()
@@ -259,8 +264,8 @@ def test_half_precision_runs():
     single, half = with_batch_norm(), with_batch_norm()
     half.load_state_dict(single.state_dict())
     expected = fit(single, splits(), **QUICK).best
-    found = fit(half, splits(), precision="bf16", **QUICK).best
-    assert found == pytest.approx(expected, abs=0.1)
+    best = fit(half, splits(), precision="bf16", **QUICK).best
+    assert best == pytest.approx(expected, abs=0.1)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
 
 

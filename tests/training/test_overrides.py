@@ -26,11 +26,11 @@ def changed(*texts: str, name: str = "own/vae") -> dict:
 )
 def test_values_are_read(text, path, value):
     """Fault: `no` taken for False, 1e-3 for a word, a path cut at its second sign of equality."""
-    found = changed(text)
+    part = changed(text)
     for name in path:
-        found = found[name]
-    assert found == value
-    assert type(found) is type(value)
+        part = part[name]
+    assert part == value
+    assert type(part) is type(value)
 
 
 def test_nothing_else_changes():

@@ -115,7 +115,7 @@ def test_what_has_no_path_is_refused(file):
         pass
 
     for thing in (Local, lambda latent: StandardNormal(latent)):
-        with pytest.raises(ValidationError, match=r"stands at the top of a .py file"):
+        with pytest.raises(ValidationError, match=r"at the top level of a .py file"):
             OwnPriorConfig(path=thing)
     for wrong, words in [("parts.py", "FILE.py:NAME"), (3, "string"), ("a:b:c", "neither a .py")]:
         with pytest.raises(ValidationError, match=words):
@@ -168,8 +168,8 @@ def test_a_model_and_an_objective(file):
     assert train_run(run, "run", progress=False).metric == "negative_elbo"
     elbo = override(recipe("parts.py:both"), ["objective.kind=beta_vae", "objective.beta=0.25"])
     expected = train_run(elbo, "elbo", progress=False).model.state_dict()
-    found = load("run", code="parts.py").state_dict()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    weights = load("run", code="parts.py").state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_objectives_know_the_latents_of_a_model(file):
@@ -196,7 +196,7 @@ def test_a_folder_keeps_the_name_and_the_hash(trained):
 def test_a_run_is_read_with_code_that_is_named(trained, tmp_path):
     """Fault: code that the folder alone decides on; a file that moved and is not found."""
     words = (
-        r"run was trained with code that is no part of priorwise: Shifted of parts\.py\. .*"
+        r"run was trained with code that is not part of priorwise: Shifted of parts\.py\. .*"
         r"executed\. If you have it and trust it, add --code path/to/parts\.py"
     )
     for read in (load, read_run, lambda run: resolve_base(recipe("ncp/posthoc"), run)):
@@ -234,7 +234,7 @@ def test_two_files_of_one_name_are_refused(file):
     shutil.copy("parts.py", "more/parts.py")
     objective = OwnObjectiveConfig(path="more/parts.py:Halved")
     run = recipe("parts.py:mine").model_copy(update={"objective": objective})
-    with pytest.raises(OwnCodeError, match="expected files of different names for the parts"):
+    with pytest.raises(OwnCodeError, match="expected files of different names for your own parts"):
         train_run(run, "run", progress=False)
     assert not Path("run").exists()
 
@@ -242,9 +242,9 @@ def test_two_files_of_one_name_are_refused(file):
 def test_a_changed_file_is_told(trained, file):
     """Fault: weights in a model that they were not made for, without a word."""
     file.write_text(TEXT + "# a remark\n")
-    with pytest.warns(UserWarning, match=r"parts\.py has changed since run was trained \(hash"):
+    with pytest.warns(UserWarning, match=r"parts\.py has changed since run was trained \(its hash"):
         load("run", code="parts.py")
-    with pytest.warns(UserWarning, match="other versions, code or machine .code parts.py was"):
+    with pytest.warns(UserWarning, match="other versions or code.* .code parts.py was"):
         train_run(recipe("parts.py:mine"), "run", progress=False)
 
 
@@ -273,8 +273,8 @@ def test_an_ncp_over_it(file, name):
     model, below = load("ncp", code="parts.py"), load("run", code="parts.py")
     assert isinstance(model, NCP)
     expected = below.state_dict()
-    found = model.untilted.state_dict()
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    weights = model.untilted.state_dict()
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)
     assert "code parts.py" in read_record(Path("ncp/run.json"))["about"]
     file.write_text(TEXT + "# a remark\n")
     shutil.rmtree("ncp")

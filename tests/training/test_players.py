@@ -1,11 +1,12 @@
 """Objectives with one player or two, in the loop: every prior, resume, what validation sees."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_resume import KilledError, Writes, assert_same_run, same_bits
+from kills import killed_before_each_write, same_bits
 from torch import Tensor, nn
 from toys import splits, wrong
 
@@ -54,13 +55,13 @@ def moons() -> Splits:
 
 def watched(objective: AbstractObjective) -> dict[str, list[bool]]:
     """Whether each gradient that reaches a parameter is finite; the lists fill as it trains."""
-    found: dict[str, list[bool]] = {}
+    gradients: dict[str, list[bool]] = {}
     for name, parameter in objective.named_parameters():
-        seen = found[name] = []
+        seen = gradients[name] = []
         parameter.register_post_accumulate_grad_hook(
             lambda p, seen=seen: seen.append(bool(p.grad.isfinite().all()))
         )
-    return found
+    return gradients
 
 
 @pytest.mark.parametrize("prior", PRIORS)
@@ -116,26 +117,20 @@ def fitted(objective: AbstractObjective, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
-def test_killed_players_end_as_quiet_ones(seconds, tmp_path, monkeypatch):
+def test_killed_players_end_as_quiet_ones(seconds, tmp_path):
     """Fault: a discriminator, or the moments of its optimiser, that start again; killed before
     every single write.
     """
-    options = {"checkpoint_seconds": seconds}
-    quiet = factor()
-    with monkeypatch.context() as patch:
-        writes = Writes(patch)
-        expected = fitted(quiet, out=tmp_path / "quiet", **options)
-    assert writes.count >= 6
-    for at in range(1, writes.count + 1):
-        out = tmp_path / str(at)
-        with monkeypatch.context() as patch:
-            Writes(patch, at)
-            with pytest.raises(KilledError):
-                fitted(factor(), out=out, **options)
-        resumed = factor()
-        assert fitted(resumed, out=out, **options).history == expected.history
-        assert_same_run(out, tmp_path / "quiet")
-        for name, tensor in resumed.state_dict().items():
+
+    def train(out: Path) -> tuple[FactorVAE, list[dict[str, Any]]]:
+        objective = factor()
+        return objective, fitted(objective, out=out, checkpoint_seconds=seconds).history
+
+    (quiet, quiet_history), resumed = killed_before_each_write(train, tmp_path)
+    assert len(resumed) >= 6
+    for objective, history in resumed:
+        assert history == quiet_history
+        for name, tensor in objective.state_dict().items():
             assert same_bits(tensor, quiet.state_dict()[name]), name
 
 
@@ -220,7 +215,8 @@ def test_checkpoint_of_another_discriminator_stops_the_run(tmp_path):
     fitted(factor(), out=tmp_path)
     message = r"expected `discriminator\.0\.bias` of shape \(9,\), got \(8,\)"
     with pytest.raises(
-        CheckpointError, match=rf"last\.safetensors holds another objective: {message}\. Go on with"
+        CheckpointError,
+        match=rf"last\.safetensors holds another objective: {message}\. Continue with",
     ):
         fitted(wide(), out=tmp_path)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_resume import KilledError, Writes
+from kills import KilledError, Writes
 from test_validation import Unjudged
 from toys import OPTIONS, splits, wrong
 
@@ -85,7 +85,10 @@ def test_other_settings_are_refused(name, objective, finished, tmp_path, monkeyp
     other = OTHERS[name]()
     assert same_shapes(other, vae())
     weights, before = copy.deepcopy(other.state_dict()), contents(tmp_path)
-    words = "holds a run of another model or other settings: with its weights .* of 8 validation examples was .*Nothing"
+    words = (
+        "holds a run of another model or other settings: with its weights .* "
+        "of 8 validation examples was .*Nothing"
+    )
     with pytest.raises(RunFolderError, match=words):
         fit(other, splits(), make(other), **options)
     assert contents(tmp_path) == before
@@ -146,10 +149,10 @@ def test_the_probe_is_the_verdict_on_the_first_examples():
     """
     objective: AbstractObjective = ELBO(wrong())
     x = splits().validation
-    found = Probe(objective, x, 25).measured()
-    assert found is not None
+    measurement = Probe(objective, x, 25).measured()
+    assert measurement is not None
     assert (
-        found["value"]
+        measurement["value"]
         == judged(objective, x[:8], 8)
         == Probe(objective, x[:8], 25).measured()["value"]
     )

@@ -80,9 +80,9 @@ def test_gradient_is_that_of_the_whole_batch(launched):
     alone = model()
     fit(alone, splits(51), Fixed(alone), **OPTIONS)
     for rank in (0, 1):
-        found = torch.load(launched / f"rank{rank}.pt", weights_only=True)["fixed"]
+        weights = torch.load(launched / f"rank{rank}.pt", weights_only=True)["fixed"]
         for name, tensor in alone.state_dict().items():
-            torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-6)
     assert not torch.equal(alone.decoder.bias, model().decoder.bias)
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kills import Writes, assert_same_run, killed_before_each_write, same_bits
 from torch import nn
 from toys import OPTIONS, splits, with_batch_norm, wrong
 
 from priorwise import NCP, fit
-from priorwise.training import CheckpointError, folder, store
+from priorwise.training import CheckpointError
 from priorwise.training.checkpoint import read_checkpoint
 
 COMMAND = Path(sys.executable).parent / "priorwise"
@@ -69,21 +70,6 @@ def stop_at(process: subprocess.Popen, out: Path, step: int, number: int) -> str
         time.sleep(0.01)
     process.send_signal(number)
     return process.communicate(timeout=ENDLESS)[1].decode()
-
-
-def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Equal to the last bit; a NaN, such as an unknown log_norm, equals itself."""
-    return first.numpy().tobytes() == second.numpy().tobytes()
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    for name in ("best.safetensors", "last.safetensors"):
-        tensors, state = read_checkpoint(first / name)
-        others, other_state = read_checkpoint(second / name)
-        assert list(tensors) == list(others)
-        assert all(same_bits(tensor, others[key]) for key, tensor in tensors.items())
-        assert {**state, "seconds": 0} == {**other_state, "seconds": 0}
-    assert (first / "metrics.jsonl").read_bytes() == (second / "metrics.jsonl").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -146,32 +132,6 @@ def test_interrupted_run_ends_as_a_quiet_one(quiet, small, tmp_path):
 # -- killed at every single write ------------------------------------------------------------------
 
 
-class KilledError(BaseException):
-    """Stands for a kill: nothing in the library may catch it."""
-
-
-class Writes:
-    """Counts the changes of a run's folder, and kills it before one of them: just after the one
-    before it, that is.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int | None = None, *also: str) -> None:
-        self.count, self.at = 0, at
-        for name in ("write_checkpoint", *also):
-            monkeypatch.setattr(store, name, self.wrapped(getattr(store, name)))
-        append = folder.RunFolder.append_metrics
-        monkeypatch.setattr(folder.RunFolder, "append_metrics", self.wrapped(append))
-
-    def wrapped(self, write: Callable[..., None]) -> Callable[..., None]:
-        def counted(*arguments: object, **words: str) -> None:
-            self.count += 1
-            if self.count == self.at:
-                raise KilledError
-            write(*arguments, **words)
-
-        return counted
-
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "linear": wrong,
     "batch norm": with_batch_norm,
@@ -181,7 +141,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 @pytest.mark.parametrize("name", MODELS)
-def test_killed_at_any_write(name, seconds, tmp_path, monkeypatch):
+def test_killed_at_any_write(name, seconds, tmp_path):
     """Fault: a best checkpoint ahead of the last one, a line of metrics twice, a sum that starts
     again in mid-epoch.
 
@@ -191,24 +151,17 @@ def test_killed_at_any_write(name, seconds, tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = MODELS[name]()
     options = OPTIONS | {"checkpoint_seconds": seconds}
-    with monkeypatch.context() as patch:
-        writes = Writes(patch)
-        expected = fit(copy.deepcopy(model), splits(), out=tmp_path / "quiet", **options)
-    assert writes.count >= 7
-    assert expected.best_epoch > 1
-    for at in range(1, writes.count + 1):
-        out = tmp_path / str(at)
-        with monkeypatch.context() as patch:
-            Writes(patch, at)
-            with pytest.raises(KilledError):
-                fit(copy.deepcopy(model), splits(), out=out, **options)
-        resumed = fit(copy.deepcopy(model), splits(), out=out, **options)
-        assert_same_run(out, tmp_path / "quiet")
-        assert resumed.history == expected.history
-        for found, wanted in zip(
-            resumed.model.parameters(), expected.model.parameters(), strict=True
+    quiet, resumed = killed_before_each_write(
+        lambda out: fit(copy.deepcopy(model), splits(), out=out, **options), tmp_path
+    )
+    assert len(resumed) >= 7
+    assert quiet.best_epoch > 1
+    for result in resumed:
+        assert result.history == quiet.history
+        for parameter, expected in zip(
+            result.model.parameters(), quiet.model.parameters(), strict=True
         ):
-            assert same_bits(found.detach(), wanted.detach())
+            assert same_bits(parameter, expected)
 
 
 def test_finished_run_is_not_trained_again(tmp_path, monkeypatch):
@@ -248,7 +201,7 @@ def test_checkpoint_in_the_wrong_place_stops_the_run(tmp_path):
     """Fault: a best checkpoint copied over the last one ends in a traceback."""
     fit(wrong(), splits(), out=tmp_path, **OPTIONS)
     shutil.copy(tmp_path / "best.safetensors", tmp_path / "last.safetensors")
-    with pytest.raises(CheckpointError, match=r"last\.safetensors .*where a fit stands"):
+    with pytest.raises(CheckpointError, match=r"progress of a fit in .*last\.safetensors"):
         fit(wrong(), splits(), out=tmp_path, **OPTIONS)
 
 

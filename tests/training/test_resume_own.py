@@ -5,8 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from kills import assert_same_run
 from own_parts import TEXT
-from test_resume import COMMAND, assert_same_run, finish, start, stop_at
+from test_resume import COMMAND, finish, start, stop_at
 
 SETTINGS = [
     "training.batch_size=20",

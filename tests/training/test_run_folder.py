@@ -76,7 +76,7 @@ def test_damaged_record_is_refused(tmp_path, text):
         lambda: RunFolder(tmp_path, IDENTITY),
         lambda: read_record(tmp_path / "run.json"),
     ):
-        with pytest.raises(RunFolderError, match=r"run\.json is damaged.*restore it"):
+        with pytest.raises(RunFolderError, match=r"run\.json is damaged.*Restore it"):
             visit()
     assert (tmp_path / "run.json").read_text() == text
 

@@ -5,11 +5,12 @@ before.
 import copy
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_resume import KilledError, Writes, assert_same_run, same_bits
+from kills import killed_before_each_write, same_bits
 from torch import Tensor, nn
 from torch.optim import Adam, Adamax, Optimizer
 from toys import Hooked, splits, wrong
@@ -66,7 +67,9 @@ class TwoPlayers(AbstractObjective):
 
 
 def by_hand(model: LinearGaussianVAE, steps: int, seed: int = 14) -> None:
-    """The same fit in plain torch: 60 examples, batches of 20, a cosine after a rise over 4 steps."""
+    """The same fit in plain torch: 60 examples, batches of 20,
+    a cosine after a rise over 4 steps.
+    """
     objective, x = TwoPlayers(model), splits().train
     encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
     first = Adam(encoder, lr=1e-2, weight_decay=0.01, fused=True)
@@ -82,9 +85,8 @@ def by_hand(model: LinearGaussianVAE, steps: int, seed: int = 14) -> None:
             model.zero_grad()
             loss.backward()
             if name == "decoder":
-                assert (
-                    nn.utils.clip_grad_norm_(decoder, CLIP) > CLIP
-                )  # else the clip proves nothing
+                # Without gradients above the limit, the clip proves nothing.
+                assert nn.utils.clip_grad_norm_(decoder, CLIP) > CLIP
             optimizer.param_groups[0]["lr"] = lr * factor
             optimizer.step()
 
@@ -102,38 +104,34 @@ def test_two_players_and_a_hook_are_a_hand_written_loop():
     """Fault: a hook before backward or after the step, a player with the other's optimiser, rate or
     decay. Bit for bit.
     """
-    found, expected = wrong(), wrong()
-    fit(found, splits(), TwoPlayers(found), **HAND)
+    model, expected = wrong(), wrong()
+    fit(model, splits(), TwoPlayers(model), **HAND)
     by_hand(expected, steps=12)
     for name, tensor in expected.state_dict().items():
-        assert same_bits(found.state_dict()[name], tensor), name
+        assert same_bits(model.state_dict()[name], tensor), name
     unclipped = wrong()
     fit(unclipped, splits(), TwoPlayers(unclipped, clips=False), **HAND)
     assert not torch.equal(unclipped.decoder.weight, expected.decoder.weight)
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
-def test_killed_hand_written_loop_ends_the_same(seconds, tmp_path, monkeypatch):
+def test_killed_hand_written_loop_ends_the_same(seconds, tmp_path):
     """Fault: an Adamax, a rise of the rate or a clip that starts again; killed before every third
     write.
     """
     options = HAND | {"checkpoint_seconds": seconds}
-    quiet = wrong()
-    with monkeypatch.context() as patch:
-        writes = Writes(patch)
-        fit(quiet, splits(), TwoPlayers(quiet), out=tmp_path / "quiet", **options)
+
+    def train(out: Path) -> LinearGaussianVAE:
+        model = wrong()
+        fit(model, splits(), TwoPlayers(model), out=out, **options)
+        return model
+
     expected = wrong()
     by_hand(expected, steps=12)
-    for at in range(1, writes.count + 1, 3):
-        out, killed, resumed = tmp_path / str(at), wrong(), wrong()
-        with monkeypatch.context() as patch:
-            Writes(patch, at)
-            with pytest.raises(KilledError):
-                fit(killed, splits(), TwoPlayers(killed), out=out, **options)
-        fit(resumed, splits(), TwoPlayers(resumed), out=out, **options)
-        assert_same_run(out, tmp_path / "quiet")
+    _, resumed = killed_before_each_write(train, tmp_path, every=3)
+    for model in resumed:
         for name, tensor in expected.state_dict().items():
-            assert same_bits(resumed.state_dict()[name], tensor), name
+            assert same_bits(model.state_dict()[name], tensor), name
 
 
 class Watching(Hooked):
@@ -164,15 +162,14 @@ def test_the_hook_sees_normalised_gradients_once_a_turn():
     of_model = [norms for name, _, norms in objective.seen if name == "model"]
     of_decoder = [norms for name, _, norms in objective.seen if name == "decoder"]
     assert all(norm == pytest.approx(1.0, abs=1e-3) for norms in of_model for norm in norms)
-    assert any(
-        abs(norm - 1) > 0.1 for norms in of_decoder for norm in norms
-    )  # Adamax is not normalised
+    # The decoder's Adamax is not normalised.
+    assert any(abs(norm - 1) > 0.1 for norms in of_decoder for norm in norms)
 
 
 # -- who owns what ---------------------------------------------------------------------------------
 
 
-class Given(TwoPlayers):
+class WithPlayers(TwoPlayers):
     """Players from a function of the model."""
 
     def __init__(
@@ -191,7 +188,8 @@ class Given(TwoPlayers):
     [
         (
             lambda model: (Player("model", model), Player("decoder", model.decoder)),
-            r"players with parameters of their own; 'model' and 'decoder' both step `model\.decoder\.weight`",
+            r"players with parameters of their own; "
+            r"'model' and 'decoder' both step `model\.decoder\.weight`",
         ),
         (
             lambda model: (Player("model", model.encoder), Player("model", model.decoder)),
@@ -199,7 +197,8 @@ class Given(TwoPlayers):
         ),
         (
             lambda model: (Player("model", model), Player("energy", nn.Linear(3, 1))),
-            r"parameters of player 'energy' among those of Given; one of shape \(1, 3\) is not",
+            r"parameters of player 'energy' among those of WithPlayers; "
+            r"one of shape \(1, 3\) is not",
         ),
         (
             lambda model: (Player("model", model), Player("none", model, parameters=[])),
@@ -215,7 +214,7 @@ def test_players_that_do_not_fit_are_refused(players, words, tmp_path):
     model = wrong()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=words):
-        fit(model, splits(), Given(model, players), out=tmp_path / "run", **QUICK)
+        fit(model, splits(), WithPlayers(model, players), out=tmp_path / "run", **QUICK)
     assert not (tmp_path / "run").exists()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -227,7 +226,7 @@ def test_a_frozen_parameter_may_be_in_two_lists():
     rest = list(model.decoder.parameters())
     players = lambda m: (Player("model", m), Player("one", m.encoder, parameters=rest))  # noqa: E731
     with pytest.raises(ValueError, match="at least one parameter to train"):
-        fit(model, splits(), Given(model, players), **QUICK)
+        fit(model, splits(), WithPlayers(model, players), **QUICK)
 
 
 # -- optimisers and rates --------------------------------------------------------------------------

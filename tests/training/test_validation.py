@@ -1,11 +1,14 @@
-"""When a fit validates, by what, and which weights it keeps: every epoch, every n steps, or never."""
+"""When a fit validates, by what, and which weights it keeps:
+every epoch, every n steps, or never.
+"""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_resume import KilledError, Writes, assert_same_run, same_bits
+from kills import killed_before_each_write, same_bits
 from torch import Tensor
 from toys import Hooked, splits, with_batch_norm, wrong
 
@@ -165,23 +168,16 @@ def test_patience_counts_validations(every, warmup, patience, steps):
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9], ids=["often", "seldom"])
 @pytest.mark.parametrize("every", [2, 5])
-def test_killed_between_validations(every, seconds, tmp_path, monkeypatch):
+def test_killed_between_validations(every, seconds, tmp_path):
     """Fault: a line twice or never, sums that start again, an order of examples that does; before
     every write.
     """
     options = QUICK | {"validate_every": every, "checkpoint_seconds": seconds}
-    with monkeypatch.context() as patch:
-        writes = Writes(patch)
-        expected = fit(wrong(), splits(), out=tmp_path / "quiet", **options)
-    for at in range(1, writes.count + 1):
-        out = tmp_path / str(at)
-        with monkeypatch.context() as patch:
-            Writes(patch, at)
-            with pytest.raises(KilledError):
-                fit(wrong(), splits(), out=out, **options)
-        resumed = fit(wrong(), splits(), out=out, **options)
-        assert_same_run(out, tmp_path / "quiet")
-        assert (resumed.history, resumed.best_step) == (expected.history, expected.best_step)
+    quiet, resumed = killed_before_each_write(
+        lambda out: fit(wrong(), splits(), out=out, **options), tmp_path
+    )
+    for result in resumed:
+        assert (result.history, result.best_step) == (quiet.history, quiet.best_step)
 
 
 # -- never -----------------------------------------------------------------------------------------
@@ -218,21 +214,17 @@ def test_without_a_judge_the_last_weights_are_kept(keep, folder, tmp_path):
         )
 
 
-def test_killed_without_a_judge(tmp_path, monkeypatch):
+def test_killed_without_a_judge(tmp_path):
     """Fault: best weights that lag behind the last ones after a kill."""
-    quiet = wrong()
-    with monkeypatch.context() as patch:
-        writes = Writes(patch)
-        fit(quiet, splits(), Unjudged(quiet), out=tmp_path / "quiet", **QUICK)
-    for at in range(1, writes.count + 1):
-        out, killed, resumed = tmp_path / str(at), wrong(), wrong()
-        with monkeypatch.context() as patch:
-            Writes(patch, at)
-            with pytest.raises(KilledError):
-                fit(killed, splits(), Unjudged(killed), out=out, **QUICK)
-        fit(resumed, splits(), Unjudged(resumed), out=out, **QUICK)
-        assert_same_run(out, tmp_path / "quiet")
-        assert torch.equal(resumed.encoder.weight, quiet.encoder.weight)
+
+    def train(out: Path) -> LinearGaussianVAE:
+        model = wrong()
+        fit(model, splits(), Unjudged(model), out=out, **QUICK)
+        return model
+
+    quiet, resumed = killed_before_each_write(train, tmp_path)
+    for model in resumed:
+        assert torch.equal(model.encoder.weight, quiet.encoder.weight)
 
 
 def test_a_judge_may_stay_silent_now_and_then():

@@ -84,7 +84,9 @@ def with_batch_norm() -> VAE:
 
 
 def marks(model: nn.Module) -> dict[str, object]:
-    """Everything of a module that is no number: modes, flags, hooks, devices, methods of its own."""
+    """Everything of a module that is no number:
+    modes, flags, hooks, devices, methods of its own.
+    """
     return {
         "modes": [module.training for module in model.modules()],
         "flags": [parameter.requires_grad for parameter in model.parameters()],

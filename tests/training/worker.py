@@ -47,14 +47,11 @@ class Fixed(AbstractObjective):
 
 
 def model() -> LinearGaussianVAE:
-    found = wrong()
-    for name in (
-        "decoder.weight",
-        "decoder.log_scale",
-        "encoder.log_scale",
-    ):  # the fixed loss does not reach these
-        found.get_parameter(name).requires_grad = False
-    return found
+    network = wrong()
+    # The fixed loss does not reach these parameters.
+    for name in ("decoder.weight", "decoder.log_scale", "encoder.log_scale"):
+        network.get_parameter(name).requires_grad = False
+    return network
 
 
 def main(out: Path) -> None:

@@ -6,10 +6,10 @@ __all__ = ["AbstractConfig"]
 
 
 class AbstractConfig(BaseModel):
-    """What all configurations share: frozen, every field validated, unknown fields refused.
+    """A configuration: frozen, with every field validated and unknown fields refused.
 
-    Configurations import no network: a ``build`` imports what it builds, so that recipes can be
-    listed without torch.
+    The modules of configurations do not import torch. A ``build`` method imports what it builds, so
+    recipes can be listed without torch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -32,7 +32,7 @@ __all__ = [
 
 
 class AbstractModelConfig(AbstractConfig):
-    """What all models share. A new one gives its ``kind`` and fields, builds itself, and joins ``ModelConfig``."""
+    """A model. A new one has a ``kind`` and fields, builds itself, and joins ``ModelConfig``."""
 
     @abstractmethod
     def build(
@@ -41,17 +41,17 @@ class AbstractModelConfig(AbstractConfig):
         """The model.
 
         Arguments:
-            spec: What the data are.
+            spec: Description of the data.
             seed: Seed of the initial weights.
             x: Training data in the model's units, for a prior that starts from data.
 
         Raises:
-            ValueError: if the networks are for data of another shape.
+            ValueError: if the networks do not fit the shape of the data.
         """
 
 
 class AbstractVAEConfig(AbstractModelConfig):
-    """What all models share that are trained with their prior."""
+    """A model that is trained together with its prior."""
 
     prior: PriorConfig = StandardNormalConfig()
     """Prior of the top latents."""
@@ -65,14 +65,14 @@ class AbstractVAEConfig(AbstractModelConfig):
         "discretized_logistic",
         "discretized_logistic_paper",
     ] = "auto"
-    """p(x|z); auto takes what the data set says."""
+    """p(x|z); "auto" takes the likelihood of the data set."""
     scale: float | None = Field(None, gt=0)
-    """Standard deviation of the Gaussian likelihood, in the data's units; None learns it."""
+    """Standard deviation of the Gaussian likelihood, in the units of the data; None learns it."""
 
     def build(
         self, spec: "priorwise.data.DataSpec", *, seed: int, x: "torch.Tensor | None" = None
     ) -> "priorwise.models.AbstractModel":
-        """The model: networks around its prior and its likelihood."""
+        """The model: its networks with its prior and its likelihood."""
         from priorwise.randomness import seeded
 
         with seeded(seed, "init"):
@@ -81,7 +81,7 @@ class AbstractVAEConfig(AbstractModelConfig):
 
     @abstractmethod
     def _networks(self, shape: tuple[int, ...], prior: "torch.nn.Module", likelihood: Any) -> Any:  # noqa: ANN401
-        """The networks for observations of a shape, around a prior and the constructor of a likelihood."""
+        """The model for observations of a shape, with a prior and a likelihood's constructor."""
 
     def _head(self, spec: "priorwise.data.DataSpec") -> Any:  # noqa: ANN401 - a constructor of one of several
         """The constructor of the likelihood."""
@@ -90,7 +90,8 @@ class AbstractVAEConfig(AbstractModelConfig):
         name = spec.likelihood if self.likelihood == "auto" else self.likelihood
         if self.scale is not None and name != "gaussian":
             raise ValueError(
-                f"expected `model.scale` with the Gaussian likelihood alone; got it with {name}."
+                f"expected `model.scale` with the Gaussian likelihood only; got it with {name}. "
+                "Leave it out, or set model.likelihood=gaussian."
             )
         if name == "bernoulli":
             return likelihoods.Bernoulli
@@ -112,7 +113,7 @@ class AbstractVAEConfig(AbstractModelConfig):
 
 
 def _noise_scale(levels: int | None) -> float:
-    """Floor of a predicted scale: the standard deviation of the noise of dequantisation, where there is one."""
+    """Floor of a predicted scale: the standard deviation of the dequantisation noise, if any."""
     return 1e-3 if levels is None else 1 / (math.sqrt(12) * levels)
 
 
@@ -151,7 +152,7 @@ class ConvVAEConfig(AbstractVAEConfig):
 
     kind: Literal["conv_vae"] = "conv_vae"
     network: Literal["mnist", "mnist_factor", "svhn", "celeba"] = "mnist"
-    """Layers, for images of 1x28x28 (the first two), 3x32x32 and 3x64x64."""
+    """Layers for images of 1x28x28 (the first two), 3x32x32 (svhn) and 3x64x64 (celeba)."""
     latent: int = Field(10, ge=1)
     """Number of latent dimensions."""
 
@@ -162,8 +163,8 @@ class ConvVAEConfig(AbstractVAEConfig):
         expected = IMAGE_BODIES[self.network].shape
         if shape != expected:
             raise ValueError(
-                f"expected images of shape {expected} for model.network={self.network}; the data "
-                f"have {tuple(shape)}."
+                f"expected images of shape {expected} for model.network={self.network}; got data "
+                f"of shape {tuple(shape)}."
             )
         return conv_vae(self.network, prior=prior, likelihood=likelihood, latent=self.latent)
 
@@ -180,7 +181,7 @@ class MoonsVAEConfig(AbstractVAEConfig):
 
         if shape != (2,):
             raise ValueError(
-                "expected points in the plane for model.kind=moons_vae; the data have shape "
+                "expected points in the plane for model.kind=moons_vae; got data of shape "
                 f"{tuple(shape)}."
             )
         return moons_vae(prior=prior, likelihood=likelihood, latent=self.latent)
@@ -189,7 +190,7 @@ class MoonsVAEConfig(AbstractVAEConfig):
 class OwnModelConfig(AbstractOwnPart, AbstractModelConfig):
     """A model of the user's own, ``NAME(spec, **options)``: an ``AbstractModel``.
 
-    ``spec`` is the ``DataSpec`` of the data: their shape, levels and usual likelihood.
+    ``spec`` is the ``DataSpec`` of the data: their shape, levels and default likelihood.
     """
 
     def build(
@@ -210,20 +211,20 @@ BaseConfig = Annotated[
 
 
 class AbstractPosthocConfig(AbstractModelConfig):
-    """What all models have that are fitted over a trained one."""
+    """A model that is fitted on top of a trained one."""
 
     title: ClassVar[str]
-    """What it is called in tables."""
+    """Its name in tables."""
 
     base: BaseConfig
     """The model underneath."""
     base_run: str
-    """The run folder from which its weights come."""
+    """The run folder that holds the weights of the model underneath."""
 
     def build(
         self, spec: "priorwise.data.DataSpec", *, seed: int, x: "torch.Tensor | None" = None
     ) -> "priorwise.models.AbstractModel":
-        """The model, over the one underneath."""
+        """The model, on top of the one underneath."""
         from priorwise.randomness import seeded
 
         base = self.base.build(spec, seed=seed, x=x)
@@ -232,11 +233,11 @@ class AbstractPosthocConfig(AbstractModelConfig):
 
     @abstractmethod
     def _over(self, base: Any) -> Any:  # noqa: ANN401
-        """The model over a base that is built."""
+        """The model on top of ``base``, the model underneath."""
 
 
 class NCPConfig(AbstractPosthocConfig):
-    """A noise contrastive prior over a trained model."""
+    """A noise contrastive prior on top of a trained model."""
 
     title: ClassVar[str] = "NCP"
 
@@ -244,7 +245,7 @@ class NCPConfig(AbstractPosthocConfig):
     hidden_features: tuple[int, ...] = (256, 256, 256)
     """Hidden layers of each classifier."""
     max_logit: float | None = Field(None, gt=0)
-    """Bound of the logits in nats; with one, rejection sampling is exact."""
+    """Bound on the logits, in nats; with a bound, rejection sampling is exact."""
 
     def _over(self, base: Any) -> Any:  # noqa: ANN401
         from priorwise.models import NCP

@@ -32,10 +32,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Fit:
-    """What an objective may depend on beside the model.
+    """What an objective may depend on besides the model.
 
     Attributes:
-        training: How it is trained; the ELBO takes its warm-up from there.
+        training: Options of the fit; the ELBO takes its warm-up from them.
         data_size: Number of training examples.
         latent: Number of dimensions of the top latents.
     """
@@ -46,7 +46,10 @@ class Fit:
 
 
 class AbstractObjectiveConfig(AbstractConfig):
-    """What all objectives share. A new one gives its ``kind`` and fields, builds itself, and joins ``ObjectiveConfig``."""
+    """An objective.
+
+    A new one has a ``kind`` and fields, builds itself, and joins ``ObjectiveConfig``.
+    """
 
     kind: str
 
@@ -54,7 +57,7 @@ class AbstractObjectiveConfig(AbstractConfig):
     def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
     ) -> "priorwise.objectives.AbstractObjective":
-        """The objective of a model in a fit."""
+        """The objective that trains a model in a fit."""
 
 
 class ELBOConfig(AbstractObjectiveConfig):
@@ -62,7 +65,8 @@ class ELBOConfig(AbstractObjectiveConfig):
 
     kind: Literal["elbo"] = "elbo"
     kl: KL = "sample"
-    """How the rate is computed: from a draw, with the posterior's closed entropy, or in closed form."""
+    """How the rate is computed: from a draw ("sample"), from a draw with the posterior's entropy in
+    closed form ("entropy"), or in closed form ("analytic")."""
 
     def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
@@ -78,7 +82,7 @@ class IWAEConfig(AbstractObjectiveConfig):
 
     kind: Literal["iwae"] = "iwae"
     samples: int = Field(50, ge=1)
-    """Importance samples of each example."""
+    """Importance samples per example."""
 
     def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
@@ -114,9 +118,9 @@ class AnnealedVAEConfig(AbstractObjectiveConfig):
     gamma: float = Field(1000.0, ge=0)
     """Weight of the distance from the capacity."""
     capacity: float = Field(25.0, ge=0)
-    """Final capacity, nats an example."""
+    """Final capacity, in nats per example."""
     capacity_steps: int = Field(100_000, ge=1)
-    """Steps until it is reached."""
+    """Steps until the capacity is reached."""
     kl: KL = "sample"
     """How the rate is computed."""
 
@@ -146,7 +150,7 @@ class BetaTCVAEConfig(AbstractObjectiveConfig):
     gamma: float = 1.0
     """Weight of the dimension-wise term."""
     weights: Weighting = "stratified"
-    """How a batch stands for the data set."""
+    """How the examples of a batch are weighted to estimate q(z) over the data set."""
 
     def build(
         self, model: "priorwise.models.AbstractModel", fit: Fit
@@ -173,7 +177,7 @@ class FactorVAEConfig(AbstractObjectiveConfig):
     discriminator_lr: float = Field(1e-4, gt=0)
     """Learning rate of the discriminator."""
     discriminator_betas: tuple[float, float] = (0.9, 0.999)
-    """Averaging of its Adam."""
+    """The averaging rates of the discriminator's Adam."""
     hidden_features: tuple[int, ...] = (1000,) * 5
     """Hidden layers of the discriminator."""
     kl: KL = "sample"
@@ -203,11 +207,11 @@ class InfoVAEConfig(AbstractObjectiveConfig):
     alpha: float = Field(0.0, le=1)
     """1 minus the weight of the rate."""
     lambda_: float = 1000.0
-    """The weight of the discrepancy is alpha + lambda_ - 1, nats per unit of the kernel."""
+    """The discrepancy has the weight alpha + lambda_ - 1, in nats per unit of the kernel."""
     kernel: Literal["imq", "rbf"] = "imq"
     """Inverse multiquadratic, or Gaussian."""
     kernel_scale: float | None = Field(None, gt=0)
-    """Scale of the kernel in squared latent units; None takes its default."""
+    """Scale of the kernel, in squared latent units; None takes the default of the kernel."""
     kl: KL = "sample"
     """How the rate is computed."""
 
@@ -230,7 +234,7 @@ class InfoVAEConfig(AbstractObjectiveConfig):
 class OwnObjectiveConfig(AbstractOwnPart, AbstractObjectiveConfig):
     """An objective of the user's own, ``NAME(model, **options)``: an ``AbstractObjective``.
 
-    It holds the model that it is called with.
+    It must hold the model that it is called with.
     """
 
     def build(

@@ -1,4 +1,4 @@
-"""``key.path=value`` on top of a complete run, with errors that name the field and the nearest one."""
+"""``key.path=value`` settings for a complete run; an unknown field is told with the nearest one."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,6 @@ from priorwise.config.base import AbstractConfig
 from priorwise.config.run import Run
 
 __all__ = ["OverrideError", "override", "validated", "with_settings"]
-
 
 Config = TypeVar("Config", bound=AbstractConfig)
 
@@ -26,26 +25,24 @@ def _parsed(text: str) -> tuple[list[str], Any]:
     if not separator or not path:
         raise OverrideError(f"expected an override of the form key.path=value; got {text!r}.")
     try:
-        read = yaml.safe_load(value)
-        if isinstance(read, bool) and value.lower() not in ("true", "false"):
-            read = (
-                value  # YAML takes yes, no, on and off for truth values; here `no` is a precision
-            )
-        return path.split("."), read
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise OverrideError(f"expected a value that reads as YAML in {text!r}; {error}.") from error
+    # YAML reads yes, no, on and off as truth values, but here `no` is a precision.
+    if isinstance(parsed, bool) and value.lower() not in ("true", "false"):
+        parsed = value
+    return path.split("."), parsed
 
 
 def _set(record: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: ANN401
-    """Set one value in a nested record; a new ``kind`` starts its part from the defaults of that kind."""
+    """Set one value in a nested record; a new ``kind`` resets its part to that kind's defaults."""
     *parents, leaf = path
     for depth, name in enumerate(parents):
         if not isinstance(record.get(name), dict):
             raise OverrideError(_no_field(".".join(parents[: depth + 1]), name, record))
         record = record[name]
-    if leaf not in record and parents[-1:] != [
-        "options"
-    ]:  # of code of one's own, whose names are free
+    # The options of the user's own code may have any name.
+    if leaf not in record and parents[-1:] != ["options"]:
         raise OverrideError(_no_field(".".join(path), leaf, record))
     if leaf == "kind" and record["kind"] != value:
         record.clear()
@@ -59,7 +56,7 @@ def _no_field(path: str, name: str, record: Mapping[str, Any]) -> str:
 
 
 def _path(location: Sequence[str | int], record: Any) -> str:  # noqa: ANN401
-    """A field's path as one writes it: without the kinds that pydantic names on the way."""
+    """The path of a field as the user writes it, without the kinds that pydantic adds to it."""
     *parents, leaf = location
     names = []
     for part in parents:
@@ -70,7 +67,11 @@ def _path(location: Sequence[str | int], record: Any) -> str:  # noqa: ANN401
 
 
 def _problem(problem: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """One complaint; one about the run as a whole has no path, and its input would be the whole run."""
+    """One problem in words.
+
+    A problem of the run as a whole has no path, and its input would be the whole run, so only the
+    message is shown.
+    """
     if not problem["loc"]:
         return problem["msg"]
     return f"{_path(problem['loc'], record)}: {problem['msg']} (got {problem['input']!r})"
@@ -80,7 +81,7 @@ def validated(record: Mapping[str, Any]) -> Run:
     """A run from plain data.
 
     Raises:
-        OverrideError: if a field is unknown or a value does not fit; all problems at once.
+        OverrideError: if a field is unknown or a value does not fit; it lists all problems.
     """
     try:
         return Run.model_validate(dict(record))
@@ -93,20 +94,20 @@ def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
     """A configuration with some of its fields changed; a change to None leaves the field as it is.
 
     Raises:
-        OverrideError: if there is no such field, or it cannot have that value.
+        OverrideError: if there is no such field, or it cannot take that value.
     """
     record = config.model_dump()
     for name in changes:
         if name not in record:
             raise OverrideError(_no_field(name, name, record))
-    changed = {name: value for name, value in changes.items() if value is not None}
+    settings = {name: value for name, value in changes.items() if value is not None}
     try:
-        return type(config)(**(record | changed))
+        return type(config)(**(record | settings))
     except ValidationError as error:
-        problems = [
-            f"`{'.'.join(map(str, problem['loc'][:1]))}`: {problem['msg']}; got {problem['input']!r}"
-            for problem in error.errors()
-        ]
+        problems = []
+        for problem in error.errors():
+            field = ".".join(map(str, problem["loc"][:1]))
+            problems.append(f"`{field}`: {problem['msg']}; got {problem['input']!r}")
         raise OverrideError(". ".join(dict.fromkeys(problems)) + ".") from error
 
 
@@ -114,7 +115,7 @@ def override(run: Run, texts: Iterable[str]) -> Run:
     """The run with ``key.path=value`` settings applied, kinds first.
 
     Raises:
-        OverrideError: as above.
+        OverrideError: if a field is unknown or a value does not fit.
     """
     parsed = [_parsed(text) for text in texts]
     for path, value in sorted(parsed, key=lambda item: (item[0][-1] != "kind", len(item[0]))):

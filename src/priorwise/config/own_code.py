@@ -1,7 +1,7 @@
-"""Code that the user names, as ``FILE.py:NAME`` or ``package.module:NAME``, and how it is run.
+"""Code that the user names, as ``FILE.py:NAME`` or ``package.module:NAME``, and its execution.
 
-To look for a name executes the file. Nothing here decides whether that may happen: ``own_parts``
-does, and lets run what the user named and nothing that a file of data names.
+Looking up a name executes the file. This module does not decide whether that may happen:
+``own_parts`` does. It allows what the user named, and nothing that only a data file names.
 """
 
 import difflib
@@ -27,11 +27,11 @@ _LINES_SHOWN = 3
 
 
 class OwnCodeError(ValueError):
-    """Code of the user's that cannot be found, fails, or is not what stands in its place."""
+    """The user's code is missing, fails, or is not what the run needs."""
 
 
 def is_code_file(code: str) -> bool:
-    """Whether code is named by a file and not by a module."""
+    """Whether the code is a file and not a module."""
     return code.endswith(".py")
 
 
@@ -41,11 +41,11 @@ def _is_name(text: str) -> bool:
 
 @dataclass(frozen=True)
 class CodePath:
-    """Where a class or function stands.
+    """Where a class or function is defined.
 
     Attributes:
         code: A Python file, or the dotted name of a module.
-        name: What it is called there, at the top of the file.
+        name: Its name at the top level of that file or module.
     """
 
     code: str
@@ -53,34 +53,36 @@ class CodePath:
 
     @staticmethod
     def parse(text: str) -> "CodePath":
-        """A path as it is written; nothing is opened.
+        """The path that a text names; nothing is opened.
 
         Raises:
-            OwnCodeError: if it is not of the form.
+            OwnCodeError: if the text is not of that form.
         """
         code, _, name = text.rpartition(":")
         if not code or not _is_name(name):
             raise OwnCodeError(f"{_FORM}, with the name of a class or function; got {text!r}.")
         if "://" in code:
-            raise OwnCodeError(f"{_FORM}, a file on this machine; got {text!r}.")
+            raise OwnCodeError(f"{_FORM}, with a file on this machine; got {text!r}.")
         if not is_code_file(code) and not all(_is_name(part) for part in code.split(".")):
-            raise OwnCodeError(f"{_FORM}; {code!r} is neither a .py file nor a module in {text!r}.")
+            raise OwnCodeError(
+                f"{_FORM}; got {text!r}, where {code!r} is neither a .py file nor a module."
+            )
         return CodePath(code, name)
 
     @staticmethod
     def of(thing: Callable[..., object]) -> "CodePath":
-        """The path of a class or function: by its module in a package, else by its file.
+        """The path of a class or function: its module if that is in a package, else its file.
 
         Raises:
-            OwnCodeError: if it does not stand at the top of a file.
+            OwnCodeError: if it is not defined at the top level of a file.
         """
-        home = sys.modules.get(thing.__module__)
-        file = None if home is None else getattr(home, "__file__", None)
+        module = sys.modules.get(thing.__module__)
+        file = None if module is None else getattr(module, "__file__", None)
         if file is None or not _is_name(thing.__qualname__):
             raise OwnCodeError(
-                "expected a class or function that stands at the top of a .py file, where it is "
-                f"found again later; got {thing.__qualname__} of {thing.__module__}. Move it to a "
-                "file and hand it over from there."
+                "expected a class or function at the top level of a .py file, from which it can be "
+                f"imported again; got {thing.__qualname__} of {thing.__module__}. Move it to a "
+                "file and import it from there."
             )
         if "." in thing.__module__:
             return CodePath(thing.__module__, thing.__name__)
@@ -98,74 +100,73 @@ class CodePath:
 class OwnCode:
     """A module of the user's that was executed, with what it imported from its own folder.
 
-    The folder is importable only while code of the module runs under ``at_home``, and what it
-    imports from there is not left among Python's modules, so that two folders may each have a
-    ``parts.py``.
+    The folder is importable only while code of the module runs under ``at_home``. What it imports
+    from there does not stay in ``sys.modules``, so two folders may each have a ``parts.py``.
     """
 
     def __init__(self, code: str, module: ModuleType, folder: Path | None, content: bytes) -> None:
         self.code = code
         self.module = module
-        self.folder = folder  # None for a module, which Python finds without our help
+        self.folder = folder  # None for a module, which Python finds by itself
         self.content_hash = hashlib.sha256(content).hexdigest()[:16]
         self._neighbours: dict[str, ModuleType] = {}
 
     def get(self, name: str) -> object:
-        """What the module calls by a name.
+        """The member of the module that has this name.
 
         Raises:
-            OwnCodeError: if there is none; the nearest name is suggested.
+            OwnCodeError: if there is none; the message suggests the nearest name.
         """
         members = vars(self.module)
         if name in members:
             return members[name]
-        mine = [key for key, value in members.items() if self.defines(value)]
-        near = difflib.get_close_matches(name, mine, n=1, cutoff=0.5)
+        defined = [key for key, value in members.items() if self.defines(value)]
+        near = difflib.get_close_matches(name, defined, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise OwnCodeError(
             f"expected {name!r} in {self.code}; there is none.{hint} It defines "
-            f"{', '.join(mine) or 'no class or function'}."
+            f"{', '.join(defined) or 'no class or function'}."
         )
 
     def defines(self, thing: object) -> bool:
-        """Whether a class or function was written in this very module."""
+        """Whether a class or function was written in this module itself."""
         is_code = inspect.isclass(thing) or inspect.isfunction(thing)
         return is_code and thing.__module__ == self.module.__name__
 
     def call(self, name: str, *arguments: object, **options: object) -> object:
-        """What the function or class of a name returns.
+        """What the function or class with this name returns.
 
         Raises:
-            OwnCodeError: if it is not defined in the module, or fails; the user's own lines are
-                shown.
+            OwnCodeError: if it is not defined in the module, or fails; the message shows the user's
+                own lines.
         """
-        called = self.get(name)
-        if not self.defines(called):
+        function = self.get(name)
+        if not self.defines(function):
             raise OwnCodeError(
                 f"expected a class or function that {self.code} itself defines; {name} is "
-                f"{_described(called)}. Name the file in which it is written."
+                f"{_described(function)}. Name the file that defines it."
             )
-        assert callable(called)
+        assert callable(function)
         with self.at_home(f"calling {name} of {self.code}"):
-            return called(*arguments, **options)
+            return function(*arguments, **options)
 
     @contextmanager
     def at_home(self, what: str) -> Iterator[None]:
-        """Run code of the module: its folder is importable, errors are told with its own lines."""
+        """Run code of the module: its folder is importable, and errors show the user's lines."""
         before = {name: sys.modules[name] for name in self._neighbours if name in sys.modules}
-        known = set(sys.modules)
+        earlier_names = set(sys.modules)
         sys.modules.update(self._neighbours)
         if self.folder is not None:
             sys.path.insert(0, str(self.folder))
         try:
             yield
         except (Exception, SystemExit) as error:  # somebody's code may raise anything
-            raise OwnCodeError(f"{what} failed:\n{_told(error, self.folder)}") from error
+            raise OwnCodeError(f"{what} failed:\n{_own_traceback(error, self.folder)}") from error
         finally:
             if self.folder is not None:
                 if str(self.folder) in sys.path:  # somebody's code may have cleared it
                     sys.path.remove(str(self.folder))
-                self._neighbours |= _neighbours(sys.modules.keys() - known, self.folder)
+                self._neighbours |= _neighbours(sys.modules.keys() - earlier_names, self.folder)
             for name in self._neighbours:
                 sys.modules.pop(name, None)
             sys.modules.update(before)
@@ -176,14 +177,14 @@ class OwnCode:
         return module_name.partition(".")[0] == package or module_name in self._neighbours
 
 
-_EXECUTED: dict[str, OwnCode] = {}  # by the name of the module, which tells file and content
+_EXECUTED: dict[str, OwnCode] = {}  # by module name, which contains a hash of path and content
 
 
 def own_code(code: str) -> OwnCode:
-    """A file or module of the user's, executed. A file is executed again only once it has changed.
+    """A file or module of the user's, executed; a file is executed again only if it has changed.
 
     Raises:
-        OwnCodeError: if there is none, or it fails; the user's own lines are shown.
+        OwnCodeError: if there is none, or it fails; the message shows the user's own lines.
     """
     return _from_file(code) if is_code_file(code) else _from_module(code)
 
@@ -219,36 +220,36 @@ def _from_module(code: str) -> OwnCode:
     except (Exception, SystemExit) as error:  # somebody's code may raise anything
         if isinstance(error, ModuleNotFoundError) and f"{code}.".startswith(f"{error.name}."):
             raise OwnCodeError(
-                f"expected the module {code!r} to be installed, or below PYTHONPATH; Python finds "
-                f"no {error.name!r}. A file is named with its ending, as in path/to/{code}.py:NAME."
+                f"expected the module {code!r} to be installed or on PYTHONPATH; Python finds no "
+                f"{error.name!r}. To name a file, give its ending: path/to/{code}.py:NAME."
             ) from error
-        raise OwnCodeError(f"importing {code} failed:\n{_told(error, None)}") from error
+        raise OwnCodeError(f"importing {code} failed:\n{_own_traceback(error, None)}") from error
     file = Path(getattr(module, "__file__", None) or "nowhere")
     content = file.read_bytes() if file.is_file() else b""
     return _EXECUTED.setdefault(code, OwnCode(code, module, None, content))
 
 
 def _neighbours(names: set[str], folder: Path) -> dict[str, ModuleType]:
-    """Modules from beside a file, which nothing but their place there made importable."""
-    found = {}
+    """Modules that were importable only because they lie in the folder."""
+    neighbours = {}
     for name in names:
         top = name.partition(".")[0]
         file = Path(getattr(sys.modules[name], "__file__", None) or "nowhere")
         beside = file == folder / f"{top}.py" or file.is_relative_to(folder / top)
         if beside and top != "priorwise" and PathFinder.find_spec(top) is None:
-            found[name] = sys.modules[name]
-    return found
+            neighbours[name] = sys.modules[name]
+    return neighbours
 
 
 def _described(thing: object) -> str:
-    """What something is, in words: where a class or function was written, else its type."""
+    """In words: the module that a class or function is from, or the type of anything else."""
     if callable(thing) and isinstance(getattr(thing, "__module__", None), str):
         return f"from {thing.__module__}"
     return f"a {type(thing).__name__}"
 
 
-def _told(error: BaseException, folder: Path | None) -> str:
-    """The user's own lines on the way to an error, the innermost last, and the error."""
+def _own_traceback(error: BaseException, folder: Path | None) -> str:
+    """The user's own lines in the traceback of an error, the innermost last, and the error."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -268,7 +269,7 @@ def _is_users(file: str, folder: Path | None) -> bool:
 
 
 def where_in_own_code(error: BaseException) -> str:
-    """The innermost line of the user's own code on the way to an error, empty if there is none."""
+    """The innermost line of the user's own code in a traceback; empty if there is none."""
     lines = [
         (frame, line)
         for frame, line in traceback.walk_tb(error.__traceback__)

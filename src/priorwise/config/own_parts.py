@@ -1,8 +1,8 @@
-"""Parts of a run that are code of the user's, and the rule of what may be executed.
+"""Parts of a run that are the user's own code, and the rule of what may be executed.
 
-A ``Run`` in hand is trusted: its maker named the code in it. A ``run.json`` is data, perhaps
-downloaded, and is not. So it keeps the name of a file without its folder, and it is read back only
-with files and modules that the user names again, which take the places of those names.
+A ``Run`` in memory is trusted, because its author named the code in it. A ``run.json`` is data that
+may have been downloaded, so it is not trusted. It stores the name of a file without its folder, and
+it is read back only with files and modules that the user names again and that replace those names.
 """
 
 import inspect
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 NamedCode: TypeAlias = str | Path | Sequence[str | Path]
-"""Files and modules that the user lets run."""
+"""Files and modules that the user allows to be executed."""
 
 Config = TypeVar("Config", bound=AbstractConfig)
 
 
 def _as_path(value: object) -> object:
-    """A class or function as its path; a text of that form, or empty until an override sets it."""
+    """The path of a class or function; text must be such a path, or empty until it is set."""
     if inspect.isclass(value) or inspect.isfunction(value):
         return str(CodePath.of(value))
     if isinstance(value, str) and value:
@@ -42,22 +42,24 @@ def _as_path(value: object) -> object:
 
 
 class AbstractOwnPart(AbstractConfig):
-    """What all parts share that are code of the user's. To validate one runs nothing."""
+    """A part of a run that is the user's own code; validating it executes nothing."""
 
     kind: Literal["own"] = "own"
     path: Annotated[str, BeforeValidator(_as_path)] = ""
-    """FILE.py:NAME, from the working directory, or package.module:NAME; in Python also the class or
-    function itself."""
+    """FILE.py:NAME, relative to the working directory, or package.module:NAME. In Python it may be
+    the class or function itself."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
-    """Keywords of the call."""
+    """Keyword arguments of the call."""
 
     def _made(self, what: str, kind: type, *arguments: object) -> Any:  # noqa: ANN401
-        """What the user's class or function returns; executing its file moves no random numbers.
+        """What the user's class or function returns.
+
+        Executing its file does not change the state of any random generator.
 
         Arguments:
-            what: What it should be, in words.
-            kind: The class that says so.
-            arguments: What it is called with, before the options.
+            what: What it should return, in words.
+            kind: The class of what it should return.
+            arguments: Positional arguments of the call, before the options.
 
         Raises:
             OwnCodeError: if there is no such code, it fails, or it returns something else.
@@ -67,10 +69,10 @@ class AbstractOwnPart(AbstractConfig):
         path = _path_of(self)
         with seeded(0, "own code"):
             code = own_code(path.code)
-        made = code.call(path.name, *arguments, **self.options)
-        if not isinstance(made, kind):
-            raise OwnCodeError(f"expected {path} to return {what}; got {type(made).__name__}.")
-        return made
+        part = code.call(path.name, *arguments, **self.options)
+        if not isinstance(part, kind):
+            raise OwnCodeError(f"expected {path} to return {what}; got {type(part).__name__}.")
+        return part
 
 
 def _path_of(part: AbstractOwnPart) -> CodePath:
@@ -83,7 +85,7 @@ def _path_of(part: AbstractOwnPart) -> CodePath:
 
 
 def _own_parts(config: AbstractConfig) -> Iterator[AbstractOwnPart]:
-    """The user's own parts in a configuration, those of its parts included."""
+    """The user's own parts in a configuration, at any depth."""
     if isinstance(config, AbstractOwnPart):
         yield config
     for name in type(config).model_fields:
@@ -106,18 +108,18 @@ def _changed(config: Config, change: Callable[[AbstractOwnPart], str]) -> Config
 
 
 def stored(run: Config) -> Config:
-    """The run as it is kept in a folder: with the names of files, and not where they lie.
+    """The run as a folder stores it: with the names of files but not their folders.
 
     Raises:
-        OwnCodeError: if two files in different folders bear one name, or a path is missing.
+        OwnCodeError: if two files in different folders have the same name, or a path is missing.
     """
     places: dict[str, Path] = {}
     for path in map(_path_of, _own_parts(run)):
         place = Path(path.code).expanduser().resolve()
         if is_code_file(path.code) and places.setdefault(path.file_name, place) != place:
             raise OwnCodeError(
-                "expected files of different names for the parts of your own; got "
-                f"{places[path.file_name]} and {place}. Rename one."
+                "expected files of different names for your own parts; got "
+                f"{places[path.file_name]} and {place}. Rename one of them."
             )
 
     def name(part: AbstractOwnPart) -> str:
@@ -128,27 +130,28 @@ def stored(run: Config) -> Config:
 
 
 def with_code(run: Config, code: NamedCode | None, source: str | Path) -> Config:
-    """A run that was read from a folder, its own parts found in the code that the user names.
+    """A run from a folder, whose own parts point to the code that the user names.
 
-    Nothing is executed. The folder says which name of a file or module it asks for; where the file
-    lies, and whether it may run, says the user alone.
+    Nothing is executed. The folder contains only the names of the files and modules that it needs.
+    The user alone decides where a file is and whether it may be executed.
 
     Arguments:
-        run: What was read.
+        run: The run as it was read.
         code: Files and modules that may be executed.
         source: The folder, for the messages.
 
     Raises:
-        OwnCodeError: if the run asks for code that is not named, or is named wrongly.
+        OwnCodeError: if the run needs code that is not in ``code``, or if ``code`` is no list of
+            files and modules.
     """
-    named = _named(code)
-    return _changed(run, lambda part: str(_allowed(_path_of(part), named, source)))
+    allowed = _by_name(code)
+    return _changed(run, lambda part: str(_located(_path_of(part), allowed, source)))
 
 
-def _named(code: NamedCode | None) -> dict[str, str]:
-    """What the user named, by the name under which runs ask for it."""
+def _by_name(code: NamedCode | None) -> dict[str, str]:
+    """The files and modules of the user, by the names that runs store for them."""
     listed = [] if code is None else [code] if isinstance(code, str | Path) else list(code)
-    named: dict[str, str] = {}
+    places: dict[str, str] = {}
     for entry in map(str, listed):
         if is_code_file(entry):
             path = Path(entry).expanduser().resolve()
@@ -162,48 +165,51 @@ def _named(code: NamedCode | None) -> dict[str, str]:
             )
         else:
             name = place = entry
-        if named.setdefault(name, place) != place:
+        if places.setdefault(name, place) != place:
             raise OwnCodeError(
-                f"expected files of different names for --code; got {named[name]} and {place}."
+                f"expected files of different names for --code; got {places[name]} and {place}. "
+                "Rename one of them."
             )
-    return named
+    return places
 
 
-def _allowed(path: CodePath, named: Mapping[str, str], source: str | Path) -> CodePath:
+def _located(path: CodePath, allowed: Mapping[str, str], source: str | Path) -> CodePath:
+    """A path that a folder stores, at the place that the user allowed for its file."""
     if path.code != path.file_name:
         raise OwnCodeError(
-            f"expected {source} to name a file of its user's without a folder; got {path.code!r}, "
+            f"expected {source} to name a file of the user's without a folder; got {path.code!r}, "
             "which priorwise does not write. Nothing was executed."
         )
-    if path.code in named:
-        return CodePath(named[path.code], path.name)
+    if path.code in allowed:
+        return CodePath(allowed[path.code], path.name)
     example = f"path/to/{path.code}" if is_code_file(path.code) else path.code
-    others = f" You named {', '.join(named)}." if named else ""
+    others = f" You named {', '.join(allowed)}." if allowed else ""
     raise OwnCodeError(
-        f"{source} was trained with code that is no part of priorwise: {path.name} of {path.code}. "
-        f"To use the run, this code must be executed.{others} If you have it and trust it, add "
-        f"--code {example} (in Python: code={example!r})."
+        f"{source} was trained with code that is not part of priorwise: {path.name} of "
+        f"{path.code}. To use the run, this code must be executed.{others} If you have it and "
+        f"trust it, add --code {example} (in Python: code={example!r})."
     )
 
 
 def code_of(run: AbstractConfig) -> list[str]:
-    """The files and modules in which the parts of a run stand that are the user's own, each once."""
+    """The files and modules that hold the user's own parts of a run, each once."""
     return list(dict.fromkeys(_path_of(part).code for part in _own_parts(run)))
 
 
 def code_hashes(run: AbstractConfig) -> dict[str, str]:
-    """The hash of each file in which a part of the user's own stands, as it was executed."""
+    """The hash of each file that holds one of the user's own parts, as it was executed."""
     paths = map(_path_of, _own_parts(run))
     return {f"code {path.file_name}": own_code(path.code).content_hash for path in paths}
 
 
 def warn_of_changed_code(run: AbstractConfig, about: Mapping[str, Any], source: str | Path) -> None:
-    """Tell which of the user's files are not what they were when the run was trained."""
-    for name, now in code_hashes(run).items():
-        before = about.get(name)
-        if before != now:
+    """Warn of each of the user's files that has changed since the run was trained."""
+    for name, current_hash in code_hashes(run).items():
+        stored_hash = about.get(name)
+        if stored_hash != current_hash:
             warnings.warn(
-                f"{name.removeprefix('code ')} has changed since {source} was trained (hash "
-                f"{before} then, {now} now): the weights may belong to another model.",
+                f"{name.removeprefix('code ')} has changed since {source} was trained (its hash "
+                f"was {stored_hash} and is now {current_hash}): the weights may belong to another "
+                "model.",
                 stacklevel=3,
             )

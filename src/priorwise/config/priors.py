@@ -25,7 +25,7 @@ __all__ = [
 
 
 class AbstractPriorConfig(AbstractConfig):
-    """What all priors share. A new one gives its ``kind`` and its fields, builds itself, and joins ``PriorConfig``."""
+    """A prior. A new one has a ``kind`` and fields, builds itself, and joins ``PriorConfig``."""
 
     @abstractmethod
     def build(
@@ -36,8 +36,8 @@ class AbstractPriorConfig(AbstractConfig):
         Arguments:
             latent: Number of dimensions of the top latents.
             shape: Shape of one observation.
-            x: Training data in the model's units, for a prior that starts from data; None where a
-                checkpoint fills it.
+            x: Training data in the model's units, for a prior that starts from data; None if a
+                checkpoint will fill it.
         """
 
 
@@ -62,7 +62,7 @@ class GaussianMixtureConfig(AbstractPriorConfig):
     components: int = Field(500, ge=1)
     """Number of components."""
     learn_weights: bool = False
-    """Whether the weights are learned."""
+    """Whether the weights of the components are learned."""
     spread: float = Field(0.5, gt=0)
     """Standard deviation of the initial means."""
 
@@ -107,7 +107,7 @@ class VampDataConfig(AbstractPriorConfig):
     def build(
         self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
-        """The prior; without data its place is kept, for a checkpoint to fill."""
+        """The prior; without data its pseudo-inputs are zeros, for a checkpoint to fill."""
         import torch
 
         from priorwise import priors
@@ -138,7 +138,7 @@ class FlowPriorConfig(AbstractPriorConfig):
 class OwnPriorConfig(AbstractOwnPart, AbstractPriorConfig):
     """A prior of the user's own, ``NAME(latent, **options)``: a module of ``priorwise.priors``.
 
-    Any module will do that returns a ``torch.distributions.Distribution`` over latents of shape
+    Any module works that returns a ``torch.distributions.Distribution`` over latents of shape
     ``(latent,)`` when it is called.
     """
 
@@ -161,7 +161,7 @@ class OwnPriorConfig(AbstractOwnPart, AbstractPriorConfig):
 
 
 def _event_shape(prior: "torch.nn.Module", latent: int) -> tuple[int, ...]:
-    """The shape of the latents of a prior, which may ask for the encodings of observations."""
+    """The shape of the latents of a prior, which may call the encoder as a VampPrior does."""
     import torch
     from torch.distributions import Independent, Normal
 

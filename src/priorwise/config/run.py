@@ -20,34 +20,34 @@ class DataConfig(AbstractConfig):
     name: str
     """A name of ``priorwise list``, or the path of an .npz file or image folder."""
     binarize: Binarize | None = None
-    """Overrides how the set is binarised; None keeps what the set says."""
+    """How the data are binarised; None takes the default of the set."""
     likelihood: Likelihood | None = None
-    """Overrides for which likelihood the values are prepared; None keeps what the set says."""
+    """The likelihood that the values are prepared for; None takes the default of the set."""
 
 
 class EvaluationConfig(AbstractConfig):
     """How a model is measured; ``priorwise.report`` takes the same names as keywords."""
 
     samples: int = Field(1000, ge=1)
-    """Importance samples of each test image."""
+    """Importance samples per test image."""
     images: int | None = Field(1000, ge=1)
-    """A random subset of the test images, for the likelihood; None takes all."""
+    """Size of the random subset of test images for the likelihood; None takes all of them."""
     hole_classifier: bool = True
-    """Whether a small classifier is fitted that judges the prior, a minute at most."""
+    """Whether to judge the prior by a small classifier, which is fitted in a minute at most."""
     quality: Literal["none"] | ExtractorName = "auto"
-    """Features for the distances of generated images; auto takes the points themselves for
-    vectors, else a classifier that is trained on the training set on the spot. "none" measures no
-    distances."""
+    """Features for the distances of generated images. "auto" takes the points themselves for
+    vectors, and for images a classifier that is first trained on the training set. "none" measures
+    no distances."""
     quality_images: int = Field(5000, ge=50)
-    """Generated images of each kind, at most; all test images stand against them."""
+    """Generated images of each kind, at most; they are compared with all test images."""
     log_norm: LogNormMethod = "importance"
-    """How the log normaliser of a tilted prior is estimated; annealed brackets it."""
+    """How to estimate the log normaliser of a tilted prior; "annealed" brackets it."""
     log_norm_samples: int = Field(1_000_000, ge=1)
-    """Draws for it, by importance sampling."""
+    """Draws for the log normaliser by importance sampling."""
     log_norm_chains: int = Field(1000, ge=2)
-    """Paths each way, by annealing."""
+    """Annealing paths in each direction."""
     log_norm_temperatures: int = Field(1000, ge=1)
-    """Steps of each path."""
+    """Steps of each annealing path."""
     precision: Precision = "no"
     """Precision of the decoder in the likelihood; the cost of bf16 in nats is shown beside it."""
     compile: bool = False
@@ -71,7 +71,7 @@ class Run(AbstractConfig):
     def _check_objective(self) -> "Run":
         if isinstance(self.model, AbstractPosthocConfig) and self.objective != ELBOConfig():
             raise ValueError(
-                f"expected no `objective` for an {self.model.title}, whose own follows from it; "
-                f"got {self.objective.kind!r}."
+                f"expected no `objective` for an {self.model.title}, which has its own; got "
+                f"{self.objective.kind!r}. Leave it out."
             )
         return self

@@ -1,8 +1,7 @@
-"""Data by name, or from wherever else they can be loaded."""
+"""Data by the name of a set, or by the path of a file or folder."""
 
 import difflib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -26,27 +25,31 @@ def load(
 ) -> Splits:
     """A data set by its name, or from an .npz or .npy file or a folder of images.
 
-    Named sets are taken from ``$PRIORWISE_DATA/NAME.npz``, else from the cache
-    (``$PRIORWISE_CACHE``, or the platform's), else downloaded where the checksum is known.
+    A named set is read from ``$PRIORWISE_DATA/NAME.npz``. If there is no such file, it is read from
+    the cache (``$PRIORWISE_CACHE``, or the platform's cache folder), and otherwise downloaded if
+    its checksum is known.
 
     Arguments:
-        name_or_path: A name of ``names()``, or a path. A name goes before a folder that is called
-            alike.
-        binarize: "none", "dynamic" or "threshold", instead of what the set says.
-        likelihood: "bernoulli", "gaussian" or "discretized_logistic", instead of what the set says.
+        name_or_path: A name of ``names()``, or a path. If a folder has the name of a set, the name
+            stands for the set.
+        binarize: "none", "dynamic" or "threshold", instead of the default of the set.
+        likelihood: "bernoulli", "gaussian" or "discretized_logistic", instead of the default of the
+            set.
 
     Raises:
         DataError: if the name is unknown, or the data cannot be used.
-        MissingDataError: if the set is not at hand; the message says how to get it.
+        MissingDataError: if the set is not on this machine and cannot be downloaded; the message
+            says how to get it.
 
     Example:
         >>> print(load("digits").describe())
         digits: 1,297 / 200 / 300 (train / validation / test) of 1x8x8, 17 levels, gaussian
     """
-    return _found(name_or_path).overridden(binarize=binarize, likelihood=likelihood)
+    return _as_described(name_or_path).overridden(binarize=binarize, likelihood=likelihood)
 
 
-def _found(name_or_path: str | Path) -> Splits:
+def _as_described(name_or_path: str | Path) -> Splits:
+    """The data with the binarisation and likelihood of their own description."""
     if not str(name_or_path):
         raise DataError(
             "expected the name of a data set or a path; got nothing. `priorwise list` shows the "
@@ -78,17 +81,16 @@ def as_splits(data: Splits | np.ndarray | Tensor | str | Path) -> Splits:
     """Splits as they are; arrays through ``from_arrays``; names and paths through ``load``.
 
     Raises:
-        TypeError: if it is none of these.
-        DataError: as those functions.
+        TypeError: if ``data`` is none of these.
+        DataError: as ``from_arrays`` and ``load``.
     """
-    given: Any = data
-    if isinstance(given, Splits):
-        return given
-    if isinstance(given, (np.ndarray, Tensor)):
-        return from_arrays(given)
-    if isinstance(given, (str, Path)):
-        return load(given)
+    if isinstance(data, Splits):
+        return data
+    if isinstance(data, (np.ndarray, Tensor)):
+        return from_arrays(data)
+    if isinstance(data, (str, Path)):
+        return load(data)
     raise TypeError(
-        f"expected data as Splits, an array, a name or a path; got {type(given).__name__}. See "
+        f"expected data as Splits, an array, a name or a path; got {type(data).__name__}. See "
         "priorwise.data.from_arrays."
     )

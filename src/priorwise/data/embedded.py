@@ -1,7 +1,7 @@
 """Data sets that need no file: scikit-learn's digits, two laws in the plane, and sprites.
 
-Their splits are drawn by numpy's legacy generator, whose stream is frozen, so they are the same
-everywhere.
+Their splits are drawn by numpy's legacy generator, whose stream never changes, so they are the same
+on every machine.
 """
 
 import math
@@ -71,12 +71,12 @@ def gaussians25_log_prob(x: Tensor) -> Tensor:
 
     .. math:: \log p(x) = \sum_{d=1}^{2} \log \frac{1}{5} \sum_{c=-2}^{2} N(x_d; c, 0.05^2)
 
-    which is the mixture of 25 Gaussians, since its grid is a product. The mean over the law is
-    about -0.0653.
+    This is the mixture of 25 Gaussians, since its grid is a product. Its mean under the law itself
+    is about -0.0653.
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
-        2021), appendix I.
+        2021), appendix I. https://arxiv.org/abs/2010.02917
 
     Raises:
         ValueError: if the last dimension is not 2.

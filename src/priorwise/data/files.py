@@ -1,4 +1,4 @@
-"""Arrays out of .npz and .npy files, never through pickle, and out of the idx files in which MNIST is published."""
+"""Arrays from .npz and .npy files, never through pickle, and from the idx files of MNIST."""
 
 import lzma
 import struct
@@ -12,7 +12,7 @@ from priorwise.data.spec import DataError
 
 __all__ = ["array_names", "read_arrays", "read_idx"]
 
-_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an archive of nothing
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an empty archive
 _IDX_BYTES = 0x08  # the code of unsigned bytes in an idx file
 _NPY = b"\x93NUMPY"
 _DAMAGE = (
@@ -30,17 +30,18 @@ _DAMAGE = (
 def _damaged(path: Path, error: Exception) -> DataError:
     if "allow_pickle" in str(error):
         return DataError(
-            f"expected plain arrays; {path} holds pickled objects, which are refused unread, since "
-            "reading them would run code. Save arrays of numbers with numpy.savez_compressed."
+            f"expected plain arrays; {path} holds pickled objects, which are refused unread "
+            "because reading them would run code. Save arrays of numbers with "
+            "numpy.savez_compressed."
         )
     return DataError(
         f"expected a readable .npz or .npy file; {path} is damaged or cut short ({error}). Make or "
-        "get it anew."
+        "download it again."
     )
 
 
 def _check_kind(path: Path) -> bytes:
-    """The first bytes of a file that numpy can have written."""
+    """The first bytes of a file, which is refused if numpy cannot have written it."""
     if not path.exists():
         raise DataError(f"expected a file; there is none at {path}.")
     if not path.is_file():
@@ -58,22 +59,21 @@ def _check_kind(path: Path) -> bytes:
 
 
 def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a file by name; the one of an .npy file has the name "".
+    """The arrays of a file by name; the array of an .npy file has the name "".
 
     Arguments:
         path: An .npz or .npy file.
-        wanted: Which names to read where they are present, None for all; the others are not
-            unpacked.
+        wanted: Names to read if the file has them; None reads all. Other arrays are not unpacked.
 
     Raises:
-        DataError: if it is not such a file, damaged, or pickled.
+        DataError: if it is no such file, or is damaged or pickled.
     """
     path = Path(path)
     head = _check_kind(path)
     try:
         if head.startswith(_NPY):
             return {"": np.load(path, allow_pickle=False)}
-        # an open stream: numpy leaves a file that it opened itself open when the archive is damaged
+        # We open the file ourselves: if the archive is damaged, numpy leaves its own handle open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if wanted is None or name in wanted}
     except _DAMAGE as error:
@@ -85,10 +85,10 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict
 
 
 def array_names(path: str | Path) -> list[str]:
-    """The names in an .npz file, unread.
+    """The names of the arrays in an .npz file, without reading them.
 
     Raises:
-        DataError: as above.
+        DataError: as ``read_arrays``.
     """
     path = Path(path)
     if not _check_kind(path).startswith(_ZIPS):
@@ -103,11 +103,11 @@ def array_names(path: str | Path) -> list[str]:
 def read_idx(path: str | Path) -> np.ndarray:
     """An array of unsigned bytes from an unpacked idx file.
 
-    Such a file is two zero bytes, the type, the number of dimensions, their sizes as 32-bit
+    Such a file holds two zero bytes, the type, the number of dimensions, their sizes as 32-bit
     big-endian integers, and the values.
 
     Raises:
-        DataError: if the file is not one, or its size is not the one that it states.
+        DataError: if it is no such file, or its length contradicts the sizes in its header.
     """
     content = Path(path).read_bytes()
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _IDX_BYTES:

@@ -13,7 +13,7 @@ __all__ = ["read_folder"]
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
 )
-_MANY = 500  # from here on a progress bar is worth its place
+_MANY = 500  # reading more files than this takes seconds, so a progress bar is shown
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -34,7 +34,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _opaque(image: Any, path: Path) -> Any:  # noqa: ANN401 - a Pillow image
-    """The image without its alpha channel, which must not hide anything."""
+    """The image without its alpha channel; an image that is transparent anywhere is refused."""
     alpha = image.convert("RGBA").getchannel("A")
     if alpha.getextrema()[0] < 255:
         raise DataError(
@@ -57,7 +57,7 @@ def _pixels(path: Path) -> np.ndarray:
             if image.mode in ("RGB", "P", "CMYK", "YCbCr"):
                 return np.asarray(image.convert("RGB"))
             raise DataError(
-                f"expected images of 8 bits a channel, grey or coloured; {path} has mode "
+                f"expected images of 8 bits per channel, grey or coloured; {path} has mode "
                 f"{image.mode}."
             )
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -76,18 +76,18 @@ def _tracked(files: list[Path], *, show: bool) -> Iterable[Path]:
 
 
 def read_folder(folder: Path, *, show: bool = True) -> np.ndarray:
-    """All images of a folder and of those below it, in the order of their paths.
+    """All images of a folder and of the folders below it, in the order of their paths.
 
     Arguments:
-        folder: Where they lie.
-        show: Whether to show a progress bar on standard error when there are many.
+        folder: The folder.
+        show: Whether to show a progress bar on standard error when there are many images.
 
     Returns:
-        uint8 ``(N, H, W)`` or ``(N, H, W, 3)``; zeros and ones if all is pure black or white.
+        uint8 ``(N, H, W)`` or ``(N, H, W, 3)``; zeros and ones if every pixel is black or white.
 
     Raises:
-        DataError: if there are none, or one cannot be read or has another size than the first; it
-            is named.
+        DataError: if there are no images, or one of them cannot be read or differs in size from the
+            first. The message names it.
     """
     files = _image_files(folder)
     images: list[np.ndarray] = []

@@ -1,6 +1,6 @@
-"""The data sets that have a name: what each one is, whether it is at hand, and how to get it.
+"""The data sets that have a name: what each one is, whether it is here, and how to get it.
 
-Nothing here reads an array, so that the sets can be listed without numpy and torch.
+Nothing here reads an array, so the sets can be listed without numpy and torch.
 """
 
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class NamedSet:
     """One published data set.
 
     Attributes:
-        spec: What its data are.
+        spec: Description of its data.
         sizes: Number of training, validation and test images.
         how: How to get the file, for the error when it is missing.
-        remotes: Training and test images as idx files, if they can be downloaded; else nothing.
+        remotes: Training and test images as idx files, if they can be downloaded; else empty.
         probabilities: Whether the file may hold float32 values in [0, 1] instead of bytes.
     """
 
@@ -47,7 +47,7 @@ class NamedSet:
 
     @property
     def layout(self) -> str:
-        """The arrays that the file has to hold."""
+        """The arrays that the file must hold."""
         height, width = self.spec.shape[1:]
         arrays = ", ".join(
             f"{key} ({n}, {height}, {width})" for key, n in zip(ARRAYS, self.sizes, strict=True)
@@ -185,12 +185,12 @@ def names() -> list[str]:
 
 
 def spec_of(name: str) -> DataSpec:
-    """What the data of a name are."""
+    """The description of the data set of a name."""
     return EMBEDDED[name] if name in EMBEDDED else NAMED[name].spec
 
 
 def state(name: str) -> State:
-    """Whether a set needs no file, has one, is downloaded when it is first used, or is missing."""
+    """Whether a set needs no file, has one, is downloaded when first used, or is missing."""
     if name in EMBEDDED:
         return "embedded"
     if find(name) is not None:
@@ -199,9 +199,9 @@ def state(name: str) -> State:
 
 
 def availability() -> dict[str, str]:
-    """Each set's name with where it is.
+    """Where the data of each name are.
 
-    That is "embedded", the path of its file, "download", or "missing: " and what to do.
+    The values are "embedded", the path of the file, "download", or "missing: " and what to do.
     """
     return {name: _where(name) for name in names()}
 
@@ -217,10 +217,11 @@ def _where(name: str) -> str:
 
 
 def missing_message(entry: NamedSet) -> str:
-    """Which file is wanted, where it was looked for, and how to get it."""
+    """The file that is missing, where it was looked for, and how to get it."""
     name = entry.spec.name
-    looked = ", ".join(str(path) for path in places(name))
+    paths = " or ".join(str(path) for path in places(name))
     return (
-        f"expected {name}.npz with {entry.layout}; it is not at {looked}. {entry.how}. Put the "
-        f"file into a folder and set {DATA_VARIABLE} to it, or into the cache ({CACHE_VARIABLE})."
+        f"expected {name}.npz with {entry.layout}; there is none at {paths}. {entry.how}. Put the "
+        f"file into a folder and set {DATA_VARIABLE} to that folder, or put it into the cache "
+        f"({CACHE_VARIABLE})."
     )

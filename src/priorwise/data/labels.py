@@ -16,10 +16,10 @@ _KEY = "y_train"
 
 
 def training_labels(name_or_path: str | Path) -> Tensor | None:
-    """The classes of the training images, ``(N,)`` integers, or None where there are none at hand.
+    """The classes of the training images, ``(N,)`` integers, or None where there are none.
 
-    They are read from ``y_train`` of the set's .npz file. Models never see them; feature extractors
-    may.
+    They are read from ``y_train`` in the .npz file of the set. Models never see them; feature
+    extractors may.
 
     Arguments:
         name_or_path: What ``load`` takes.

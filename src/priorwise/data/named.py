@@ -1,4 +1,4 @@
-"""The papers' data sets, each read from one .npz file of known layout, or made from a download."""
+"""The papers' data sets, each read from an .npz file of fixed layout, or made from a download."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +8,7 @@ import torch
 
 from priorwise.data.files import array_names, read_arrays, read_idx
 from priorwise.data.known_sets import ARRAYS, NAMED, NamedSet, missing_message
-from priorwise.data.sources import (
-    cache_folder,
-    fetch,
-    find,
-)
+from priorwise.data.sources import cache_folder, fetch, find
 from priorwise.data.spec import DataError, MissingDataError
 from priorwise.data.splits import Splits
 from priorwise.storage import atomic_file
@@ -21,11 +17,11 @@ __all__ = ["load_named"]
 
 
 def load_named(name: str, *, show: bool = True) -> Splits:
-    """A published data set from its file, downloaded if that is possible and needed.
+    """A published data set from its file, downloaded if it is not on this machine.
 
     Raises:
-        MissingDataError: if it is nowhere, and no download is known or possible.
-        DataError: if the file is not what it should be.
+        MissingDataError: if there is no file, and it cannot be downloaded.
+        DataError: if the arrays in the file are not those of the set.
     """
     entry = NAMED[name]
     path = find(name)
@@ -37,7 +33,7 @@ def load_named(name: str, *, show: bool = True) -> Splits:
 
 
 def _download(entry: NamedSet, *, show: bool) -> Path:
-    """The set's .npz in the cache, made from its idx files."""
+    """The .npz file of the set in the cache, made from its idx files."""
     folder = cache_folder()
     target = folder / f"{entry.spec.name}.npz"
     with atomic_file(target) as partial:
@@ -56,8 +52,8 @@ def _read(entry: NamedSet, path: Path) -> Splits:
     arrays = read_arrays(path, ARRAYS)
     if missing := [key for key in ARRAYS if key not in arrays]:
         raise DataError(
-            f"expected {entry.layout} in {path}; {', '.join(missing)} missing, there are: "
-            f"{', '.join(array_names(path)) or 'none'}. {entry.how}."
+            f"expected {entry.layout} in {path}; got {', '.join(array_names(path)) or 'none'}, "
+            f"without {', '.join(missing)}. {entry.how}."
         )
     for key, size in zip(ARRAYS, entry.sizes, strict=True):
         _check(entry, path, key, arrays[key], (size, *entry.spec.shape[1:]))

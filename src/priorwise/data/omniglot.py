@@ -1,4 +1,4 @@
-"""The OMNIGLOT set of the papers, from the file in which it is passed on."""
+"""The OMNIGLOT set of the papers, from the MATLAB file that holds it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _images(matrix: np.ndarray) -> np.ndarray:
 
 
 def _stored(x: np.ndarray) -> np.ndarray:
-    """Whole 255ths as bytes, anything else as float32 probabilities, so that no value is rounded."""
+    """Multiples of 1/255 as bytes, other values as float32 probabilities: nothing is rounded."""
     grey = x * 255.0
     exact = bool(np.abs(grey - np.rint(grey)).max() < 1e-3)
     return np.ascontiguousarray(np.rint(grey).astype(np.uint8) if exact else x.astype(np.float32))
@@ -39,8 +39,7 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f"expected MATLAB's chardata.mat; {path} cannot be read ({error})."
         ) from error
-    wanted = {"data": _TRAIN + _VALIDATION, "testdata": _TEST}
-    for name, count in wanted.items():
+    for name, count in (("data", _TRAIN + _VALIDATION), ("testdata", _TEST)):
         if name not in content:
             present = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
             raise DataError(f"expected the matrices data and testdata in {path}; got {present}.")
@@ -50,31 +49,36 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 f"{content[name].shape}."
             )
         if not 0 <= content[name].min() <= content[name].max() <= 1:
-            raise DataError(f"expected `{name}` with values in [0, 1] in {path}.")
+            raise DataError(
+                f"expected `{name}` with values in [0, 1] in {path}; got "
+                f"{content[name].min():.4g} to {content[name].max():.4g}."
+            )
     return content["data"], content["testdata"]
 
 
 def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: int = 0) -> Path:
     """Turn ``chardata.mat``, the OMNIGLOT of the IWAE and VampPrior papers, into ``omniglot.npz``.
 
-    The file lies in the ``datasets/OMNIGLOT`` folder of the IWAE paper's repository
-    (github.com/yburda/iwae). It holds 24,345 training and 8,070 test images of 28x28, stored column
-    by column, values in [0, 1]. The papers take 1,345 of the former for validation, drawn without a
-    seed; here ``numpy.random.RandomState(seed).permutation`` orders them, the first 23,000 are for
-    training and the rest for validation.
+    You find the file in the ``datasets/OMNIGLOT`` folder of the IWAE paper's repository
+    (https://github.com/yburda/iwae). It holds 24,345 training and 8,070 test images of 28x28,
+    stored column by column, with values in [0, 1]. The papers hold out 1,345 of the training images
+    for validation, drawn without a seed. Here ``numpy.random.RandomState(seed).permutation`` orders
+    the training images: the first 23,000 are for training and the rest for validation.
 
     References:
-        Importance Weighted Autoencoders (Burda et al., 2016), section 5;
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 5.
+        Importance Weighted Autoencoders (Burda et al., 2016), section 5.
+        https://arxiv.org/abs/1509.00519
+
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5. https://arxiv.org/abs/1705.07120
 
     Arguments:
         path: The file ``chardata.mat``.
-        out: The file to write, by default ``omniglot.npz`` in the cache, where ``load("omniglot")``
-            finds it.
+        out: The file to write. By default it is ``omniglot.npz`` in the cache, where
+            ``load("omniglot")`` finds it.
         seed: Seed of the split.
 
     Raises:
-        DataError: if the file is not what it should be; nothing is written then.
+        DataError: if the file does not hold these matrices; nothing is written then.
         ImportError: if scipy is not installed.
     """
     data, testdata = (_images(matrix) for matrix in _matrices(Path(path)))

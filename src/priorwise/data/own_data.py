@@ -29,16 +29,16 @@ def from_arrays(
 ) -> Splits:
     """Splits from arrays of your own.
 
-    What the data are is read from their values, over all splits together: only zeros and ones are
-    binary (Bernoulli); integers 0..255 are grey levels (discretised logistic); other numbers are
-    real (Gaussian) and stay as they are.
+    The kind of the data follows from the values in all splits together. Zeros and ones are binary
+    (Bernoulli), integers 0..255 are grey levels (discretised logistic), and other numbers are real
+    values (Gaussian), which stay as they are.
 
     Arguments:
         x: Training data, numpy or torch: vectors ``(N, D)``, grey images ``(N, H, W)``, or images
-            of one or three channels ``(N, C, H, W)`` or ``(N, H, W, C)``. Where both readings are
+            of one or three channels ``(N, C, H, W)`` or ``(N, H, W, C)``. If both readings are
             possible, channels come first.
         validation: Validation data, or the share of ``x`` that is held out at random.
-        test: Test data; without them another such share of ``x`` is held out, a tenth if
+        test: Test data. By default another such share of ``x`` is held out, or a tenth if
             ``validation`` is an array.
         name: Name of the set.
         likelihood: The likelihood, instead of the one that follows from the values.
@@ -52,22 +52,22 @@ def from_arrays(
         >>> print(from_arrays(np.eye(20, dtype=np.uint8)).describe())
         own: 16 / 2 / 2 (train / validation / test) of 20, 2 levels, bernoulli
     """
-    given = {"train": _numbers(x, "x")}
+    arrays = {"train": _numbers(x, "x")}
     if isinstance(validation, (np.ndarray, Tensor)):
-        given["validation"] = _numbers(validation, "validation")
+        arrays["validation"] = _numbers(validation, "validation")
     if test is not None:
-        given["test"] = _numbers(test, "test")
-    shapes = {key: array.shape[1:] for key, array in given.items()}
+        arrays["test"] = _numbers(test, "test")
+    shapes = {key: array.shape[1:] for key, array in arrays.items()}
     if len(set(shapes.values())) > 1:
-        found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-        raise DataError(f"expected observations of one shape in all splits; got {found}.")
-    share = 0.1 if "validation" in given else float(validation)
-    parts = _held_out(_channels_first(_typed(given)), share, seed)
+        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise DataError(f"expected observations of one shape in all splits; got {listed}.")
+    share = 0.1 if "validation" in arrays else float(validation)
+    parts = _held_out(_channels_first(_typed(arrays)), share, seed)
     spec = _spec_for(parts, name).overridden(likelihood=likelihood)
-    train, held, tested = (
+    x_train, x_validation, x_test = (
         torch.from_numpy(np.ascontiguousarray(parts[key])) for key in SPLIT_NAMES
     )
-    return Splits(train, held, tested, spec)
+    return Splits(x_train, x_validation, x_test, spec)
 
 
 def from_file(
@@ -77,11 +77,13 @@ def from_file(
     likelihood: Likelihood | None = None,
     seed: int = 0,
 ) -> Splits:
-    """Splits from an .npy file, or an .npz file with ``x_train`` (and ``x_val``, ``x_test``), or with a single array.
+    """Splits from an .npy file or an .npz file.
+
+    An .npz file holds ``x_train`` (and possibly ``x_val`` and ``x_test``), or a single array.
 
     Arguments:
         path: The file; its stem becomes the name of the set.
-        validation: Share that is held out where the file has no ``x_val``.
+        validation: Share that is held out if the file has no ``x_val``.
         likelihood: As for ``from_arrays``.
         seed: Seed of the random split.
 
@@ -121,11 +123,12 @@ def from_folder(
 ) -> Splits:
     """Splits from the images in a folder and the folders below it, all of one size.
 
-    Images of pure black and white are binary. Grey images among coloured ones become coloured.
+    If every pixel is black or white, the images are binary. Grey images among coloured ones become
+    coloured.
 
     Arguments:
         path: The folder; its name becomes the name of the set.
-        validation: Share that is held out for validation, and as much for the test set.
+        validation: Share that is held out for validation; the test set gets as much.
         likelihood: As for ``from_arrays``.
         seed: Seed of the random split.
         show: Whether to show a progress bar on standard error when there are many images.
@@ -148,7 +151,7 @@ def from_folder(
 
 
 def _numbers(x: Array, name: str) -> np.ndarray:
-    """An array of numbers that can be data, else an error that says why not."""
+    """The observations as a numpy array; what cannot be data is refused."""
     if isinstance(x, Tensor):
         x = x.detach().cpu()
         x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
@@ -173,76 +176,77 @@ def _numbers(x: Array, name: str) -> np.ndarray:
     if not np.isfinite(single).all():
         count = int((~np.isfinite(single)).sum())
         raise DataError(
-            f"expected finite numbers in `{name}`; got {count} that are NaN, infinite or above "
-            "float32."
+            f"expected finite numbers in `{name}`; got {count} that are NaN, infinite or too large "
+            "for float32."
         )
     return single
 
 
-def _typed(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All splits as uint8 or all as float32, by the values of all of them."""
-    if all(bool(((x == 0) | (x == 1)).all()) for x in given.values()):
-        return {key: x.astype(np.uint8) for key, x in given.items()}
-    kinds = {x.dtype.kind for x in given.values()}
+def _typed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All splits as uint8, or all as float32, depending on the values of all of them."""
+    if all(bool(((x == 0) | (x == 1)).all()) for x in arrays.values()):
+        return {key: x.astype(np.uint8) for key, x in arrays.items()}
+    kinds = {x.dtype.kind for x in arrays.values()}
     if "f" in kinds and kinds != {"f"}:
-        found = ", ".join(f"{key} {x.dtype}" for key, x in given.items())
+        listed = ", ".join(f"{key} {x.dtype}" for key, x in arrays.items())
         raise DataError(
-            f"expected one kind of numbers in all splits; got {found}. Convert them to one."
+            f"expected one kind of numbers in all splits; got {listed}. Convert them to one."
         )
     if kinds == {"f"}:
-        return given
-    low, high = min(int(x.min()) for x in given.values()), max(int(x.max()) for x in given.values())
+        return arrays
+    low = min(int(x.min()) for x in arrays.values())
+    high = max(int(x.max()) for x in arrays.values())
     if low < 0 or high > 255:
         raise DataError(
-            f"expected integers 0..255; got {low} to {high}. Rescale them, or give real numbers if "
-            "they are not grey levels."
+            f"expected integers 0..255; got {low} to {high}. Rescale them, or convert them to real "
+            "numbers if they are not grey levels."
         )
-    return {key: x.astype(np.uint8) for key, x in given.items()}
+    return {key: x.astype(np.uint8) for key, x in arrays.items()}
 
 
-def _channels_first(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _channels_first(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """``(N, D)`` as it is; images as ``(N, C, H, W)``."""
-    shape = next(iter(given.values())).shape
+    shape = next(iter(arrays.values())).shape
     if len(shape) == 2:
-        return given
+        return arrays
     if len(shape) == 3:
-        return {key: x[:, None] for key, x in given.items()}
+        return {key: x[:, None] for key, x in arrays.items()}
     if len(shape) == 4 and shape[1] in (1, 3):
-        return given
+        return arrays
     if len(shape) == 4 and shape[3] in (1, 3):
-        return {key: x.transpose(0, 3, 1, 2) for key, x in given.items()}
+        return {key: x.transpose(0, 3, 1, 2) for key, x in arrays.items()}
     raise DataError(
         "expected vectors (N, D), grey images (N, H, W), or images of 1 or 3 channels, (N, C, H, "
         f"W) or (N, H, W, C); got {shape}. Drop an alpha channel, or flatten other data to vectors."
     )
 
 
-def _held_out(given: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
-    """All three splits, with those that are missing cut from the training data at random."""
-    missing = [key for key in ("validation", "test") if key not in given]
+def _held_out(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
+    """All three splits; missing ones are taken from the training data at random."""
+    missing = [key for key in ("validation", "test") if key not in arrays]
     if not missing:
-        return given
+        return arrays
     if not 0 < share < 0.5:
         raise DataError(
             f"expected `validation` as a share above 0 and below 0.5, or as an array; got {share}."
         )
-    x = given["train"]
+    x = arrays["train"]
     count = max(1, round(share * len(x)))
     if len(x) <= count * len(missing):
         raise DataError(
-            f"expected enough data to hold some out for {' and '.join(missing)}; got {len(x)}. "
-            "Give more, or give these splits."
+            f"expected enough data to hold some out for {' and '.join(missing)}; got {len(x)} "
+            "observations. Give more, or pass these splits yourself."
         )
     order = np.random.RandomState(seed).permutation(len(x))
     start = len(x) - count * len(missing)
-    cut = {
+    held_out = {
         key: x[order[start + i * count : start + (i + 1) * count]] for i, key in enumerate(missing)
     }
-    return {**given, **cut, "train": x[order[:start]]}
+    return {**arrays, **held_out, "train": x[order[:start]]}
 
 
 def _spec_for(parts: dict[str, np.ndarray], name: str) -> DataSpec:
-    """What the values say that the data are."""
+    """The description that follows from the values."""
     shape, kind = parts["train"].shape[1:], parts["train"].dtype
     if kind == np.uint8 and all(x.max() <= 1 for x in parts.values()):
         return DataSpec(name, shape, 2, "bernoulli", "none", "unit")

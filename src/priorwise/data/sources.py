@@ -1,4 +1,4 @@
-"""Where files come from: a folder of the user's, the cache, or a download that is checked before it is used."""
+"""Where files come from: a folder of the user's, the cache, or a download with a checksum."""
 
 import errno
 import gzip
@@ -34,7 +34,7 @@ class Remote:
     """A file that can be downloaded.
 
     Arguments:
-        url: Where it lies; https, or http, since the checksum decides.
+        url: Its address; http is enough, since the checksum is verified.
         sha256: SHA-256 of the file, after unpacking if it is packed.
         filename: What it is called once unpacked.
         packed: "gzip" if it has to be unpacked, else "none".
@@ -58,38 +58,39 @@ class Remote:
 
 def cache_folder() -> Path:
     """``$PRIORWISE_CACHE``, or the platform's cache folder; it need not exist."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    from platformdirs import user_cache_dir  # what pooch.os_cache calls, without pooch's own import
+    folder = os.environ.get(CACHE_VARIABLE)
+    if folder:
+        return Path(folder).expanduser()
+    # pooch.os_cache calls this too, but importing pooch is slow.
+    from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("priorwise"))
 
 
 def places(name: str) -> list[Path]:
-    """Where the file of a data set is looked for, in this order."""
-    own = os.environ.get(DATA_VARIABLE)
-    folders = ([Path(own).expanduser()] if own else []) + [cache_folder()]
+    """The paths at which the file of a data set is looked for, in this order."""
+    data_folder = os.environ.get(DATA_VARIABLE)
+    folders = ([Path(data_folder).expanduser()] if data_folder else []) + [cache_folder()]
     return [folder / f"{name}.npz" for folder in folders]
 
 
 def find(name: str) -> Path | None:
-    """The file of a data set, None if it is nowhere."""
+    """The file of a data set; None if it is at none of these paths."""
     return next((path for path in places(name) if path.is_file()), None)
 
 
 def fetch(remote: Remote, folder: Path, *, show: bool = True) -> Path:
-    """Download, unpack and check a file; it appears in the folder only when all is well.
+    """Download, unpack and check a file; it appears in the folder only if its checksum is right.
 
     Arguments:
-        remote: What to download.
+        remote: The file to download.
         folder: Where to put it.
         show: Whether to show a progress bar on standard error.
 
     Raises:
         MissingDataError: if it cannot be downloaded.
-        DataError: if its checksum is not the known one.
-        WriteError: if the disk refuses.
+        DataError: if it does not unpack, or its checksum is not that of ``remote``.
+        WriteError: if it cannot be written to the disk.
     """
     target = folder / remote.filename
     with atomic_file(target) as unpacked:
@@ -105,7 +106,7 @@ def _download(remote: Remote, to: Path, *, show: bool) -> None:
     import pooch
 
     with _download_bar(remote.filename, show=show) as bar:
-        # identity: a server that packs on the way would change what is checked
+        # A server that compresses on the way would change the bytes that the checksum is about.
         headers = {"Accept-Encoding": "identity"}
         download = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers=headers
@@ -134,12 +135,12 @@ def _verify(remote: Remote, path: Path) -> None:
     if sha256 != remote.sha256:
         raise DataError(
             f"expected SHA-256 {remote.sha256} for {remote.filename}; got {sha256} from "
-            f"{remote.url}. The file was thrown away: try again, or get it from another place."
+            f"{remote.url}. The file was deleted: try again, or get it from another place."
         )
 
 
 class _Bar:
-    """What pooch calls while it downloads: a total, and updates in bytes."""
+    """The progress bar as pooch calls it: a total, and updates, in bytes."""
 
     def __init__(self, advance: Callable[[int], None], set_total: Callable[[int], None]) -> None:
         self.update = advance
@@ -159,7 +160,7 @@ class _Bar:
         self._set_total(self._total)
 
     def close(self) -> None:
-        """Nothing: the bar ends with its block."""
+        """Does nothing: the bar closes when its block ends."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a data set is: its shape, its values, and how a model is to see them."""
+"""What a data set is: its shape, its values, and how a model sees them."""
 
 import math
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class DataError(ValueError):
 
 
 class MissingDataError(DataError):
-    """A data set that is not at hand and cannot be had from here."""
+    """A data set that is not on this machine and cannot be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,27 @@ class DataSpec:
     .. math:: \text{unit: } \frac{r}{L - 1} \qquad \text{midpoint: } \frac{r + 1/2}{L} \qquad
               \text{dequantize: } \frac{r + u}{L},\ u \sim U[0, 1) \text{ afresh each time}
 
-    A Gaussian on integer data has no bounded density, so it gets dequantised ones: the mean log
-    density of (r + u) / L, less D log L, is a lower bound of the log probability of r. Binarised
-    data are zeros and ones: r / (L - 1) is the probability of a one ("dynamic", drawn afresh each
-    time) or is compared with one half ("threshold").
+    The density of a Gaussian fitted to integers is unbounded, so the integers are dequantised: the
+    mean log density of (r + u) / L, less D log L, is a lower bound on the log probability of r.
+    Binarised data are zeros and ones. With "dynamic" a pixel is a one with probability r / (L - 1),
+    drawn afresh each time; with "threshold" it is a one if that is above one half.
 
     References:
-        A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for
-        dequantisation; On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov &
-        Murray, 2008), for binarisation.
+        Dequantisation: A note on the evaluation of generative models (Theis et al., 2016), section
+        3.1. https://arxiv.org/abs/1511.01844
+
+        Binarisation: On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov & Murray,
+        2008). https://homepages.inf.ed.ac.uk/imurray2/pub/08dbn_ais/
 
     Arguments:
         name: Name of the set.
         shape: Shape of one observation: (C, H, W) for an image, (D,) for a vector.
         levels: Number L of values of a pixel; 2 for binary data, None for real values.
-        likelihood: The likelihood that recipes take by default.
+        likelihood: The likelihood that recipes use by default.
         binarize: Whether and how grey values become zeros and ones.
         scaling: How integers become numbers; "none" for real values.
         citation: Whom to cite.
-        note: What one should know before comparing numbers.
+        note: What to know before comparing numbers on this set.
 
     Raises:
         DataError: if the parts do not fit each other.
@@ -87,7 +89,7 @@ class DataSpec:
             )
         if (self.levels is None) != (self.scaling == "none"):
             raise DataError(
-                "expected `scaling` 'none' for real values and for nothing else; got "
+                "expected `scaling` 'none' for real values, and only for them; got "
                 f"{self.scaling!r} with {self.levels} levels."
             )
         self._check_likelihood()
@@ -119,11 +121,12 @@ class DataSpec:
     def overridden(
         self, *, binarize: Binarize | None = None, likelihood: Likelihood | None = None
     ) -> "DataSpec":
-        """The description with another binarisation or likelihood; what is not given follows from what is.
+        """The description with another binarisation or likelihood.
 
-        Binarised data take the Bernoulli likelihood; grey data that are no longer binarised the
-        discretised logistic; the Bernoulli likelihood of grey data binarises dynamically; the
-        scaling goes with the likelihood.
+        If you give only one of the two, the other follows from it. Binarised data take the
+        Bernoulli likelihood, and grey data that are no longer binarised take the discretised
+        logistic. The Bernoulli likelihood of grey data binarises dynamically. The scaling follows
+        from the likelihood.
 
         Raises:
             DataError: if the two do not fit each other or the data.
@@ -134,8 +137,8 @@ class DataSpec:
             likelihood = self._likelihood_for(binarize)
         if binarize is None:
             grey = likelihood == "bernoulli" and self.levels != 2
-            kept = self.binarize if self.binarize != "none" else "dynamic"
-            binarize = kept if grey else "none"
+            method = self.binarize if self.binarize != "none" else "dynamic"
+            binarize = method if grey else "none"
         scaling = "none" if self.levels is None else _SCALING.get(likelihood, "unit")
         return replace(self, binarize=binarize, likelihood=likelihood, scaling=scaling)
 

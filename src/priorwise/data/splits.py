@@ -1,4 +1,4 @@
-"""Training, validation and test data, kept raw and whole, and prepared on the way to a model."""
+"""Training, validation and test data, kept raw, and prepared when a model sees them."""
 
 import hashlib
 import json
@@ -22,7 +22,11 @@ _DESCRIPTIVE = ("citation", "note")
 
 
 def _binarized(raw: Tensor, levels: int | None) -> Tensor:
-    """One Bernoulli draw a pixel. For integers: u < r with u uniform on 0..L-2, which is r / (L - 1) exactly."""
+    """One Bernoulli draw per pixel.
+
+    For integers the draw is u < r with u uniform on 0..L-2, so its probability is r / (L - 1)
+    exactly.
+    """
     if levels is None:
         return torch.rand_like(raw).lt(raw).float()
     return torch.empty_like(raw).random_(0, levels - 1).lt(raw).float()
@@ -47,7 +51,10 @@ def _scaled(raw: Tensor, spec: DataSpec) -> Tensor:
 def _fixed_draws(
     validation: Tensor, test: Tensor, levels: int | None, seed: int
 ) -> dict[str, Tensor]:
-    """Validation and test set binarised once, by numpy's legacy generator; validation first, as the VampPrior code."""
+    """Validation and test set, each binarised once by numpy's legacy generator.
+
+    The validation set comes first, as in the VampPrior code.
+    """
     generator = np.random.RandomState(seed)
     draws = {}
     for name, raw in (("validation", validation), ("test", test)):
@@ -61,19 +68,19 @@ def _fixed_draws(
 class Splits:
     """A data set in three parts.
 
-    The tensors are raw, uint8 for images and float32 for real values; ``prepare`` gives what a
-    model sees.
+    The tensors are raw: uint8 for images and float32 for real values. ``prepare`` turns them into
+    what a model sees.
 
     Arguments:
         train: Training data, ``(N, *spec.shape)``.
         validation: Validation data.
         test: Test data.
-        spec: What the data are.
-        whole: The splits from which these were cut or moved, so that evaluation data stay the same.
+        spec: Description of the data.
+        whole: The splits that these were taken from by ``subset`` or ``to``. They draw the
+            evaluation data, which therefore stay the same.
 
     Raises:
-        DataError: if a part is empty, or its shape, type or values are not those of the
-            description.
+        DataError: if a part is empty, or if its shape, type or values do not match ``spec``.
 
     Example:
         >>> from priorwise.data import DataSpec, Splits
@@ -88,7 +95,7 @@ class Splits:
     test: Tensor
     spec: DataSpec
     whole: "Splits | None" = None
-    _kept: dict[str | int, object] = field(default_factory=dict, init=False)
+    _cache: dict[str | int, object] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for name in SPLIT_NAMES:
@@ -96,15 +103,15 @@ class Splits:
 
     def _check(self, name: str, raw: Tensor) -> None:
         spec = self.spec
-        wanted = torch.float32 if spec.levels is None else torch.uint8
-        if raw.dtype != wanted:
+        dtype = torch.float32 if spec.levels is None else torch.uint8
+        if raw.dtype != dtype:
             raise DataError(
-                f"expected the {name} split as {wanted}; got {raw.dtype}. Convert it, or use "
+                f"expected the {name} split as {dtype}; got {raw.dtype}. Convert it, or use "
                 "from_arrays."
             )
         if raw.dim() < 1 or tuple(raw.shape[1:]) != spec.shape:
             raise DataError(
-                f"expected the {name} split in shape (N, {_sizes(spec.shape)}); got "
+                f"expected the {name} split in shape (N, {', '.join(map(str, spec.shape))}); got "
                 f"{tuple(raw.shape)}."
             )
         if not len(raw):
@@ -134,14 +141,19 @@ class Splits:
         spec = self.spec
         sizes = " / ".join(f"{len(getattr(self, name)):,}" for name in SPLIT_NAMES)
         values = "real values" if spec.levels is None else f"{spec.levels} levels"
-        drawn = "" if spec.binarize == "none" else f", {spec.binarize} binarisation"
+        if spec.binarize != "none":
+            values += f", {spec.binarize} binarisation"
         shape = "x".join(str(size) for size in spec.shape)
-        return f"{spec.name}: {sizes} (train / validation / test) of {shape}, {values}{drawn}, {spec.likelihood}"
+        return (
+            f"{spec.name}: {sizes} (train / validation / test) of {shape}, {values}, "
+            f"{spec.likelihood}"
+        )
 
     def prepare(self, raw: Tensor) -> Tensor:
-        """Raw data as a model sees them, ``(N, *shape)`` in float32: scaled, and freshly binarised or dequantised.
+        """Raw data as a model sees them, ``(N, *shape)`` in float32.
 
-        Draws come from torch's generator; real values are returned as they are, without a copy.
+        They are scaled, and binarised or dequantised afresh by draws from torch's generator. Real
+        values are returned as they are, without a copy.
         """
         if self.spec.binarize == "dynamic":
             return _binarized(raw, self.spec.levels)
@@ -150,11 +162,11 @@ class Splits:
         return _scaled(raw, self.spec)
 
     def evaluation(self, split: SplitName, seed: int = 777) -> Tensor:
-        """The validation or test data as a model sees them, the same every time: ``(N, *shape)`` in float32.
+        """The validation or test data as a model sees them, ``(N, *shape)`` in float32.
 
-        Binarised sets are drawn as the VampPrior code draws them, so that with its seed, 777, the
-        MNIST test images are its own, bit for bit. The data of a ``subset`` are the first ones of
-        the whole set's.
+        They are the same every time. Binarised sets are drawn as the VampPrior code draws them:
+        with its seed, 777, the MNIST test images equal those of that code bit for bit. The data of
+        a ``subset`` are the first ones of the whole set.
 
         Arguments:
             split: ``"validation"`` or ``"test"``.
@@ -172,21 +184,23 @@ class Splits:
         return prepared.clone() if prepared is raw else prepared.to(raw.device)
 
     def _binarized_once(self, seed: int) -> dict[str, Tensor]:
-        if seed not in self._kept:
-            self._kept[seed] = _fixed_draws(self.validation, self.test, self.spec.levels, seed)
-        draws = self._kept[seed]
+        if seed not in self._cache:
+            self._cache[seed] = _fixed_draws(self.validation, self.test, self.spec.levels, seed)
+        draws = self._cache[seed]
         assert isinstance(draws, dict)
         return draws
 
     def to(self, device: torch.device | str) -> "Splits":
-        """The splits on another device; evaluation data do not depend on it."""
+        """The splits on another device; the evaluation data do not depend on the device."""
         train, validation, test = (getattr(self, name).to(device) for name in SPLIT_NAMES)
         return Splits(train, validation, test, self.spec, whole=self)
 
     def subset(
         self, *, train: int | None = None, validation: int | None = None, test: int | None = None
     ) -> "Splits":
-        """The first ones of each split; None takes all. Some sets are sorted, see ``spec.note``.
+        """The first observations of each split; None takes all.
+
+        Some sets are sorted, see ``spec.note``.
 
         Raises:
             DataError: if a number is below 1 or above the size of its split.
@@ -216,17 +230,18 @@ class Splits:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that stand for the data and their treatment.
 
-        They begin the SHA-256 of the raw values and of the description without citation and note.
+        They are the first digits of the SHA-256 of the raw values and of the description, without
+        citation and note.
         """
-        if "fingerprint" not in self._kept:
-            self._kept["fingerprint"] = self._digest()
-        return str(self._kept["fingerprint"])
+        if "fingerprint" not in self._cache:
+            self._cache["fingerprint"] = self._digest()
+        return str(self._cache["fingerprint"])
 
     def _digest(self) -> str:
-        described = {
+        description = {
             key: value for key, value in asdict(self.spec).items() if key not in _DESCRIPTIVE
         }
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
         for name in SPLIT_NAMES:
             raw = getattr(self, name)
             kind = raw[:0].cpu().numpy().dtype.str
@@ -235,14 +250,10 @@ class Splits:
         return digest.hexdigest()[:16]
 
 
-def _sizes(shape: tuple[int, ...]) -> str:
-    return ", ".join(str(size) for size in shape)
-
-
 def pseudo_input_data(splits: Splits) -> Tensor:
-    """Training data in [0, 1] as the encoder sees them on average, from which pseudo-inputs may be taken.
+    """Training data that pseudo-inputs may be taken from, in [0, 1], as the encoder sees them.
 
-    Grey images that are binarised or dequantised afresh every time are given as their means.
+    Grey images that are binarised or dequantised afresh every time are returned as their means.
     """
     train, levels = splits.train, splits.spec.levels
     if levels is None:

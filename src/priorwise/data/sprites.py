@@ -1,4 +1,4 @@
-"""White shapes on black, drawn from five known factors: a full grid of images, for measures of disentanglement.
+"""White shapes on black, drawn from five known factors, for measures of disentanglement.
 
 Letters: ``N`` images, ``F`` factors, ``H`` and ``W`` pixels (both are the side).
 """
@@ -38,39 +38,39 @@ def _in_heart(u: Tensor, v: Tensor) -> Tensor:
     return (u.square() + v.square() - 1) ** 3 < u.square() * v**3
 
 
-# Each within the unit circle, and touching it.
+# Each shape lies within the unit circle and touches it.
 _SHAPES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (_in_square, _in_ellipse, _in_heart)
 
 
 @dataclass(frozen=True)
 class Sprites:
-    r"""All images of a square, an ellipse or a heart of known size, orientation and position; binary, no two alike.
+    r"""All images of a square, an ellipse or a heart of given size, orientation and position.
 
-    A pixel is white when its middle lies inside of the shape. With the radius r of the circle
-    around the shape and with (u, v) the place of the pixel as seen from the shape's centre, turned
-    back by the orientation and divided by r:
+    The images are binary, and no two are alike. A pixel is white when its centre lies inside the
+    shape. Let r be the radius of the circle around the shape, and (u, v) the position of the pixel
+    relative to the centre of the shape, rotated back by the orientation and divided by r:
 
-    .. math:: \text{square: } \max(|u|, |v|) < 1/\sqrt{2} \qquad \text{ellipse: } u^2 + 4 v^2 < 1 \qquad
-              \text{heart: } (a^2 + b^2 - 1)^3 < a^2 b^3,\ (a, b) = 1.4246\,(u, v)
+    .. math:: \text{square: } & \max(|u|, |v|) < 1/\sqrt{2} \\
+              \text{ellipse: } & u^2 + 4 v^2 < 1 \\
+              \text{heart: } & (a^2 + b^2 - 1)^3 < a^2 b^3,\ (a, b) = 1.4246\,(u, v)
 
-    ========== ====
-    ===========================================================================================
-    factor     size values ========== ====
-    ===========================================================================================
-    shape         3 square, ellipse, heart; the order means nothing scale         4 the radius: 4.7,
-    5.7, 6.7, 7.7 thirty-seconds of the side orientation  10 0, 9, ..., 81 degrees anticlockwise:
-    below 90, where the square repeats itself x            16 of the centre, to the right: 8.8, 9.8,
-    ..., 23.8 thirty-seconds of the side y            16 of the centre, downwards, the same
-    ========== ====
-    ===========================================================================================
+    =========== ==== =============================================================================
+    factor      size values
+    =========== ==== =============================================================================
+    shape          3 square, ellipse, heart; the order means nothing
+    scale          4 the radius: 4.7, 5.7, 6.7, 7.7 thirty-seconds of the side
+    orientation   10 0, 9, ..., 81 degrees anticlockwise: below 90, where the square repeats
+    x             16 of the centre, to the right: 8.8, 9.8, ..., 23.8 thirty-seconds of the side
+    y             16 of the centre, downwards, the same
+    =========== ==== =============================================================================
 
-    The grid is in the order of an odometer: y runs fastest. It resembles dSprites and is not
-    dSprites (737,280 images of 64x64, orientations over the full turn); numbers on the two cannot
-    be compared.
+    The grid is in the order of an odometer: y runs fastest. The set resembles dSprites but is not
+    dSprites (737,280 images of 64x64, with orientations over the full turn), and numbers on the two
+    cannot be compared.
 
     References:
-        dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017), for the idea and
-        the factors.
+        The idea and the factors: dSprites: Disentanglement testing Sprites dataset (Matthey et al.,
+        2017). https://github.com/google-deepmind/dsprites-dataset
 
     Arguments:
         side: 32 or 64 pixels.
@@ -99,7 +99,7 @@ class Sprites:
 
     @cached_property
     def factors(self) -> Tensor:
-        """The factors of every image, ``(N, F)`` int64, each from 0 to below its size."""
+        """The factors of every image, ``(N, F)`` int64, each from 0 to its size minus 1."""
         return torch.cartesian_prod(*(torch.arange(size) for size in self.sizes))
 
     @cached_property
@@ -111,7 +111,7 @@ class Sprites:
         """The images of these factors, ``(N, F) -> (N, 1, H, W)`` uint8 of zeros and ones.
 
         Raises:
-            ValueError: if the factors are not of that shape, no integers, or out of range.
+            ValueError: if the factors have another shape, are not integers, or are out of range.
         """
         shape, scale, orientation, x, y = self._checked(factors)[:, :, None, None].unbind(1)
         pixel = torch.arange(self.side) + self._slack
@@ -119,7 +119,7 @@ class Sprites:
         return self._stamps[shape, scale, orientation, row, column][:, None]
 
     def index(self, factors: Tensor) -> Tensor:
-        """Where in the grid these factors stand, ``(N, F) -> (N)``.
+        """The places of these factors in the grid, ``(N, F) -> (N)``.
 
         Raises:
             ValueError: as ``draw``.
@@ -128,7 +128,10 @@ class Sprites:
         return self._checked(factors) @ torch.tensor(strides)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Which images are for training, validation and test: 8/10, 1/10 and 1/10 of the grid, shuffled once."""
+        """The places of the training, validation and test images in the grid.
+
+        They are 8/10, 1/10 and 1/10 of the grid, shuffled once.
+        """
         tenth = len(self) // 10
         order = torch.from_numpy(np.random.RandomState(0).permutation(len(self)))
         train, validation, test = order.split([len(self) - 2 * tenth, tenth, tenth])
@@ -136,7 +139,7 @@ class Sprites:
 
     @property
     def _step(self) -> int:
-        """How many pixels lie between two places."""
+        """How many pixels lie between neighbouring positions of a shape."""
         return self.side // _FRAME
 
     @property
@@ -146,7 +149,10 @@ class Sprites:
 
     @cached_property
     def _stamps(self) -> Tensor:
-        """Every shape, scale and orientation once, on a canvas that can be shifted: ``(3, 4, 10, H + slack, W + slack)``."""
+        """Every shape, scale and orientation once, ``(3, 4, 10, H + slack, W + slack)``.
+
+        Each is drawn on a canvas that is larger than the image, so that it can be shifted.
+        """
         canvas = torch.arange(self.side + self._slack, dtype=torch.float64)
         away = (canvas - self._slack + 0.5) / self._step - _FIRST_CENTRE
         radius = torch.tensor(_RADII, dtype=torch.float64)[:, None, None, None]

@@ -1,7 +1,7 @@
-"""Checkpoints as data: one safetensors file with the tensors and, in its header, the rest as JSON.
+"""Checkpoints as data: one safetensors file with the tensors, and the rest as JSON in its header.
 
-A file is written beside its place, flushed to the disk and renamed, so that at any moment a
-complete one is there. Nothing is ever unpickled.
+A file is written under a temporary name, flushed to the disk and renamed, so a complete one is
+there at any moment. Nothing is ever unpickled.
 """
 
 import json
@@ -33,7 +33,7 @@ _FORMAT = "priorwise-2"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not belong here."""
+    """A checkpoint that cannot be read, or that belongs to another model or objective."""
 
 
 def write_checkpoint(
@@ -43,15 +43,15 @@ def write_checkpoint(
     *,
     advice: str = TRY_AGAIN,
 ) -> None:
-    """Write tensors and a JSON-able state to one file, atomically.
+    """Write tensors and a state of plain data to one file, atomically.
 
     Raises:
-        WriteError: if the disk refuses; the message ends with the advice.
+        WriteError: if the file cannot be written; the message ends with the advice.
     """
-    ready = {
+    copies = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
-    content = save(ready, metadata={"format": _FORMAT, "state": json.dumps(state)})
+    content = save(copies, metadata={"format": _FORMAT, "state": json.dumps(state)})
     write_atomically(path, content, advice=advice)
 
 
@@ -61,8 +61,8 @@ def read_checkpoint(
     """The tensors and the state of one file.
 
     Raises:
-        CheckpointError: if it is missing, cut, not safetensors (a pickle, say: it is refused
-            unread) or not ours.
+        CheckpointError: if the file is missing, cut short, not safetensors (a pickle is refused
+            unread), or not written by priorwise.
     """
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
@@ -73,12 +73,13 @@ def read_checkpoint(
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, "
-            "which is never read. Restore it from a copy, or remove it to start this run again."
+            "which is never read. Restore it from a backup, or remove it to start this run again."
         ) from error
     if metadata.get("format") != _FORMAT or "state" not in metadata:
         raise CheckpointError(
             f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in "
-            f"its header; got {metadata.get('format')!r}."
+            f"its header; got {metadata.get('format')!r}. Read it with the version that wrote it, "
+            "or remove it to start this run again."
         )
     return tensors, json.loads(metadata["state"])
 
@@ -89,32 +90,34 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put the tensors of a checkpoint into a model.
+    """Load the tensors of a checkpoint into a model.
 
     Raises:
-        CheckpointError: if they are another model's; the model is left as it was.
+        CheckpointError: if they belong to another model; this model is then left as it was.
     """
     stored = {
         name.removeprefix("model/"): tensor
         for name, tensor in tensors.items()
         if name.startswith("model/")
     }
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    other = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-    if own != other:
-        wrong = sorted(
-            name for name in own.keys() | other.keys() if own.get(name) != other.get(name)
-        )
-        first = wrong[0]
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    stored_shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    differing = sorted(
+        name
+        for name in shapes.keys() | stored_shapes.keys()
+        if shapes.get(name) != stored_shapes.get(name)
+    )
+    if differing:
+        first = differing[0]
         raise CheckpointError(
-            f"{path} holds another model: {len(wrong)} tensors differ, the first is `{first}` "
-            f"(expected {own.get(first, 'none')}, got {other.get(first, 'none')})."
+            f"{path} holds another model: {len(differing)} tensors differ, the first is `{first}` "
+            f"(expected {shapes.get(first, 'none')}, got {stored_shapes.get(first, 'none')})."
         )
     model.load_state_dict(stored)
 
 
 def _beside(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
-    """What an objective holds that is not the model's, such as a discriminator."""
+    """The tensors of an objective that are not the model's, such as those of a discriminator."""
     inside = tuple(f"{path}." for path, module in objective.named_modules() if module is model)
     return {
         name: tensor
@@ -124,41 +127,44 @@ def _beside(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
 
 
 def objective_tensors(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers of an objective beside those of the model that it holds."""
+    """The parameters and buffers of an objective, without those of the model that it holds."""
     return {f"objective/{name}": tensor for name, tensor in _beside(objective, model).items()}
 
 
 def load_objective(
     objective: nn.Module, model: nn.Module, tensors: Mapping[str, Tensor], path: Path
 ) -> None:
-    """Put the tensors of a checkpoint into what an objective holds beside the model.
+    """Load the tensors of a checkpoint into what an objective holds besides the model.
 
     Raises:
-        CheckpointError: if they are another objective's.
+        CheckpointError: if they belong to another objective.
     """
-    own = _beside(objective, model)
+    tensors_beside = _beside(objective, model)
     stored = {
         name.removeprefix("objective/"): tensor
         for name, tensor in tensors.items()
         if name.startswith("objective/")
     }
-    for name in sorted(own.keys() | stored.keys()):
+    for name in sorted(tensors_beside.keys() | stored.keys()):
         shapes = [
             tuple(tensor.shape) if tensor is not None else "none"
-            for tensor in (own.get(name), stored.get(name))
+            for tensor in (tensors_beside.get(name), stored.get(name))
         ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
                 f"{path} holds another objective: expected `{name}` of shape {shapes[0]}, got "
-                f"{shapes[1]}. Go on with the objective of this run, or take another folder."
+                f"{shapes[1]}. Continue with the objective of this run, or choose another folder."
             )
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in tensors_beside.items():
             tensor.copy_(stored[name])
 
 
 def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, Tensor]:
-    """The optimiser's state, by parameter number and name; its hyper-parameters belong to the configuration."""
+    """The state of an optimiser, by parameter number and name.
+
+    Its hyper-parameters are not included: they belong to the configuration.
+    """
     return {
         f"optimizer/{player}/{index}/{name}": torch.as_tensor(value)
         for index, entry in optimizer.state_dict()["state"].items()
@@ -169,10 +175,10 @@ def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, 
 def load_optimizer(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], player: str = "model"
 ) -> None:
-    """Put the stored state of a player into its optimiser.
+    """Load the stored state of a player into its optimiser.
 
     Raises:
-        CheckpointError: if it belongs to other parameters.
+        CheckpointError: if the state belongs to other parameters.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
@@ -181,8 +187,8 @@ def load_optimizer(
             _, _, index, name = key.split("/", 3)
             if int(index) >= len(parameters):
                 raise CheckpointError(
-                    f"expected the optimiser state of {len(parameters)} parameters; the checkpoint "
-                    "has more. Set `requires_grad` as it was when the run began."
+                    f"expected the optimiser state of {len(parameters)} parameters; got more in "
+                    "the checkpoint. Set `requires_grad` as it was when the run started."
                 )
             state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], tensor)
     optimizer.load_state_dict(
@@ -191,7 +197,10 @@ def load_optimizer(
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor with the strides of its parameter: the fused optimiser walks through both as they lie in memory."""
+    """The tensor with the strides of its parameter.
+
+    The fused optimiser goes through both in memory order, so their layouts must agree.
+    """
     if tensor.shape != parameter.shape:
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)

@@ -1,9 +1,9 @@
-"""The folder of a run: what lies in it, and how a second visit knows whether it is the same run.
+"""The folder of a run: its files, and whether it belongs to the run at hand.
 
-run.json            what is run: the whole configuration, and the versions it ran with
-metrics.jsonl       one line an epoch
-last.safetensors    where the fit stands: model, optimiser, progress
-best.safetensors    the model with the best validation
+- ``run.json``: the whole configuration of the run, and the versions that it ran with
+- ``metrics.jsonl``: one line per validation
+- ``last.safetensors``: the last checkpoint of the fit, with model, optimisers and progress
+- ``best.safetensors``: the model with the best validation
 """
 
 import json
@@ -18,7 +18,7 @@ from priorwise.storage import append_line, write_atomically
 __all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record"]
 
 GOES_ON = "Make room and run the same command again: it goes on from the last checkpoint."
-"""What to do when the disk refuses a file of a fit."""
+"""What to do when a file of a fit cannot be written to the disk."""
 
 
 class RunFolderError(ValueError):
@@ -37,16 +37,16 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class RunFolder:
-    """Where one run lives.
+    """The folder of one run.
 
     Arguments:
-        path: The folder; made if missing.
-        identity: What defines the run. A folder that holds another identity is refused, and nothing
-            in it is touched.
+        path: The folder; it is created if missing.
+        identity: The record that defines the run. A folder with another identity is refused, and
+            nothing in it is changed.
         about: Further facts that are recorded but may differ on a resume, such as versions.
 
     Raises:
-        RunFolderError: if the folder holds another run, or files but no run.
+        RunFolderError: if the folder holds another run, or holds files but no run.
     """
 
     def __init__(
@@ -68,57 +68,59 @@ class RunFolder:
             self._refuse_other(stored["identity"], identity)
             self._warn_of_changes(stored.get("about", {}), about)
             return
-        strangers = sorted(
+        other_files = sorted(
             entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")
         )
-        if strangers:
+        if other_files:
             raise RunFolderError(
                 f"expected an empty folder or one of this run; {self.path} holds "
-                f"{', '.join(strangers[:3])}. Choose another folder with --out."
+                f"{', '.join(other_files[:3])}. Choose another folder with --out."
             )
         text = json.dumps({"identity": identity, "about": about}, indent=2)
         write_atomically(record, text.encode(), advice=GOES_ON)
 
-    def _refuse_other(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-        before, now = _flat(stored), _flat(wanted)
-        changed = sorted(
+    def _refuse_other(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
+        before, now = _flat(stored), _flat(identity)
+        fields = sorted(
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
         )
-        if changed:
-            shown = "; ".join(
-                f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:4]
+        if fields:
+            differences = "; ".join(
+                f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in fields[:4]
             )
             raise RunFolderError(
-                f"{self.path} holds another run: {shown}{' ...' if len(changed) > 4 else ''}. "
+                f"{self.path} holds another run: {differences}{' ...' if len(fields) > 4 else ''}. "
                 "Nothing in it was changed. Choose another folder with --out, or the settings of "
                 "the run that is there."
             )
 
-    def _warn_of_changes(self, stored: dict[str, Any], now: dict[str, Any]) -> None:
-        changed = [
-            f"{name} was {stored[name]}, now {now.get(name)}"
+    def _warn_of_changes(self, stored: dict[str, Any], about: dict[str, Any]) -> None:
+        differences = [
+            f"{name} was {stored[name]}, now {about.get(name)}"
             for name in stored
-            if stored[name] != now.get(name)
+            if stored[name] != about.get(name)
         ]
-        if changed:
+        if differences:
             warnings.warn(
-                f"{self.path} was begun with other versions, code or machine "
-                f"({'; '.join(changed)}): the run goes on, but bit-for-bit equality with an "
-                "unbroken one holds only on the same versions, code, processor kind and thread "
-                "count.",
+                f"{self.path} was started with other versions or code, or on another machine "
+                f"({'; '.join(differences)}): the run goes on, but it equals an unbroken run bit "
+                "for bit only with the same versions, code, processor kind and thread count.",
                 stacklevel=5,
             )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Add one line and put it on the disk."""
+        """Append one line and flush it to the disk."""
         append_line(self.metrics, json.dumps(line), advice=GOES_ON)
 
     def metrics_bytes(self) -> int:
-        """How long the metrics file is; kept in each checkpoint."""
+        """The length of the metrics file, which each checkpoint stores."""
         return self.metrics.stat().st_size if self.metrics.exists() else 0
 
     def cut_metrics(self, length: int) -> None:
-        """Drop lines written after the checkpoint from which the run goes on: they will be written again."""
+        """Drop the lines that were written after the checkpoint of a resume.
+
+        The resumed run writes them again.
+        """
         if self.metrics_bytes() > length:
             os.truncate(self.metrics, length)
 
@@ -133,7 +135,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """The contents of a ``run.json``.
 
     Raises:
-        RunFolderError: if there is none or it is damaged.
+        RunFolderError: if there is none, or it is damaged.
     """
     if not path.is_file():
         raise RunFolderError(
@@ -144,6 +146,6 @@ def read_record(path: Path) -> dict[str, Any]:
         record["identity"]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise RunFolderError(
-            f"{path} is damaged ({error}); restore it, or choose another folder."
+            f"{path} is damaged ({error}). Restore it, or choose another folder."
         ) from error
     return record

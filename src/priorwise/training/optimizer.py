@@ -1,4 +1,4 @@
-"""Optimisers, their learning rate at every step, and the VampPrior paper's normalisation of gradients."""
+"""Optimisers, their learning rate at every step, and the normalisation of gradients."""
 
 from collections.abc import Iterable
 
@@ -24,14 +24,19 @@ def build_optimizer(
 ) -> Optimizer:
     """Fused Adam, or Adamax, on the parameters that require gradients.
 
-    The weight decay is L2: it goes into the gradient and so through the averages, as in the code of
-    the NVAE and VAEBM papers. With normalised gradients it is added after the division.
+    The weight decay is an L2 penalty: it is added to the gradient and so goes through the averages,
+    as in the code of the NVAE and VAEBM papers. With normalised gradients it is added after the
+    division.
 
     References:
-        Adam (Kingma & Ba, 2015), algorithms 1 and 2. Adamax: NVAE (Vahdat & Kautz, 2020).
+        Adam: A Method for Stochastic Optimization (Kingma & Ba, 2015), algorithms 1 and 2.
+        https://arxiv.org/abs/1412.6980
+
+        NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020), which uses Adamax.
+        https://arxiv.org/abs/2007.03898
 
     Raises:
-        ValueError: if there is nothing to train.
+        ValueError: if no parameter requires a gradient.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
@@ -45,10 +50,10 @@ def build_optimizer(
 
 
 def lr_factor(step: int, steps: int, config: TrainingConfig) -> float:
-    """The part of the learning rate that holds at ``step`` of ``steps``: a linear rise, then the schedule.
+    """The fraction of the learning rate at ``step`` of ``steps``: a linear rise, then the schedule.
 
-    Of W warm-up steps the first has 1/W and the last the whole rate; a cosine covers the steps that
-    are left.
+    Of W warm-up steps the first has 1/W of the rate and the last the whole rate. A cosine covers
+    the remaining steps.
     """
     rise = config.lr_warmup_steps
     if step < rise:
@@ -59,17 +64,24 @@ def lr_factor(step: int, steps: int, config: TrainingConfig) -> float:
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """The learning rate of the next step."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def normalize_gradients_(optimizer: Optimizer, floor: float = 1e-7) -> None:
-    r"""Divide each parameter tensor's gradient by its norm, in place: :math:`g / (\lVert g \rVert_2 + 10^{-7})`.
+    r"""Divide the gradient of each parameter tensor by its norm, in place.
+
+    .. math:: g \leftarrow g / (\lVert g \rVert_2 + 10^{-7})
+
+    A gated layer is one tensor here and two in the code of the VampPrior paper, so here its two
+    halves share a norm.
 
     References:
-        VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Yu et al. (2017). A gated
-        layer is one tensor here and two in the paper's code, so its two halves share a norm.
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5. https://arxiv.org/abs/1705.07120
+
+        Normalized Gradient with Adaptive Stepsize Method for Deep Neural Network Training (Yu et
+        al., 2017). https://arxiv.org/abs/1707.04822
     """
     gradients = [
         parameter.grad

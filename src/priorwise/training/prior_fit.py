@@ -1,4 +1,4 @@
-"""A prior fitted after the model: to the codes of its encoder, which stays as it is."""
+"""A prior that is fitted after the model, to the codes of its frozen encoder."""
 
 from pathlib import Path
 from typing import Any
@@ -28,26 +28,26 @@ def fit_prior(
 ) -> FitResult:
     """Fit a prior to the codes of a trained model (ex-post density estimation).
 
-    The result holds a new model with this prior; it shares encoder and decoder with the old one, of
-    which nothing changes: not a tensor, a mode or a flag. The prior is trained in place, by
-    ``priorwise.objectives.ExPostPrior``, and judged by the cross-entropy of held-out codes, in
-    nats. Distortion and posteriors stay, so a lower cross-entropy is an ELBO higher by as much, for
-    one group of latents.
+    The result holds a new model with this prior, which shares encoder and decoder with the old
+    model. Nothing in the old model changes: no tensor, no mode, no flag. The prior is trained in
+    place by ``priorwise.objectives.ExPostPrior`` and judged by the cross-entropy of held-out codes,
+    in nats. Distortion and posteriors stay the same, so with one group of latents a cross-entropy
+    that is lower by some amount means an ELBO that is higher by the same amount.
 
     Arguments:
         model: A model with a ``prior``: VAE, HVAE (its top prior is replaced), WrappedVAE, or your
             own. Its encoder may be deterministic.
-        prior: What is fitted: a module of ``priorwise.priors`` over the top latents, or one that
-            returns a distribution when called.
-        data: What the model was trained on, in any form that ``fit`` takes.
+        prior: The prior to fit: a module of ``priorwise.priors`` over the top latents, or a module
+            that returns a distribution when called.
+        data: The data that the model was trained on, in any form that ``fit`` takes.
         out: Folder for checkpoints and metrics, as for ``fit``.
         progress: Whether to show a progress bar.
-        **options: As for ``fit``; without them patience is 20.
+        **options: As for ``fit``, but the default patience is 20.
 
     Raises:
-        TypeError: if the model has no prior of its own, or ``prior`` is none.
+        TypeError: if the model has no prior to replace, or ``prior`` is not a prior.
         ValueError: if the prior shares parameters with the model, is over latents of another shape,
-            has no normalised density, or nothing to train.
+            has no normalised density, or has no parameters to train.
         RunFolderError: if ``out`` holds another run.
 
     Example:
@@ -67,13 +67,16 @@ def fit_prior(
 
 
 def _with_prior(model: AbstractModel, prior: AbstractPrior) -> AbstractModel:
-    """A model of the same parts with another prior; the parts are shared, the lists of them are not."""
+    """A model of the same parts with another prior.
+
+    The parts are shared with the old model, but the lists of the parts are copied.
+    """
     require_prior(model)
-    inside = {id(parameter) for parameter in model.parameters()}
-    if any(id(parameter) in inside for parameter in prior.parameters()):
+    model_parameters = {id(parameter) for parameter in model.parameters()}
+    if any(id(parameter) in model_parameters for parameter in prior.parameters()):
         raise ValueError(
-            "expected a prior with parameters of its own; it shares some with the model, which "
-            "would not be left as it is. Fit a copy: copy.deepcopy(prior)."
+            "expected a `prior` with parameters of its own; got one that shares some with the "
+            "model, so fitting it would change the model. Fit a copy: copy.deepcopy(prior)."
         )
     fitted = model.__new__(type(model))
     fitted.__dict__ = {
@@ -85,7 +88,7 @@ def _with_prior(model: AbstractModel, prior: AbstractPrior) -> AbstractModel:
 
 
 def _try(objective: ExPostPrior, splits: Splits) -> None:
-    """The loss of two examples: what cannot be fitted is refused before a folder is made."""
+    """Compute the loss of two examples: what cannot be fitted is refused before a folder exists."""
     device = next(objective.parameters(), torch.empty(0)).device
     with frozen(objective), torch.no_grad(), seeded(0, "try"):
         objective(splits.evaluation("validation")[:2].to(device))

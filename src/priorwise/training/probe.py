@@ -1,7 +1,7 @@
-"""By what a resumed run knows its model: a number that settings change which no tensor tells.
+"""A number that identifies the model of a resumed run, since its tensors alone do not.
 
-The scale of a likelihood may be a plain number of the model. Its tensors then fit a run with
-another scale, which would go on as if nothing had happened.
+The scale of a likelihood may be a plain number of the model. The tensors of a run with another
+scale then fit this model as well, and without the probe the run would go on unnoticed.
 """
 
 import math
@@ -22,15 +22,15 @@ _ROUNDING = 1e-3
 
 
 class Probe:
-    """What the objective makes of a few validation examples, with the same random numbers every time.
+    """The verdict of an objective on a few validation examples, with fixed random numbers.
 
-    Random numbers differ between kinds of devices and versions of torch, so only numbers from the
-    same ones are compared. An objective that judges nothing has no probe.
+    Random numbers differ between kinds of devices and versions of torch, so probes are compared
+    only if both are the same. An objective without a verdict has no probe.
 
     Arguments:
-        objective: What is minimised.
+        objective: The objective of the fit.
         x: Prepared validation data ``(N, *event)``.
-        batch_size: That of the fit.
+        batch_size: Batch size of the fit.
     """
 
     def __init__(self, objective: AbstractObjective, x: Tensor, batch_size: int) -> None:
@@ -39,26 +39,26 @@ class Probe:
         self.batch_size = min(batch_size, _EXAMPLES)
 
     def measured(self) -> dict[str, Any] | None:
-        """The number and on what it was computed, as plain data; None if there is none."""
+        """The value, and the device and version that computed it, as plain data; None if none."""
         value = judged(self.objective, self.x, self.batch_size)
         if value is None or not math.isfinite(value):
             return None
         return {"value": value, "on": f"{self.x.device.type}, torch {torch.__version__}"}
 
     def refuse_other(self, stored: dict[str, Any] | None, folder: Path) -> None:
-        """Compare the weights as they are now with what was measured when they were stored.
+        """Compare the value of the loaded weights with the value when they were stored.
 
         Raises:
             RunFolderError: if the two differ by more than rounding.
         """
-        now = None if stored is None else self.measured()
-        if stored is None or now is None or stored["on"] != now["on"]:
+        measured = None if stored is None else self.measured()
+        if stored is None or measured is None or stored["on"] != measured["on"]:
             return
-        before, after = stored["value"], now["value"]
-        if not math.isclose(before, after, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
+        expected, value = stored["value"], measured["value"]
+        if not math.isclose(expected, value, rel_tol=_ROUNDING, abs_tol=_ROUNDING):
             raise RunFolderError(
-                f"{folder} holds a run of another model or other settings: with its weights "
-                f"{self.objective.metric} of {len(self.x)} validation examples was {before:.6g}, "
-                f"this model gives {after:.6g}. Nothing in it was changed. Build the model as it "
-                "was, or take another folder."
+                f"{folder} holds a run of another model or other settings: with its weights the "
+                f"{self.objective.metric} of {len(self.x)} validation examples was "
+                f"{expected:.6g}; this model gives {value:.6g}. Nothing in the folder was "
+                "changed. Build the model as it was, or choose another folder."
             )

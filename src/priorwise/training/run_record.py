@@ -1,6 +1,6 @@
-"""The run that a folder was made from, and a run that builds on it.
+"""The run that is recorded in a folder, and a run that builds on it.
 
-Nothing here needs torch, so that a dry run starts at once.
+Nothing here needs torch, so a dry run starts at once.
 """
 
 from pathlib import Path
@@ -21,23 +21,23 @@ def read_run(
 ) -> tuple[Run, DataSpec, dict[str, Any]]:
     """The configuration, data description and identity of a run folder.
 
-    A run may ask for code of its user's: its own prior, say. The folder may come from anywhere, so
-    it never says what is executed: you name the files, and only they are.
+    A run may need code of its user's, a prior for example. The folder may come from anywhere, so it
+    does not decide what is executed: only the files that you name in ``code`` are.
 
     Arguments:
-        folder: The run.
+        folder: The run folder.
         code: Python files or modules that may be executed for the run, such as "recipes.py".
 
     Raises:
-        RunFolderError: if there is no run, it was not made from a recipe, or is not valid.
-        OwnCodeError: if it asks for code that is not named.
+        RunFolderError: if there is no run, or it was not made from a recipe, or is not valid.
+        OwnCodeError: if the run needs code that ``code`` does not name.
     """
     identity = read_record(Path(folder) / "run.json")["identity"]
     if "run" not in identity:
         raise RunFolderError(
-            f"expected a run that a recipe made; {folder} was made by priorwise.fit with a model "
-            "of your own. Build that model and call fit with the same `out`, or load "
-            "best.safetensors into it."
+            f"expected a run of a recipe; {folder} was made by priorwise.fit with a model of your "
+            "own. Build that model and call fit with the same `out`, or load best.safetensors "
+            "into it."
         )
     spec = dict(identity["spec"])
     spec["shape"] = tuple(spec["shape"])
@@ -49,35 +49,37 @@ def read_run(
 
 
 def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = None) -> Run:
-    """A post-hoc run completed from the run that it builds on.
+    """A post-hoc run, completed from the run that it builds on.
 
     Arguments:
-        run: What is completed.
+        run: The run to complete.
         base: The folder of the run underneath.
-        code: Python files or modules that may be executed for that run.
+        code: Python files or modules that may be executed for the run underneath.
 
     Raises:
-        RunFolderError: if the base is missing, or fitted over another run itself.
+        RunFolderError: if the run underneath is missing, or itself builds on another run.
     """
     if not isinstance(run.model, AbstractPosthocConfig):
         if base is not None:
             raise RunFolderError(
-                f"expected a recipe that builds on another run for `--base`; {run.name} does not."
+                f"expected a recipe that builds on another run for `--base`; {run.name} does not. "
+                "Leave `--base` out."
             )
         return run
     source = base if base is not None else run.model.base_run
     if not source:
         raise RunFolderError(
-            f"expected the run that {run.name} builds on; give it with --base RUN."
+            f"expected the run that {run.name} builds on; got none. Give it with --base RUN."
         )
-    below, _, _ = read_run(source, code)
-    if isinstance(below.model, AbstractPosthocConfig):
+    base_run, _, _ = read_run(source, code)
+    if isinstance(base_run.model, AbstractPosthocConfig):
         raise RunFolderError(
             f"expected a run without a tilted prior as the base; {source} is an "
-            f"{below.model.title}. Use its own base."
+            f"{base_run.model.title}. Use its own base."
         )
-    model = run.model.model_copy(update={"base": below.model, "base_run": str(source)})
-    changes: dict[str, Any] = {"data": below.data, "model": model}
-    if run.evaluation == EvaluationConfig():  # measured as its base was, to be compared with it
-        changes["evaluation"] = below.evaluation
+    model = run.model.model_copy(update={"base": base_run.model, "base_run": str(source)})
+    changes: dict[str, Any] = {"data": base_run.data, "model": model}
+    # By default both are measured in the same way, so that their numbers can be compared.
+    if run.evaluation == EvaluationConfig():
+        changes["evaluation"] = base_run.evaluation
     return run.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""From a run to a trained model in a folder, and back."""
+"""Training a run into a folder, and loading its model from there."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,12 +8,7 @@ import torch
 
 from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.objectives import Fit
-from priorwise.config.own_parts import (
-    NamedCode,
-    code_hashes,
-    stored,
-    warn_of_changed_code,
-)
+from priorwise.config.own_parts import NamedCode, code_hashes, stored, warn_of_changed_code
 from priorwise.config.run import Run
 from priorwise.data import Splits
 from priorwise.data import load as load_data
@@ -36,21 +31,21 @@ def load_splits(run: Run) -> Splits:
 
 
 def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
-    """Train a run into a folder, or go on with it; safe to repeat.
+    """Train a run into a folder, or continue it from there; calling this again is safe.
 
-    Code of your own that the run names is executed.
+    If the run names code of your own, this code is executed.
 
     Raises:
-        OwnCodeError: if such code is not found, or fails.
+        OwnCodeError: if your own code is not found, or fails.
         RunFolderError: if the folder holds another run.
     """
     splits = load_splits(run)
     model = run.model.build(splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
     if isinstance(run.model, AbstractPosthocConfig):
-        below = Path(run.model.base_run)
-        best = below / "best.safetensors"
+        base_folder = Path(run.model.base_run)
+        best = base_folder / "best.safetensors"
         load_model(model.untilted, read_checkpoint(best)[0], best)
-        warn_of_changed_code(run.model.base, _about(below), below)
+        warn_of_changed_code(run.model.base, _about(base_folder), base_folder)
     identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
     objective = _objective(run, model, len(splits.train))
     return fit(
@@ -66,7 +61,7 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
 
 
 def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObjective | None:
-    """What a run minimises; None for a tilted prior, whose objective follows from it."""
+    """The objective of a run; None for a tilted prior, which has its own."""
     if isinstance(run.model, AbstractPosthocConfig):
         return None
     with frozen(model), torch.no_grad():
@@ -76,7 +71,7 @@ def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObject
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """What was recorded of a run beside its identity."""
+    """What a run folder records besides the identity of the run."""
     return read_record(folder / "run.json").get("about", {})
 
 
@@ -85,13 +80,13 @@ def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
 
     Arguments:
         run: The folder.
-        code: Python files or modules of your own that may be executed for the run, for one that
-            asks for them. The folder never says what is executed.
+        code: Python files or modules of your own that may be executed, if the run needs them. The
+            folder does not decide what is executed.
 
     Raises:
         RunFolderError: if there is no such run.
-        OwnCodeError: if it asks for code that is not named.
-        CheckpointError: if it was not trained yet, or the checkpoint is damaged.
+        OwnCodeError: if the run needs code that ``code`` does not name.
+        CheckpointError: if the run was not trained yet, or its checkpoint is damaged.
     """
     config, spec, _ = read_run(run, code)
     model = config.model.build(spec, seed=config.training.seed)

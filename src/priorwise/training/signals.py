@@ -1,4 +1,4 @@
-"""Ctrl-C and termination requests take effect between two steps."""
+"""Ctrl-C and termination requests, which take effect between two steps."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,10 @@ __all__ = ["catch_signals"]
 
 @contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Let a step finish before Ctrl-C or a termination request takes effect; a second one takes effect at once."""
+    """Let a step finish before Ctrl-C or a termination request takes effect.
+
+    A second one takes effect at once.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -19,7 +22,7 @@ def catch_signals() -> Iterator[list[int]]:
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals go where they went
+    except ValueError:  # only the main thread may set handlers; here they stay as they are
         before = {}
     try:
         yield caught

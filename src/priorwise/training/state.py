@@ -1,4 +1,4 @@
-"""Where a fit stands: all that a checkpoint needs beside tensors."""
+"""The progress of a fit: all that a checkpoint stores besides tensors."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -15,17 +15,17 @@ class FitState:
     """Counters, sums and marks of a fit in progress.
 
     Attributes:
-        step: Steps that were done.
+        step: Number of steps so far.
         best: The best validation so far, infinite before the first.
-        best_step: The step after which it was found.
-        since_best: Validations since then that were no better.
-        seconds: Wall-clock time, all sessions together.
+        best_step: The step after which the best validation came.
+        since_best: Number of validations since then that were no better.
+        seconds: Wall-clock time, over all sessions of the run.
         sums: Sum over examples of each term since the last line of metrics.
-        examples: How many examples those are; 0 right after a line.
+        examples: Number of examples in these sums; 0 right after a line.
         metrics_bytes: Length of the metrics file at this point.
         stopped: Why the fit ended; empty while it goes on.
-        probe: By what a resumed run knows its model, see ``priorwise.training.probe``.
-        large: Which file of large state goes with the checkpoint; empty if there is none.
+        probe: The number that identifies the model on a resume, see ``priorwise.training.probe``.
+        large: Identity of the file of large state that goes with the checkpoint; empty if none.
     """
 
     step: int = 0
@@ -53,7 +53,7 @@ def state_from(stored: dict[str, Any], path: Path) -> FitState:
     """
     if stored.keys() != FitState.__dataclass_fields__.keys():
         raise CheckpointError(
-            f"{path} does not say where a fit stands; it may be a copy of best.safetensors. "
-            "Restore it from a copy, or remove it to start this run again."
+            f"expected the progress of a fit in {path}; it holds none, and may be a copy of "
+            "best.safetensors. Restore it from a backup, or remove it to start this run again."
         )
     return FitState(**stored)

@@ -1,4 +1,4 @@
-"""What a fit keeps while it runs: where it stands, its best weights, its lines of metrics."""
+"""What a fit stores while it runs: its progress, its best weights and its lines of metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,13 @@ class Store:
     """The checkpoints and metrics of one fit.
 
     Arguments:
-        folder: Where they lie; None keeps the best weights and the metrics in memory.
+        folder: The run folder; None keeps the best weights and the metrics in memory.
         model: The model that is fitted.
-        objective: What is minimised; what it holds beside the model is kept too.
+        objective: The objective of the fit; what it holds besides the model is stored too.
         steppers: The players and their optimisers.
-        probe: By what a resumed run knows its model.
-        device: Where tensors go when they are read.
-        writes: Whether this process writes; of several, one does.
+        probe: The number that identifies the model of a resumed run.
+        device: The device for tensors that are read.
+        writes: Whether this process writes; only one of several does.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Store:
         return self._lines if self.folder is None else self.folder.read_metrics()
 
     def add_line(self, line: dict[str, Any]) -> None:
-        """Keep one line of metrics."""
+        """Store one line of metrics."""
         if self.folder is None:
             self._lines.append(line)
         elif self.writes:
             self.folder.append_metrics(line)
 
     def save_best(self, about: dict[str, Any]) -> None:
-        """Keep the model as it is now as the best one."""
+        """Store the model as it is now as the best one."""
         tensors = model_tensors(self.model)
         if self.folder is None:
             self._best = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -82,7 +82,7 @@ class Store:
             write_checkpoint(self.folder.best, tensors, about, advice=GOES_ON)
 
     def load_best(self) -> None:
-        """Put the best weights into the model."""
+        """Load the best weights into the model."""
         if self.folder is not None:
             tensors, _ = read_checkpoint(self.folder.best, self.device)
             load_model(self.model, tensors, self.folder.best)
@@ -90,10 +90,10 @@ class Store:
             load_model(self.model, self._best, Path("memory"))
 
     def save_last(self, state: FitState) -> None:
-        """Keep where the fit stands; in memory there is no need.
+        """Write a checkpoint of the fit; without a folder there is nothing to do.
 
-        Large state is written first and under a name of its own, so that at any moment the last
-        checkpoint has the file that goes with it.
+        Large state is written first and under a name of its own, so at any moment the file that
+        goes with the last checkpoint is there.
         """
         if self.folder is None or not self.writes:
             return
@@ -107,7 +107,7 @@ class Store:
         drop_others(self.folder.path, state.large)
 
     def _save_large(self, folder: Path) -> str:
-        """The identity of the objective's large state, which is on the disk after this."""
+        """Write the objective's large state unless it is on the disk; return its identity."""
         large = self.objective.large_state()
         identity = identity_of(large)
         path = large_path(folder, identity)
@@ -116,11 +116,11 @@ class Store:
         return identity
 
     def resume(self) -> FitState:
-        """Put everything back as the last checkpoint has it; a fresh state if there is none.
+        """Restore everything from the last checkpoint; return a fresh state if there is none.
 
         Raises:
-            CheckpointError: if it is damaged, or of another model or objective.
-            RunFolderError: if the model has other settings than the one that was stored.
+            CheckpointError: if the checkpoint is damaged, or of another model or objective.
+            RunFolderError: if the model has other settings than the stored one.
         """
         if self.folder is None:
             return FitState()
@@ -139,7 +139,10 @@ class Store:
         return state
 
     def _refuse_other_base(self, tensors: dict[str, Tensor]) -> None:
-        """What no player steps is the user's: it is compared, so that another base is never overwritten."""
+        """Refuse a checkpoint whose fixed parameters differ from the model's.
+
+        Parameters that no player steps belong to the user: another base is never overwritten.
+        """
         assert self.folder is not None
         stepped = {
             id(parameter) for stepper in self.steppers for parameter in stepper.player.trained()
@@ -151,12 +154,12 @@ class Store:
             if not torch.equal(stored.to(parameter.device), parameter.detach()):
                 raise RunFolderError(
                     f"{self.folder.path} holds a fit over another model: `{name}`, which this fit "
-                    "does not train, differs. Nothing was changed. Take another folder, or the "
-                    "model with which that fit began."
+                    "does not train, differs. Nothing was changed. Choose another folder, or the "
+                    "model that the fit started with."
                 )
 
     def _load_checked(self, tensors: dict[str, Tensor], state: FitState) -> None:
-        """Load model and objective; put them back if others were stored."""
+        """Load model and objective; restore them if the checkpoint is of others."""
         assert self.folder is not None
         before = {
             name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()

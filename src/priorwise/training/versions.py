@@ -1,4 +1,4 @@
-"""What a run ran on: recorded, so that a difference can be traced."""
+"""The versions and the machine of a run, recorded so that a difference can be traced."""
 
 import platform
 import sys
@@ -19,7 +19,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str | int]:
-    """Versions, processor kind and thread count: the things on which bit-for-bit resume depends."""
+    """Versions, processor kind and thread count, on which a bit-for-bit resume depends."""
     return {
         "priorwise": version("priorwise"),
         "torch": torch.__version__,

@@ -23,18 +23,18 @@ def test_known_units_are_found():
     confused with 0.01.
     """
     x = torch.randn(1200, 2)
-    (found,) = active_units(model([[1.0, 0.0], [0.0, 0.2], [0.0, 0.05], [0.0, 0.0]]), x)
+    (units,) = active_units(model([[1.0, 0.0], [0.0, 0.2], [0.0, 0.05], [0.0, 0.0]]), x)
     means = torch.stack([x[:, 0], 0.2 * x[:, 1], 0.05 * x[:, 1], 0 * x[:, 0]], 1)
-    torch.testing.assert_close(found.variance, means.double().var(0), rtol=1e-4, atol=1e-9)
-    assert (found.group, found.active, found.dimensions) == (1, 2, 4)
+    torch.testing.assert_close(units.variance, means.double().var(0), rtol=1e-4, atol=1e-9)
+    assert (units.group, units.active, units.dimensions) == (1, 2, 4)
 
 
 @pytest.mark.parametrize(("threshold", "active"), [(0.001, 3), (0.5, 1), (5.0, 0)])
 def test_threshold_is_used(threshold, active):
-    (found,) = active_units(
+    (units,) = active_units(
         model([[1.0, 0.0], [0.0, 0.2], [0.0, 0.05]]), torch.randn(1200, 2), threshold=threshold
     )
-    assert found.active == active
+    assert units.active == active
 
 
 def test_every_group_is_reported():

@@ -51,16 +51,16 @@ def test_perfect_classifier():
     positives.
     """
     ncp, x, d = perfect()
-    (found,) = contrast(ncp, x, proposals=(2000,), contexts=50)
-    assert found.group == 1
-    assert found.bce_mean == found.bce / 2
+    (diagnostics,) = contrast(ncp, x, proposals=(2000,), contexts=50)
+    assert diagnostics.group == 1
+    assert diagnostics.bce_mean == diagnostics.bce / 2
     limit = z_limit(2)
-    assert abs(found.jsd - jensen_shannon(d)) < limit * found.bce_stderr / 2
-    assert abs(found.calibration - 1) < limit * found.calibration_stderr
-    assert found.calibration_stderr == pytest.approx(
+    assert abs(diagnostics.jsd - jensen_shannon(d)) < limit * diagnostics.bce_stderr / 2
+    assert abs(diagnostics.calibration - 1) < limit * diagnostics.calibration_stderr
+    assert diagnostics.calibration_stderr == pytest.approx(
         math.sqrt((math.exp(d**2) - 1) / 20_000), rel=0.5
     )
-    assert found.ess[2000] == pytest.approx(2000 * math.exp(-(d**2)), rel=0.25)
+    assert diagnostics.ess[2000] == pytest.approx(2000 * math.exp(-(d**2)), rel=0.25)
 
 
 def test_planted_exchange_is_caught():
@@ -69,9 +69,9 @@ def test_planted_exchange_is_caught():
     with torch.no_grad():
         for parameter in ncp.classifiers.parameters():
             parameter.neg_()
-    (found,) = contrast(ncp, x, proposals=(10,))
-    assert abs(found.jsd - jensen_shannon(d)) > z_limit(2) * found.bce_stderr / 2
-    assert abs(found.calibration - 1) > z_limit(2) * found.calibration_stderr
+    (diagnostics,) = contrast(ncp, x, proposals=(10,))
+    assert abs(diagnostics.jsd - jensen_shannon(d)) > z_limit(2) * diagnostics.bce_stderr / 2
+    assert abs(diagnostics.calibration - 1) > z_limit(2) * diagnostics.calibration_stderr
 
 
 def test_groups_are_reported_in_order():
