@@ -1,4 +1,4 @@
-"""Everything that an evaluation measures, in the order in which it is measured and shown."""
+"""All quantities of an evaluation, in the order in which they are measured and shown."""
 
 from priorwise.evaluation.held_out_likelihood import LOG_NORM, NLL
 from priorwise.evaluation.holes import CONTRAST, HOLE, LEAKAGE, SYMMETRIC_KL, TWO_SAMPLE
