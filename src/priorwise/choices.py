@@ -1,4 +1,4 @@
-"""The words that an option can take, each set once; configurations and constructors share them."""
+"""The words that an option accepts; configurations and constructors share these types."""
 
 from typing import Literal, TypeAlias
 

@@ -1,47 +1,44 @@
-"""The ``priorwise`` command. Results go to standard output, progress and messages to standard error."""
+"""The ``priorwise`` command: results go to standard output, everything else to standard error."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from priorwise.completion import complete_data, complete_paper, complete_recipe, complete_topic
-from priorwise.features.extractor_names import EXTRACTORS
+from priorwise.command_options import (
+    AsJson,
+    Base,
+    BetweenPair,
+    Code,
+    Data,
+    Dimensions,
+    DryRun,
+    Images,
+    LogNorm,
+    Out,
+    Overrides,
+    Paper,
+    PrecisionOption,
+    Quality,
+    RecipeName,
+    RunFolder,
+    RunFolders,
+    SampleFile,
+    Samples,
+    Seed,
+    SpaceOption,
+    Temperature,
+    Topic,
+    Version,
+)
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-Out = Annotated[
-    Path, typer.Option("--out", help="Folder of the run; an unfinished run in it goes on.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed; the recipe's own if not given.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
-Code = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--code",
-        metavar="FILE.py",
-        help="Code of your own that the run asks for, a file or module. It is executed. May be "
-        "repeated.",
-    ),
-]
-
-
-class SpaceName(StrEnum):
-    """The spaces of a model with a flow prior."""
-
-    representation = "representation"
-    generation = "generation"
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _say(text: str) -> None:
@@ -52,36 +49,18 @@ def _print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record))
 
 
-def _error(stderr: float | None) -> str:
-    return "± unknown" if stderr is None else f"± {stderr:.3f}"
-
-
 @contextmanager
 def _resumable() -> Iterator[None]:
-    """Ctrl-C ends the command with a word on how it goes on."""
+    """Ctrl-C ends the command with a message that says how to continue."""
     try:
         yield
     except KeyboardInterrupt:
-        _say("stopped; the same command goes on where it was.")
+        _say("stopped; run the same command again to continue.")
         raise typer.Exit(130) from None
 
 
-def _show_version(value: bool) -> bool:
-    if value:
-        from importlib.metadata import version
-
-        print(f"priorwise {version('priorwise')}")
-        raise typer.Exit
-    return value
-
-
 @app.callback()
-def command(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
+def command(version: Version = False) -> None:
     """Finds the holes in a VAE's prior and fills them."""
 
 
@@ -92,7 +71,7 @@ def demo(
     quick: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The main job on handwritten digits: train, measure the hole, fill it three ways, report."""
+    """The whole job on handwritten digits: train, measure the hole, fill it three ways, report."""
     from priorwise.recipes.demo import demo as run_demo
 
     result = run_demo(out, seed=seed or 0, quick=quick)
@@ -103,17 +82,8 @@ def demo(
 
 
 @app.command("list")
-def list_(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="A group of recipes, a data set or a paper, to see all about it.",
-            autocompletion=complete_topic,
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Recipes by group, data sets and whether they are at hand, papers with published numbers."""
+def list_(name: Topic = None, as_json: AsJson = False) -> None:
+    """Recipes by group, data sets and where they are, papers with published numbers."""
     from priorwise.recipes import listing
 
     if as_json:
@@ -124,41 +94,17 @@ def list_(
 
 @app.command()
 def train(
-    recipe_name: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A name of `priorwise list`, or FILE.py:NAME, a function of yours that returns "
-            "a Run.",
-            autocompletion=complete_recipe,
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY.PATH=VALUE", help="Settings over the recipe's, such as training.epochs=50."
-        ),
-    ] = None,
+    recipe_name: RecipeName,
+    overrides: Overrides = None,
     out: Out = Path("run"),
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            help="Your own .npz, .npy or image folder, or another data set's name.",
-            autocompletion=complete_data,
-        ),
-    ] = None,
-    base: Annotated[
-        Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")
-    ] = None,
+    data: Data = None,
+    base: Base = None,
     seed: Seed = None,
     code: Code = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the complete run and stop.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe into a folder, or go on with it. Safe to repeat after Ctrl-C or a crash."""
+    """Train a recipe into a folder, or continue there. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
     from priorwise.config.own_parts import code_of
     from priorwise.recipes import recipe
@@ -172,7 +118,7 @@ def train(
     run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, settings)
     if not run.data.name:
-        raise ValueError(f"expected data for {recipe_name}; give them with --data FILE_OR_FOLDER.")
+        raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
     if dry_run:
         print(json.dumps(run.model_dump(mode="json"), indent=2))
         return
@@ -192,62 +138,46 @@ def train(
     }
     if as_json:
         _print_json(record)
-    else:
-        named = "".join(f" --code {file}" for file in code_of(run))
-        print(
-            f"{_verdict(result)} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise "
-            f"evaluate {out}{named}"
-        )
-
-
-def _verdict(result: Any) -> str:  # noqa: ANN401 - a FitResult, which would import torch
-    if result.best is None:
-        return f"{result.metric} not judged, epoch {result.epochs}"
-    return f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
+        return
+    verdict = (
+        f"{result.metric} not judged, epoch {result.epochs}"
+        if result.best is None
+        else f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
+    )
+    options = "".join(f" --code {file}" for file in code_of(run))
+    print(
+        f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
+        f"{out}{options}"
+    )
 
 
 @app.command()
 def evaluate(
-    run: RunPath,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Importance samples of each image.")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="A random subset of the test images.")
-    ] = None,
-    quality: Annotated[
-        str | None,
-        typer.Option(help=f"Features for distances of samples: none, {', '.join(EXTRACTORS)}."),
-    ] = None,
-    log_norm: Annotated[
-        str | None,
-        typer.Option(
-            help="How log Z of a tilted prior is estimated: importance, or annealed, which "
-            "brackets it."
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Of the decoder in the likelihood: no (float32) or bf16."),
-    ] = None,
+    run: RunFolder,
+    samples: Samples = None,
+    images: Images = None,
+    quality: Quality = None,
+    log_norm: LogNorm = None,
+    precision: PrecisionOption = None,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
-    """Likelihood, hole, leakage and sample quality on the test set, with their errors. Resumable."""
+    """Likelihood, hole, leakage and sample quality on the test set, with errors. Resumable."""
     from priorwise.evaluation import evaluate_run
     from priorwise.reporting.tables import record_lines
 
-    settings: dict[str, Any] = {
-        "samples": samples,
-        "images": images,
-        "quality": quality,
-        "log_norm": log_norm,
-        "precision": precision,
-        "seed": seed,
-    }
     with _resumable():
-        record = evaluate_run(run, code=code, **settings)
+        record = evaluate_run(
+            run,
+            code=code,
+            samples=samples,
+            images=images,
+            quality=quality,
+            log_norm=log_norm,
+            precision=precision,
+            seed=seed,
+        )
     if as_json:
         _print_json(record.numbers)
     else:
@@ -256,26 +186,19 @@ def evaluate(
 
 @app.command()
 def sample(
-    run: RunPath,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 64,
+    run: RunFolder,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of samples.")] = 64,
     sampler: Annotated[
-        SamplerName, typer.Option(help="How latents are drawn; default is the model's own way.")
+        SamplerName, typer.Option(help="How latents are drawn; default is the model's own sampler.")
     ] = SamplerName.default,
     proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
-    temperature: Annotated[
-        float, typer.Option(help="Factor of the prior's standard deviations.")
-    ] = 1.0,
+    temperature: Temperature = 1.0,
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw from the decoder instead of showing its means.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="A .png grid or an .npz of arrays; RUN/samples.png if not given."
-        ),
-    ] = None,
+    out: SampleFile = None,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
@@ -285,68 +208,51 @@ def sample(
     from priorwise.training.runner import load
 
     model = load(run, code)
-    chosen = named_sampler(
-        sampler,
-        proposals=proposals,
-        steps=steps,
-        step_size=step_size,
-        temperature=temperature,
+    chosen_sampler = named_sampler(
+        sampler, proposals=proposals, steps=steps, step_size=step_size, temperature=temperature
     )
-    if chosen is None and temperature != 1.0:
+    if chosen_sampler is None and temperature != 1.0:
         raise ValueError(
-            "expected a sampler beside --temperature; got none. The model's own is "
-            f"{model.default_sampler}: name it by --sampler."
+            "expected --sampler together with --temperature; got none. The model's own is "
+            f"{model.default_sampler}: name it with --sampler."
         )
-    x = model.sample(count, chosen, mean=not draw, seed=seed if seed is not None else 0)
+    x = model.sample(count, chosen_sampler, mean=not draw, seed=seed if seed is not None else 0)
     path = save_samples(x, out if out is not None else run / "samples.png")
+    words = str(chosen_sampler or model.default_sampler)
     if as_json:
-        _print_json(
-            {"samples": str(path), "count": count, "sampler": repr(chosen or model.default_sampler)}
-        )
+        _print_json({"samples": str(path), "count": count, "sampler": words})
     else:
-        print(f"{count} samples by {chosen or model.default_sampler} are at {path}")
+        print(f"{count} samples by {words} are at {path}")
 
 
 @app.command()
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of runs on the same data, the base first."),
-    ],
+    runs: RunFolders,
     out: Annotated[
         Path | None, typer.Option("--out", help="The page; RUN/report.html if not given.")
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Importance samples of each image.")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="A random subset of the test images.")
-    ] = None,
-    quality: Annotated[
-        str | None, typer.Option(help="Features for distances of samples, as for evaluate.")
-    ] = None,
+    samples: Samples = None,
+    images: Images = None,
+    quality: Quality = None,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
     """The prior-hole report of trained runs: one HTML page and a model card.
 
-    Reads what `evaluate` measured, and measures what is missing.
+    It reads what `evaluate` measured, and measures what is missing.
     """
     from priorwise.reporting import report_runs
 
-    settings: dict[str, Any] = {
-        "samples": samples,
-        "images": images,
-        "quality": quality,
-        "seed": seed,
-    }
     with _resumable():
         path = report_runs(
             _by_name(runs),
             out if out is not None else runs[0] / "report.html",
             code=code,
-            **settings,
+            samples=samples,
+            images=images,
+            quality=quality,
+            seed=seed,
         )
     if as_json:
         _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
@@ -355,42 +261,24 @@ def report(
 
 
 def _by_name(runs: list[Path]) -> dict[str, Path]:
-    """Runs by the names of their folders, or by their paths where two folders bear one name."""
-    named = {run.name: run for run in runs}
-    named = named if len(named) == len(runs) else {str(run): run for run in runs}
-    if len(named) < len(runs):
+    """Runs by the names of their folders, or by their paths where two folders have one name."""
+    folders = {run.name: run for run in runs}
+    folders = folders if len(folders) == len(runs) else {str(run): run for run in runs}
+    if len(folders) < len(runs):
         raise ValueError(f"expected each run once; got {', '.join(map(str, runs))}.")
-    return named
+    return folders
 
 
 @app.command()
 def traverse(
-    run: RunPath,
-    between: Annotated[
-        tuple[int, int] | None,
-        typer.Option("--between", metavar="I J", help="Two test observations, counted from 0."),
-    ] = None,
+    run: RunFolder,
+    between: BetweenPair = None,
     pairs: Annotated[
-        int | None, typer.Option(min=1, help="So many random pairs of test observations.")
+        int | None, typer.Option(min=1, help="Number of random pairs of test observations.")
     ] = None,
-    dimension: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--dimension",
-            metavar="K",
-            min=0,
-            help="A latent dimension, counted from 0; may be repeated.",
-        ),
-    ] = None,
+    dimension: Dimensions = None,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a walk, both ends included.")] = 10,
-    space: Annotated[
-        SpaceName | None,
-        typer.Option(
-            help="Where walks are straight and whose dimensions vary: z (representation) or a "
-            "flow prior's z0 (generation). If not given, pairs are joined in z0 where there "
-            "is one, and dimensions are those of z."
-        ),
-    ] = None,
+    space: SpaceOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
     ] = None,
@@ -398,10 +286,10 @@ def traverse(
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
-    """Walks through the latent space as a picture: between pairs of test observations, and along single dimensions.
+    """Walks through the latent space as a picture.
 
-    Five pairs and the ten most active dimensions, unless --between, --pairs or --dimension says
-    which.
+    They lead from one test observation to another, and along single dimensions: five pairs and the
+    ten most active dimensions, unless you choose with --between, --pairs or --dimension.
     """
     from priorwise.reporting import save_traversal
     from priorwise.training.run_record import read_run
@@ -422,27 +310,27 @@ def traverse(
     )
     if as_json:
         _print_json(asdict(picture) | {"path": str(picture.path)})
-    else:
-        print(
-            f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at "
-            f"{picture.path}"
-        )
+        return
+    print(
+        f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at {picture.path}"
+    )
 
 
 @app.command()
 def compare(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs on the same data.")
-    ],
+    runs: RunFolders,
     out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
     draws: Annotated[
-        int, typer.Option(min=1, help="Draws of which those of lowest density are shown.")
+        int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
     ] = 2000,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
-    """Runs side by side: samples, where encodings and prior lie, pockets and leaks, what the pockets decode to."""
+    """Runs side by side as a picture.
+
+    It shows samples, encodings and prior, pockets and leaks, and what the pockets decode to.
+    """
     from priorwise.reporting.comparison import compare_runs
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
@@ -469,14 +357,9 @@ def compare(
 
 @app.command()
 def table(
-    paper: Annotated[
-        str,
-        typer.Argument(
-            metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.", autocompletion=complete_paper
-        ),
-    ],
+    paper: Paper,
     every: Annotated[
-        bool, typer.Option("--all", help="Also the rows for which there is no recipe here.")
+        bool, typer.Option("--all", help="Also show the rows for which there is no recipe here.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -494,7 +377,7 @@ def table(
 
 
 def main() -> None:
-    """Run the command; errors of the user are one message without a traceback."""
+    """Run the command; a user's mistake becomes one message without a traceback."""
     try:
         app()
     except (ValueError, TypeError, ArithmeticError, OSError) as error:

@@ -1,6 +1,7 @@
-"""Public names that are imported when somebody asks for them; before that a package costs nothing.
+"""Public names that are imported at their first use, so that importing a package costs nothing.
 
-A lazy package writes its public names as any other does, but imports them for type checkers alone::
+A lazy package writes its public names as any other package, but imports them only for type
+checkers::
 
     if TYPE_CHECKING:
         from priorwise.models import NCP, VAE
@@ -9,13 +10,14 @@ A lazy package writes its public names as any other does, but imports them for t
 
     __all__ = ["NCP", "VAE"]
 
-When somebody first asks for a name, these imports are read from the package's own source, which has
-to be there; the one that brings the name is done, and the name stays. So each name is written where
-type checkers, editors and the guard of the import rows read it, and nowhere else.
+At the first use of a name, ``lazy_names`` reads these imports from the package's source, which must
+be there. It performs the import that provides the name, and the package keeps the name. So each
+name is written only once, where type checkers, editors and the guard of the import rows read it.
 
 References:
-    PEP 562, Module ``__getattr__`` and ``__dir__``; SPEC 1 of Scientific Python, Lazy Loading of
-    Submodules and Functions, which reads a stub file in this way.
+    PEP 562, Module ``__getattr__`` and ``__dir__``. https://peps.python.org/pep-0562/
+    SPEC 1 of Scientific Python, Lazy Loading of Submodules and Functions, which reads a stub file
+    in this way. https://scientific-python.org/specs/spec-0001/
 """
 
 import sys
@@ -58,7 +60,7 @@ def lazy_names(package: str) -> tuple[Callable[[str], Any], Callable[[], list[st
 
 
 def _homes(source: str) -> dict[str, str]:
-    """Each name that is imported under ``TYPE_CHECKING``, with the module that it comes from."""
+    """Each name that is imported under ``TYPE_CHECKING``, with its module."""
     import ast
 
     blocks = [

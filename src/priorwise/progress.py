@@ -1,4 +1,4 @@
-"""Progress bars on standard error; silent where nobody looks."""
+"""Progress bars on standard error, which can be switched off."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ __all__ = ["Advance", "progress_bar", "tell"]
 
 @runtime_checkable
 class Advance(Protocol):
-    """What moves a bar."""
+    """The call that moves a bar."""
 
     def __call__(self, amount: int | float = 1, *, status: str | None = None) -> None:
         """Move the bar on by ``amount``; ``status`` replaces the text at its end."""
 
 
 def tell(report: Callable[[int], None] | None, count: int) -> None:
-    """Tell whoever asked to be told how many were just finished."""
+    """Report how many were just finished, if anybody asked."""
     if report is not None:
         report(count)
 
@@ -33,11 +33,11 @@ def progress_bar(
     """A bar with speed and time left.
 
     Arguments:
-        description: What is being done.
-        total: How much there is.
-        done: How much was done before, in a run that goes on.
-        unit: What is counted, for the speed; none is shown without it.
-        show: False shows nothing.
+        description: The text at the start of the bar.
+        total: The amount at the end of the bar.
+        done: The amount that an earlier, interrupted run has done.
+        unit: The unit of the speed; without it, no speed is shown.
+        show: Whether to show the bar at all.
     """
     if not show:
         yield lambda amount=1, *, status=None: None

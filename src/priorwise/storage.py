@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and hashes of what tensors and files hold."""
+"""Atomic writes, which leave a complete file or none, and hashes of tensors and files."""
 
 import hashlib
 import os
@@ -22,30 +22,31 @@ __all__ = [
     "write_atomically",
 ]
 
-TRY_AGAIN = "Make room there, or name another place, and do the same again."
+TRY_AGAIN = "Free some space there, or choose another place, and try again."
 
 
 class WriteError(OSError):
-    """A file that the disk refused; what was there before is unharmed."""
+    """The disk refused a file; an earlier file in its place is unharmed."""
 
 
 # -- hashes ----------------------------------------------------------------------------------------
 
 
 def value_bytes(tensor: "torch.Tensor") -> memoryview:
-    """Every bit of a tensor's values, row by row, whatever its type, strides and device."""
+    """All bytes of a tensor's values, row by row, for any type, strides and device."""
     import torch
 
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def content_hash(tensors: "Mapping[str, torch.Tensor]") -> str:
-    """16 hexadecimal digits of named tensors: names, shapes, types and every bit of their values.
+    """A hash of named tensors, as 16 hexadecimal digits.
 
-    Neither the order of the names nor the device changes it.
+    It depends on their names, shapes, types and every bit of their values, but neither on the order
+    of the names nor on the device.
 
     Arguments:
-        tensors: By name; a ``state_dict``, for example.
+        tensors: The tensors by name, such as a ``state_dict``.
 
     Example:
         >>> import torch
@@ -69,18 +70,18 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes, *, advice: str = TRY_AGAIN) -> None:
-    """Put ``data`` at ``path`` completely or not at all; until then what was there stays.
+    """Write ``data`` to ``path`` completely or not at all; an earlier file stays until then.
 
-    A kill leaves one hidden file at most, which the next write takes over: for a file that one
-    process writes often. Where several may write, take ``atomic_file``.
+    A kill leaves at most one hidden file, which the next write replaces. Use this for a file that
+    one process writes often, and ``atomic_file`` if several processes may write it.
 
     Arguments:
-        path: The file; its folder is there.
-        data: All of it.
-        advice: What to do when the disk refuses, for the message.
+        path: The file; its folder must exist.
+        data: The complete content.
+        advice: What the message tells the user to do if the disk refuses.
 
     Raises:
-        WriteError: if the disk refuses (it is full, say); the message names the path.
+        WriteError: if the disk refuses, for example because it is full; the message names the path.
     """
     partial = path.with_name(f".{path.name}.partial")
     with _refusals_told(path, advice):
@@ -94,10 +95,10 @@ def write_atomically(path: Path, data: bytes, *, advice: str = TRY_AGAIN) -> Non
 
 @contextmanager
 def atomic_file(path: Path, *, advice: str = TRY_AGAIN) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` if the block succeeds and vanishes if not.
+    """A path to write to, which becomes ``path`` if the block succeeds and vanishes otherwise.
 
-    It has the name of ``path``, in a folder of its own, where the block may put other files as
-    well. The folder of ``path`` is made where it is missing.
+    It has the name of ``path`` and a folder of its own, where the block may put other files, too.
+    The folder of ``path`` is created if it is missing.
 
     Raises:
         WriteError: if the disk refuses, in the block or after it; the message names ``path``.
@@ -111,10 +112,10 @@ def atomic_file(path: Path, *, advice: str = TRY_AGAIN) -> Iterator[Path]:
 
 
 def append_line(path: Path, line: str, *, advice: str = TRY_AGAIN) -> None:
-    """Add a line to a file, made where it is missing, and put it on the disk.
+    """Add a line to a file and force it to the disk; a missing file is created.
 
-    It is written by one call, so that processes do not mix their lines. A kill, or a disk that
-    refuses, may leave a part of the line.
+    One call writes the line, so that processes do not mix their lines. After a kill, or if the disk
+    refuses, a part of the line may remain.
 
     Raises:
         WriteError: if the disk refuses; the message names the path.
@@ -127,20 +128,20 @@ def append_line(path: Path, line: str, *, advice: str = TRY_AGAIN) -> None:
 
 @contextmanager
 def _refusals_told(path: Path, advice: str) -> Iterator[None]:
-    """Errors of the operating system as a ``WriteError`` that names the file, and what to do."""
+    """Turn errors of the operating system into a ``WriteError`` with the file and the advice."""
     try:
         yield
     except WriteError:
         raise
     except OSError as error:
         raise WriteError(
-            f"could not write {path} ({error.strerror or error}); what was there before is "
+            f"could not write {path} ({error.strerror or error}); an earlier file in its place is "
             f"unharmed. {advice}"
         ) from error
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Rename a file that is whole, with it and its name on the disk."""
+    """Rename a complete file, and force its content and its name to the disk."""
     with open(partial, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)

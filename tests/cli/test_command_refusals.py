@@ -130,6 +130,6 @@ def test_sampler_that_does_not_fit_is_refused(refused, vae, ncp, tmp_path):
 def test_a_temperature_needs_a_sampler(vae, refused, tmp_path):
     """Fault: a temperature that is taken and ignored."""
     out = tmp_path / "x.npz"
-    assert "expected a sampler beside --temperature" in refused(
+    assert "expected --sampler together with --temperature" in refused(
         "sample", vae, "--temperature", 0.3, "--out", out
     )

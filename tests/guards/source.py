@@ -32,7 +32,7 @@ ROWS = [
     ["training"],
     ["evaluation"],
     ["reporting", "recipes"],
-    ["completion", "cli"],
+    ["completion", "command_options", "cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
 

@@ -291,7 +291,7 @@ def test_a_hierarchy_is_judged_group_by_group(digits, tmp_path):
     page, record = written(path)
     assert len(record["models"]["base"]["hole"]) == 2
     assert len(record["contrast"]["columns"]) == 4
-    assert "In group 2 a classifier" in page.body()
+    assert "In group 2, a classifier" in page.body()
 
 
 def test_observations_of_two_numbers_are_shown_as_points(tmp_path):

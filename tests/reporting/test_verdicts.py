@@ -46,9 +46,9 @@ def test_headline_says_why_nothing_was_judged():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0.51, "0.51 ± 0.25 nats likelier"),
-        (0.49, "no sure difference"),
-        (-0.49, "no sure difference"),
+        (0.51, "rises by 0.51 ± 0.25 nats"),
+        (0.49, "no clear difference"),
+        (-0.49, "no clear difference"),
         (-0.51, "does not help"),
     ],
 )
@@ -88,10 +88,12 @@ def test_a_gain_of_the_prior_alone_is_told_from_one_of_the_networks():
         two_sample=two_sample(0.25, 0.01),
     )
     _, first, second = sentences([entry("base"), own, tilted])[:3]
-    assert "the networks have their part in it" in first
-    assert "still proves 0.10 ± 0.01 nats" in first
-    assert "the prior alone does it" in second
-    assert "still proves 0.25 ± 0.01 nats" in second  # by the test that judges the tilt, too
+    assert "its networks have a part in it" in first
+    assert "still proves a hole of 0.10 ± 0.01 nats" in first
+    assert "the prior alone explains the gain" in second
+    assert (
+        "still proves a hole of 0.25 ± 0.01 nats" in second
+    )  # by the test that judges the tilt, too
 
 
 @pytest.mark.parametrize("value", [0.1, 0.5, 0.8, 1.2, 1.5, 9.0])
@@ -103,10 +105,9 @@ def test_distances_are_shown_and_nothing_is_concluded_from_them(value):
     same = entry("other", gain=zero)
     other = entry("other", gain=zero, symmetric_kl=Estimate(value, 0.1, 100))
     with_value, with_same = (sentences([entry("base"), model])[1] for model in (other, same))
-    assert f"symmetric KL {value:.2f} ± 0.10 nats where base has 1.00 ± 0.10" in with_value
-    assert (
-        with_value.replace(f"{value:.2f} ± 0.10 nats where", "1.00 ± 0.10 nats where") == with_same
-    )
+    words = "symmetric KL is {:.2f} ± 0.10 nats, that of base 1.00 ± 0.10"
+    assert words.format(value) in with_value
+    assert with_value.replace(words.format(value), words.format(1.0)) == with_same
 
 
 def test_a_distance_that_was_refused_is_not_shown():
@@ -122,7 +123,7 @@ def test_the_best_is_named_only_when_it_is_surely_ahead():
         ]
         return sentences([entry("a"), *others])[-1]
 
-    assert "The best likelihood is that of c, 1.00 ± 0.00 nats ahead of b" in last(nll(89.0))
+    assert "c has the best likelihood, 1.00 ± 0.00 nats ahead of b" in last(nll(89.0))
     assert "too close to call" in last(nll(89.0, stderr=1.0))
 
 

@@ -58,8 +58,8 @@ def test_a_full_disk_leaves_the_old_one(write, tmp_path):
     with no_file_above(100), pytest.raises(WriteError) as refusal:
         write(path, bytes(1000))
     assert str(refusal.value) == (
-        f"could not write {path} (File too large); what was there before is unharmed. Make room "
-        "there, or name another place, and do the same again."
+        f"could not write {path} (File too large); an earlier file in its place is unharmed. "
+        "Free some space there, or choose another place, and try again."
     )
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["samples.npz"]

@@ -165,7 +165,9 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path):
     before = path.read_bytes()
     with (
         no_file_above(100),
-        pytest.raises(WriteError, match=r"last\.safetensors .*unharmed\. Make room there, or name"),
+        pytest.raises(
+            WriteError, match=r"last\.safetensors .*unharmed\. Free some space there, or"
+        ),
     ):
         written(path, wrong(), step=2)
     assert path.read_bytes() == before

@@ -121,7 +121,7 @@ def test_interrupted_run_ends_as_a_quiet_one(quiet, small, tmp_path):
     process = start(train(out, small))
     errors = stop_at(process, out, 40, signal.SIGINT)
     assert process.returncode == 130, errors
-    assert "the same command goes on" in errors
+    assert "run the same command again to continue" in errors
     assert "Traceback" not in errors
     stopped = step_of(out)
     finish(train(out, small))

@@ -1,4 +1,4 @@
-"""Evaluation: a model is measured once, into one record that every view reads."""
+"""Evaluation: measure a model once, into one record that every view reads."""
 
 from priorwise.evaluation.gain import gain_over
 from priorwise.evaluation.measuring import measure

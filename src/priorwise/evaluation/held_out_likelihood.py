@@ -1,4 +1,4 @@
-"""Quantities of the likelihood: log Z of a tilted prior, and the negative log-likelihood of test images."""
+"""Quantities of the likelihood: log Z of a tilted prior, and the NLL of test images."""
 
 import math
 from collections.abc import Mapping
@@ -14,18 +14,22 @@ __all__ = ["LOG_NORM", "NLL", "QUANTITIES"]
 
 
 def _log_norm(subject: Subject) -> Estimate:
-    """The log normaliser that the model keeps, if that is allowed, or a fresh estimate, which it keeps from then on."""
+    """The log Z that the model keeps, if `subject.keeps_log_norm`; else a fresh estimate.
+
+    The model keeps a fresh estimate from then on.
+    """
     model, config = subject.model, subject.config
-    kept = model.known_log_norm() if subject.keeps_log_norm else None
-    if kept is not None:
-        ends = {} if kept.ends is None else {"lower": kept.ends[0], "upper": kept.ends[1]}
+    log_norm = model.known_log_norm() if subject.keeps_log_norm else None
+    if log_norm is not None:
+        ends = log_norm.ends
         return Estimate(
-            kept.value,
-            kept.stderr,
+            log_norm.value,
+            log_norm.stderr,
             0,
-            diagnostics={"ess": kept.ess} | ends,
+            diagnostics={"ess": log_norm.ess}
+            | ({} if ends is None else {"lower": ends[0], "upper": ends[1]}),
             protocol={"estimator": "kept with the model"},
-            warnings=kept.doubts,
+            warnings=log_norm.doubts,
         )
     by_importance = config.log_norm == "importance"
     total = config.log_norm_samples if by_importance else 2 * config.log_norm_chains
@@ -42,22 +46,23 @@ def _log_norm(subject: Subject) -> Estimate:
 
 
 def _still_known(subject: Subject, value: Mapping[str, Any]) -> bool:
-    known = subject.model.known_log_norm()
-    return known is not None and math.isclose(known.value, value.get("value", math.nan))
+    log_norm = subject.model.known_log_norm()
+    return log_norm is not None and math.isclose(log_norm.value, value.get("value", math.nan))
 
 
 def _log_norm_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     ends = value["diagnostics"]
-    between = (f"[{ends['lower']:.3f}, {ends['upper']:.3f}]",) if "lower" in ends else ()
-    small = (f"{error_words(value['stderr'], 3)}", *between)
+    bracket = (f"[{ends['lower']:.3f}, {ends['upper']:.3f}]",) if "lower" in ends else ()
+    small = (error_words(value["stderr"], 3), *bracket)
     return {"log Z": Cell(f"{value['value']:.3f}", small, tuple(value["warnings"]))}
 
 
 LOG_NORM = Quantity(
     key="log_norm",
     meanings={
-        "log Z": "Log normaliser of a tilted prior in nats. Its error is part of that of the NLL. "
-        "Brackets hold the two ends between which annealing finds it."
+        "log Z": "Log normaliser of a tilted prior, in nats. The error of the NLL includes its "
+        "error. The numbers in brackets are the lower and the upper end that annealed importance "
+        "sampling gives."
     },
     compute=_log_norm,
     cells=_log_norm_cells,
@@ -113,12 +118,12 @@ def _nll_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
 NLL = Quantity(
     key="nll",
     meanings={
-        "NLL": "Negative log-likelihood of a test image in nats, by importance sampling from the "
-        "encoder; lower is better. It has two errors: that of the Monte-Carlo draws on these "
-        "images (MC), and that of the choice of test images (data).",
-        "ELBO": "The evidence lower bound of the same images with the same draws, in nats.",
+        "NLL": "Negative log-likelihood in nats per test image, by importance sampling from the "
+        "encoder; lower is better. It has two errors: one from the Monte-Carlo draws on these "
+        "images (MC), and one from the choice of test images (data).",
+        "ELBO": "Evidence lower bound of the same images from the same draws, in nats per image.",
         "ESS": "Effective sample size of the importance weights behind the NLL: the median over "
-        "the images, and the smallest. Small ones mean an NLL that is too high.",
+        "the images, and the smallest. If it is small, the NLL is too high.",
     },
     compute=_nll,
     cells=_nll_cells,

@@ -1,4 +1,4 @@
-"""Quantities of the hole: what tells encodings from draws of the prior, and how far apart they are."""
+"""Quantities of the hole: how well encodings and prior can be distinguished, how far apart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,11 +24,11 @@ from priorwise.training.loop import fit
 
 __all__ = ["CONTRAST", "HOLE", "LEAKAGE", "QUANTITIES", "SYMMETRIC_KL", "TWO_SAMPLE"]
 
-_FEW = 100.0  # effective draws below which the error of a calibration is not believed
+_FEW = 100.0  # with fewer effective draws, the error of a calibration is not believed
 _ROUGH = 0.1
 _SURE = 2.0  # standard errors
 
-# The classifier that judges a prior: small, and fitted in seconds.
+# The classifier that judges a prior is small, and is fitted in seconds.
 _FEATURES = (128, 128, 128)
 _EXAMPLES, _STEPS, _BATCH, _EPOCHS = 20_000, 2000, 100, 60
 
@@ -42,23 +42,23 @@ def _contrast(subject: Subject) -> list[GroupContrast]:
 
 
 def _hole(subject: Subject) -> list[GroupContrast]:
-    """A small NCP, fitted on training data, stopped on validation data and judged on test data."""
+    """A small NCP: fitted on training data, stopped on validation data, judged on test data."""
     model, splits, seed = subject.model, subject.splits, subject.config.seed
     if not subject.config.hole_classifier:
-        raise UnavailableError("no classifier was asked for (`hole_classifier` is off).")
+        raise UnavailableError("no classifier was requested (`hole_classifier` is off).")
     if model.tilts:
         raise UnavailableError(
-            "this prior is tilted, and no classifier can be fitted over a tilt: the two-sample "
+            "this prior is tilted, and a classifier cannot be fitted over a tilt; the two-sample "
             "test judges it."
         )
     with seeded(seed, "report", "classifier"):
         ncp = NCP(model, hidden_features=_FEATURES)
     part = splits.subset(train=min(_EXAMPLES, len(splits.train)))
-    affordable = max(1, _STEPS * _BATCH // len(part.train))
+    epochs_for_steps = max(1, _STEPS * _BATCH // len(part.train))
     fit(
         ncp,
         part,
-        epochs=min(_EPOCHS, affordable),
+        epochs=min(_EPOCHS, epochs_for_steps),
         batch_size=_BATCH,
         patience=15,
         seed=seed,
@@ -82,22 +82,27 @@ def _contrast_cells(groups: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
 
 
 def _doubts(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The classifiers whose ratio is surely, and by more than a tenth, not one on average over the prior."""
+    """Doubts about classifiers whose density ratio surely does not average 1 over the prior.
+
+    The average must differ from 1 by more than a tenth and by more than two standard errors.
+    """
     doubts = []
     for group in groups:
         mean, error, ess = (
             group[name] for name in ("calibration", "calibration_stderr", "calibration_ess")
         )
-        where = f"group {group['group']}: the classifier's ratio averages {mean:.2f} "
-        where += f"{error_words(error)} over the prior"
+        average = (
+            f"group {group['group']}: the classifier's density ratio averages {mean:.2f} "
+            f"{error_words(error)} over the prior"
+        )
         if ess < _FEW:
             doubts.append(
-                f"{where}, which rests on {ess:.0f} effective draws, so its error is too small."
+                f"{average}. This rests on {ess:.0f} effective draws, so its error is too small."
             )
         elif error is not None and abs(mean - 1) > max(_ROUGH, _SURE * error):
             doubts.append(
-                f"{where}, where the true one averages 1. The ratio is rough where it is large; "
-                "log Z makes up for its mean, nothing for its shape."
+                f"{average}, while the true ratio averages 1. The ratio is inaccurate where it is "
+                "large; log Z corrects its mean, but nothing corrects its shape."
             )
     return doubts
 
@@ -105,9 +110,9 @@ def _doubts(groups: Sequence[Mapping[str, Any]]) -> list[str]:
 HOLE = Quantity(
     key="hole",
     meanings={
-        "hole": "Jensen-Shannon divergence in nats between encodings and prior that a classifier "
-        "proves on test images, group by group; a lower bound, from 0 to 0.69. The verdict rests "
-        "on it, and calls a hole deep from 0.17, a quarter of log 2."
+        "hole": "Jensen-Shannon divergence between encodings and prior, in nats from 0 to 0.69, "
+        "for each latent group. A classifier proves it on test images, so it is a lower bound. "
+        "The verdict rests on this number: from 0.17, a quarter of log 2, it calls a hole deep."
     },
     compute=_hole,
     cells=lambda value: _jsd_cell(value, "hole"),
@@ -117,8 +122,8 @@ HOLE = Quantity(
 CONTRAST = Quantity(
     key="contrast",
     meanings={
-        "hole filled": "The same divergence, as an NCP's own classifiers prove it of the prior "
-        "underneath: the hole that the NCP fills."
+        "hole filled": "The same divergence for the prior under an NCP, proved by the NCP's own "
+        "classifiers: the hole that the NCP fills."
     },
     compute=_contrast,
     cells=_contrast_cells,
@@ -144,10 +149,10 @@ def _two_sample_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
 TWO_SAMPLE = Quantity(
     key="two_sample",
     meanings={
-        "two-sample test": "How often a second classifier tells encodings of test images from "
-        "draws of this prior, tilt included; 50 % if they are alike. It judges the top group of "
-        "every prior that can be drawn. z counts standard errors above 50 %; JSD is the "
-        "divergence in nats that it proves."
+        "two-sample test": "Accuracy of a second classifier that distinguishes encodings of test "
+        "images from draws of this prior, tilt included; 50 % if they are alike. It judges the "
+        "top latent group, and needs nothing but draws. z is the number of standard errors above "
+        "50 %. JSD is the Jensen-Shannon divergence in nats that the classifier proves."
     },
     compute=_two_sample,
     cells=_two_sample_cells,
@@ -162,9 +167,9 @@ def _symmetric_kl(subject: Subject) -> Estimate:
 SYMMETRIC_KL = Quantity(
     key="symmetric_kl",
     meanings={
-        "sKL": "KL(q || p) + KL(p || q) in nats between encodings and prior of the top group, by "
-        "nearest neighbours. In many dimensions and for large divergences it reads far too low, "
-        "and it may fall below 0: no verdict rests on it."
+        "sKL": "Symmetric KL divergence, KL(q || p) + KL(p || q), in nats between encodings and "
+        "prior of the top group, estimated from nearest neighbours. In many dimensions and for "
+        "large divergences it is far too low, and it may even be negative. No verdict rests on it."
     },
     compute=_symmetric_kl,
     cells=lambda value: {"sKL": estimate_cell(value)},
@@ -188,7 +193,7 @@ def _leakage(subject: Subject) -> dict[str, Any]:
     }
 
 
-_LEVEL = 1  # the threshold below which the prior has 1 % of its mass
+_LEVEL = 1  # index of the threshold below which the prior has 1 % of its mass
 
 
 def _leakage_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
@@ -196,8 +201,8 @@ def _leakage_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
         value[name][_LEVEL] for name in ("score", "stderr", "upper", "below")
     )
     small = (
-        f"{error_words(stderr, 3)}",
-        f"at most {upper:.3f}" if upper is not None else "no upper end",
+        error_words(stderr, 3),
+        f"at most {upper:.3f}" if upper is not None else "no upper bound",
         f"{100 * below:.1f} % of encodings",
     )
     text = "not a number" if score is None else f"{score:.3f}"
@@ -207,9 +212,9 @@ def _leakage_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
 LEAKAGE = Quantity(
     key="leakage",
     meanings={
-        "leakage": "Nats by which encodings exceed the prior where the prior has only 1 % of its "
-        "mass, averaged over all encodings; 0 without a leak. The share is that of the encodings "
-        "that lie there, 1 % without a leak."
+        "leakage": "How many nats log q(z) exceeds log p(z) where the prior is lowest (the region "
+        "with 1 % of its mass), averaged over all encodings; 0 without a leak. The percentage is "
+        "the share of the encodings in that region; 1 % without a leak."
     },
     compute=_leakage,
     cells=_leakage_cells,

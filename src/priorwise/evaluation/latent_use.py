@@ -1,4 +1,4 @@
-"""Quantities of the latents themselves: how many are used, and how well they stand for known factors."""
+"""Quantities of the latents: how many are used, and how well they represent known factors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,15 +19,15 @@ def _active_units(subject: Subject) -> list[dict[str, int]]:
 
 
 def _active_cells(groups: Sequence[Mapping[str, int]]) -> dict[str, Cell]:
-    words = (f"{group['active']} of {group['dimensions']}" for group in groups)
-    return {"active units": Cell(" / ".join(words))}
+    counts = (f"{group['active']} of {group['dimensions']}" for group in groups)
+    return {"active units": Cell(" / ".join(counts))}
 
 
 ACTIVE_UNITS = Quantity(
     key="active_units",
     meanings={
-        "active units": "Latent dimensions whose posterior mean varies over the images by more "
-        "than 0.01, of all, group by group."
+        "active units": "Latent dimensions that are used, of all dimensions, for each latent "
+        "group: the variance of their posterior mean over the images exceeds 0.01."
     },
     compute=_active_units,
     cells=_active_cells,
@@ -36,7 +36,7 @@ ACTIVE_UNITS = Quantity(
 
 
 def _disentanglement(subject: Subject) -> dict[str, Any]:
-    """The scores over the whole grid of sprites: codes of every combination of factors."""
+    """The scores on all sprites, one for each combination of factors."""
     sprites = Sprites()
     scores = disentanglement_scores(
         subject.model,
@@ -65,12 +65,13 @@ _SCORES = {
 DISENTANGLEMENT = Quantity(
     key="disentanglement",
     meanings={
-        "MIG": "Mutual information gap between the two latents that know most of a factor, as a "
-        "share of the factor's entropy.",
-        "DCI disentanglement": "Whether each latent stands for one factor, 0 to 1.",
-        "DCI completeness": "Whether each factor is held by one latent, 0 to 1.",
+        "MIG": "Mutual information gap, between the two latents that are most informative about a "
+        "factor, as a share of the factor's entropy; the mean over the factors.",
+        "DCI disentanglement": "How well each latent represents a single factor, from 0 to 1.",
+        "DCI completeness": "How well each factor is represented by a single latent, from 0 to 1.",
         "DCI informativeness": "How well the factors can be predicted from the latents.",
-        "FactorVAE score": "How often the latent of least variance names the fixed factor.",
+        "FactorVAE score": "Accuracy with which the latent of least variance identifies the factor "
+        "that was held fixed.",
     },
     compute=_disentanglement,
     cells=lambda value: {

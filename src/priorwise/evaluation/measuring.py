@@ -1,4 +1,4 @@
-"""Measuring a model: every quantity once, and none again whose record still holds."""
+"""Measuring a model: each quantity once, and none that a valid record holds already."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from priorwise.config.run import EvaluationConfig
 from priorwise.evaluation.quantities import QUANTITIES
 from priorwise.evaluation.quantity import Quantity
 from priorwise.evaluation.record import EvaluationRecord, plain
@@ -38,26 +37,29 @@ def measure(
     *,
     save: Callable[[EvaluationRecord], None] | None = None,
 ) -> EvaluationRecord:
-    """Measure every quantity that ``earlier`` does not hold already for these weights, data and settings.
+    """Measure every quantity that ``earlier`` lacks for these weights, data and settings.
 
     Arguments:
         subject: The model, its data and the settings.
-        earlier: What was measured before.
+        earlier: The record of an earlier measurement.
         save: Called with the record after each quantity, so that an interruption loses at most one.
     """
-    wanted = [quantity for quantity in QUANTITIES if quantity.applies(subject)]
-    settings = {quantity.key: _settings(quantity, subject.config) for quantity in wanted}
+    quantities = [quantity for quantity in QUANTITIES if quantity.applies(subject)]
+    config = plain(subject.config.model_dump())
     record = EvaluationRecord(
         {
             "subject": _about(subject),
-            "config": plain(subject.config.model_dump()),
-            "settings": settings,
+            "config": config,
+            "settings": {
+                quantity.key: {name: config[name] for name in quantity.settings}
+                for quantity in quantities
+            },
             "images": len(subject.x),
             "versions": plain(versions()),
         }
     )
-    missing = _missing(wanted, earlier, record, subject)
-    for quantity in wanted:
+    missing = _missing(quantities, earlier, record, subject)
+    for quantity in quantities:
         if quantity not in missing and earlier is not None:
             _copy(quantity, earlier, record)
     for quantity in missing:
@@ -67,24 +69,20 @@ def measure(
     return record
 
 
-def _settings(quantity: Quantity, config: EvaluationConfig) -> dict[str, Any]:
-    return plain({name: getattr(config, name) for name in quantity.settings})
-
-
 def _missing(
-    wanted: Sequence[Quantity],
+    quantities: Sequence[Quantity],
     earlier: EvaluationRecord | None,
     record: EvaluationRecord,
     subject: Subject,
 ) -> list[Quantity]:
-    """What is to be measured: what is not held, and what uses something that is measured again."""
+    """What the earlier record lacks, and what uses a quantity that is measured again."""
     if earlier is None or not _same(earlier.numbers["subject"], record.numbers["subject"]):
-        return list(wanted)
+        return list(quantities)
     missing: list[Quantity] = []
-    for quantity in wanted:
-        again = {other.key for other in missing}.intersection(quantity.after)
+    for quantity in quantities:
+        uses_missing = {other.key for other in missing}.intersection(quantity.after)
         settings = record.numbers["settings"][quantity.key]
-        if again or not _holds(earlier, quantity, settings, subject):
+        if uses_missing or not _holds(earlier, quantity, settings, subject):
             missing.append(quantity)
     return missing
 
@@ -103,7 +101,7 @@ def _about(subject: Subject) -> dict[str, Any]:
 
 
 def _same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two records are of one subject; what a model computes is compared up to rounding."""
+    """Whether two records have one subject; the numbers of the probe may differ by rounding."""
     names = earlier.keys() | now.keys() - {"probe"}
     if any(earlier.get(name) != now.get(name) for name in names if name != "probe"):
         return False
@@ -119,7 +117,7 @@ def _same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def _holds(
     earlier: EvaluationRecord, quantity: Quantity, settings: dict[str, Any], subject: Subject
 ) -> bool:
-    """Whether the earlier record has the quantity, by the same settings, with all that belongs to it."""
+    """Whether the earlier record has the quantity with the same settings and all that it needs."""
     numbers = earlier.numbers
     if quantity.key not in numbers or numbers["settings"].get(quantity.key) != settings:
         return False

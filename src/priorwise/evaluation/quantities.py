@@ -1,4 +1,4 @@
-"""Everything that an evaluation measures, in the order in which it is measured and shown."""
+"""All quantities of an evaluation, in the order in which they are measured and shown."""
 
 from priorwise.evaluation import held_out_likelihood, holes, latent_use, sample_quality
 from priorwise.evaluation.quantity import Quantity

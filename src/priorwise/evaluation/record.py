@@ -1,4 +1,4 @@
-"""The record of an evaluation: every number once, as plain data, which all views read."""
+"""The record of an evaluation: each number once, as plain data that all views read."""
 
 import json
 import math
@@ -24,10 +24,12 @@ class EvaluationRecord:
     """What was measured of one model.
 
     Attributes:
-        numbers: Plain data. ``subject`` says what was measured: hashes of the weights and of the
-            data, and a few words about the model. ``settings`` has, for each quantity, the settings
-            it was measured by. Every other key is a quantity: its value, or ``{"refused": reason}``.
-        per_image: The values of the single test images, by quantity, for paired comparisons.
+        numbers: Plain data. ``subject`` describes what was measured: hashes of the weights and of
+            the data, and a few words about the model. ``settings`` holds the settings of each
+            quantity, ``config`` all of them, ``images`` the number of test images and ``versions``
+            the versions of the packages. Every other key is a quantity: its value, or
+            ``{"refused": reason}``.
+        per_image: The value of each test image, by quantity, for paired comparisons.
     """
 
     numbers: dict[str, Any]
@@ -35,26 +37,26 @@ class EvaluationRecord:
 
     @property
     def config(self) -> EvaluationConfig:
-        """The settings by which everything was measured."""
+        """The settings of the evaluation."""
         return EvaluationConfig(**self.numbers["config"])
 
     def cells(self) -> dict[str, Cell]:
-        """What a reader is shown, by the title of the row, in the order of ``QUANTITIES``."""
-        shown: dict[str, Cell] = {}
+        """The cells to show, by the title of the row, in the order of ``QUANTITIES``."""
+        cells: dict[str, Cell] = {}
         for quantity in QUANTITIES:
             if quantity.key in self.numbers:
-                shown |= quantity.shown(self.numbers[quantity.key])
-        return shown
+                cells |= quantity.shown(self.numbers[quantity.key])
+        return cells
 
     def estimate(self, key: str) -> Estimate | None:
-        """One ``Estimate`` of the record; None where it was refused or not measured."""
+        """One ``Estimate`` of the record; None if it was refused or not measured."""
         value = self.numbers.get(key)
         if value is None or "refused" in value:
             return None
         return Estimate.from_json(value, per_example=self.per_image.get(key))
 
     def write(self, path: Path) -> None:
-        """Write the numbers to ``path``, and the values of the single images beside it."""
+        """Write the numbers to ``path``, and the value of each image beside it."""
         if self.per_image:
             write_checkpoint(_per_image(path), self.per_image, self.numbers["subject"])
         last = [quantity.key for quantity in QUANTITIES if quantity.key in self.numbers]
@@ -64,10 +66,10 @@ class EvaluationRecord:
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationRecord | None":
-        """The record at ``path``; None where there is none, or one of another version of priorwise.
+        """The record at ``path``; None if there is none, or if its format is an older one.
 
-        Values per image that belong to another evaluation are left out, and so is the number that
-        they stand for: it is measured again.
+        Values per image from another evaluation are left out. Then the number that they belong to
+        counts as missing and is measured again.
         """
         try:
             numbers = json.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +89,7 @@ def _per_image(path: Path) -> Path:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - what a quantity computes, and any JSON value
-    """Ready for JSON: records as dictionaries, sequences as lists; what is not finite becomes None."""
+    """JSON data: records become dictionaries, sequences lists, and non-finite numbers None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The records of trained runs, which lie in their folders."""
+"""The records of trained runs; each lies in the folder of its run."""
 
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,19 @@ def evaluate_run(
 ) -> EvaluationRecord:
     """Evaluate the best weights of a run on its test set, and keep the record in its folder.
 
-    What an earlier record holds for the same weights, data and settings is not measured again, and
-    a likelihood goes on from the images that were finished before a kill. The log normaliser of a
-    tilted prior is stored in the run's best checkpoint, too.
+    Numbers that an earlier record holds for the same weights, data and settings are not measured
+    again. A likelihood that was interrupted continues after the last finished image. The log
+    normaliser of a tilted prior is also stored in the run's best checkpoint.
 
     Arguments:
         folder: The run.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
-        **changes: Fields of ``EvaluationConfig`` in place of the run's own; None keeps the run's.
+        **changes: Fields of ``EvaluationConfig`` that replace the run's own; None keeps the run's.
 
     Raises:
         RunFolderError: if there is no such run.
-        OverrideError: for a setting that does not exist, or cannot have that value.
+        OverrideError: for a setting that does not exist or cannot have that value.
     """
     run, _, _ = read_run(folder, code)
     return _of_run(
@@ -57,7 +57,7 @@ def record_of_run(
     code: NamedCode | None = None,
     **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> EvaluationRecord:
-    """The record of a run by the settings of its last evaluation; only what it lacks is measured.
+    """The record of a run with the settings of its last evaluation; measures only what it lacks.
 
     Arguments:
         folder: The run.
@@ -78,9 +78,10 @@ def record_of_base(
     progress: bool = True,
     code: NamedCode | None = None,
 ) -> EvaluationRecord:
-    """The record of the model underneath a run's own; kept in ``base`` of the run's folder.
+    """The record of the model underneath a run's own; it is kept in the run's folder ``base``.
 
-    What the run that it was trained in holds by the same settings is not measured again.
+    Numbers in the record of the run that trained this model are not measured again, if their
+    settings are the same.
 
     Arguments:
         folder: A run whose prior was fitted over the model of another run.
@@ -90,22 +91,22 @@ def record_of_base(
     """
     run, _, _ = read_run(folder, code)
     assert isinstance(run.model, AbstractPosthocConfig)
-    kept = Path(folder) / "base"
-    earlier = EvaluationRecord.read(kept / _NAME)
+    base_folder = Path(folder) / "base"
+    earlier = EvaluationRecord.read(base_folder / _NAME)
     if earlier is None:
         earlier = EvaluationRecord.read(Path(run.model.base_run) / _NAME)
-    kept.mkdir(exist_ok=True)
+    base_folder.mkdir(exist_ok=True)
     model = load(folder, code).untilted
-    return _measured(model, run, config, kept, earlier, progress=progress)
+    return _measured(model, run, config, base_folder, earlier, progress=progress)
 
 
 def kept_record(folder: str | Path, model: AbstractModel) -> EvaluationRecord | None:
-    """The record of a run if it was evaluated with the weights that the model has; nothing is measured."""
+    """The record of a run if it was evaluated with the model's weights; nothing is measured."""
     record = EvaluationRecord.read(Path(folder) / _NAME)
     weights = content_hash(tensors_without_log_norms(model))
-    return (
-        record if record is not None and record.numbers["subject"]["weights"] == weights else None
-    )
+    if record is None or record.numbers["subject"]["weights"] != weights:
+        return None
+    return record
 
 
 def _of_run(
@@ -121,7 +122,8 @@ def _of_run(
     earlier = EvaluationRecord.read(folder / _NAME)
     try:
         return _measured(model, run, config, folder, earlier, progress=progress)
-    finally:  # log Z took its time, so an interruption keeps it
+    finally:
+        # log Z is expensive, so it is stored after an interruption, too
         if model.known_log_norm() != before:
             save_log_norm(folder, model)
 
@@ -135,7 +137,7 @@ def _measured(
     *,
     progress: bool,
 ) -> EvaluationRecord:
-    """Measure what the earlier record lacks, and keep the record in the folder after each quantity."""
+    """Measure what the earlier record lacks, and save the record after each quantity."""
     splits = load_splits(run)
     subject = Subject(
         model, splits, config, labels=run.data.name, journal=folder, progress=progress

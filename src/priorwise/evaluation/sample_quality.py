@@ -1,4 +1,4 @@
-"""How good generated images are: distances of random and of low-posterior samples from the test images."""
+"""Sample quality: distances of random and of low-posterior samples from the test images."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,7 +31,9 @@ __all__ = ["QUALITY", "QUANTITIES", "build_extractor", "quality_measures"]
 
 _DRAWS_EACH = 5  # a fifth of the prior's draws counts as low-posterior, as in the dpVAE code
 _ENCODINGS = 10_000
-_NEIGHBOURED = 3000  # images of either kind for precision and recall, whose cost is their product
+_SMALLEST = 8  # pixels on a side of an image that a classifier can be trained on
+# images of each kind for precision and recall, whose cost grows with the product of the two counts
+_NEIGHBOURED = 3000
 
 
 def build_extractor(
@@ -43,20 +45,19 @@ def build_extractor(
     cache: Path | None = None,
     progress: bool = True,
 ) -> AbstractExtractor:
-    """The extractor of a name.
+    """The extractor with this name.
 
     Arguments:
         kind: A name of ``priorwise.features.extractor_names``.
         splits: The data; a classifier is trained on their training images.
-        labels: Name or path of the set, from which the classes of the training images are taken if
-            it has them.
+        labels: Name or path of the data set, which may have class labels for the training images.
         seed: Seed of a classifier.
-        cache: Folder in which a trained classifier is kept; the library's own if None.
+        cache: Folder in which a trained classifier is kept; None for the library's own.
         progress: Whether to show a progress bar.
 
     Raises:
         ValueError: for an unknown kind.
-        UnavailableError: for an extractor of images if the data are vectors.
+        UnavailableError: for an image extractor with data that are not images.
     """
 
     def classifier() -> AbstractExtractor:
@@ -68,7 +69,7 @@ def build_extractor(
 def _classifier(
     splits: Splits, labels: str | Path, seed: int, cache: Path | None, *, progress: bool
 ) -> AbstractExtractor:
-    # without the noise of dequantisation, so that the cache finds it again
+    # without dequantisation noise, which would change the key of the cache
     x = _pixels(pseudo_input_data(splits), splits)
     y = training_labels(labels) if labels else None
     if y is not None and len(y) != len(x):
@@ -93,21 +94,21 @@ def quality_measures(
 ) -> dict[str, Any]:
     """Distances of random and of low-posterior samples from the test images, ready for JSON.
 
-    Samples are the decoder's means, but draws where test images and likelihood are binary: grey
-    means are at a distance from bits even for the true model. Each protocol says which, and numbers
-    of the two kinds are not compared. Low-posterior samples of an encoder without a Gaussian
-    density are refused, with the reason in their place.
+    Samples are the decoder's means. If test images and likelihood are binary, they are draws
+    instead, because grey means are far from binary images even for the true model. The protocol
+    says which of the two was used, and numbers of the two kinds refuse to be compared. An encoder
+    without a Gaussian density has no low-posterior samples; the reason stands in their place.
 
-    ``floor`` is the distance between two halves of the test images: no model can be told to be
-    better.
+    ``floor`` is the distance between two halves of the test images. No model can be shown to be
+    better than this.
 
     Arguments:
         model: The model.
-        splits: The data; encodings of the training images make the aggregate posterior by which
-            samples are ranked.
+        splits: The data; the encodings of training images form the aggregate posterior that ranks
+            the samples.
         test: The test images as the model sees them, ``(N, *event)``.
         extractor: Turns images into features.
-        images: How many samples of each kind, at most as many as test images.
+        images: Number of samples of each kind, at most the number of test images.
         seed: Seed of all draws.
     """
     count = min(images, len(test))
@@ -116,14 +117,14 @@ def quality_measures(
         reference = splits.prepare(random_part(splits.train, _ENCODINGS, seed))
     mean = _shows_means(model, splits)
     sampled = {"random": model.sample(count, mean=mean, seed=seed)}
-    found: dict[str, Any] = {"floor": frechet_floor(real, seed=seed).to_json()}
+    measures: dict[str, Any] = {"floor": frechet_floor(real, seed=seed).to_json()}
     try:
         low = low_posterior_samples(
             model, reference, count=count, draws=_DRAWS_EACH * count, mean=mean, seed=seed
         )
         sampled["low_posterior"] = low.x
-    except UnavailableError as refusal:  # no closed aggregate posterior, which would rank samples
-        found |= {
+    except UnavailableError as refusal:  # no aggregate posterior in closed form to rank samples by
+        measures |= {
             name: {"refused": str(refusal)}
             for name in ("low_posterior", "low_posterior_neighbours")
         }
@@ -134,11 +135,11 @@ def quality_measures(
             split=f"{kind} samples",
             decoded="means" if mean else "draws",
         )
-        found[kind] = frechet_distance(real, fake, seed=seed).to_json()
-        found[f"{kind}_neighbours"] = precision_recall(
+        measures[kind] = frechet_distance(real, fake, seed=seed).to_json()
+        measures[f"{kind}_neighbours"] = precision_recall(
             _part(real, seed), _part(fake, seed), seed=seed
         ).to_json()
-    return found
+    return measures
 
 
 def _shows_means(model: AbstractModel, splits: Splits) -> bool:
@@ -148,10 +149,10 @@ def _shows_means(model: AbstractModel, splits: Splits) -> bool:
 
 
 def _pixels(x: Tensor, splits: Splits) -> Tensor:
-    """Images in [0, 1], which extractors ask for; vectors stay as they are.
+    """Images in [0, 1], as extractors expect them; vectors are left as they are.
 
-    Real values that go beyond [0, 1], such as images in [-1, 1], are mapped by the range of the
-    training images. Decoder means may leave the range, and are cut.
+    Real values beyond [0, 1], such as images in [-1, 1], are rescaled with the range of the
+    training images. Decoder means outside the range are clipped.
     """
     if len(splits.spec.shape) == 1:
         return x
@@ -218,14 +219,14 @@ QUALITY = Quantity(
     key="quality",
     meanings={
         "distance, samples": "Frechet distance between features of samples and of test images; "
-        "lower is better. It is named after its features, and compared only with its like: it is "
-        "an FID only where the features are Inception's.",
-        "distance, pockets": "The same of samples from pockets: the fifth of the prior's draws "
-        "that the aggregate posterior finds least likely.",
-        "distance, floor": "The same between two halves of the test images: no model can be told "
-        "to be better.",
-        "precision / recall": "Share of samples that lie among test images, and of test images "
-        "that lie among samples, by nearest neighbours in the same features.",
+        "lower is better. The small print names the features. Compare only distances in the same "
+        "features; it is an FID only if they are Inception's.",
+        "distance, pockets": "The same distance for samples from pockets: the fifth of the "
+        "prior's draws that is least likely under the aggregate posterior.",
+        "distance, floor": "The same distance between two halves of the test images. No model can "
+        "be shown to be better than this.",
+        "precision / recall": "Share of samples that lie among the test images, and share of test "
+        "images that lie among the samples, by nearest neighbours in the same features.",
     },
     compute=_quality,
     cells=_quality_cells,

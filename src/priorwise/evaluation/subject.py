@@ -1,4 +1,4 @@
-"""What is evaluated: a model, with the data and the settings that every quantity is measured by."""
+"""What is evaluated: a model, with the data and settings of every quantity."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,9 +30,9 @@ class Subject:
         model: The model.
         splits: Its data; encodings and distances are those of the test set.
         config: Sample counts, seeds and methods.
-        labels: Name or path of the data set, from which a feature extractor takes class labels.
+        labels: Name or path of the data set that a feature extractor takes class labels from.
         journal: Folder in which the finished images of a likelihood are kept; None keeps nothing.
-        keeps_log_norm: Whether a log Z that the model knows already is taken as it is.
+        keeps_log_norm: Whether to use a log Z that the model has already.
         progress: Whether to show progress bars.
     """
 
@@ -51,7 +51,7 @@ class Subject:
 
     @cached_property
     def x(self) -> Tensor:
-        """The test data whose likelihood is estimated: all, or a random part that the settings ask for."""
+        """The test data whose likelihood is estimated: all, or as many as the settings ask for."""
         return random_part(self.test, self.config.images, self.config.seed)
 
     @cached_property
@@ -61,17 +61,20 @@ class Subject:
 
     @cached_property
     def weights(self) -> str:
-        """A hash of every tensor of the model but for the log normalisers that it keeps."""
+        """A hash of all tensors of the model except the log normalisers that it keeps."""
         return content_hash(tensors_without_log_norms(self.model))
 
     @cached_property
     def base_weights(self) -> str:
-        """The same of the model underneath; equal to ``weights`` where there is none."""
+        """The same for the model underneath; equal to ``weights`` if there is none."""
         return content_hash(tensors_without_log_norms(self.model.untilted))
 
     @cached_property
     def probe(self) -> list[float]:
-        """What the model makes of a few test observations: it sees settings that no tensor tells, such as a scale."""
+        """Numbers that the model computes from a few test observations.
+
+        They reveal settings that are not in a tensor, such as a scale.
+        """
         with frozen(self.model), torch.no_grad(), seeded(0, "evaluation", "probe"):
             groups = self.model.infer(self.test[:_PROBED])
             numbers = [picture(self.model.likelihood(groups)).mean()]

@@ -1,4 +1,4 @@
-"""The main job on handwritten digits: train a VAE, measure its prior's hole, fill it, report."""
+"""The whole job on handwritten digits: train a VAE, measure its prior's hole, fill it, report."""
 
 import json
 import sys
@@ -25,9 +25,9 @@ class DemoResult:
 
     Attributes:
         report: The page.
-        record: The same as JSON.
+        record: The content of the page as JSON.
         rows: The rows of its table: each model with its unrounded numbers.
-        findings: What it found, in words, the verdict first.
+        findings: The findings in words, the verdict first.
     """
 
     report: Path
@@ -39,14 +39,14 @@ class DemoResult:
 def demo(
     out: str | Path, *, seed: int = 0, progress: bool = True, quick: bool = False
 ) -> DemoResult:
-    """Train, measure, fill and report; a second call goes on where the first one stopped.
+    """Train, measure, fill and report; a second call continues where the first one stopped.
 
     Arguments:
         out: Folder of the report and of the four runs.
         seed: Seed of weights, order and draws.
         progress: Whether to show progress and the table, on standard error.
-        quick: Two epochs of everything and few samples, to see that it works; its numbers mean
-            nothing.
+        quick: Whether to use two epochs per fit and few samples. This shows that everything works;
+            the numbers mean nothing.
     """
     out = Path(out)
     fits: dict[str, FitResult] = {}
@@ -68,7 +68,7 @@ def demo(
 
 
 def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
-    """The fits in their order: name in the report, folder, run."""
+    """The fits in order: name in the report, folder, run."""
     changes = {"seed": seed, **(_QUICK if quick else {})}
 
     def ready(name: str) -> Run:
@@ -76,11 +76,11 @@ def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
         return run.model_copy(update={"training": run.training.model_copy(update=changes)})
 
     standard = ready("standard")
-    below = {"base": standard.model, "base_run": str(out / "standard")}
+    base = {"base": standard.model, "base_run": str(out / "standard")}
     ncp = ready("ncp")
     return {
         "standard": ("standard", standard),
-        "NCP": ("ncp", ncp.model_copy(update={"model": ncp.model.model_copy(update=below)})),
+        "NCP": ("ncp", ncp.model_copy(update={"model": ncp.model.model_copy(update=base)})),
         "VampPrior": ("vamp", ready("vamp")),
         "mixture": ("mixture", ready("mixture")),
     }

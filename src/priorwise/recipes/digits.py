@@ -39,7 +39,7 @@ def _vae(name: str, prior: str) -> Run:
 
 
 def _ncp(name: str) -> Run:
-    """A noise contrastive prior on a trained VAE; it needs the run that it builds on."""
+    """A noise contrastive prior over the VAE of another run, which ``--base`` names."""
     return Run(
         name=name,
         data=DataConfig(name="digits"),
@@ -50,10 +50,10 @@ def _ncp(name: str) -> Run:
 
 
 FAMILIES = (
-    Family("digits/{}", "handwritten digits, which need no download", _vae, (tuple(_PRIORS),)),
+    Family("digits/{}", "handwritten digits; no download needed", _vae, (tuple(_PRIORS),)),
     Family(
         "digits/ncp",
-        "a noise contrastive prior over a run of the digits, which comes with --base",
+        "a noise contrastive prior over a run on the digits, which you name with --base",
         _ncp,
     ),
 )

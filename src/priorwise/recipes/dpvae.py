@@ -1,10 +1,14 @@
 """Recipes for dpVAE (Bhalodia et al., 2020): six objectives, with and without the decoupled prior.
 
-The paper trains with the same hyper-parameters with and without the flow, for 100,000 steps of
-Adam; its table of them is lost, so the weights are those of its code's configurations without the
+The paper uses the same hyper-parameters with and without the flow, and 100,000 steps of Adam. Its
+table of hyper-parameters is lost, so the weights are those of its code's configurations without the
 flow. Where that code adds a batch sum to a batch mean, the weight is divided by the batch size of
 its configuration, so that all terms are nats per example. Recipes that end in ``_repo`` have each
 configuration's own settings. ``docs/papers/dpvae.md`` lists the departures.
+
+References:
+    dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), table 1.
+    https://arxiv.org/abs/1911.10506
 """
 
 import math
@@ -33,7 +37,7 @@ _PRIORS: dict[str, StandardNormalConfig | FlowPriorConfig] = {
     "standard": StandardNormalConfig(),
     "flow": FlowPriorConfig(),
 }
-_REPO_BATCH = 24  # of the configurations of beta-B, Factor and Info
+_REPO_BATCH = 24  # the batch size in the code's configurations of beta-B, Factor and Info
 
 _OBJECTIVES: dict[str, ObjectiveConfig] = {
     "vae": ELBOConfig(kl="entropy"),
@@ -53,7 +57,8 @@ _SQUARED_ERROR_WEIGHTS = {
     "factor": 1.0,
     "info": 10.0,
 }
-_MOONS: dict[str, ObjectiveConfig] = {  # ours: the paper's are lost
+# ours, because the paper's weights for two moons are lost
+_MOONS: dict[str, ObjectiveConfig] = {
     "vae": ELBOConfig(kl="entropy"),
     "beta_h": BetaVAEConfig(beta=5, kl="entropy"),
     "beta_b": AnnealedVAEConfig(gamma=15, capacity=3, capacity_steps=2000, kl="entropy"),
@@ -61,7 +66,8 @@ _MOONS: dict[str, ObjectiveConfig] = {  # ours: the paper's are lost
     "factor": FactorVAEConfig(gamma=10, hidden_features=(128, 128, 128), kl="entropy"),
     "info": InfoVAEConfig(alpha=0, lambda_=10, kernel="rbf", kl="entropy"),
 }
-_SPRITES: dict[str, ObjectiveConfig] = {  # ours: the usual weights, nats an image
+# ours: the usual weights, for terms in nats per image
+_SPRITES: dict[str, ObjectiveConfig] = {
     "vae": ELBOConfig(kl="entropy"),
     "beta_h": BetaVAEConfig(beta=4, kl="entropy"),
     "beta_b": AnnealedVAEConfig(gamma=30, capacity=20, capacity_steps=5000, kl="entropy"),
@@ -72,7 +78,7 @@ _SPRITES: dict[str, ObjectiveConfig] = {  # ours: the usual weights, nats an ima
 
 
 def _scale(squared_error_weight: float) -> float:
-    """The standard deviation at which a Gaussian's -log density weighs the squared error so."""
+    """The standard deviation of a Gaussian whose -log density has this squared-error weight."""
     return math.sqrt(1 / (2 * squared_error_weight))
 
 
@@ -123,7 +129,7 @@ def _images(
 
 
 def _moons(name: str, objective: str, prior: str) -> Run:
-    """The example in the plane; weights, likelihood and steps are ours: its own are lost."""
+    """The example in the plane; weights, likelihood and steps are ours, the paper's are lost."""
     return Run(
         name=name,
         data=DataConfig(name="two_moons"),
@@ -135,7 +141,7 @@ def _moons(name: str, objective: str, prior: str) -> Run:
 
 
 def _sprites(name: str, objective: str, prior: str) -> Run:
-    """Shapes of known factors, to see whether the representation is kept; not in the paper."""
+    """Shapes with known factors, to see whether the representation is kept; not in the paper."""
     return Run(
         name=name,
         data=DataConfig(name="sprites"),
@@ -170,7 +176,7 @@ _REPO: dict[tuple[str, str], tuple[ObjectiveConfig, float, float, int, int]] = {
 
 
 def _repo(name: str, objective: str, prior: str) -> Run:
-    """A cell of the MNIST column with the settings of its own configuration in the paper's code."""
+    """A cell of the MNIST column with the settings of its configuration in the paper's code."""
     settings, weight, lr, batch, steps = _REPO[objective, prior]
     run = _images("mnist", "mnist", 2, 50_000, batch, name, objective, prior)
     return run.model_copy(
@@ -186,7 +192,7 @@ _DATA: dict[str, Callable[[str, str, str], Run]] = {
     # the name's first word: data set, network, latent dimensions, training examples, batch size
     "mnist": partial(_images, "mnist", "mnist", 2, 50_000, 100),
     "mnist_latent10": partial(_images, "mnist", "mnist", 10, 50_000, 100),
-    # the two sets in colour come with --data; their latent sizes are lost
+    # --data names the two sets in colour; their latent sizes in the paper are lost
     "svhn": partial(_images, "", "svhn", 10, 73_257, 50),
     "celeba": partial(_images, "", "celeba", 60, 162_770, 50),
     "two_moons": _moons,
@@ -202,7 +208,7 @@ _CELLS = (tuple(_OBJECTIVES), tuple(_PRIORS))
 FAMILIES = (
     Family(
         "dpvae/{}_{}_{}",
-        "dpVAE (Bhalodia et al., 2020), table 1, its two moons, and sprites of our own",
+        "dpVAE (Bhalodia et al., 2020): table 1, its two moons, and sprites of our own",
         _cell,
         (tuple(_DATA), *_CELLS),
     ),

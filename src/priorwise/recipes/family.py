@@ -1,4 +1,4 @@
-"""Recipes whose names are made of the same words."""
+"""Families of recipes, whose names are combinations of the same words."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Family:
     """Recipes that differ in the words of their names, one for each combination.
 
     Arguments:
-        template: The names, with ``{}`` where a word stands; before the slash is the group.
-        about: What they are, in one line.
-        make: The run of a name, from the name and its words.
-        words: The words that can stand at each place.
+        template: The names, with ``{}`` for each word; the group stands before the slash.
+        about: What the recipes are, in one line.
+        make: Makes the run from its name and the words in it.
+        words: The possible words at each place.
 
     Example:
         >>> family = Family("own/{}_{}", "examples", Run, (("vae", "hvae"), ("standard", "vamp")))
@@ -35,12 +35,12 @@ class Family:
 
     @property
     def group(self) -> str:
-        """What stands before the slash."""
+        """The part of the names before the slash."""
         return self.template.partition("/")[0]
 
     @property
     def pattern(self) -> str:
-        """All names in one, with the braces of a shell."""
+        """All names as one pattern, with braces as in a shell."""
         return self.template.format(
             *(f"{{{','.join(words)}}}" if len(words) > 1 else words[0] for words in self.words)
         )

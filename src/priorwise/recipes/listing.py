@@ -1,4 +1,4 @@
-"""What ``priorwise list`` shows: recipes by group, data sets and papers, or all about one."""
+"""What ``priorwise list`` shows: recipes by group, data sets, papers, or details about one."""
 
 import difflib
 import textwrap
@@ -18,7 +18,7 @@ _WIDTH = 100
 
 
 def _groups() -> dict[str, list[Family]]:
-    """The families of recipes, by what stands before the slash."""
+    """The families of recipes by the part of their names before the slash."""
     groups: dict[str, list[Family]] = {}
     for family in FAMILIES:
         groups.setdefault(family.group, []).append(family)
@@ -26,12 +26,12 @@ def _groups() -> dict[str, list[Family]]:
 
 
 def topics() -> list[str]:
-    """What there is more to say about: groups of recipes, data sets and papers."""
+    """The names that have details: groups of recipes, data sets and papers."""
     return list(dict.fromkeys([*_groups(), *names(), *papers()]))
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """What tells a run from others: networks, latents, prior, objective, data, epochs."""
+    """What distinguishes runs: networks, latents, prior, objective, data, epochs."""
     model = run.model
     parts: dict[str, Any] = dict.fromkeys(("model", "latents", "prior", "objective"))
     parts["model"] = model.kind
@@ -46,7 +46,7 @@ def describe(run: Run) -> dict[str, Any]:
 
 
 def overview() -> dict[str, Any]:
-    """Names of recipes and their groups, data sets with where they are, papers."""
+    """Names and groups of recipes, data sets with their places, and papers."""
     return {
         "recipes": sorted(name for family in FAMILIES for name in family.recipes()),
         "groups": {
@@ -59,8 +59,8 @@ def overview() -> dict[str, Any]:
 
 
 def overview_text() -> str:
-    """The overview in one screen."""
-    lines = ["Recipes (priorwise train RECIPE --out RUN); of the words in braces take one each:"]
+    """The overview as text for one screen."""
+    lines = ["Recipes (priorwise train RECIPE --out RUN); take one word from each pair of braces:"]
     for families in _groups().values():
         for family in families:
             lines += [f"  {family.about}", *_folded(family.pattern)]
@@ -70,13 +70,13 @@ def overview_text() -> str:
     lines += ["", "Published numbers (priorwise table PAPER):", *_listed("", papers())]
     lines += [
         "",
-        "More about a group of recipes (the word before the slash), a data set or a paper:",
+        "Details about a group of recipes (the word before the slash), a data set or a paper:",
     ]
     return "\n".join([*lines, "  priorwise list NAME"])
 
 
 def _folded(pattern: str) -> list[str]:
-    """The names of a family; too long a line is broken before a brace, below the slash."""
+    """The names of a family; a long line breaks before a brace and continues below the slash."""
     pieces = textwrap.wrap(
         pattern.replace("}_{", "} _{"),
         _WIDTH - 4,
@@ -88,7 +88,7 @@ def _folded(pattern: str) -> list[str]:
 
 
 def _listed(title: str, words: list[str]) -> list[str]:
-    """Words behind a title, none without words."""
+    """Words after a title; no lines if there are no words."""
     indent = f"  {title:<10}" if title else "  "
     text = textwrap.fill(
         ", ".join(words), _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent)
@@ -97,10 +97,10 @@ def _listed(title: str, words: list[str]) -> list[str]:
 
 
 def details(topic: str) -> dict[str, Any]:
-    """All there is to say about a group of recipes, a data set, a paper, or what else has its name.
+    """Details about a name: a group of recipes, a data set, a paper, or several of these.
 
     Raises:
-        ValueError: if it is none; the nearest names are suggested.
+        ValueError: for another name; the message suggests the nearest ones.
     """
     if topic not in topics():
         near = difflib.get_close_matches(topic.strip().lower(), topics(), n=3, cutoff=0.5)
@@ -124,10 +124,10 @@ def details(topic: str) -> dict[str, Any]:
 
 
 def details_text(topic: str) -> str:
-    """The same to be read.
+    """The details as text.
 
     Raises:
-        ValueError: as above.
+        ValueError: as for ``details``.
     """
     record = details(topic)
     parts = []
@@ -152,12 +152,12 @@ def _recipes_text(group: str, descriptions: dict[str, dict[str, Any]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [head, *rows]
     ]
-    title = f"Recipes of {group} (priorwise train RECIPE; --dry-run prints all that it sets):"
+    title = f"Recipes of {group} (priorwise train RECIPE; --dry-run prints all settings):"
     return "\n".join([title, *lines])
 
 
 def _data_text(data: dict[str, Any]) -> str:
-    """What a data set is, and where."""
+    """What a data set is, and where its files are."""
     shape = "x".join(map(str, data["shape"]))
     values = "real values" if data["levels"] is None else f"{data['levels']} levels"
     paragraphs = [

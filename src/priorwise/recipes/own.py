@@ -19,12 +19,12 @@ _MODELS: dict[str, VAEConfig | HVAEConfig] = {
 
 
 def _own(name: str, model: str) -> Run:
-    """A model for data that come with ``--data``."""
+    """A model for your data, which ``--data`` names."""
     return Run(name=name, data=DataConfig(name=""), model=_MODELS[model], training=_TRAINING)
 
 
 def _ncp(name: str) -> Run:
-    """An NCP over the run that ``model.base_run`` names; data and base are taken from that run."""
+    """An NCP over the run that ``model.base_run`` names, with the data and model of that run."""
     return Run(
         name=name,
         data=DataConfig(name=""),
@@ -36,6 +36,6 @@ def _ncp(name: str) -> Run:
 
 
 FAMILIES = (
-    Family("own/{}", "your own data, which come with --data", _own, (tuple(_MODELS),)),
-    Family("ncp/posthoc", "a noise contrastive prior over a run, which comes with --base", _ncp),
+    Family("own/{}", "your own data, which you name with --data", _own, (tuple(_MODELS),)),
+    Family("ncp/posthoc", "a noise contrastive prior over a run, which you name with --base", _ncp),
 )

@@ -10,15 +10,15 @@ __all__ = ["PAPER_NOTES", "PublishedRow", "papers", "published_beside_ours", "un
 
 PAPER_NOTES: dict[str, tuple[str, ...]] = {
     "dpvae": (
-        "Cells: distance of random samples / of low-posterior samples / symmetric KL in nats / "
-        "NLL. Published distances are FID with Inception; ours are Frechet distances of the "
-        "features that each result names, which is not FID: compare ours with ours alone.",
-        "The power of ten in the head of the published NLL columns is lost, and the code behind "
-        "them prints a bound summed over a batch in units of its own: only their order can be "
-        "read. Ours are importance-sampled, in nats an image, under a Gaussian whose scale goes "
-        "with the objective: compare a row with its twin, with and without the flow.",
-        "The published symmetric KL of the rows with a flow was taken in z0, of the others in z; "
-        "ours all in z.",
+        "Cells: distance of random samples / distance of low-posterior samples / symmetric KL in "
+        "nats / NLL. Published distances are FID with Inception. Ours are Frechet distances in the "
+        "features that each result names; they are not FID, so compare ours only with ours.",
+        "The power of ten in the head of the published NLL columns is lost, and their code prints "
+        "a bound summed over a batch, in units of its own. So only their order means something. "
+        "Ours are importance-sampled, in nats per image, under a Gaussian whose scale depends on "
+        "the objective: compare only the two rows of one objective, with and without the flow.",
+        "The published symmetric KL was computed in z0 for the rows with a flow, and in z for the "
+        "others; ours is always in z.",
     )
 }
 
@@ -31,12 +31,12 @@ class PublishedRow:
         table: Table of the paper.
         row: Name of the row in the paper.
         dataset: Data set in the paper's words.
-        metric: Metric as it is shown here: log-likelihoods of the papers are shown as NLL,
-            positive.
-        published: The published value, in the words of the paper but for that sign.
+        metric: Metric as shown here: a published log-likelihood becomes an NLL, with a positive
+            sign.
+        published: The published value as the paper prints it, except for that sign.
         quoted: Whether the paper copied it from elsewhere.
-        recipe: Our recipe for it, empty if there is none.
-        note: What is odd about the published number.
+        recipe: Our recipe for it; empty if there is none.
+        note: A problem with the published number, if there is one.
         ours: Our results, each with its protocol.
     """
 
@@ -53,14 +53,14 @@ class PublishedRow:
 
 def _results() -> dict[str, list[dict[str, Any]]]:
     """Our committed results by recipe."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     folder = files("priorwise.recipes") / "results"
     for entry in sorted(folder.iterdir() if folder.is_dir() else (), key=lambda path: path.name):
         if entry.name.endswith(".json"):
             stored = json.loads(entry.read_text(encoding="utf-8"))
             for record in stored if isinstance(stored, list) else [stored]:
-                found.setdefault(record["recipe"], []).append(record)
-    return found
+                results.setdefault(record["recipe"], []).append(record)
+    return results
 
 
 def _as_nll(metric: str, value: str) -> tuple[str, str]:
@@ -78,15 +78,15 @@ def _published() -> list[dict[str, str]]:
 
 
 def papers() -> list[str]:
-    """The papers whose tables are known."""
+    """The papers whose tables are stored here."""
     return sorted({row["paper"] for row in _published()})
 
 
 def published_beside_ours(paper: str) -> list[PublishedRow]:
-    """Every published row of a paper that is printed in it, with our results for it.
+    """Every stored row of a paper's tables, with our results for it.
 
     Raises:
-        ValueError: for a paper that is not known.
+        ValueError: for an unknown paper.
     """
     if paper not in papers():
         raise ValueError(f"unknown paper {paper!r}; there are: {', '.join(papers())}.")
@@ -112,7 +112,7 @@ def published_beside_ours(paper: str) -> list[PublishedRow]:
 
 
 def unpublished_results(paper: str) -> list[dict[str, Any]]:
-    """Our results in the setting of a paper that have no published counterpart."""
+    """Our results in the setting of a paper that has no published number to compare with."""
     published = {cell["recipe"] for cell in _published()}
     return [
         record

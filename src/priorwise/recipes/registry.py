@@ -1,4 +1,4 @@
-"""All recipes by name, and a user's own by its file: functions that return a complete ``Run``."""
+"""All recipes by name, and users' own recipes by file: functions that return a ``Run``."""
 
 import difflib
 import inspect
@@ -27,64 +27,65 @@ class UnknownRecipeError(ValueError):
 
 
 def recipes() -> dict[str, Recipe]:
-    """Every recipe by its name."""
+    """All recipes of priorwise by name."""
     return {name: make for family in FAMILIES for name, make in family.recipes().items()}
 
 
 def recipe(name: str) -> Run:
-    """The run of one recipe: by its name, or by where it stands, as ``FILE.py:NAME``.
+    """The run of one recipe, by name or as ``FILE.py:NAME``.
 
-    A file is executed. A name that is read from a file goes to ``packaged_recipe`` instead.
+    A file is executed. So use ``packaged_recipe`` for a name that was read from a file.
 
     Arguments:
-        name: A name of ``priorwise list``; or ``FILE.py:NAME`` or ``package.module:NAME``, a
-            function without arguments that returns a ``Run``, or a ``Run``.
+        name: A name from ``priorwise list``; or ``FILE.py:NAME`` or ``package.module:NAME``, where
+            ``NAME`` is a ``Run`` or a function without arguments that returns one.
 
     Raises:
-        UnknownRecipeError: if there is none of that name; the nearest names are suggested.
-        OwnCodeError: if there is no such file or name, it fails, or it gives no ``Run``.
+        UnknownRecipeError: for an unknown name; the message suggests the nearest ones.
+        OwnCodeError: if the file or the name does not exist, if the code fails, or if it does not
+            return a ``Run``.
     """
     return _own_recipe(CodePath.parse(name)) if ":" in name else packaged_recipe(name)
 
 
 def packaged_recipe(name: str) -> Run:
-    """The run of one of the recipes of ``recipes()``; nothing else is executed.
+    """The run of a recipe from ``recipes()``; no other code is executed.
 
     Raises:
-        UnknownRecipeError: if there is none of that name; the nearest names are suggested.
+        UnknownRecipeError: for an unknown name; the message suggests the nearest ones.
     """
-    known = recipes()
-    if name not in known:
-        near = difflib.get_close_matches(name.strip().lower(), known, n=3, cutoff=0.5)
+    packaged = recipes()
+    if name not in packaged:
+        near = difflib.get_close_matches(name.strip().lower(), packaged, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         if name.endswith(".py"):
-            hint = f" To take one from a file, name its function too: {name}:NAME."
+            hint = f" To use a recipe from a file, name its function too: {name}:NAME."
         raise UnknownRecipeError(f"unknown recipe {name!r}.{hint} `priorwise list` shows all.")
-    return known[name]()
+    return packaged[name]()
 
 
 def _own_recipe(path: CodePath) -> Run:
-    """The run that stands in a file or module of the user's."""
+    """The run that a file or module of the user defines."""
     code = own_code(path.code)
-    made = code.get(path.name)
-    if callable(made) and not isinstance(made, Run):
-        missing = _arguments_needed(made)
+    run = code.get(path.name)
+    if callable(run) and not isinstance(run, Run):
+        missing = _required_arguments(run)
         if missing:
             raise OwnCodeError(
                 f"expected {path} to take no arguments; it needs {', '.join(missing)}. Give them "
-                "defaults, and set what differs by KEY.PATH=VALUE."
+                "defaults, and change settings with KEY.PATH=VALUE."
             )
         with code.at_home(f"calling {path}"):
-            made = made()
-    if not isinstance(made, Run):
+            run = run()
+    if not isinstance(run, Run):
         raise OwnCodeError(
             f"expected {path} to be a function that returns a Run of priorwise.config, or a Run; "
-            f"got {type(made).__name__}."
+            f"got {type(run).__name__}."
         )
-    return made
+    return run
 
 
-def _arguments_needed(function: Callable[..., object]) -> list[str]:
+def _required_arguments(function: Callable[..., object]) -> list[str]:
     """The arguments of a function that have no default."""
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [

@@ -1,7 +1,7 @@
-"""Committed results: ``python -m priorwise.recipes.result RUN... --out FILE`` makes them of evaluated runs.
+"""Committed results: ``python -m priorwise.recipes.result RUN... --out FILE`` writes them.
 
-A record holds the numbers, their errors, and the protocol: what differs from the recipe, how long
-it took, on what it ran. A file holds one record, or a list of them.
+The runs must have been evaluated. A record holds the numbers, their errors, and the protocol: the
+departures from the recipe, the time, and the versions. A file holds one record or a list of them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 
 
 def _changes(run: Run) -> dict[str, str]:
-    """Settings of model, training and objective that are not the recipe's; seeds are no departure."""
+    """Settings of model, training and objective that differ from the recipe's, except the seed."""
     departures: dict[str, str] = {}
     posthoc = isinstance(run.model, AbstractPosthocConfig)
     for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
@@ -49,7 +49,7 @@ def _short(measure: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The distances without their full protocols, but for one: they differ in what was generated alone."""
+    """The distances with one protocol for all: the protocols differ only in what was generated."""
     if quality is None:
         return None
     short = {kind: _short(quality[kind]) for kind in ("floor", "random", "low_posterior")}
@@ -76,19 +76,19 @@ def result_record(
 
     Arguments:
         folder: A run folder with ``evaluation.json``.
-        paper: The paper in whose table it belongs.
+        paper: The paper whose table shows it.
         commit: The commit of the code that trained it.
         notes: Further departures from the published protocol, in words.
 
     Raises:
-        ValueError: for a model without a likelihood.
+        ValueError: for a run that was not evaluated, or a model without a likelihood.
     """
     folder = Path(folder)
     run, _, identity = read_run(folder)
     record = EvaluationRecord.read(folder / "evaluation.json")
     if record is None:
         raise ValueError(
-            f"expected an evaluated run; there is no record in {folder}. Run `priorwise evaluate "
+            f"expected an evaluated run; got no record in {folder}. Run `priorwise evaluate "
             f"{folder}` first."
         )
     evaluation = record.numbers
@@ -98,7 +98,7 @@ def result_record(
     nll = evaluation["nll"]
     if "refused" in nll:
         raise ValueError(
-            f"expected a run with a likelihood for a table of them; {folder} has none: "
+            f"expected a run with a likelihood, which the table shows; {folder} has none: "
             f"{nll['refused']}"
         )
     departures = (
@@ -106,9 +106,9 @@ def result_record(
         if changes
         else []
     )
-    wanted = packaged_recipe(run.name).evaluation.samples
-    if nll["protocol"]["samples"] < wanted:
-        departures.append(f"{nll['protocol']['samples']} importance samples for {wanted}")
+    recipe_samples = packaged_recipe(run.name).evaluation.samples
+    if nll["protocol"]["samples"] < recipe_samples:
+        departures.append(f"{nll['protocol']['samples']} importance samples for {recipe_samples}")
     return {
         "recipe": run.name,
         "title": _title(run),
@@ -144,7 +144,7 @@ def result_record(
 
 
 def _text(records: list[dict[str, Any]]) -> str:
-    """JSON: one record spread over lines, several with a line each."""
+    """JSON: a single record over several lines, or several records with one line each."""
     if len(records) == 1:
         return json.dumps(records[0], indent=2) + "\n"
     return "[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n"

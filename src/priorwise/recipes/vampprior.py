@@ -1,8 +1,11 @@
 """Recipes for the dense rows of VAE with a VampPrior (Tomczak & Welling, 2018), tables 1-4.
 
 The paper's training: Adam on normalised gradients at 5e-4, batch 100, up to 2000 epochs, KL warm-up
-over 100 epochs, stop after 50 epochs without a better validation ELBO. Its departures are listed in
-``docs/papers/vampprior.md``.
+over 100 epochs, stop after 50 epochs without a better validation ELBO. ``docs/papers/vampprior.md``
+lists our departures from it.
+
+References:
+    VAE with a VampPrior (Tomczak & Welling, 2018), tables 1-4. https://arxiv.org/abs/1705.07120
 """
 
 from priorwise.config.models import HVAEConfig, VAEConfig
@@ -63,7 +66,7 @@ def _row(name: str, data: str, model: str, prior: str) -> Run:
         data=_DATA[data],
         model=_MODELS[model](
             prior=_prior(prior, data),
-            # grey pixels in the paper's own form, so that numbers may stand beside the paper's
+            # grey pixels have the paper's own form, so that our numbers can be compared with its
             likelihood="discretized_logistic_paper" if data == "frey" else "bernoulli",
         ),
         training=_PAPER,

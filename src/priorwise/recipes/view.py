@@ -8,23 +8,21 @@ from priorwise.recipes.published import PAPER_NOTES, PublishedRow
 
 __all__ = ["print_table"]
 
-_MANY = 4  # results with one departure that are counted and no longer named
+_MANY = 4  # so many results with the same departure are counted instead of named
 
 
 def _numbers(record: dict[str, Any]) -> list[float]:
-    """What a cell shows of a record: the NLL, behind the distances where they were measured."""
+    """The numbers in the cell of a record: the NLL, after the distances if they were measured."""
     quality = record.get("quality")
     if not quality:
         return [record["nll"]]
     parts = quality["random"], quality["low_posterior"], record["symmetric_kl"]
-    return [
-        *(part.get("value", float("nan")) for part in parts),
-        record["nll"],
-    ]  # NaN where it was refused
+    # a refused number has no value and becomes NaN
+    return [*(part.get("value", float("nan")) for part in parts), record["nll"]]
 
 
 def _ours(records: list[dict[str, Any]]) -> str:
-    """One cell: a line for each setting, in which seeds are put together."""
+    """One cell: a line for each setting, which combines its seeds."""
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
         settings.setdefault(tuple(record.get("departures", ())), []).append(record)
@@ -47,23 +45,23 @@ def _cell(values: tuple[float, ...]) -> str:
 
 
 def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        found.setdefault(record["recipe"], []).append(record)
-    return found
+        groups.setdefault(record["recipe"], []).append(record)
+    return groups
 
 
 def _features(records: Iterable[dict[str, Any]]) -> list[str]:
-    """In which features the distances were taken."""
+    """The features in which the distances were computed."""
     protocols = [record["quality"]["protocol"] for record in records if record.get("quality")]
-    found = sorted(
+    extractors = sorted(
         {f"{protocol['extractor']} (weights {protocol['weights']})" for protocol in protocols}
     )
-    return [f"Features of our distances: {', '.join(found)}."] if found else []
+    return [f"Features of our distances: {', '.join(extractors)}."] if extractors else []
 
 
 def _log_norms(records: Iterable[dict[str, Any]]) -> list[str]:
-    """On which log Z the results of tilted priors rest, between which ends, and whether it was doubted."""
+    """The log Z behind each result with a tilted prior: value, error, both ends and doubts."""
     notes = []
     for record in records:
         norm = record.get("log_norm")
@@ -75,30 +73,30 @@ def _log_norms(records: Iterable[dict[str, Any]]) -> list[str]:
             stderr = "unknown" if norm["stderr"] is None else f"{norm['stderr']:.3f}"
             doubts = "".join(f" ({warning})" for warning in norm["warnings"])
             notes.append(
-                f"{record['title']}: log Z {norm['value']:.3f} ± {stderr}{between}, part of its "
-                f"error.{doubts}"
+                f"{record['title']}: log Z is {norm['value']:.3f} ± {stderr}{between}; this error "
+                f"is part of the error of the NLL.{doubts}"
             )
     return notes
 
 
 def _departures(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Each departure once, with the results that it holds for."""
-    found: dict[str, dict[str, None]] = {}
+    """Each departure once, with the results that it applies to."""
+    titles_by_note: dict[str, dict[str, None]] = {}
     for record in records:
         for note in record.get("departures", []):
-            found.setdefault(note, {})[record["title"]] = None
+            titles_by_note.setdefault(note, {})[record["title"]] = None
     return [
         f"{', '.join(titles) if len(titles) < _MANY else f'{len(titles)} of ours'}: {note}"
-        for note, titles in found.items()
+        for note, titles in titles_by_note.items()
     ]
 
 
 def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]]) -> None:
-    """Print one table on standard output; departures from the published protocol stand below it."""
+    """Print one table on standard output, and below it our departures from the protocol."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{paper}: published beside ours (NLL in nats where no unit stands)")
+    table = Table(title=f"{paper}: published beside ours (NLL in nats unless a unit is given)")
     table.add_column("row")
     table.add_column("published", justify="right")
     table.add_column("ours", justify="right")

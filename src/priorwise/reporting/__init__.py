@@ -1,4 +1,4 @@
-"""Reports: what the record of a model says, as a page, a card and plain data; and pictures."""
+"""Reports: the record of a model as a page, a model card and plain data; and pictures."""
 
 from typing import TYPE_CHECKING
 

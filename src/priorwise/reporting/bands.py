@@ -1,7 +1,8 @@
-"""A figure as bands, one below the other: rows of images with their labels, or plots of walks in a plane side by side.
+"""A figure made of bands, one below the other.
 
-Sizes are inches, and places count from the upper left corner. Letters: ``R`` walks, ``T`` steps,
-``N`` points.
+A band holds labelled rows of images, or plots of walks in a plane side by side. Sizes are in
+inches, and places count from the upper left corner. Letters: ``R`` walks, ``T`` steps, ``N``
+points.
 """
 
 from collections.abc import Sequence
@@ -26,14 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Band", "ImageBand", "Plane", "PlaneBand", "banded_figure"]
 
-WALKS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-)  # Okabe and Ito's, for every eye
+# the palette of Okabe and Ito, which colour-blind readers can distinguish, too
+WALKS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _TITLE = 0.42
 
 
@@ -44,10 +39,10 @@ class ImageBand:
     Attributes:
         title: What it shows.
         images: ``(R, columns, C, H, W)`` in [0, 1].
-        left: A label for each row.
-        right: Another one at its end.
+        left: A label for each row, at its left end.
+        right: A label for each row, at its right end.
         top: A label for each column.
-        framed: The columns that are no work of the decoder.
+        framed: The columns that do not come from the decoder.
     """
 
     title: str
@@ -57,12 +52,8 @@ class ImageBand:
     top: Sequence[str]
     framed: Sequence[int]
 
-    margins: ClassVar[tuple[float, float, float, float]] = (
-        1.25,
-        1.15,
-        _TITLE + 0.22,
-        0.25,
-    )  # left, right, top, bottom
+    # left, right, top, bottom
+    margins: ClassVar[tuple[float, float, float, float]] = (1.25, 1.15, _TITLE + 0.22, 0.25)
 
     @property
     def _cell(self) -> tuple[float, float]:
@@ -112,12 +103,12 @@ class ImageBand:
 
 @dataclass(frozen=True)
 class Plane:
-    """Walks in a plane, over points that tell where one is.
+    """Walks in a plane, over points for orientation.
 
     Attributes:
-        title: Which plane it is.
-        points: ``(N, 2)``.
-        walks: ``(R, T, 2)``.
+        title: The name of the plane.
+        points: The points, ``(N, 2)``.
+        walks: The walks, ``(R, T, 2)``.
         others: The walks that are straight in another space, ``(R, T, 2)``, or None.
         axes: Names of the two axes.
     """
@@ -137,11 +128,11 @@ class PlaneBand:
         title: What it shows.
         planes: From left to right.
         marks: A letter or number for each walk, written where it begins.
-        names: What each walk is.
-        points: What the points are.
-        walks: What the walks are.
-        others: What the others are, if there are any.
-        stride: Every so many steps of a walk are dots.
+        names: What each walk is, for the legend.
+        points: What the points are, for the legend.
+        walks: What the walks are, for the legend.
+        others: What the other walks are, if there are any, for the legend.
+        stride: Number of steps of a walk from one dot to the next.
     """
 
     title: str
@@ -187,7 +178,7 @@ class PlaneBand:
         self._draw_keys(figure, top + _TITLE - 0.05)
 
     def _draw_keys(self, figure: "Figure", top: float) -> None:
-        """What the points and lines are, and below which walk has which mark and colour."""
+        """Legends: the kinds of points and lines; below, the mark and colour of each walk."""
         from matplotlib.lines import Line2D
 
         def line(colour: str, name: str, **style: Any) -> Line2D:  # noqa: ANN401
@@ -201,9 +192,8 @@ class PlaneBand:
             kinds.append(line(LEAK, self.others, linestyle="--"))
         names = [f"{mark}: {name}" for mark, name in zip(self.marks, self.names, strict=True)]
         columns = self._key_columns
-        in_rows = [
-            row for column in range(columns) for row in range(column, len(names), columns)
-        ]  # legends fill columns
+        # matplotlib fills a legend column by column, so the order is changed to read row by row
+        in_rows = [row for column in range(columns) for row in range(column, len(names), columns)]
         keys = [line(_colour(row), names[row]) for row in in_rows]
         _write_legend(figure, kinds, columns, top)
         _write_legend(figure, keys, columns, top + self.line)

@@ -1,4 +1,4 @@
-"""The model card: what a record says of a model, as Markdown to lie beside its weights."""
+"""The model card: the record of a model as Markdown, to put beside its weights."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def model_card(entries: Sequence[Entry]) -> str:
     """The verdict, the numbers with their errors and doubts, and how they were measured.
 
     Arguments:
-        entries: The models that are compared, the base first.
+        entries: The models to compare, the base first.
     """
     table = summary_table(entries)
     numbers = entries[0].record.numbers
@@ -32,7 +32,8 @@ def model_card(entries: Sequence[Entry]) -> str:
         "\n".join(f"- {_escaped(sentence)}" for sentence in sentences(entries)),
         "## The numbers",
         "\n".join(_line(cells) for cells in [head, ["---"] * len(head), *rows]),
-        "Densities and divergences are in nats; ± is one standard error; (!) marks a doubt below.",
+        "Densities and divergences are in nats. ± is one standard error. (!) marks a number with a "
+        "doubt below.",
         *(["## Reasons for doubt", "\n".join(doubts)] if doubts else []),
         "## What the numbers mean",
         "\n".join(
@@ -53,7 +54,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is: names come from users."""
+    """Text that Markdown shows unchanged, because names come from users."""
     for mark in "\\`*_<>|[]#":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

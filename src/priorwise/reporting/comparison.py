@@ -1,4 +1,4 @@
-"""Models side by side, one row each: samples, where encodings and prior lie, and what the decoder makes of the pockets.
+"""Models side by side, one row each: samples, encodings and prior, and decoded pockets.
 
 Letters: ``K`` samples that are shown, ``D`` latent dimensions of the top group.
 """
@@ -60,12 +60,12 @@ class Portrait:
     """What one row shows.
 
     Attributes:
-        about: The kind of its prior.
-        samples: What the decoder makes of draws of the prior, ``(K, *event)``.
+        about: The kind of prior.
+        samples: Draws of the prior, decoded, ``(K, *event)``.
         low: Pockets: of many draws of the prior, those of lowest aggregate posterior density.
         high: Leaks: of as many draws of the aggregate posterior, those of lowest prior density.
-        z: The plane of the representation.
-        z0: The plane of the space of generation, for a flow prior.
+        z: The plane of the representation space.
+        z0: The plane of the generation space, for a flow prior.
     """
 
     about: str
@@ -77,7 +77,10 @@ class Portrait:
 
     @property
     def numbers(self) -> dict[str, float | None]:
-        """Median of log q(z) - log p(z) over the pockets and over the leaks, nats; it does not depend on the scale of z."""
+        """Median of log q(z) - log p(z) in nats, over pockets and over leaks.
+
+        It does not depend on the scale of z.
+        """
         return {"pockets": _contrast(self.low), "leaks": _contrast(self.high)}
 
 
@@ -99,17 +102,17 @@ def portrait(
     """Draw from a model what its row shows.
 
     Arguments:
-        model: The model; of a hierarchy the top group is shown.
-        x: Test data, ``(N, *event)``, whose encodings are shown and from which leaks are drawn.
-        reference: Observations whose encodings make q(z), ``(R, *event)``.
+        model: The model; for a hierarchy, the top group is shown.
+        x: Test data, ``(N, *event)``; their encodings are shown, and leaks are drawn from them.
+        reference: Observations whose encodings form q(z), ``(R, *event)``.
         shown: Number K of samples, pockets and leaks.
-        draws: Draws from the prior and from the aggregate posterior, of which K are kept; equal for
-            models that are compared.
+        draws: Number of draws from the prior and from the aggregate posterior, of which K are kept.
+            Use the same number for all models of a comparison.
         seed: Seed of all draws.
 
     Raises:
-        TypeError: for an encoder whose posteriors are not diagonal Gaussians, as there are no
-            pockets without q(z).
+        NotGaussianError: for an encoder whose posteriors are not diagonal Gaussians, because
+            pockets need the density q(z).
     """
     low = low_posterior_samples(model, reference, count=shown, draws=draws, seed=seed)
     high = high_posterior_samples(model, x, count=shown, draws=draws, seed=seed)
@@ -155,27 +158,31 @@ def save_comparison(
     records: Mapping[str, EvaluationRecord] | None = None,
     seed: int = 0,
 ) -> dict[str, Portrait]:
-    """Draw one row for each model: samples; encodings, prior, pockets and leaks in z, and in z0 for flow priors; decoded pockets.
+    """Save a picture with one row for each model.
+
+    A row shows samples; encodings, prior, pockets and leaks in z, and in z0 for a flow prior; and
+    the decoded pockets.
 
     References:
-        dpVAE: decoupled prior for VAEs (Bhalodia et al., 2020), whose figures have these parts.
+        dpVAEs: Fixing Sample Generation for Regularized VAEs (Bhalodia et al., 2020), whose figures
+        have these parts. https://arxiv.org/abs/1911.10506
 
     Arguments:
-        models: By the names that the picture shows.
-        data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out. All
-            models must take it.
-        path: The picture, a name that ends in .png.
+        models: The models by the names that the picture shows.
+        data: The result of ``priorwise.data.load``, or arrays, of which parts are then held out.
+            All models must accept them.
+        path: The picture; its name ends in .png.
         draws: Draws from each prior and each aggregate posterior, of which those of lowest density
             are shown.
-        records: What was measured of the models, by name; its main numbers head their rows.
+        records: The models' records by name; their main numbers stand above the rows.
         seed: Seed of all draws.
 
     Returns:
-        dict[str, Portrait]: What is shown of each model.
+        dict[str, Portrait]: What the row of each model shows.
 
     Raises:
-        ValueError: without models, for data that are neither images nor pairs of numbers, or a name
-            that does not end in .png.
+        ValueError: without models, for data that are neither images nor pairs of numbers, or for a
+            path that does not end in .png.
     """
     path = picture_path(path)
     if not models:
@@ -184,7 +191,7 @@ def save_comparison(
     x = splits.evaluation("test")
     if not is_images(x) and x[0].numel() != 2:
         raise ValueError(
-            "expected images with 1 or 3 channels or observations of two numbers, to draw them; "
+            "expected images with 1 or 3 channels, or observations of two numbers, to draw them; "
             f"got shape {tuple(x.shape[1:])}."
         )
     reference = training_part(splits, seed)
@@ -210,10 +217,10 @@ def compare_runs(
     seed: int = 0,
     code: NamedCode | None = None,
 ) -> tuple[dict[str, Portrait], dict[str, EvaluationRecord]]:
-    """``save_comparison`` of trained runs, named after their folders, with what was measured of them.
+    """``save_comparison`` for trained runs, named after their folders, with their records.
 
-    Nothing is measured here: a run that was not evaluated, or has other weights since, has no
-    record.
+    Nothing is measured here. A run has no record if it was not evaluated, or if its weights have
+    changed since.
 
     Arguments:
         folders: The runs.
@@ -223,7 +230,7 @@ def compare_runs(
         code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
 
     Raises:
-        RunFolderError: for a folder that is no run of a recipe.
+        RunFolderError: for a folder that does not hold the run of a recipe.
         ValueError: for a folder that is named twice, or runs whose data differ.
     """
     runs = [read_run(folder, code)[0] for folder in folders]
@@ -250,14 +257,14 @@ def compare_runs(
 
 
 def _measured_words(record: EvaluationRecord) -> str:
-    """The numbers of a record that a row has room for."""
+    """The main numbers of a record, for the head of a row."""
     cells = record.cells()
-    shown = [
+    numbers = [
         f"{title} {cells[title].marked}"
         for title in _HEAD_NUMBERS
         if title in cells and not cells[title].refused
     ]
-    return f"; {', '.join(shown)}" if shown else ""
+    return f"; {', '.join(numbers)}" if numbers else ""
 
 
 def _data_words(run: Run) -> str:
@@ -290,7 +297,7 @@ def _figure(rows: Mapping[str, Portrait], heads: Mapping[str, str], x: Tensor) -
 
 
 def _draw_legend(figure: "Figure", row: Portrait) -> None:
-    """What the marks are, in words and as a legend."""
+    """The meaning of the marks, in words and as a legend."""
     shown = len(row.low)
     words = (
         f"Pockets: of {row.low.draws} draws of the prior, the {shown} where the aggregate "
@@ -327,7 +334,7 @@ def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
         cells[2].text(
             0.5,
             0.5,
-            "no z0: this prior is no flow",
+            "no z0: this prior is not a flow",
             ha="center",
             fontsize=8,
             transform=cells[2].transAxes,
@@ -350,7 +357,7 @@ def _draw_latents(axes: "Axes", plane: LatentPlane, title: str) -> None:
 
 
 def _square(panels: Sequence["Axes"]) -> None:
-    """The same limits for all panels, of one length along both axes, so that each panel fills its place."""
+    """Give all panels the same limits, equally long on both axes, so that each fills its place."""
     if not panels:
         return
     limits = torch.tensor([[axes.get_xlim(), axes.get_ylim()] for axes in panels])

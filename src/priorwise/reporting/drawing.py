@@ -1,4 +1,7 @@
-"""Drawing on axes: what reports, traversals and comparisons share. Colours are told apart by the colour-blind as well."""
+"""Drawing on axes, as reports, traversals and comparisons need it.
+
+Colour-blind readers can distinguish the colours, too.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +37,7 @@ _MASSES = (0.9, 0.6, 0.3)
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches; its axes are placed by the caller."""
+    """An empty figure with a size in inches; the caller places the axes."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI)
@@ -76,14 +79,14 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 def plain_axes(axes: "Axes") -> "Axes":
-    """Without the upper and right edge of the frame."""
+    """The axes without the upper and right edge of their frame."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     return axes
 
 
 def _density(points: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A Gaussian kernel density of ``(M, 2)`` points on a grid, Scott's bandwidth along each axis."""
+    """A Gaussian kernel density of ``(M, 2)`` points on a grid, with Scott's bandwidth per axis."""
     bandwidth = np.maximum(points.std(0), 1e-6) * len(points) ** (-1 / 6)
     x, y = (np.linspace(low, high, _CONTOUR_GRID) for low, high in limits)
     along_x = np.exp(-0.5 * ((x[:, None] - points[:, 0]) / bandwidth[0]) ** 2)
@@ -92,7 +95,7 @@ def _density(points: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _levels(density: np.ndarray) -> list[float]:
-    """The heights above which the densest 90, 60 and 30 per cent lie."""
+    """The density levels that enclose the densest 90, 60 and 30 per cent."""
     ordered = np.sort(density.ravel())[::-1]
     mass = np.cumsum(ordered) / ordered.sum()
     heights = [float(ordered[np.searchsorted(mass, share)]) for share in _MASSES]
@@ -106,7 +109,10 @@ def _limits(points: np.ndarray) -> np.ndarray:
 
 
 def draw_latents(axes: "Axes", plane: LatentPlane, *, mark: int = 46) -> None:
-    """Encodings as points on the contours of the prior's draws; pockets and leaks marked, in ``mark`` square points."""
+    """Encodings as points on the contours of the prior's draws, with pockets and leaks marked.
+
+    ``mark`` is the area of the marks in square points.
+    """
     encodings, prior, pockets, leaks = (
         part.double().numpy() for part in (plane.encodings, plane.prior, plane.pockets, plane.leaks)
     )
@@ -143,7 +149,10 @@ def draw_points(axes: "Axes", groups: Iterable[tuple[Tensor, str, str]]) -> None
 
 
 def draw_images(axes: "Axes", images: Tensor, columns: int) -> None:
-    """Images ``(N, C, H, W)`` in [0, 1], row by row; each fills one unit square of the axes, white lines between them."""
+    """Images ``(N, C, H, W)`` in [0, 1], row by row, with white lines between them.
+
+    Each image fills one unit square of the axes.
+    """
     canvas = grid(images, columns, border=0).permute(1, 2, 0).numpy()
     rows = -(-len(images) // columns)
     shades: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if canvas.shape[2] == 1 else {}

@@ -1,4 +1,4 @@
-"""What is shown side by side: the records of several models, compared with the first of them."""
+"""Entries of a report: the records of several models, compared with the first of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Entry:
 
     Attributes:
         name: Its name in the report.
-        record: What was measured of it.
-        gain: How many nats its likelihood is better than that of the first model, as plain data;
-            None for the first model itself.
-        same_vae: Whether it is the first model with another prior, so that the gain is the prior's
-            alone.
+        record: Its measured numbers.
+        gain: How many nats its log-likelihood exceeds that of the first model, as plain data; None
+            for the first model itself.
+        same_vae: Whether it is the first model with another prior, so that the prior alone explains
+            the gain.
     """
 
     name: str
@@ -39,23 +39,23 @@ class Entry:
         return "log_norm" in self.record.numbers
 
     def number(self, key: str) -> Any | None:  # noqa: ANN401 - any JSON value
-        """The value of a quantity; None where it was refused or not measured."""
+        """The value of a quantity; None if it was refused or not measured."""
         value = self.record.numbers.get(key)
         return None if isinstance(value, Mapping) and "refused" in value else value
 
     def reason(self, key: str) -> str:
-        """Why there is no such number, in words."""
+        """Why there is no number, in words."""
         value = self.record.numbers.get(key)
         return str(value["refused"]) if isinstance(value, Mapping) else "it was not measured."
 
     def cells(self) -> dict[str, Cell]:
-        """What is shown, by the title of the row; the gain stands below the NLL."""
-        shown: dict[str, Cell] = {}
+        """The cells to show, by the title of the row; the gain stands below the NLL."""
+        cells: dict[str, Cell] = {}
         for title, cell in self.record.cells().items():
-            shown[title] = cell
+            cells[title] = cell
             if title == "NLL":
-                shown["gain"] = _gain_cell(self.gain)
-        return shown
+                cells["gain"] = _gain_cell(self.gain)
+        return cells
 
 
 def _gain_cell(gain: dict[str, Any] | None) -> Cell:
@@ -67,7 +67,7 @@ def _gain_cell(gain: dict[str, Any] | None) -> Cell:
 
 
 def side_by_side(records: Mapping[str, EvaluationRecord]) -> list[Entry]:
-    """Records by the names of their models, the first of which is the base of the comparison."""
+    """The entries of records by name; the first record is the base of the comparison."""
     (base_name, base), *others = records.items()
     weights = base.numbers["subject"]["weights"]
     entries = [Entry(base_name, base)]

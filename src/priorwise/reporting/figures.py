@@ -1,4 +1,4 @@
-"""The pictures of a report, each as a data URI, so that a page is one file."""
+"""The pictures of a report, each as a data URI, so that the page is one file."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ def _uri(data: bytes) -> str:
 
 
 def images_uri(x: Tensor, columns: int | None = None) -> str:
-    """Images ``(N, C, H, W)`` in [0, 1] as one grid, pixels as they are; the page enlarges it."""
+    """Images ``(N, C, H, W)`` in [0, 1] as one grid; the page enlarges its pixels."""
     return _uri(png_of_images(x, columns))
 
 
 def pairs(x: Tensor, y: Tensor, columns: int) -> Tensor:
-    """Rows of ``x`` and of ``y`` in turn, ``columns`` of each: originals above their reconstructions."""
+    """Rows of ``columns`` images from ``x``, and below each row the images of ``y`` for it."""
     rows = [
         part
         for start in range(0, len(x), columns)
@@ -51,7 +51,7 @@ def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
 
 
 def latent_figure(latents: LatentMap) -> str:
-    """Encodings as points on the contours of the prior's draws; pockets and leaks marked."""
+    """Encodings as points on the contours of the prior's draws, with pockets and leaks marked."""
     figure, axes = _figure(5.4, 4.6)
     draw_latents(axes, latents.plane)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
@@ -67,7 +67,10 @@ def points_figure(data: Tensor, samples: Tensor) -> str:
 
 
 def curves_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> str:
-    """The validation number of each fit over its epochs; the start, far above the rest, may lie outside."""
+    """The validation metric of each fit over its epochs.
+
+    The first values, which are far above the rest, may be outside the picture.
+    """
     figure, axes = _figure(5.8, 3.4)
     ends = []
     for index, (name, history) in enumerate(histories.items()):

@@ -1,4 +1,6 @@
-"""Where encodings and prior lie: both in the plane of the encodings' first principal components, pockets and leaks marked.
+"""Encodings and prior in the plane of the encodings' first two principal components.
+
+Pockets and leaks are marked in the same plane.
 
 Letters: ``N`` images, ``M`` prior draws, ``K`` marked points, ``D`` latent dimensions of the top
 group.
@@ -25,7 +27,7 @@ class LatentPlane:
         prior: Draws from the prior, ``(M, 2)``.
         pockets: Draws from the prior of low q(z), ``(K, 2)``.
         leaks: Draws from the posteriors of low p(z), ``(K, 2)``.
-        axes: What the two axes are.
+        axes: Names of the two axes.
         explained: Share of the encodings' variance that the plane shows.
     """
 
@@ -44,9 +46,9 @@ class LatentMap:
     Attributes:
         plane: Encodings and prior; pockets and leaks as ``priorwise.estimators`` ranks them.
         dimensions: The number of dimensions D.
-        pocket_images: What the decoder makes of the pockets, ``(K, *event)``.
+        pocket_images: The pockets, decoded, ``(K, *event)``.
         leak_images: The images whose encodings leak, ``(K, *event)``.
-        notes: Why something is missing, in words.
+        notes: The reasons in words if pockets or leaks are missing.
     """
 
     plane: LatentPlane
@@ -68,7 +70,7 @@ def _axis_names(letter: str, dimensions: int) -> tuple[str, str]:
 
 
 def _plane(z: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Origin, axes ``(D, 2)`` and the share of variance along them; two dimensions stay as they are."""
+    """Origin, axes ``(D, 2)`` and their share of the variance; up to two dimensions are kept."""
     centre = z.mean(0)
     if z.shape[1] <= 2:
         axes = torch.eye(z.shape[1], 2, dtype=z.dtype, device=z.device)
@@ -88,7 +90,7 @@ def latent_plane(
         prior: Draws from the prior.
         pockets: Draws from the prior of low q(z).
         leaks: Draws from the posteriors of low p(z).
-        letter: What the space is called.
+        letter: Name of the space.
     """
     centre, axes, explained = _plane(encodings.flatten(1))
 
@@ -112,15 +114,15 @@ def latent_map(
 ) -> LatentMap:
     """Encode the images, draw from the prior, and find pockets and leaks.
 
-    Pockets are ``low_posterior_samples`` of as many draws as the picture shows; leaks are
-    ``high_posterior_samples`` of one draw an image.
+    Pockets are ``low_posterior_samples`` from as many draws as the picture shows. Leaks are
+    ``high_posterior_samples`` from one draw per image.
 
     Arguments:
-        model: The model; of a hierarchy the top group is shown.
+        model: The model; for a hierarchy, the top group is shown.
         x: Images whose encodings are shown, ``(N, *event)``.
-        reference: Images whose encodings make q(z), by which pockets are ranked, ``(R, *event)``.
-        draws: Draws from the prior.
-        marked: How many pockets and leaks.
+        reference: Images whose encodings form q(z), which ranks the pockets, ``(R, *event)``.
+        draws: Number of draws from the prior.
+        marked: Number of pockets, and number of leaks.
         seed: Seed of the draws.
     """
     with frozen(model), torch.no_grad(), seeded(seed, "latent_map"):
@@ -151,7 +153,7 @@ def latent_map(
 def _pockets(
     model: AbstractModel, reference: Tensor, count: int, draws: int, seed: int
 ) -> tuple[RankedSamples | None, str]:
-    """The pockets, or why there are none: an encoder without a closed aggregate posterior."""
+    """The pockets, or the reason why an encoder's aggregate posterior has no closed form."""
     try:
         samples = low_posterior_samples(model, reference, count=count, draws=draws, seed=seed)
     except TypeError as refusal:
@@ -160,7 +162,7 @@ def _pockets(
 
 
 def _without_density(top: Group) -> str:
-    """Why leaks cannot be ranked; empty if the prior has a density, up to a constant."""
+    """Why leaks cannot be ranked; empty if the prior has a density, even an unnormalised one."""
     try:
         top.log_prior()
     except (NotImplementedError, ValueError) as refusal:

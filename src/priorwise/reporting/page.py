@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside it: no network, no scripts, pictures inside."""
+"""The report as one self-contained HTML page: no network, no scripts, pictures inside."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ class Picture:
     Attributes:
         title: What it shows, usually the name of a model.
         uri: The picture as a data URI.
-        caption: What is to be said below it.
-        pixels: Whether its pixels are to be enlarged as squares.
+        caption: The text below it.
+        pixels: Whether to enlarge its pixels as squares.
         parts: Smaller pictures below it.
     """
 
@@ -40,12 +40,12 @@ class Section:
 def render_page(
     record: Mapping[str, Any], sections: Sequence[Section], *, json_name: str = "report.json"
 ) -> str:
-    """The page of a record. Everything in it is escaped: names come from users.
+    """The page of a record. All text is escaped, because names come from users.
 
     Arguments:
-        record: What the report says, as plain data.
+        record: The content of the report, as plain data.
         sections: The pictures.
-        json_name: The file beside the page in which the record lies.
+        json_name: Name of the file beside the page that holds the record.
     """
     from jinja2 import Environment, StrictUndefined
 

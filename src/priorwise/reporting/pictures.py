@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["grid", "is_images", "png_of_figure", "png_of_images", "save_samples"]
 
-_WIDTH = 480  # pixels to which a small grid is enlarged at least
+_WIDTH = 480  # a smaller grid is enlarged to at least this many pixels
 
 
 def is_images(x: Tensor) -> bool:
@@ -25,7 +25,7 @@ def is_images(x: Tensor) -> bool:
 
 
 def grid(images: Tensor, columns: int | None = None, *, border: int = 1) -> Tensor:
-    """Images ``(N, C, H, W)`` in [0, 1] side by side: ``(C, height, width)``, white between them."""
+    """Images ``(N, C, H, W)`` in [0, 1] side by side, white between them, as ``(C, H, W)``."""
     count, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     rows = math.ceil(count / columns)
@@ -40,7 +40,7 @@ def grid(images: Tensor, columns: int | None = None, *, border: int = 1) -> Tens
 
 
 def png_of_images(x: Tensor, columns: int | None = None) -> bytes:
-    """Images ``(N, C, H, W)`` in [0, 1] as one grid; a pixel becomes a square of pixels."""
+    """Images ``(N, C, H, W)`` in [0, 1] as one grid; each pixel becomes a square of pixels."""
     from PIL import Image
 
     canvas = (grid(x, columns) * 255).round().to(torch.uint8).numpy()
@@ -65,15 +65,15 @@ def save_samples(x: Tensor, path: Path) -> Path:
     """Write images as a .png grid, or any samples as an .npz with the array ``x``.
 
     Raises:
-        ValueError: for another ending, or samples that are no images where a picture is wanted.
-        WriteError: if the disk refuses; what was at the path is unharmed.
+        ValueError: for another suffix, or for samples that are not images and a .png.
+        WriteError: if the disk refuses; an earlier file at the path is unchanged.
     """
     if path.suffix not in (".npz", ".png"):
         raise ValueError(f"expected a file that ends in .png or .npz; got {path.name}.")
     if path.suffix == ".png" and not is_images(x):
         raise ValueError(
-            "expected images (N, C, H, W) with 1 or 3 channels for a picture; got "
-            f"{tuple(x.shape)}. Choose a file ending in .npz."
+            "expected images (N, C, H, W) with 1 or 3 channels for a picture; got shape "
+            f"{tuple(x.shape)}. Choose a file that ends in .npz."
         )
     with atomic_file(path) as partial:
         if path.suffix == ".png":

@@ -1,4 +1,4 @@
-"""The prior-hole report: has the prior a hole, what does it cost, and what fills it."""
+"""The prior-hole report: does the prior have a hole, what does it cost, and what fills it?"""
 
 import json
 import math
@@ -48,29 +48,30 @@ def report(
 ) -> Path:
     """Write the prior-hole report of a model: one HTML page, with every number as JSON beside it.
 
-    It says in words whether the prior has a hole, by the bound that a classifier proves on held-out
-    images, and what other priors gain over it. Then come the numbers with their errors, samples,
-    the latent plane, and the protocol. What cannot be computed for a model (a likelihood with a
-    deterministic encoder, say) is shown with the reason. An NCP alone is shown beside the model
-    underneath. A tilted model without a ``log_norm`` has it estimated, and keeps it.
+    The report says in words whether the prior has a hole, and what other priors gain over it. The
+    verdict rests on the bound that a classifier proves on held-out images. Then come the numbers
+    with their errors, samples, the latent plane, and the protocol. A number that cannot be computed
+    for a model, such as the likelihood with a deterministic encoder, is replaced by the reason. If
+    ``model`` is an NCP and ``models`` is empty, the model underneath becomes the base. If a tilted
+    model has no ``log_norm`` yet, it is estimated and kept in the model.
 
-    A second report at the same path measures nothing that the first one measured for the same
+    A second report at the same path does not repeat measurements of the first one for the same
     weights, data and settings.
 
     Arguments:
-        model: The base of all comparisons. In the report it bears its name in ``models``, else
+        model: The base of all comparisons. Its name in the report is the one in ``models``, or
             "model".
-        data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out.
-        path: The page, a name that ends in .html; the JSON gets the same name with .json, and the
+        data: The result of ``priorwise.data.load``, or arrays, of which parts are then held out.
+        path: The page; its name ends in .html. The JSON file gets the same name with .json, the
             model card with .md.
         models: Further models by name, compared with the base image by image.
-        fits: Results of ``priorwise.fit`` by name, whose training curves are shown.
+        fits: Results of ``priorwise.fit`` by name, to show their training curves.
         progress: Whether to show progress bars.
         **settings: Fields of ``priorwise.config.EvaluationConfig``, such as ``samples``,
             ``images``, ``quality`` and ``seed``.
 
     Returns:
-        Path: Where the page is.
+        Path: The page.
 
     Raises:
         ValueError: for a path that does not end in .html, or a setting that does not exist.
@@ -83,10 +84,10 @@ def report(
     records = {}
     for name, each in named.items():
         subject = Subject(each, splits, config, keeps_log_norm=True, progress=progress)
-        kept = path.with_name(f"{path.stem}_records") / f"{subject.weights}.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        earlier = EvaluationRecord.read(kept)
-        records[name] = measure(subject, earlier, save=partial(EvaluationRecord.write, path=kept))
+        file = path.with_name(f"{path.stem}_records") / f"{subject.weights}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        earlier = EvaluationRecord.read(file)
+        records[name] = measure(subject, earlier, save=partial(EvaluationRecord.write, path=file))
     return _write(path, named, splits, records, fits or {}, progress=progress)
 
 
@@ -99,18 +100,18 @@ def report_runs(
     code: NamedCode | None = None,
     **settings: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> Path:
-    """The same for trained runs: their records are read, and only what they lack is measured.
+    """The prior-hole report of trained runs; measures only what their records lack.
 
-    A single run whose prior was fitted afterwards is shown beside the model underneath.
+    A single run whose prior was fitted afterwards is compared with the model underneath.
 
     Arguments:
         folders: Runs by the names that the report shows, the base of all comparisons first.
-        path: The page, a name that ends in .html.
-        fits: Results of their fits by name, whose training curves are shown.
+        path: The page; its name ends in .html.
+        fits: Results of their fits by name, to show their training curves.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
-        **settings: Fields of ``priorwise.config.EvaluationConfig`` in place of those by which the
-            runs were evaluated.
+        **settings: Fields of ``priorwise.config.EvaluationConfig`` that replace the settings of the
+            runs' evaluations.
 
     Raises:
         ValueError: for a path that does not end in .html, a setting that does not exist, or runs on
@@ -122,9 +123,12 @@ def report_runs(
         name: record_of_run(folder, progress=progress, code=code, **settings)
         for name, folder in folders.items()
     }
-    prints = {record.numbers["subject"]["data_fingerprint"] for record in records.values()}
-    if len(prints) > 1:
-        raise ValueError(f"expected runs on the same data; got data {', '.join(sorted(prints))}.")
+    fingerprints = {record.numbers["subject"]["data_fingerprint"] for record in records.values()}
+    if len(fingerprints) > 1:
+        raise ValueError(
+            "expected runs on the same data; got data with the fingerprints "
+            f"{', '.join(sorted(fingerprints))}. Report them separately."
+        )
     (name, folder), *others = folders.items()
     if not others and models[name].untilted is not models[name]:
         base = record_of_base(folder, records[name].config, progress=progress, code=code)
@@ -146,17 +150,17 @@ def _named(model: AbstractModel, models: Mapping[str, AbstractModel]) -> dict[st
     for name, other in {"model": model, **models}.items():
         if not isinstance(other, AbstractModel):
             raise TypeError(
-                f"expected {name!r} as a priorwise model; got {type(other).__name__}. Wrap what "
-                "somebody else trained: priorwise.wrap(encode=..., decode=...)."
+                f"expected {name!r} to be a priorwise model; got {type(other).__name__}. Wrap a "
+                "model that was trained elsewhere: priorwise.wrap(encode=..., decode=...)."
             )
-    own = next((name for name, other in models.items() if other is model), None)
-    if own is not None:
-        return {own: model, **models}
+    base_name = next((name for name, other in models.items() if other is model), None)
+    if base_name is not None:
+        return {base_name: model, **models}
     if not models and model.untilted is not model:
         return {"base": model.untilted, type(model).__name__: model}
     if "model" in models:
         raise ValueError(
-            "expected `models` without the name 'model', which is the base's; got it. Choose "
+            "expected `models` without the name 'model', which the base has; got it. Choose "
             "another name."
         )
     return {"model": model, **models}
@@ -171,23 +175,23 @@ def _write(
     *,
     progress: bool,
 ) -> Path:
-    """The page, the JSON and the card, from records and a few pictures."""
+    """Write the page, the JSON and the card, from the records and a few pictures."""
     entries = side_by_side(records)
     config = next(iter(records.values())).config
-    said = _said(entries, splits, config)
+    content = _content(entries, splits, config)
     first = next(iter(models.values()))
     x = random_part(splits.evaluation("test"), config.images, config.seed).to(device_of(first))
     sections = picture_sections(models, splits, x, fits, config.seed, progress=progress)
     beside = path.with_suffix(".json")
-    page = render_page(said, sections, json_name=beside.name)
+    page = render_page(content, sections, json_name=beside.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(beside, json.dumps(plain(said), indent=2, allow_nan=False).encode())
+    write_atomically(beside, json.dumps(plain(content), indent=2, allow_nan=False).encode())
     write_atomically(path.with_suffix(".md"), model_card(entries).encode())
     write_atomically(path, page.encode())
     return path
 
 
-def _said(entries: Sequence[Entry], splits: Splits, config: EvaluationConfig) -> dict[str, Any]:
+def _content(entries: Sequence[Entry], splits: Splits, config: EvaluationConfig) -> dict[str, Any]:
     """Everything that the page says, as plain data."""
     table = summary_table(entries)
     return {
@@ -212,14 +216,14 @@ def _protocol(splits: Splits, config: EvaluationConfig, entries: Sequence[Entry]
     protocol: dict[str, Any] = {
         "data": splits.describe(),
         "data_fingerprint": numbers["subject"]["data_fingerprint"],
-        "images": f"{numbers['images']} for the likelihood, the hole and active units; the whole "
-        "test set for everything else",
+        "images": f"{numbers['images']} for the likelihood, the hole and the active units; the "
+        "whole test set for everything else",
         "samples": config.samples,
         "seed": config.seed,
-        "likelihood": "importance sampling from q(z|x), the same noise for every model; one global "
-        "Z for a tilted prior",
-        "symmetric_KL": "1 nearest neighbour, one encoding of each test image and as many draws of "
-        "the prior",
+        "likelihood": "importance sampling from q(z|x), with the same noise for every model; a "
+        "tilted prior has one global Z",
+        "symmetric_KL": "1 nearest neighbour, one encoding per test image and as many draws of the "
+        "prior",
         "hole": "a dense classifier fitted to training encodings, stopped on validation encodings "
         "and judged on test encodings",
     }
@@ -233,8 +237,8 @@ def _protocol(splits: Splits, config: EvaluationConfig, entries: Sequence[Entry]
     if splits.spec.scaling == "dequantize" and splits.spec.levels is not None:
         shift = splits.spec.features * math.log(splits.spec.levels)
         protocol["unit"] = (
-            f"log densities of dequantised pixels, so an NLL may be negative; {shift:.1f} nats "
-            "more make it an upper bound of the NLL of the grey levels"
+            f"log densities of dequantised pixels, so an NLL may be negative; add {shift:.1f} nats "
+            "to get an upper bound on the NLL of the grey levels"
         )
     versions = ", ".join(f"{name} {value}" for name, value in numbers["versions"].items())
     return protocol | {"versions": versions}

@@ -41,10 +41,10 @@ def picture_sections(
     """The pictures of a report: samples, latents, reconstructions and training curves.
 
     Arguments:
-        models: By their names in the report.
+        models: The models by their names in the report.
         splits: Their data.
         x: Test data as the models see them, ``(N, *event)``.
-        fits: Results of their fits, whose validation curves are drawn.
+        fits: Results of their fits, to draw the validation curves.
         seed: Seed of the draws.
         progress: Whether to show a progress bar.
     """
@@ -76,8 +76,8 @@ def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
         return [
             Section(
                 "Samples",
-                "Means of the decoder (draws where it has none) at draws of each prior; real "
-                "images for comparison.",
+                "Draws of each prior, decoded. The pictures show the means of the decoder, or "
+                "draws if it has no mean. Test images stand beside them for comparison.",
                 figures,
                 tight=True,
             )
@@ -87,7 +87,10 @@ def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
             Picture(name, points_figure(x.flatten(1), part.flatten(1)))
             for name, part in samples.items()
         ]
-        text = "Means of the decoder (draws where it has none) at draws of each prior, on the test data."
+        text = (
+            "Draws of each prior, decoded, on top of the test data. The points are the means of "
+            "the decoder, or draws if it has no mean."
+        )
         return [Section("Samples", text, figures)]
     return []
 
@@ -95,29 +98,38 @@ def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
 def _latents(maps: Mapping[str, LatentMap]) -> Section:
     text = (
         "Encodings of test images and the prior, in the plane of the encodings' first two "
-        "principal components. A plane can hide what more dimensions show, so it illustrates the "
-        "verdict and does not make it. Pockets are the prior draws where the aggregate posterior "
-        "is lowest: what the decoder makes of them is shown below. Leaks are the encodings where "
-        "the prior is lowest, shown with their images."
+        "principal components. A plane can hide differences that exist in more dimensions, so it "
+        "illustrates the verdict but does not decide it. Pockets are the prior draws where the "
+        "aggregate posterior is lowest; they are shown decoded. Leaks are the encodings where the "
+        "prior is lowest; their test images are shown."
     )
-    return Section("Latents", text, [_latent_picture(name, found) for name, found in maps.items()])
+    pictures = [_latent_picture(name, latents) for name, latents in maps.items()]
+    return Section("Latents", text, pictures)
 
 
-def _latent_picture(name: str, found: LatentMap) -> Picture:
-    caption = f"The plane holds {100 * found.explained:.0f} % of the encodings' variance ({found.dimensions} dimensions)."
-    strips = (("Decoded pockets", found.pocket_images), ("Leaking test images", found.leak_images))
+def _latent_picture(name: str, latents: LatentMap) -> Picture:
+    caption = (
+        f"The plane shows {100 * latents.explained:.0f} % of the encodings' variance in "
+        f"{latents.dimensions} dimensions."
+    )
+    strips = (
+        ("Pockets, decoded", latents.pocket_images),
+        ("Test images that leak", latents.leak_images),
+    )
     parts = [
         Picture(title, images_uri(part, _COLUMNS), caption=title, pixels=True)
         for title, part in strips
         if len(part) and is_images(part)
     ]
-    return Picture(
-        name, latent_figure(found), caption=" ".join([caption, *found.notes]), parts=parts
-    )
+    caption = " ".join([caption, *latents.notes])
+    return Picture(name, latent_figure(latents), caption=caption, parts=parts)
 
 
 def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
-    """Of every model with networks of its own; one that tilts another reconstructs as that one does."""
+    """Reconstructions by every model that does not tilt another.
+
+    A model that tilts another one reconstructs exactly as that one does.
+    """
     if not is_images(x):
         return []
     figures = [
@@ -134,7 +146,7 @@ def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) 
     return [
         Section(
             "Reconstructions",
-            "Test images, and below each row what the decoder makes of it.",
+            "Rows of test images, each above the row of its reconstructions.",
             figures,
             tight=True,
         )
@@ -144,13 +156,15 @@ def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) 
 def _curves(fits: Mapping[str, FitResult]) -> Section:
     figures = []
     for metric in dict.fromkeys(fit.metric for fit in fits.values()):
-        chosen = {
+        histories = {
             name: fit.history
             for name, fit in fits.items()
             if fit.metric == metric and any("validation" in line for line in fit.history)
         }
-        if chosen:
-            figures.append(Picture(metric.replace("_", " "), curves_figure(chosen, metric)))
+        if histories:
+            figures.append(Picture(metric.replace("_", " "), curves_figure(histories, metric)))
     return Section(
-        "Training", "Validation after each epoch; dots mark the weights that were kept.", figures
+        "Training",
+        "The validation metric over the epochs; a dot marks the weights that were kept.",
+        figures,
     )

@@ -11,13 +11,13 @@ from priorwise.reporting.entries import Entry
 __all__ = ["contrast_table", "glossary", "print_table", "record_lines", "summary_table"]
 
 _GAIN = (
-    "How many nats the NLL is lower than that of the first model, compared image by image, with "
-    "the error of that difference; positive is better. It is far surer than the two NLLs apart."
+    "How many nats the NLL is lower than that of the first model; positive is better. The two are "
+    "compared image by image, so this difference is far more certain than either NLL."
 )
 
 
 def glossary(titles: Sequence[str]) -> dict[str, str]:
-    """What the rows of a table mean, by their titles."""
+    """The meaning of each row of a table, by its title."""
     meanings: dict[str, str] = {"gain": _GAIN}
     for quantity in QUANTITIES:
         meanings |= quantity.meanings
@@ -26,19 +26,19 @@ def glossary(titles: Sequence[str]) -> dict[str, str]:
 
 def summary_table(entries: Sequence[Entry]) -> dict[str, Any]:
     """One row for each number, one column for each model: ``columns`` and ``rows`` of cells."""
-    shown = [entry.cells() for entry in entries]
+    columns = [entry.cells() for entry in entries]
     order = [title for quantity in QUANTITIES for title in quantity.meanings]
     order.insert(order.index("NLL") + 1, "gain")
     compared = len(entries) > 1
     titles = [
         title
         for title in order
-        if any(title in cells for cells in shown) and (compared or title != "gain")
+        if any(title in cells for cells in columns) and (compared or title != "gain")
     ]
     return {
         "columns": [{"model": entry.name, "about": entry.about} for entry in entries],
         "rows": [
-            {"title": title, "cells": [_plain(cells.get(title, Cell("–"))) for cells in shown]}
+            {"title": title, "cells": [_plain(cells.get(title, Cell("-"))) for cells in columns]}
             for title in titles
         ],
     }
@@ -56,12 +56,12 @@ _CONTRAST_TITLES = ("BCE (sum)", "BCE (mean)", "JSD", "E_p[r]", "ESS of SIR")
 
 
 def contrast_table(entries: Sequence[Entry]) -> dict[str, Any]:
-    """One column for each model and latent group: what its classifiers say."""
+    """The results of the classifiers, one column for each model and latent group."""
     columns, cells = [], []
     for entry in entries:
-        own = entry.number("contrast")
-        groups = entry.number("hole") if own is None else own
-        about = "a classifier fitted for this report" if own is None else "the NCP's own classifier"
+        groups, about = entry.number("contrast"), "the NCP's own classifier"
+        if groups is None:
+            groups, about = entry.number("hole"), "a classifier fitted for this report"
         for group in groups or []:
             columns.append({"model": f"{entry.name}, group {group['group']}", "about": about})
             cells.append(_contrast_cells(group))
@@ -85,7 +85,7 @@ def _contrast_cells(group: Mapping[str, Any]) -> list[Cell]:
 
 
 def record_lines(record: EvaluationRecord) -> list[str]:
-    """A line for each number of a record, its errors in brackets and its doubts on lines below."""
+    """One line per number of a record: its errors in brackets, its doubts on the lines below."""
     lines = []
     for title, cell in record.cells().items():
         if cell.refused:

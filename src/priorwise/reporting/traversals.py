@@ -1,4 +1,4 @@
-"""Pictures of walks through the latent space: from one observation to another, and along one dimension at a time."""
+"""Pictures of walks through the latent space: between observations, and along dimensions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ from priorwise.reporting.pictures import is_images
 
 __all__ = ["TraversalPicture", "save_traversal"]
 
-_POINTS = 1000  # test data below the lines
-_FINE = 8  # steps of a line for each step that is asked for
+_POINTS = 1000  # test data drawn below the lines
+_FINE = 8  # steps of a line for each step of a walk
 _LETTER: dict[Space, str] = {"representation": "z", "generation": "z0"}
 
 
@@ -40,13 +40,13 @@ class TraversalPicture:
     """What a picture shows.
 
     Attributes:
-        path: Where it is.
-        pairs: Places of the two test observations of each walk between two, counted from 0.
-        between: Where those walks are straight: ``"representation"`` is z, ``"generation"`` z0;
-            None without such walks.
+        path: The file of the picture.
+        pairs: Indices of the two test observations of each walk between two, counted from 0.
+        between: The space in which those walks are straight: ``"representation"`` is z,
+            ``"generation"`` is z0; None without such walks.
         dimensions: The dimensions that vary, counted from 0.
-        variances: The variance of the encodings' means along each of them.
-        along: Whether they are dimensions of z or of z0; None without any.
+        variances: The variance of the posterior means along each of them.
+        along: The space of these dimensions, z or z0; None without any.
     """
 
     path: Path
@@ -68,49 +68,50 @@ def save_traversal(
     space: Space | None = None,
     seed: int = 0,
 ) -> TraversalPicture:
-    """Draw walks between pairs of test observations, and along single dimensions from the first one's encoding.
+    """Draw walks between pairs of test observations, and along single dimensions.
 
-    Images become rows of images, with the test images themselves framed at the ends. Observations
-    of two numbers become plots, and so do latents of two dimensions, where a walk that is straight
-    in the z0 of a flow prior is seen to be curved in z. A dimension varies over the central 98 % of
-    the encodings.
+    Walks along dimensions start at the encoding of the first observation. Images become rows of
+    images, with the test images themselves framed at the ends. Observations of two numbers become
+    plots, and so do latents of two dimensions. There a walk that is straight in the z0 of a flow
+    prior is curved in z. A dimension varies over the central 98 % of the encodings.
 
     Arguments:
-        model: The model; of a hierarchy the top group walks, and the groups below keep their noise
+        model: The model; in a hierarchy the top group walks, and the groups below keep their noise
             on the way.
-        data: What ``priorwise.data.load`` returns, or arrays, of which parts are held out.
-        path: The picture, a name that ends in .png.
-        pairs: How many at most, taken at random without repetition, or the pairs themselves as
-            places in the test set.
-        dimensions: How many at most, the most active first, or the dimensions themselves. Both are
-            counted from 0.
+        data: The result of ``priorwise.data.load``, or arrays, of which parts are then held out.
+        path: The picture; its name ends in .png.
+        pairs: The largest number of pairs, drawn at random without repetition; or the pairs
+            themselves as indices in the test set, counted from 0.
+        dimensions: The largest number of dimensions, the most active first; or the dimensions
+            themselves, counted from 0.
         steps: Steps of each walk, both ends included.
-        space: Where the walks are straight and whose dimensions vary. If None, walks between two
-            are straight in z0 where there is a flow prior, and dimensions are those of z.
+        space: The space in which walks are straight and dimensions vary. If None, walks between two
+            observations are straight in z0 if there is a flow prior, and dimensions are those of z.
         seed: Seed of pairs and draws.
 
     Raises:
-        ValueError: for pairs, dimensions or steps that there are not, a space that the model lacks,
-            data that are neither images nor pairs of numbers, or a name that does not end in .png.
+        ValueError: for pairs, dimensions or steps that do not exist, a space that the model lacks,
+            data that are neither images nor pairs of numbers, or a path that does not end in .png.
     """
     path = picture_path(path)
     splits = as_splits(data)
     x = splits.evaluation("test").to(device_of(model))
     _check(x, steps)
     scene = _Scene(model, x, training_part(splits, seed).to(x.device), steps, seed)
-    chosen = _chosen_pairs(pairs, len(x), seed)
-    varied, variances = _chosen_dimensions(scene, dimensions, space or "representation")
-    if not chosen and not varied:
+    walked_pairs = _walked_pairs(pairs, len(x), seed)
+    along_space = space or "representation"
+    varied, variances = _varied_dimensions(scene, dimensions, along_space)
+    if not walked_pairs and not varied:
         raise ValueError("expected something to draw; got no pairs and no dimensions.")
-    straight, bands = _between_bands(scene, chosen, space) if chosen else (None, [])
+    between_space, bands = (
+        _between_bands(scene, walked_pairs, space) if walked_pairs else (None, [])
+    )
     if varied:
-        start = chosen[0][0] if chosen else 0
-        bands += _along_bands(
-            scene, start, dict(zip(varied, variances, strict=True)), space or "representation"
-        )
+        start = walked_pairs[0][0] if walked_pairs else 0
+        bands += _along_bands(scene, start, dict(zip(varied, variances, strict=True)), along_space)
     save_figure(banded_figure(bands), path)
     return TraversalPicture(
-        path, chosen, straight, varied, variances, (space or "representation") if varied else None
+        path, walked_pairs, between_space, varied, variances, along_space if varied else None
     )
 
 
@@ -131,7 +132,7 @@ class _Scene:
 
     @property
     def shown(self) -> Tensor:
-        """The test data that lie below the lines."""
+        """The test data that are drawn below the lines."""
         return random_part(self.x, _POINTS, self.seed)
 
     @property
@@ -141,7 +142,7 @@ class _Scene:
 
     @property
     def points(self) -> str:
-        """What lies below the lines."""
+        """What the points below the lines are."""
         return "encodings of test images" if is_images(self.x) else "test data and their encodings"
 
 
@@ -150,18 +151,19 @@ def _check(x: Tensor, steps: int) -> None:
         raise ValueError(f"expected at least 2 `steps`, both ends included; got {steps}.")
     if not is_images(x) and x[0].numel() != 2:
         raise ValueError(
-            "expected images with 1 or 3 channels or observations of two numbers, to draw them; "
-            f"got shape {tuple(x.shape[1:])}. priorwise.models.between and along give the numbers."
+            "expected images with 1 or 3 channels, or observations of two numbers, to draw them; "
+            f"got shape {tuple(x.shape[1:])}. For the numbers alone, call "
+            "priorwise.models.between and priorwise.models.along."
         )
 
 
 # -- what is walked --------------------------------------------------------------------------------
 
 
-def _chosen_pairs(
+def _walked_pairs(
     pairs: int | Sequence[tuple[int, int]], count: int, seed: int
 ) -> list[tuple[int, int]]:
-    """The pairs that are given, or so many at random in which no observation occurs twice."""
+    """The pairs themselves, or as many random pairs in which no observation occurs twice."""
     if not isinstance(pairs, int):
         for place in (place for pair in pairs for place in pair):
             if not 0 <= place < count:
@@ -176,23 +178,23 @@ def _chosen_pairs(
     return list(zip(places[::2], places[1::2], strict=True))
 
 
-def _chosen_dimensions(
+def _varied_dimensions(
     scene: _Scene, dimensions: int | Sequence[int], space: Space
 ) -> tuple[list[int], list[float]]:
-    """The dimensions that are given, or the most active ones first, with the variance of the encodings along each."""
+    """The dimensions themselves or the most active ones, with the codes' variance along each."""
     variance = encodings(scene.model, scene.reference, space=space).flatten(1).var(0)
     if isinstance(dimensions, int) and dimensions < 0:
         raise ValueError(f"expected `dimensions` of at least 0; got {dimensions}.")
     most_active = variance.argsort(descending=True).tolist()
-    chosen = (
+    varied = (
         most_active[:dimensions] if isinstance(dimensions, int) else list(dict.fromkeys(dimensions))
     )
-    for dimension in chosen:
+    for dimension in varied:
         if not 0 <= dimension < len(variance):
             raise ValueError(
                 f"expected `dimensions` from 0 to {len(variance) - 1}; got {dimension}."
             )
-    return chosen, variance[chosen].tolist()
+    return varied, variance[varied].tolist()
 
 
 # -- what is drawn ---------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ def _chosen_dimensions(
 def _between_bands(
     scene: _Scene, pairs: list[tuple[int, int]], space: Space | None
 ) -> tuple[Space, list[Band]]:
-    """Where the walks between pairs are straight, and their picture."""
+    """The space in which walks between pairs are straight, and the bands that show them."""
     first, second = (scene.x[[pair[end] for pair in pairs]] for end in (0, 1))
 
     def walk(steps: int, space: Space | None) -> Traversal:
@@ -226,7 +228,7 @@ def _between_bands(
         title = "The same walks among the encodings"
     if planar:
         walks = [walk(scene.fine_steps, each) for each in _spaces(scene.model)]
-        walks.sort(key=lambda each: each.space != coarse.space)  # the one that is asked for first
+        walks.sort(key=lambda each: each.space != coarse.space)  # the requested one first
         names = [f"{i} to {j}" for i, j in pairs]
         bands.append(_plane_band(scene, title, marks, names, walks))
     return coarse.space, bands
@@ -235,7 +237,7 @@ def _between_bands(
 def _plane_band(
     scene: _Scene, title: str, marks: list[str], names: list[str], walks: Sequence[Traversal]
 ) -> PlaneBand:
-    """The first walks, and the second ones, if there are any, for comparison."""
+    """A band with the first walks, and with the second ones for comparison, if there are any."""
     walk, other = walks[0], walks[1] if walks[1:] else None
     planes = [] if is_images(scene.x) else [_data_plane(scene, walk, other)]
     if walk.z[0, 0].numel() == 2:
@@ -272,7 +274,10 @@ def _latent_plane(scene: _Scene, space: Space, walk: Traversal, other: Traversal
 def _along_bands(
     scene: _Scene, start: int, variances: dict[int, float], space: Space
 ) -> list[Band]:
-    """The walks along single dimensions from one encoding; ``variances`` tells which, and how active each is."""
+    """Walks along single dimensions from one encoding.
+
+    ``variances`` has the dimensions as keys, and how active each one is.
+    """
     dimensions, letter = list(variances), _LETTER[space]
     ends = latent_range(scene.model, scene.reference, space=space, seed=scene.seed)[:, dimensions]
     point = encodings(scene.model, scene.x[start : start + 1])[0]

@@ -1,4 +1,4 @@
-"""What the numbers of a report say, in words that follow from them and their errors alone."""
+"""The verdict of a report in words, which follow from the numbers and their errors alone."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from priorwise.reporting.entries import Entry
 
 __all__ = ["all_doubts", "headline", "sentences"]
 
-SURE = 2.0  # standard errors from which a difference is called one
+SURE = 2.0  # a difference of more standard errors than this is called one
 _DEEP = 0.25 * math.log(2)
 _CHANCE = math.log(2)
 
@@ -17,7 +17,7 @@ Group = Mapping[str, Any]
 
 
 def _jsd_error(group: Group) -> float:
-    """The error of a divergence that a classifier proves; infinite where there is none."""
+    """The error of a divergence that a classifier proves; infinite if it is unknown."""
     return math.inf if group["bce_stderr"] is None else group["bce_stderr"] / 2
 
 
@@ -36,7 +36,7 @@ def headline(base: Entry) -> str:
     groups = base.number("hole")
     if groups is None:
         reason = base.reason("hole")
-        return f"Whether the prior of “{base.name}” has a hole was not judged: {reason}"
+        return f"The prior of “{base.name}” was not judged: {reason}"
     proved = [group for group in groups if _proved(group)]
     if not proved:
         return f"No hole was found in the prior of “{base.name}”."
@@ -45,11 +45,11 @@ def headline(base: Entry) -> str:
 
 
 def _hole(base: Entry) -> list[str]:
-    """What the classifiers say of the base, one sentence for each group."""
+    """What the classifiers prove about the base, in words for each latent group."""
     groups = base.number("hole") or []
     many = len(groups) > 1
     return [
-        _group_words(group, f"In group {group['group']} a" if many else "A") for group in groups
+        _group_words(group, f"In group {group['group']}, a" if many else "A") for group in groups
     ]
 
 
@@ -57,58 +57,62 @@ def _group_words(group: Group, subject: str) -> str:
     number = _number(group["jsd"], _jsd_error(group))
     if _proved(group):
         return (
-            f"{subject} classifier tells the encodings of test images, which it never saw, from "
-            f"draws of the prior. It proves a Jensen-Shannon divergence of at least {number} nats, "
-            f"where 0 means alike and {_CHANCE:.2f} means that the two never overlap."
+            f"{subject} classifier distinguishes encodings of test images, which it never saw, "
+            f"from draws of the prior. This proves a Jensen-Shannon divergence of at least "
+            f"{number} nats. It would be 0 if the two were alike, and {_CHANCE:.2f} if they never "
+            "overlapped."
         )
     return (
-        f"{subject} classifier could not tell the encodings of test images from draws of the prior "
-        f"(divergence proved: {number} nats). A finer difference may remain."
+        f"{subject} classifier could not distinguish encodings of test images from draws of the "
+        f"prior (it proves a divergence of {number} nats). A finer difference may remain."
     )
 
 
 def _model_words(base: Entry, other: Entry) -> str:
-    """One model beside the base: likelihood, distance, and what is left of the hole."""
+    """One model compared with the base: likelihood, distance, and what remains of the hole."""
     parts = [_gain_words(other), _distance_words(base, other), _left_words(other)]
-    return f"{other.name}: {'; '.join(part for part in parts if part)}."
+    return f"{other.name}: {' '.join(part for part in parts if part)}"
 
 
 def _gain_words(entry: Entry) -> str:
     gain = entry.gain
     assert gain is not None
     if "refused" in gain:
-        return f"no likelihood to compare, as {gain['refused'].rstrip('.')}"
+        return f"The likelihoods were not compared: {gain['refused']}"
     value, error = gain["value"], gain["stderr_total"]
-    sure = math.inf if error is None else SURE * error
-    if value > sure:
-        whose = (
-            "with the VAE left as it is, so the prior alone does it"
+    margin = math.inf if error is None else SURE * error
+    if value > margin:
+        cause = (
+            "The VAE is unchanged, so the prior alone explains the gain."
             if entry.same_vae
-            else "with a VAE trained together with it, so the networks have their part in it"
+            else "The VAE was trained together with this prior, so its networks have a part in it."
         )
-        return f"test images become {_number(value, error)} nats likelier, {whose}"
-    if value < -sure:
-        return f"it does not help, test images become {_number(-value, error)} nats less likely"
+        gain_words = _number(value, error)
+        return f"The log-likelihood rises by {gain_words} nats per test image. {cause}"
+    if value < -margin:
+        loss_words = _number(-value, error)
+        return f"It does not help: the log-likelihood falls by {loss_words} nats per test image."
     return (
-        f"no sure difference to the likelihood ({value:+.2f} nats, where one standard error is "
-        f"{'unknown' if error is None else f'{error:.2f}'} and {SURE:.0f} are asked for)"
+        f"There is no clear difference in likelihood: {value:+.2f} nats per test image, while a "
+        f"clear difference exceeds {SURE:.0f} standard errors of "
+        f"{'unknown size' if error is None else f'{error:.2f} nats'}."
     )
 
 
 def _distance_words(base: Entry, other: Entry) -> str | None:
-    """The two symmetric KLs as numbers: their bias can exceed either, so nothing follows from them."""
+    """The two symmetric KLs; their bias can exceed either, so nothing follows from them."""
     before, after = base.number("symmetric_kl"), other.number("symmetric_kl")
     if before is None or after is None:
         return None
     return (
-        f"symmetric KL {_number(after['value'], after['stderr'])} nats where {base.name} has "
-        f"{_number(before['value'], before['stderr'])} (bias not in the error, no proof of a "
-        "difference)"
+        f"Its symmetric KL is {_number(after['value'], after['stderr'])} nats, that of {base.name} "
+        f"{_number(before['value'], before['stderr'])}; the errors leave out the bias, so this "
+        "proves no difference."
     )
 
 
 def _left_words(other: Entry) -> str | None:
-    """What a classifier still proves of this prior: group by group, or of the top of a tilted one."""
+    """What a classifier still proves about this prior; for a tilted one, about its top group."""
     tested = other.number("two_sample")
     if other.is_tilted and tested is not None:
         jsd = tested["jsd"]
@@ -119,33 +123,32 @@ def _left_words(other: Entry) -> str | None:
         return None
     proved = [group for group in groups if _proved(group)]
     if not proved:
-        return "a classifier finds no hole in its prior"
+        return "A classifier finds no hole in its prior."
     worst = max(proved, key=lambda group: group["jsd"])
     number = _number(worst["jsd"], _jsd_error(worst))
-    return f"a classifier still proves {number} nats of a hole in its prior"
+    return f"A classifier still proves a hole of {number} nats in its prior."
 
 
 def _best(entries: Sequence[Entry]) -> str | None:
-    """Which likelihood is best, where the runner-up is surely behind."""
-    known = [entry for entry in entries if entry.number("nll") is not None]
-    if len(known) < 3:
+    """Which of at least three models has the best likelihood, if the second is clearly behind."""
+    judged = [entry for entry in entries if entry.number("nll") is not None]
+    if len(judged) < 3:
         return None
-    first, second = sorted(known, key=lambda entry: entry.record.numbers["nll"]["value"])[:2]
+    first, second = sorted(judged, key=lambda entry: entry.record.numbers["nll"]["value"])[:2]
     lead = gain_over(second.record, first.record)
     error = lead.get("stderr_total")
     if error is not None and lead["value"] > SURE * error:
         return (
-            f"The best likelihood is that of {first.name}, {_number(lead['value'], error)} nats "
-            f"ahead of {second.name}."
+            f"{first.name} has the best likelihood, {_number(lead['value'], error)} nats ahead of "
+            f"{second.name}."
         )
     return (
-        f"The best likelihoods are those of {first.name} and {second.name}, which are too close to "
-        "call."
+        f"{first.name} and {second.name} have the best likelihoods; the two are too close to call."
     )
 
 
 def sentences(entries: Sequence[Entry]) -> list[str]:
-    """The findings, the base's hole first."""
+    """The findings in words, the hole of the base first."""
     base, *others = entries
     best = _best(entries)
     findings = [*_hole(base), *(_model_words(base, other) for other in others)]
@@ -153,7 +156,7 @@ def sentences(entries: Sequence[Entry]) -> list[str]:
 
 
 def all_doubts(entries: Sequence[Entry]) -> list[str]:
-    """Every reason for doubt that a number carries, in full; one that several share is said once."""
+    """Every reason for doubt, in full; a reason that several models share appears once."""
     owners: dict[str, list[str]] = {}
     for entry in entries:
         for title, cell in entry.cells().items():
