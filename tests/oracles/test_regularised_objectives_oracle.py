@@ -132,7 +132,12 @@ EXPLAINED: dict[
         (),
     ),
     "BetaVAE": (lambda: BetaVAE(vae(), beta=5.0), True, ("weight 5",), ()),
-    "BetaVAE, half": (lambda: BetaVAE(vae(), beta=0.5), False, ("weight 0.5", "gives no bound"), ()),
+    "BetaVAE, half": (
+        lambda: BetaVAE(vae(), beta=0.5),
+        False,
+        ("weight 0.5", "gives no bound"),
+        (),
+    ),
     "AnnealedVAE": (
         lambda: AnnealedVAE(vae(), gamma=15.0, capacity=3.0, capacity_steps=7),
         False,

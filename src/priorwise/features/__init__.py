@@ -1,4 +1,4 @@
-"""Feature extractors: what turns images into the vectors that quality distances compare."""
+"""Feature extractors: they turn images into the vectors that quality measures compare."""
 
 from priorwise.features.base import AbstractExtractor, AbstractImageExtractor, Features, extract
 from priorwise.features.classifier import TrainedClassifier, trained_classifier
