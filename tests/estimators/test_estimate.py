@@ -75,9 +75,8 @@ def test_other_protocols_are_a_doubt():
     )
     assert one.minus(one).warnings == ()
     (doubt,) = one.minus(other).warnings
-    assert (
-        doubt
-        == "the two differ in density (global Z against Z per group), so their numbers may differ too."
+    assert doubt == (
+        "the two differ in density (global Z against Z per group), so their numbers may differ too."
     )
     (doubt,) = one.minus(estimate([1.0, 2.0])).warnings
     assert "samples (50 against none)" in doubt

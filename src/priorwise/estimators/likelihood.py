@@ -94,6 +94,16 @@ def elbo(
 
     Raises:
         ValueError: for a prior whose normaliser is unknown.
+
+    Example:
+        With the exact posterior the bound is the log-likelihood.
+
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((100,)).float()
+        >>> abs(elbo(model, x).value - float(model.log_px(x).mean())) < 1e-4
+        True
     """
     _check(model, x, samples, rows)
     sums: dict[str, list[Tensor]] = {}
@@ -255,6 +265,17 @@ def nll(
     Raises:
         ValueError: for a prior whose normaliser is unknown, or a resume file of another
             computation.
+
+    Example:
+        The encoder of this model is too wide, so the weights vary.
+
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3, stretch=1.5)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((100,)).float()
+        >>> estimate = nll(model, x, samples=200)
+        >>> abs(estimate.value + float(model.log_px(x).mean())) < 3 * estimate.stderr
+        True
     """
     if density not in ("global", "groups"):
         raise ValueError(f"expected `density` as 'global' or 'groups'; got {density!r}.")
