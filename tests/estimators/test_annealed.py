@@ -315,7 +315,7 @@ def test_modes_that_do_not_mix_are_told():
     )
     assert any("only as good as their mixing" in warning for warning in estimate.warnings)
     assert not estimate.exact_starts
-    assert "if the backward starts are right" in str(estimate)
+    assert "if the starts of the backward paths are right" in str(estimate)
     assert estimate.lower < 0 < estimate.upper
     assert estimate.stderr >= estimate.forward.stderr
 
@@ -327,7 +327,7 @@ def test_a_missed_mode_comes_to_light():
     tilted, target = two_modes(10, [-3.0, 3.0], [0.5, 0.1], [0.5, 0.5])
     alone = annealed_log_norm(tilted, temperatures=200, chains=100, burn_in=60)
     assert alone.forward.value == pytest.approx(-math.log(2), abs=0.4)
-    assert "if the backward starts are right" in str(alone)
+    assert "if the starts of the backward paths are right" in str(alone)
     told = annealed_log_norm(
         tilted, temperatures=200, chains=100, burn_in=60, starts=target.sample((100,))
     )
@@ -371,7 +371,7 @@ def test_starts_that_are_not_from_the_tilted_law(name):
         step_size=0.02,
     )
     assert not any(
-        "from the ends of the forward paths on" in warning for warning in estimate.warnings
+        "after the ends of the forward paths" in warning for warning in estimate.warnings
     )
     words = {
         "wrong law": "above the upper one, more than",
@@ -505,10 +505,10 @@ def test_an_estimate_carries_the_ends():
 def test_bad_input_is_refused():
     tilted = GaussianTilt(features=2).tilted()
     for options, words in (
-        ({"temperatures": 0}, "at least 1 of `temperatures`; got 0"),
-        ({"chains": 1}, "at least 2 of `chains`; got 1"),
-        ({"transitions": -1}, "at least 0 of `transitions`; got -1"),
-        ({"burn_in": -1}, "at least 0 of `burn_in`; got -1"),
+        ({"temperatures": 0}, "`temperatures` of at least 1; got 0"),
+        ({"chains": 1}, "`chains` of at least 2; got 1"),
+        ({"transitions": -1}, "`transitions` of at least 0; got -1"),
+        ({"burn_in": -1}, "`burn_in` of at least 0; got -1"),
         ({"step_size": 0.0}, "a positive `step_size`; got 0.0"),
         ({"starts": torch.zeros(4, 3)}, r"`starts` of shape \(M, 2\); got \(4, 3\)"),
     ):

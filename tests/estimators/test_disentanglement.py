@@ -340,7 +340,7 @@ REFUSED = {
         FACTORS,
         r"`codes` of shape \(N, D\) with at least 2 dimensions; got \(60, 1\)",
     ),
-    "exchanged": (FACTORS, FACTORS, "`codes` as real numbers; got torch.int64"),
+    "exchanged": (FACTORS, FACTORS, "`codes` as floating-point numbers; got torch.int64"),
     "not finite": (CODES / 0, FACTORS, "expected finite `codes`; got NaN or infinity"),
     "no factors": (
         CODES,
@@ -388,9 +388,12 @@ def test_too_few_examples_for_two_halves():
 
 def test_reasons_for_doubt_are_said():
     codes, factors = grid(30, 2).double(), grid(30, 2)
-    assert "factor 0 has 30 values and there are 20 bins" in mig(codes, factors).warnings[0]
+    assert "factor 0 has 30 values but there are only 20 bins" in mig(codes, factors).warnings[0]
     assert "60 examples are few" in mig(codes, factors).warnings[1]
-    assert "some value has only 2 examples" in factor_vae_score(codes, factors).warnings[0]
+    assert (
+        "the rarest value of a factor has only 2 examples"
+        in factor_vae_score(codes, factors).warnings[0]
+    )
 
 
 # -- of a model ------------------------------------------------------------------------------------
@@ -463,8 +466,8 @@ def test_a_model_needs_what_it_was_trained_on(moved):
     model = wrap(encode=Centroid(), decode=nn.Identity(), latent=2)
     with pytest.raises(
         ValueError,
-        match="expected factors of every observation; got 5120 observations and 10 factors",
+        match="expected `factors` for every observation; got 5120 observations and factors of 10",
     ):
         disentanglement_scores(model, x, factors[:10])
-    with pytest.raises(ValueError, match="as the model sees them; got integers up to 255"):
+    with pytest.raises(ValueError, match="as the model sees it; got integers up to 255"):
         disentanglement_scores(model, 255 * x, factors)

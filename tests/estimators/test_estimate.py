@@ -35,14 +35,14 @@ def test_difference_is_paired():
     [
         (estimate([1.0, 2.0]), "same examples"),
         (estimate([1.0, 2.0, 3.0], unit="bits"), "in nats and 3 in bits"),
-        (Estimate(1.0, 0.1, 3), "at least one has none"),
+        (Estimate(1.0, 0.1, 3), "got at least one without them"),
         (
             estimate([1.0, 2.0, 3.0], data="b"),
-            r"same data; got values of a and of b\. Compute both",
+            r"same data; got values on a and on b\. Compute both",
         ),
         (
             estimate([1.0, 2.0, 3.0], protocol={"estimator": "ELBO"}),
-            "of one kind; got nll and ELBO",
+            "of the same kind; got nll and ELBO",
         ),
     ],
 )
@@ -75,9 +75,8 @@ def test_other_protocols_are_a_doubt():
     )
     assert one.minus(one).warnings == ()
     (doubt,) = one.minus(other).warnings
-    assert (
-        doubt
-        == "the two differ in density (global Z against Z per group), and so may their numbers."
+    assert doubt == (
+        "the two differ in density (global Z against Z per group), so their numbers may differ too."
     )
     (doubt,) = one.minus(estimate([1.0, 2.0])).warnings
     assert "samples (50 against none)" in doubt

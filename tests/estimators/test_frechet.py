@@ -247,7 +247,7 @@ def test_doubts_are_said():
     """Fault: a number at 30 images for 24 features that looks as good as any other."""
     few = frechet_distance(draws(30, 24), draws(500, 24), Raw(), bootstrap=20)
     assert any("30 images are few for 24 features" in words for words in few.warnings)
-    assert any("is bias that comes with 30 images" in words for words in few.warnings)
+    assert any("is bias due to having 30 images" in words for words in few.warnings)
     assert frechet_distance(draws(500, 2), draws(500, 2, 1.0), Raw(), bootstrap=20).warnings == ()
 
 
@@ -343,7 +343,9 @@ def test_numbers_of_two_protocols_are_not_compared(real, fake, words):
         return frechet_distance(*sides, bootstrap=20)
 
     base = quality({}, {})
-    with pytest.raises(ValueError, match=f"of one protocol; these differ in .*{words}"):
+    with pytest.raises(
+        ValueError, match=f"with the same protocol; got numbers that differ in .*{words}"
+    ):
         base.minus(quality(real, fake))
     assert (
         protocol_differences(base.protocol, json.loads(json.dumps(base.to_json()))["protocol"])
@@ -379,7 +381,12 @@ def test_what_is_judged_may_differ():
             {"extractor": Raw()},
             "expected features of raw with weights no weights; got those of net",
         ),
-        (features(REAL), features(REAL[:2]), {}, "at least 3 images of either kind; got 30 and 2"),
+        (
+            features(REAL),
+            features(REAL[:2]),
+            {},
+            "at least 3 real and 3 generated images; got 30 and 2",
+        ),
         (features(REAL), features(REAL), {"bootstrap": 5}, "`bootstrap` of at least 20; got 5"),
     ],
 )

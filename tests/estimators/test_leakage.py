@@ -429,8 +429,8 @@ def test_paper_thresholds():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"draws": 0}, "at least 1 of `draws`; got 0"),
-        ({"reference": torch.zeros(1, 1)}, "at least 2 observations; got 1"),
+        ({"draws": 0}, "`draws` of at least 1; got 0"),
+        ({"reference": torch.zeros(1, 1)}, "at least 2 observations for the encodings; got 1"),
     ],
 )
 def test_bad_requests_are_refused(options, words):
@@ -447,5 +447,5 @@ def test_deterministic_encoder_is_refused():
     model = wrap(
         encode=lambda x: x, decode=lambda z: Independent(Normal(z, 1.0), 1), latent=2, modules=()
     )
-    with pytest.raises(TypeError, match=r"got Delta.*draws alone"):
+    with pytest.raises(TypeError, match=r"got Delta.*need only draws"):
         leakage(model, torch.randn(9, 2))

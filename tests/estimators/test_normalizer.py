@@ -150,11 +150,11 @@ def test_one_draw_has_no_known_error():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"at least 1 of `samples`; got 0"):
+    with pytest.raises(ValueError, match=r"`samples` of at least 1; got 0"):
         log_norm(GaussianTilt().tilted(), samples=0)
     with pytest.raises(ValueError, match=r"batch shape \(\); got \(3,\)"):
         log_norm(GaussianTilt().tilted((3,)))
-    with pytest.raises(ValueError, match=r"`normalizer_samples`; got 0"):
+    with pytest.raises(ValueError, match=r"`normalizer_samples` of at least 1; got 0"):
         GroupNorms(tilted_linear(0.1), 0, 0)
 
 

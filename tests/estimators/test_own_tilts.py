@@ -96,7 +96,7 @@ def test_a_normaliser_that_nobody_owns_is_refused(build):
     model, x = build(), torch.randn(6, 3)
     assert model.known_log_norm() is None
     for call in (nll, elbo, lambda model, x, samples: log_norm(model, samples=samples)):
-        with pytest.raises(ValueError, match=r"no module keeps it.*AbstractTilt"):
+        with pytest.raises(ValueError, match=r"no module stores it.*AbstractTilt"):
             call(model, x, samples=5)
 
 
@@ -359,9 +359,9 @@ def test_every_unknown_normaliser_needs_an_owner():
     model = with_energies(LinearEnergy((0.5,)), lower_tilted(2.0, known=False).prior_bottom)
     model.prior.set_log_norm(0.125, 0.0)
     for call in (nll, elbo):
-        with pytest.raises(ValueError, match="no module keeps it"):
+        with pytest.raises(ValueError, match="no module stores it"):
             call(model, torch.randn(4, 3), samples=5)
-    with pytest.raises(ValueError, match="no module keeps it"):
+    with pytest.raises(ValueError, match="no module stores it"):
         log_norm(model, samples=100)
 
 

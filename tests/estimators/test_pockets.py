@@ -274,7 +274,9 @@ def test_deterministic_encoder_has_leaks_and_no_pockets():
     pockets = high_posterior_samples(model, x, count=5, draws=30)
     assert pockets.log_q is None
     assert set(pockets.images.tolist()) == lowest(-x.square().sum(1), 5)
-    with pytest.raises(TypeError, match=r"returns an Independent Normal; got Delta.*draws alone"):
+    with pytest.raises(
+        TypeError, match=r"returns an Independent Normal; got Delta.*need only draws"
+    ):
         low_posterior_samples(model, x, count=5)
 
 

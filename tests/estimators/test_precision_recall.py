@@ -181,7 +181,12 @@ POINTS = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
     [
         (POINTS, POINTS, {}, "expected an `extractor` for images"),
         (Features(POINTS, "a"), Features(POINTS, "b"), {}, r"extractor \(a against b\)"),
-        (Features(POINTS, "a"), Features(POINTS[:9], "a"), {}, "at least 10 images of either kind"),
+        (
+            Features(POINTS, "a"),
+            Features(POINTS[:9], "a"),
+            {},
+            "at least 10 real and 10 generated images",
+        ),
         (
             Features(POINTS, "a"),
             Features(POINTS, "a"),

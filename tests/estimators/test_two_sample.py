@@ -282,7 +282,7 @@ def test_complaints_of_the_classifier_are_kept():
             torch.randn(50, 2),
             torch.randn(50, 3),
             None,
-            r"one dimension; got \(50, 2\) and \(50, 3\)",
+            r"the same dimension; got \(50, 2\) and \(50, 3\)",
         ),
         (
             torch.randn(39, 2),
@@ -300,7 +300,7 @@ def test_complaints_of_the_classifier_are_kept():
             torch.randn(50, 2),
             torch.randn(50, 2),
             torch.zeros(50).long(),
-            "split in two halves; got 1 of them",
+            "split into two halves; got 1 sources",
         ),
     ],
 )

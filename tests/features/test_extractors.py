@@ -240,12 +240,12 @@ X = torch.rand(20, *SHAPE)
         (X[:, :, :7], None, {}, "at least 8 x 8 pixels"),
         (X * 255, None, {}, r"floats in \[0, 1\]"),
         (X[:5], None, {}, "at least 10 images"),
-        (X, torch.zeros(20), {}, "a class, an integer, for each of 20 images; got torch.float32"),
+        (X, torch.zeros(20), {}, "one integer class for each of 20 images; got torch.float32"),
         (
             X,
             torch.zeros(19, dtype=torch.int64),
             {},
-            r"for each of 20 images; got torch.int64 \(19,\)",
+            r"for each of 20 images; got torch.int64 of shape \(19,\)",
         ),
         (X, torch.zeros(20, dtype=torch.int64), {}, "at least two classes"),
         (
@@ -338,12 +338,12 @@ def test_inception_without_weights(fidelity):
     """
     fidelity.write_bytes(b"others")
     with pytest.raises(
-        ValueError, match=r"SHA-256 9a129038\.\.\., in .*features of other weights give no FID"
+        ValueError, match=r"SHA-256 9a129038\.\.\., in .*with other weights the distance is not FID"
     ):
         Inception()
     fidelity.unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"there are none\. Put https://.*Inception\(download=True\)"
+        FileNotFoundError, match=r"there is no such file\. Put https://.*Inception\(download=True\)"
     ):
         Inception()
 
@@ -380,6 +380,7 @@ def test_inception_without_its_packages(monkeypatch, tmp_path):
         "raise RuntimeError('operator torchvision::nms does not exist')  # a longer file"
     )
     with pytest.raises(
-        ImportError, match=r"does not load here \(operator torchvision::nms does not exist\)"
+        ImportError,
+        match=r"a torchvision that loads, .* failed with: operator torchvision::nms does not exist",
     ):
         Inception()

@@ -183,10 +183,10 @@ def test_objectives_refuse_what_they_are_not_for():
     for build, name in ((ELBO, "ELBO"), (IWAE, "IWAE bound")):
         with pytest.raises(
             TypeError,
-            match=f"expected a model that is trained by its {name}; got one that is tilted by NCP",
+            match=f"expected a model that can be trained by its {name}; got one tilted by NCP",
         ):
             build(ncp)
-    with pytest.raises(ValueError, match="expected at least 1 of `samples`; got 0"):
+    with pytest.raises(ValueError, match="expected `samples` of at least 1; got 0"):
         IWAE(vae(), 0)
 
 

@@ -215,6 +215,6 @@ def test_copies_of_a_buffer_stay(tmp_path):
 def test_a_buffer_that_nobody_takes_is_refused():
     """Fault: an objective without a place for it resumes in silence, and the buffer is removed."""
     with pytest.raises(
-        ValueError, match=r"expected an objective that takes back its large state \(images\)"
+        ValueError, match=r"expected an objective that restores its large state \(images\)"
     ):
         ELBO(wrong()).load_large_state({"images": torch.zeros(2)})

@@ -1,4 +1,4 @@
-"""Which latent dimensions a model uses."""
+"""The latent dimensions that a model uses."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class ActiveUnits:
         group: Index of the group, 1 at the top.
         active: Number of active dimensions.
         dimensions: Number of dimensions.
-        variance: Variance over the data of each dimension's posterior mean, ``(D,)``.
+        variance: For each dimension, the variance of its posterior mean over the data, ``(D,)``.
     """
 
     group: int
@@ -40,18 +40,28 @@ def active_units(
 
     .. math:: A_u = \mathrm{Cov}_x\big(\mathbb{E}_{q(u|x)}[u]\big) > 0.01
 
-    Below the top, the mean is over draws of the groups above, so it is itself a Monte-Carlo
-    estimate: more ``samples`` take its noise out.
+    Below the top group, the posterior mean is averaged over draws of the groups above, so it is a
+    Monte-Carlo estimate: more ``samples`` reduce its noise.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), section 5.2.
+        https://arxiv.org/abs/1509.00519
 
     Arguments:
         model: The model.
         x: Observations ``(N, *event)``, at least 2.
-        threshold: From which variance on a dimension is active.
-        samples: Draws of the groups above over which posterior means are averaged.
+        threshold: A dimension with a larger variance is active.
+        samples: Number of draws of the groups above over which posterior means are averaged.
         seed: Seed of those draws.
+
+    Example:
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((500,)).float()
+        >>> units = active_units(model, x)[0]
+        >>> units.active, units.dimensions
+        (2, 2)
     """
     if len(x) < 2:
         raise UnavailableError(f"expected at least 2 observations; got {len(x)}.")

@@ -22,8 +22,8 @@ from priorwise.samplers.pilot import Pilot, pilot_run
 __all__ = ["annealed_log_norm"]
 
 _TILE = 100
-_MAX_PROPOSALS = 10_000.0  # that a draw by rejection may cost, on average
-_ELSEWHERE = 1 << 40  # added to origins that are no forward paths
+_MAX_PROPOSALS = 10_000.0  # largest mean cost of a draw by rejection
+_ELSEWHERE = 1 << 40  # added to origins that are not forward paths
 
 
 @torch.no_grad()
@@ -42,50 +42,62 @@ def annealed_log_norm(
     r"""The log normaliser of a tilted prior between two ends, in nats.
 
     .. math:: w = \sum_{i=0}^{n-1} (b_{i+1} - b_i)\, t(z_i), \qquad
-              \mathbb{E}_\mathrm{forward}[e^{w}] = Z, \qquad \mathbb{E}_\mathrm{backward}[e^{-w}] = 1 / Z
+              \mathbb{E}_\mathrm{forward}[e^{w}] = Z, \qquad
+              \mathbb{E}_\mathrm{backward}[e^{-w}] = 1 / Z
 
-    A forward path starts at an exact draw of the base and moves through :math:`p_0 e^{b t}`, b from
-    0 to 1, by Metropolis-adjusted Langevin steps. A backward one starts at a draw of the tilted law
-    and returns. By Jensen's inequality :math:`\log \overline{e^{w}}` is too low in expectation and
-    :math:`-\log \overline{e^{-w}}` too high. With one temperature the lower end is plain importance
-    sampling.
+    A forward path starts at an exact draw from the base and moves through :math:`p_0 e^{b t}`, with
+    b from 0 to 1, by Metropolis-adjusted Langevin steps. A backward path starts at a draw from the
+    tilted law and returns to the base. By Jensen's inequality, :math:`\log \overline{e^{w}}` is too
+    low in expectation and :math:`-\log \overline{e^{-w}}` is too high. With one temperature, the
+    lower end is plain importance sampling.
 
-    The tilted law is drawn exactly by rejection where the tilt has a ``log_bound`` and a draw costs
-    at most 10,000 proposals. Otherwise the forward end points are resampled by their weights and
-    continued by adjusted chains. The upper end is then only as good as their mixing, which
-    ``diagnostics`` measures and ``warnings`` tells: the ``drift`` of the mean tilt over the last
-    half of the burn-in, its ``shift`` from the start on, and the worst split ``r_hat`` of a
-    coordinate. A mode that no forward path found is missing from both ends; ``starts`` in that mode
-    bring it to light.
+    The tilted law is sampled exactly, by rejection, if the tilt has a ``log_bound`` and a draw
+    costs at most 10,000 proposals. Otherwise the ends of the forward paths are resampled by their
+    weights and continued by adjusted chains. The upper end is then only as good as the mixing of
+    these chains. ``diagnostics`` measures it: the ``drift`` of the mean tilt over the last half of
+    the burn-in, its ``shift`` since the start, and the worst split ``r_hat`` of a coordinate.
+    ``warnings`` says when the mixing is poor. A mode that no forward path found is missing from
+    both ends; ``starts`` in that mode reveal it.
 
-    A pilot of 100 chains, under an address of its own, sets the temperatures so that each adds the
-    same spread of log weights, and the step of each to an acceptance of 0.57. Then both are fixed,
-    so the expectations above are exact. Chains run in tiles of 100, each under its own address: the
-    first n chains are the same for every ``chains``, the cost is that of whole tiles, and the
-    memory that of one tile's evaluation of the tilt with its gradient.
+    A pilot run of 100 chains, with random numbers of its own, sets the temperatures so that each
+    step adds the same spread of log weights, and sets each step size to an acceptance of 0.57. Both
+    are then fixed, so the expectations above are exact. Chains run in tiles of 100, each with
+    random numbers of its own: the first n chains are the same for every ``chains``, the cost is
+    that of whole tiles, and the memory is that of evaluating the tilt and its gradient for one
+    tile.
 
     References:
-        Annealed Importance Sampling (Neal, 2001), section 2; Sandwiching the marginal likelihood
-        using bidirectional Monte Carlo (Grosse et al., 2015); for the value, Efficient Estimation
-        of Free Energy Differences from Monte Carlo Data (Bennett, 1976).
+        Annealed Importance Sampling (Neal, 2001), section 2. https://arxiv.org/abs/physics/9803008
+        Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse et al., 2015).
+        https://arxiv.org/abs/1511.02543
+        Efficient Estimation of Free Energy Differences from Monte Carlo Data (Bennett, 1976), for
+        the value. https://doi.org/10.1016/0021-9991(76)90078-4
 
     Arguments:
-        tilted: The distribution, of batch shape ``()``; its own ``log_norm`` is not read.
-        temperatures: Number n of steps from b = 0 to 1; bias and variance of the ends fall like 1 /
-            n.
-        chains: Number N of paths each way.
-        transitions: Langevin steps at each temperature.
-        step_size: One step for all temperatures, in units of the space where the chains move; from
-            the pilot if None.
-        burn_in: Steps of the adjusted chains before the backward paths, where rejection is not
-            used.
+        tilted: The distribution, of batch shape ``()``; its own ``log_norm`` is not used.
+        temperatures: Number n of steps from b = 0 to 1; bias and variance of the ends fall like
+            1 / n.
+        chains: Number N of paths in each direction.
+        transitions: Number of Langevin steps at each temperature.
+        step_size: One step size for all temperatures, in units of the space where the chains move;
+            the pilot run sets it if None.
+        burn_in: Number of steps of the adjusted chains before the backward paths, where rejection
+            is not used.
         starts: Points near the tilted law, ``(M, *event)``, where these chains begin instead, such
-            as codes of data under an NCP. They are used in a random order.
+            as codes of data under an NCP. They are used in random order.
         seed: Seed of all draws.
-        report: Called with the number of paths just finished, 2 N in all, for a progress bar.
+        report: Called with the number of paths that were just finished, 2 N in all, for a progress
+            bar.
 
     Raises:
         ValueError: for settings that cannot be used, or a tilt that is not finite.
+
+    Example:
+        >>> from priorwise.testing.oracles import GaussianTilt
+        >>> oracle = GaussianTilt()
+        >>> bracket = annealed_log_norm(oracle.tilted(), temperatures=20, chains=100, burn_in=20)
+        >>> bracket.lower < oracle.log_norm < bracket.upper
+        True
     """
     _check(tilted, temperatures, chains, transitions, step_size, burn_in, starts)
     with seeded(seed, "annealed", "pilot"):
@@ -139,7 +151,7 @@ def _check(
     }
     for name, (value, smallest) in (least | {"burn_in": (burn_in, 0)}).items():
         if value < smallest:
-            raise ValueError(f"expected at least {smallest} of `{name}`; got {value}.")
+            raise ValueError(f"expected `{name}` of at least {smallest}; got {value}.")
     if step_size is not None and not step_size > 0:
         raise ValueError(f"expected a positive `step_size`; got {step_size}.")
     if starts is not None and (starts.shape[1:] != tilted.event_shape or not len(starts)):
@@ -151,7 +163,7 @@ def _check(
 
 @dataclass(frozen=True)
 class _Mixing:
-    """How one tile's starts mixed: changes of the tilt along each chain ``(C,)``, the worst R-hat."""
+    """How the starts of one tile mixed: changes of the tilt per chain ``(C,)``, and worst R-hat."""
 
     drift: Tensor
     shift: Tensor
@@ -160,7 +172,10 @@ class _Mixing:
 
 @dataclass(frozen=True)
 class _Tile:
-    """What one tile tells; see ``Paths``. ``accepted`` is the share of moves at b_1 to b_n, ``(n,)``."""
+    """The results of one tile, as in ``Paths``.
+
+    ``accepted`` is the share of accepted moves at b_1 to b_n, ``(n,)``.
+    """
 
     forward: Tensor
     backward: Tensor
@@ -173,7 +188,7 @@ class _Tile:
 
 @dataclass
 class _Run:
-    """Forward and backward paths, tile by tile; the first tile decides how the backward ones start."""
+    """Forward and backward paths by tiles; the first tile decides how backward paths start."""
 
     path: AnnealingPath
     pilot: Pilot
@@ -185,24 +200,24 @@ class _Run:
     how: str = ""
 
     def tile(self, index: int, used: int, report: Callable[[int], None] | None) -> _Tile:
-        """The paths of one tile, of which the first ``used`` are kept."""
+        """The paths of one tile; the first ``used`` of them are returned."""
         with seeded(self.seed, "annealed", "forward", index):
             end, forward, accepted = self._forward()
         tell(report, used)
         if not self.how:
             self.how = self._way_to_start(forward)
-        mixing, proposals, own = None, 0, _TILE * index + torch.arange(_TILE)
+        mixing, proposals, chains = None, 0, _TILE * index + torch.arange(_TILE)
         with seeded(self.seed, "annealed", "starts", index):
             if self.how == "exact":
                 start, proposals = self._rejection()
-                origin = _ELSEWHERE + own
+                origin = _ELSEWHERE + chains
             elif self.starts is None:
                 ancestor = _resampled(forward)
-                origin = own[ancestor]
+                origin = chains[ancestor]
                 start, mixing = self._continued(end.rows(ancestor))
             else:
                 with seeded(self.seed, "annealed", "order"):
-                    order = torch.randperm(len(self.starts))[own % len(self.starts)]
+                    order = torch.randperm(len(self.starts))[chains % len(self.starts)]
                 origin = _ELSEWHERE + order
                 start, mixing = self._continued(
                     self.path.state(self.path.positions(self.starts[order]))
@@ -225,7 +240,7 @@ class _Run:
         )
 
     def _move(self, state: PathState, b: float, steps: int) -> tuple[PathState, float]:
-        """Steps at one temperature: the chains, and the share of moves that were accepted."""
+        """Take steps at one temperature; return the chains and the share of accepted moves."""
         step_size, accepted = self.pilot.step_size(b), 0.0
         for _ in range(steps):
             state, moved = self.path.step(state, b, step_size)
@@ -233,7 +248,7 @@ class _Run:
         return state, accepted
 
     def _forward(self) -> tuple[PathState, Tensor, Tensor]:
-        """From the base: end points, log weights, and the acceptance at each temperature."""
+        """Paths from the base: end points, log weights, and the acceptance at each temperature."""
         state = self.path.start(_TILE)
         log_w = torch.zeros_like(state.log_tilt, dtype=torch.float64)
         accepted = []
@@ -244,7 +259,7 @@ class _Run:
         return state, log_w.cpu(), torch.tensor(accepted)
 
     def _backward(self, state: PathState) -> Tensor:
-        """From the tilted law to the base: the log weights of the same paths, read forward."""
+        """Log weights, read forward, of paths from the tilted law to the base."""
         log_w = torch.zeros_like(state.log_tilt, dtype=torch.float64)
         for high, low in pairwise(reversed(self.betas)):
             log_w += (high - low) * state.log_tilt.double()
@@ -261,26 +276,26 @@ class _Run:
         return f"resampled ends of forward paths, continued for {self.burn_in} adjusted steps"
 
     def _rejection(self) -> tuple[PathState, int]:
-        """Exact draws of the tilted law, and the number of proposals behind them."""
+        """Exact draws from the tilted law, and the number of proposals that they took."""
         bound = self.path.tilted.log_bound
         assert bound is not None
-        kept: list[Tensor] = []
+        draws: list[Tensor] = []
         proposals = 0
-        while sum(map(len, kept)) < _TILE:
+        while sum(map(len, draws)) < _TILE:
             u = self.path.base_draws(10 * _TILE)
             log_tilt = self.path.tilted.log_tilt(self.path.to_z(u))
             if bool((log_tilt > bound + 1e-4).any()):
                 raise ValueError(
                     f"expected a tilt of at most {bound:.4f} nats, its `log_bound`; got "
-                    f"{float(log_tilt.max()):.4f}. Rejection is exact only under a true bound: "
+                    f"{float(log_tilt.max()):.4f}. Rejection is exact only with a true bound: "
                     "correct it, or leave it out."
                 )
-            kept.append(u[torch.rand_like(log_tilt).log() < log_tilt - bound])
+            draws.append(u[torch.rand_like(log_tilt).log() < log_tilt - bound])
             proposals += len(u)
-        return self.path.state(torch.cat(kept)[:_TILE]), proposals
+        return self.path.state(torch.cat(draws)[:_TILE]), proposals
 
     def _continued(self, state: PathState) -> tuple[PathState, _Mixing | None]:
-        """The chains after the burn-in, and how they moved in the third and the last quarter of it."""
+        """The chains after the burn-in, and how they moved in its third and last quarter."""
         first, quarter = state.log_tilt.double(), self.burn_in // 4
         state, _ = self._move(state, 1.0, self.burn_in - 2 * quarter)
         if quarter < 2:
@@ -295,14 +310,10 @@ class _Run:
             square = torch.zeros_like(mean)
             for _ in range(quarter):
                 state, _ = self._move(state, 1.0, 1)
-                seen = torch.cat(
-                    [state.u.flatten(1), state.log_tilt[:, None]], 1
-                ).double()  # modes may share a centre
-                tilt, mean, square = (
-                    tilt + state.log_tilt.double(),
-                    mean + seen,
-                    square + seen.square(),
-                )
+                # The tilt is included because modes may have the same centre.
+                coordinates = torch.cat([state.u.flatten(1), state.log_tilt[:, None]], 1).double()
+                tilt = tilt + state.log_tilt.double()
+                mean, square = mean + coordinates, square + coordinates.square()
             tilts.append(tilt / quarter)
             means.append(mean / quarter)
             variances.append((square / quarter - means[-1].square()) * quarter / (quarter - 1))
@@ -311,24 +322,25 @@ class _Run:
 
 
 def _resampled(log_w: Tensor) -> Tensor:
-    """Numbers of chains in proportion to their weights, by systematic resampling, ``(C,) -> (C,)``."""
+    """Indices of chains in proportion to their weights, by systematic resampling, ``(C,)``."""
     share = log_w.softmax(0).cumsum(0)
     grid = (torch.arange(len(log_w)) + torch.rand((), dtype=share.dtype)) / len(log_w)
     return torch.searchsorted(share, grid).clamp(max=len(log_w) - 1)
 
 
 def _split_r_hat(means: Tensor, variances: Tensor, length: int) -> float:
-    """The worst R-hat of a coordinate, from the means and variances of half chains, ``(2C, *event)``.
+    """The worst R-hat of a coordinate, from means and variances of half chains, ``(2C, *event)``.
 
     References:
         Bayesian Data Analysis (Gelman et al., 2013), section 11.4.
+        https://sites.stat.columbia.edu/gelman/book/
     """
     within = variances.mean(0).clamp(min=1e-300)
     return float(((length - 1) / length + means.var(0) / within).sqrt().max())
 
 
 def _acceptance(tiles: list[_Tile]) -> dict[str, float]:
-    """Of the moves at b_1 to b_(n-1), on which the weights rest; nothing for one temperature."""
+    """Acceptance at b_1 to b_(n-1), which the weights depend on; empty for one temperature."""
     accepted = torch.stack([tile.accepted for tile in tiles]).mean(0)[:-1]
     if not len(accepted):
         return {}
@@ -337,12 +349,12 @@ def _acceptance(tiles: list[_Tile]) -> dict[str, float]:
 
 def _mixing(tiles: list[_Tile], origin: Tensor) -> dict[str, float]:
     """Changes of the mean tilt along the adjusted chains with their errors, and the worst R-hat."""
-    kept = [tile.mixing for tile in tiles if tile.mixing is not None]
-    if not kept:
+    mixings = [tile.mixing for tile in tiles if tile.mixing is not None]
+    if not mixings:
         return {}
-    found = {"r_hat": max(mixing.r_hat for mixing in kept)}
+    diagnostics = {"r_hat": max(mixing.r_hat for mixing in mixings)}
     for name in ("drift", "shift"):
-        values = torch.cat([getattr(mixing, name) for mixing in kept])[: len(origin)]
-        found[name] = float(values.mean())
-        found[f"{name}_stderr"] = clustered_error(values - values.mean(), origin)
-    return found
+        values = torch.cat([getattr(mixing, name) for mixing in mixings])[: len(origin)]
+        diagnostics[name] = float(values.mean())
+        diagnostics[f"{name}_stderr"] = clustered_error(values - values.mean(), origin)
+    return diagnostics

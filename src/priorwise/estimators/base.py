@@ -1,4 +1,4 @@
-"""A Monte-Carlo answer: a value that knows its errors, and what it was computed from."""
+"""A Monte-Carlo estimate: a value with its errors, diagnostics and protocol."""
 
 import math
 from collections.abc import Mapping
@@ -23,19 +23,18 @@ class Estimate:
 
     Attributes:
         value: The number, in ``unit``.
-        stderr: Monte-Carlo standard error on the given data.
-        count: Number of examples (or draws, where there are no data).
+        stderr: Monte-Carlo standard error, with the data held fixed.
+        count: Number of examples (or of draws, where there are no data).
         unit: For example ``"nats"``.
         stderr_data: Standard error over the data set, from the spread between examples; None
             without examples.
-        per_example: The values of the single examples, ``(N,)`` float64 on the CPU, where there are
-            any.
-        diagnostics: What tells whether the number can be trusted, such as the smallest effective
-            sample size.
-        protocol: What was done: samples, seed, and whatever a second person needs to repeat it.
+        per_example: The value of each example, ``(N,)`` float64 on the CPU; None without examples.
+        diagnostics: Numbers that show whether the value can be trusted, such as the smallest
+            effective sample size.
+        protocol: How it was computed: samples, seed, and what else is needed to repeat it.
         warnings: Reasons for doubt, in words; empty when there are none.
-        data: What the values per example belong to, as a short hash (``storage.content_hash``) and,
-            where examples are draws, their number and seed; None where it was not told.
+        data: A short hash (``storage.content_hash``) of what the values per example were computed
+            on. Where examples are draws, it includes their number and seed. None where unknown.
     """
 
     value: float
@@ -56,11 +55,12 @@ class Estimate:
         return f"{text} {self.unit}".rstrip() + (" (!)" if self.warnings else "")
 
     def minus(self, other: "Estimate") -> "Estimate":
-        """The paired difference ``self - other``, example by example; positive where ``self`` is larger.
+        """The paired difference ``self - other``, example by example.
 
-        Its ``stderr_data`` is the error of the mean difference over the data, far tighter than the
-        two errors suggest. Where the protocols differ in more than the seed (another density, other
-        numbers of samples), ``warnings`` says in what.
+        It is positive where ``self`` is larger. Its ``stderr_data`` is the error of the mean
+        difference over the data, usually much smaller than the two errors suggest. Where the
+        protocols differ in more than the seed (another density, another number of samples),
+        ``warnings`` lists the differences.
 
         Raises:
             ValueError: if the two were not computed on the same examples, in the same unit, or by
@@ -68,25 +68,25 @@ class Estimate:
         """
         if self.per_example is None or other.per_example is None:
             raise ValueError(
-                "expected two estimates with values per example; at least one has none."
+                "expected two estimates with values per example; got at least one without them."
             )
         if self.unit != other.unit or len(self.per_example) != len(other.per_example):
             raise ValueError(
-                "expected two estimates in one unit on the same examples; got "
+                "expected two estimates in the same unit on the same examples; got "
                 f"{len(self.per_example)} in {self.unit} and {len(other.per_example)} in "
                 f"{other.unit}."
             )
         if None not in (self.data, other.data) and self.data != other.data:
             raise ValueError(
-                f"expected two estimates on the same data; got values of {self.data} and of "
-                f"{other.data}. Compute both on the same observations in the same order (and with "
-                "as many draws and the same seed, where draws are compared)."
+                f"expected two estimates on the same data; got values on {self.data} and on "
+                f"{other.data}. Compute both on the same observations in the same order (and, if "
+                "you compare draws, with the same number of draws and the same seed)."
             )
         kinds = [estimate.protocol.get("estimator") for estimate in (self, other)]
         if None not in kinds and kinds[0] != kinds[1]:
             raise ValueError(
-                f"expected two estimates of one kind; got {kinds[0]} and {kinds[1]}. Compute both "
-                "alike."
+                f"expected two estimates of the same kind; got {kinds[0]} and {kinds[1]}. Compute "
+                "both with the same estimator."
             )
         difference = self.per_example - other.per_example
         return Estimate(
@@ -104,7 +104,7 @@ class Estimate:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Everything but the values per example, ready for JSON; what is not finite becomes None, as JSON has no NaN."""
+        """All fields except the values per example, for JSON; NaN and infinity become None."""
         record = {
             name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_example"
         }
@@ -118,7 +118,7 @@ class Estimate:
     def from_json(
         cls, record: Mapping[str, Any], *, per_example: Tensor | None = None
     ) -> "Estimate":
-        """An estimate as ``to_json`` wrote it; a value or an error that was not finite comes back as NaN."""
+        """The estimate that ``to_json`` wrote; values that were not finite come back as NaN."""
         return cls(
             value=_number(record["value"]),
             stderr=_number(record["stderr"]),
@@ -138,7 +138,7 @@ class Estimate:
 
 
 def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) -> tuple[str, ...]:
-    """In words, what was done in another way; the seed may differ."""
+    """A warning that lists the differences between two protocols; the seed may differ."""
     names = [
         name
         for name in {**first, **second}
@@ -146,10 +146,10 @@ def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) 
     ]
     if not names:
         return ()
-    found = ", ".join(
+    differences = ", ".join(
         f"{name} ({first.get(name, 'none')} against {second.get(name, 'none')})" for name in names
     )
-    return (f"the two differ in {found}, and so may their numbers.",)
+    return (f"the two differ in {differences}, so their numbers may differ too.",)
 
 
 def _number(value: float | None) -> float:
@@ -161,7 +161,7 @@ def _is_finite(value: object) -> bool:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the module computes; the CPU if it has no parameters."""
+    """The device of the module's parameters; the CPU if it has none."""
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
@@ -179,9 +179,10 @@ def jackknife_error(left_out: Tensor) -> float:
 
     References:
         The Jackknife Estimate of Variance (Efron & Stein, 1981).
+        https://doi.org/10.1214/aos/1176345462
 
     Arguments:
-        left_out: The estimate without each of G parts, ``(G,)``.
+        left_out: The estimates with each of G parts left out, ``(G,)``.
     """
     parts = len(left_out)
     if parts < 2:
@@ -190,9 +191,14 @@ def jackknife_error(left_out: Tensor) -> float:
 
 
 def effective_sample_size(log_w: Tensor) -> float:
-    r"""Of ``(S,)`` log weights: :math:`(\sum_s w_s)^2 / \sum_s w_s^2`, from 1 to S.
+    r"""The effective sample size :math:`(\sum_s w_s)^2 / \sum_s w_s^2`, from 1 to S.
 
     References:
-        A Note on Importance Sampling using Standardized Weights (Kong, 1992).
+        A Note on Importance Sampling using Standardized Weights (Kong, 1992), a technical report;
+        derived again in Rethinking the Effective Sample Size (Elvira et al., 2022).
+        https://arxiv.org/abs/1809.04129
+
+    Arguments:
+        log_w: Log weights ``(S,)``.
     """
     return float((2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp())

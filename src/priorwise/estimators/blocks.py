@@ -1,9 +1,9 @@
-"""How Monte-Carlo work over images is cut up, so that its random numbers do not depend on the cut.
+"""Splits Monte-Carlo work over images so that its random numbers do not depend on the split.
 
-Noise is drawn in blocks of ``IMAGES`` images by ``DRAWS`` draws, each block under its own address.
-Work proceeds in chunks, as large as memory and speed like it: whole blocks, or parts of one where a
-row is large. So the numbers are the same for every chunk size, for any partition over processes and
-after a resume, and the first n draws are a prefix of n + m.
+Noise is drawn in blocks of ``IMAGES`` images by ``DRAWS`` draws, each block with a seed of its own.
+Work proceeds in chunks whose size suits memory and speed: whole blocks, or parts of one where a
+row is large. So the numbers are the same for every chunk size, for every partition over processes
+and after a resume, and the first n draws are a prefix of n + m draws.
 
 Letters: ``S`` draws and ``B`` images of one chunk.
 """
@@ -52,39 +52,39 @@ def _chunks(total: int, size: int) -> Iterator[Chunk]:
 
 
 def _images_at_once(rows: int) -> int:
-    """A block of images, or as many as there may be rows."""
+    """A block of images, or as many as the rows allow."""
     return min(IMAGES, rows)
 
 
 def _draws_at_once(rows: int) -> int:
-    """Whole blocks of draws where they fit beside a block of images, else as many as fit."""
+    """Whole blocks of draws where they fit with a block of images, else as many draws as fit."""
     fitting = rows // _images_at_once(rows)
     return DRAWS * (fitting // DRAWS) if fitting >= DRAWS else max(1, fitting)
 
 
 def draw_chunks(samples: int, rows: int) -> Iterator[Chunk]:
-    """Cut the draws: as many at once as ``rows`` allow with one block of images."""
+    """Split the draws into chunks, as large as ``rows`` allows with one block of images."""
     return _chunks(samples, _draws_at_once(rows))
 
 
 def image_chunks(count: int, samples: int, rows: int) -> Iterator[Chunk]:
-    """Cut the images: more than a block at once where there are few draws of each."""
+    """Split the images into chunks, of more than a block where each image has few draws."""
     at_once = min(samples, _draws_at_once(rows))
     blocks = rows // (at_once * IMAGES)
     return _chunks(count, IMAGES * blocks if blocks else _images_at_once(rows))
 
 
 def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> int:
-    """How many rows a model takes at once, so that a pass stays near ``TILE_BYTES``: at most ``at_most``, at least 1.
+    """How many rows a model processes at once, so that a pass takes about ``TILE_BYTES``.
 
-    It depends on the model and the shape of its observations alone, so the cut is the same in every
-    run.
+    It is from 1 to ``at_most``. It depends only on the model and on the shape of its observations,
+    so the work is split in the same way in every run.
 
     Arguments:
         model: The model.
-        at_most: The most rows.
-        x: Observations ``(N, *event)``, of which one is encoded too, for passes that draw from
-            posteriors.
+        at_most: The largest number of rows.
+        x: Observations ``(N, *event)``, for passes that draw from posteriors; one of them is
+            encoded to measure its cost.
     """
 
     def one_row() -> list[Tensor]:
@@ -99,20 +99,20 @@ def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> in
         ]
 
     with frozen(model), torch.no_grad():
-        example_pass(model)  # encodes pseudo-inputs, which are no rows of a pass
+        example_pass(model)  # encodes pseudo-inputs, which are not rows of a pass
         return rows_within(model, at_most, one_row)
 
 
 def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[Tensor]]) -> int:
-    """How many rows take ``TILE_BYTES`` together: at most ``at_most``, at least 1.
+    """How many rows take about ``TILE_BYTES`` together, from 1 to ``at_most``.
 
-    A row takes what it holds, and three times the largest output of a module: without gradients not
-    many are alive at once.
+    The memory of a row is that of its result plus three times the largest output of a module:
+    without gradients, only a few outputs are alive at once.
 
     Arguments:
-        module: Whose parts compute a row.
-        at_most: The most rows.
-        one_row: Computes one row and returns the tensors that it holds.
+        module: The module whose parts compute a row.
+        at_most: The largest number of rows.
+        one_row: Computes one row and returns the tensors of its result.
     """
     largest = 0
 
@@ -132,7 +132,7 @@ def rows_within(module: nn.Module, at_most: int, one_row: Callable[[], Iterable[
 
 
 def _tensors(output: object) -> list[Tensor]:
-    """The tensors of a module's output, in whatever it holds them."""
+    """The tensors in a module's output, which may be a tensor, a mapping, a list or a tuple."""
     if isinstance(output, Tensor):
         return [output]
     parts = (
@@ -146,17 +146,17 @@ def _tensors(output: object) -> list[Tensor]:
 
 
 class BlockDraws:
-    """A ``draw`` for ``top_down`` that draws from the posterior with the noise of the blocks that a chunk covers.
+    """A ``draw`` for ``top_down``: posterior draws made with the noise of a chunk's blocks.
 
-    A posterior that is no image of normal noise is drawn as a whole under the address of the chunk;
-    its numbers do depend on the chunk size.
+    A posterior that is not a transform of normal noise is drawn for the whole chunk at once, with a
+    seed of its own; its numbers do depend on the chunk size.
 
     Arguments:
         seed: The seed of the computation.
-        purpose: What is computed; part of the address.
+        purpose: What is computed; part of the seed of each block.
         images: The images of the chunk.
         draws: The draws of the chunk.
-        like: The noise has its type and device.
+        like: A tensor; the noise has its type and device.
     """
 
     def __init__(self, seed: int, purpose: str, images: Chunk, draws: Chunk, like: Tensor) -> None:

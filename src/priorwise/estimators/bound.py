@@ -32,12 +32,13 @@ def elbo(
 
     .. math:: \mathbb{E}_{q(z|x)}\big[\log p(x|z) + \log p(z) - \log q(z|x)\big]
 
-    ``diagnostics`` holds its parts: ``distortion`` and one ``rate_k`` a group, in nats. The same
-    seed gives the same random numbers to every model, so two models, or two epochs, are compared
-    with common noise.
+    ``diagnostics`` holds its parts: ``distortion`` and one ``rate_k`` per group, in nats. Every
+    model gets the same random numbers for the same seed, so models, or epochs, are compared under
+    common noise.
 
     References:
         Auto-Encoding Variational Bayes (Kingma & Welling, 2014), equation 3.
+        https://arxiv.org/abs/1312.6114
 
     Arguments:
         model: The model.
@@ -49,6 +50,17 @@ def elbo(
 
     Raises:
         ValueError: for a prior whose normaliser is unknown.
+
+    Example:
+        With the exact posterior the bound is the log-likelihood.
+
+        >>> from priorwise.randomness import seeded
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((100,)).float()
+        >>> abs(elbo(model, x).value - float(model.log_px(x).mean())) < 1e-4
+        True
     """
     check_images(model, x, samples, rows)
     sums: dict[str, list[Tensor]] = {}

@@ -1,6 +1,6 @@
-"""A log normaliser between two ends: what the log weights of forward and backward paths tell of it.
+"""A log normaliser between two ends, from the log weights of forward and backward paths.
 
-Letters: ``N`` paths each way, ``w`` the log weight of a path, read forward.
+Letters: ``N`` paths in each direction, ``w`` the log weight of a path, read forward.
 """
 
 import math
@@ -20,23 +20,23 @@ _QUANTILE = NormalDist().inv_cdf(0.975)
 _TRUSTED_ESS = 20.0
 _TRUSTED_R_HAT = 1.2
 _TRUSTED_ACCEPTANCE = (0.3, 0.95)
-_NOTABLE_GAP = 3.0  # standard errors from which a gap between the ends is told
-_NOTABLE_MOVE = 4.0  # the same of a mean tilt that moves
+_NOTABLE_GAP = 3.0  # standard errors; a larger gap between the ends gives a warning
+_NOTABLE_MOVE = 4.0  # standard errors; a larger change of the mean tilt gives a warning
 
 
 @dataclass(frozen=True)
 class Paths:
-    """What the paths of a run tell.
+    """The log weights of the paths of a run, and how the paths were started.
 
     Attributes:
         forward: Log weights of the paths from the base, ``(N,)`` float64.
         backward: Log weights of the paths from the tilted law, ``(N,)`` float64.
-        origin: The draw that each backward path descends from, ``(N,)`` integers: those under N are
-            forward paths. Paths of one origin are not independent.
-        starts: How the draws of the tilted law were made: ``"exact"``, or in words.
-        inherits: Whether the backward paths start at ends of forward paths, and so share their
-            errors unless chains in between have forgotten them.
-        diagnostics: What else tells whether the numbers can be trusted.
+        origin: The draw that each backward path descends from, ``(N,)`` integers; numbers under N
+            are forward paths. Paths with the same origin are not independent.
+        starts: How the draws from the tilted law were made: ``"exact"``, or a description.
+        inherits: Whether the backward paths start at ends of forward paths. They then share the
+            errors of the forward paths, unless the chains in between have mixed.
+        diagnostics: Other numbers that show whether the result can be trusted.
     """
 
     forward: Tensor
@@ -49,28 +49,29 @@ class Paths:
 
 @dataclass(frozen=True)
 class Bracket:
-    """A log normaliser between an end that is too low in expectation and one that is too high, in nats.
+    """A log normaliser between a lower and an upper end, in nats.
 
     Attributes:
-        value: log Z by Bennett's acceptance ratio, which weighs forward and backward paths against
-            each other: less bias and less variance than either end.
-        stderr: Its standard error over the paths; half the gap between the ends where they lie
-            further apart than their errors explain, and that of ``forward`` where the other end
-            inherits it.
-        lower: ``forward`` less 1.96 of its standard errors: above log Z in about 2.5 % of all runs.
-        upper: ``backward`` plus 1.96 of its standard errors: below log Z in about 2.5 %, where the
-            backward paths start at exact draws; a condition, where they do not. Starts that are
-            ends of forward paths and have not mixed inherit the forward error: then it is the
-            higher of the ends plus 1.96 of both errors.
-        forward: log mean exp w of paths from the base, too low in expectation.
-        backward: -log mean exp(-w) of paths from the tilted law, too high in expectation.
-        divergence: Mean backward less mean forward w: the Jeffreys divergence between the two kinds
-            of paths. It falls like 1 / temperatures, whatever N.
+        value: log Z by Bennett's acceptance ratio, which combines forward and backward paths with
+            less bias and less variance than either end.
+        stderr: Standard error of ``value`` over the paths. It is at least half the gap between the
+            ends where the gap is larger than their errors explain, and at least the error of
+            ``forward`` where the other end inherits it.
+        lower: ``forward`` minus 1.96 of its standard errors: above log Z in about 2.5 % of runs.
+        upper: ``backward`` plus 1.96 of its standard errors: below log Z in about 2.5 % of runs if
+            the backward paths start at exact draws; otherwise only if their starts are right. Where
+            the starts are ends of forward paths that have not mixed, they inherit the forward
+            error, and this is the higher of the two ends plus 1.96 of both errors.
+        forward: log mean exp w of the paths from the base, too low in expectation.
+        backward: -log mean exp(-w) of the paths from the tilted law, too high in expectation.
+        divergence: The mean of w over backward paths minus that over forward paths: the Jeffreys
+            divergence between the two kinds of paths. It falls like 1 / temperatures, whatever N.
         exact_starts: Whether the backward paths start at exact draws.
-        gradients: Evaluations of the tilt with its gradient, over all chains, pilot included.
-        proposals: Evaluations of the tilt alone, by rejection.
-        diagnostics: Acceptance along the path; where the starts are not exact, how well they mixed.
-        protocol: What a second person needs to repeat it.
+        gradients: Number of evaluations of the tilt with its gradient, over all chains and the
+            pilot run.
+        proposals: Number of evaluations of the tilt alone, by rejection.
+        diagnostics: Acceptance along the path, and how well the starts mixed if they are not exact.
+        protocol: What is needed to repeat the computation.
         warnings: Reasons for doubt, in words; empty when there are none.
     """
 
@@ -93,18 +94,17 @@ class Bracket:
         if self.exact_starts:
             return text + f"95 % in [{self.lower:.3f}, {self.upper:.3f}]"
         return (
-            text
-            + f"at least {self.lower:.3f}, and at most {self.upper:.3f} if the backward starts "
-            "are right"
+            text + f"at least {self.lower:.3f}, and at most {self.upper:.3f} if the starts of the "
+            "backward paths are right"
         )
 
     @property
     def gap(self) -> float:
-        """``backward`` less ``forward``, in nats; negative by chance, or where the starts are wrong."""
+        """``backward`` minus ``forward``, in nats; negative by chance or with wrong starts."""
         return self.backward.value - self.forward.value
 
     def estimate(self) -> Estimate:
-        """The value as an ``Estimate``, with the ends among its diagnostics."""
+        """The value as an ``Estimate``, with the ends in its diagnostics."""
         ends = {
             "lower": self.lower,
             "upper": self.upper,
@@ -125,14 +125,14 @@ class Bracket:
 
 
 def log_mean(log_w: Tensor) -> float:
-    """Log mean exp of ``(N,)`` log weights."""
+    """The log of the mean weight, from ``(N,)`` log weights."""
     return float(log_w.logsumexp(0)) - math.log(len(log_w))
 
 
 def clustered_error(influence: Tensor, cluster: Tensor) -> float:
-    """The standard error of a mean of centred terms ``(N,)`` that are independent only between clusters.
+    """The standard error of a mean of centred terms ``(N,)`` that are dependent within clusters.
 
-    NaN for fewer than two clusters.
+    Terms of different clusters are independent. NaN for fewer than two clusters.
     """
     _, index = cluster.unique(return_inverse=True)
     count = int(index.max()) + 1
@@ -143,7 +143,7 @@ def clustered_error(influence: Tensor, cluster: Tensor) -> float:
 
 
 def _end(log_w: Tensor, cluster: Tensor, sign: int) -> Estimate:
-    """One end: sign * log mean exp(sign * w), with its error by the delta method."""
+    """One end, sign * log mean exp(sign * w), with its error by the delta method."""
     weights = (sign * log_w).softmax(0)
     return Estimate(
         value=sign * log_mean(sign * log_w),
@@ -163,7 +163,11 @@ def _end(log_w: Tensor, cluster: Tensor, sign: int) -> Estimate:
 def _bennett(
     forward: Tensor, backward: Tensor, clusters: tuple[Tensor, Tensor]
 ) -> tuple[float, float]:
-    """The c with mean sigmoid(w_forward - c) = mean sigmoid(c - w_backward), by bisection; its error."""
+    """Bennett's value and its error.
+
+    The value is the c with mean sigmoid(w_forward - c) = mean sigmoid(c - w_backward), found by
+    bisection.
+    """
     both = torch.cat([forward, backward])
     low, high = float(both.min()) - 50, float(both.max()) + 50
     for _ in range(100):
@@ -173,23 +177,22 @@ def _bennett(
     above, below = torch.sigmoid(forward - c), torch.sigmoid(c - backward)
     slope = float((above * (1 - above)).mean() + (below * (1 - below)).mean())
     influence = torch.cat([above - above.mean(), below.mean() - below])
-    error = 2 * clustered_error(
-        influence, torch.cat(clusters)
-    )  # two means of N, where it divides by 2 N
+    # `clustered_error` divides by 2 N, but each of the two means is over N paths.
+    error = 2 * clustered_error(influence, torch.cat(clusters))
     return c, error / slope if slope > 0 else math.inf
 
 
 def bracket_of(
     paths: Paths, *, gradients: int, proposals: int, protocol: dict[str, str | int | float | None]
 ) -> Bracket:
-    """The two ends, the value between them, their errors, and the reasons for doubt.
+    """The two ends with the value between them, their errors, and the reasons for doubt.
 
     Raises:
         ValueError: for a log weight that is not finite.
     """
     if not bool(paths.forward.isfinite().all() and paths.backward.isfinite().all()):
         raise UnavailableError(
-            "expected a tilt that is finite along the paths; got a log weight that is not."
+            "expected a tilt that is finite along the paths; got a log weight that is not finite."
         )
     clusters = torch.arange(len(paths.forward)), paths.origin
     forward, backward = _end(paths.forward, clusters[0], 1), _end(paths.backward, clusters[1], -1)
@@ -227,18 +230,18 @@ def _doubts_of_weights(forward: Estimate, backward: Estimate) -> Iterator[str]:
         if end.diagnostics["ess"] < _TRUSTED_ESS:
             yield (
                 f"the effective sample size of the {name} paths is {end.diagnostics['ess']:.1f} of "
-                f"{end.count}: a few of them decide that end. Use more temperatures or more chains."
+                f"{end.count}: a few paths decide that end. Use more temperatures or more chains."
             )
     gap, error = backward.value - forward.value, math.hypot(forward.stderr, backward.stderr)
     if gap > _NOTABLE_GAP * error:
         yield (
             f"the ends lie {gap:.3f} nats apart, more than their errors of {error:.3f} explain: "
-            "log Z is known to that gap only. Use more temperatures."
+            "log Z is known only up to that gap. Use more temperatures."
         )
     if gap < -_NOTABLE_GAP * error:
         yield (
             f"the lower end lies {-gap:.3f} nats above the upper one, more than their errors of "
-            f"{error:.3f} explain: the backward paths did not start at draws of the tilted law. "
+            f"{error:.3f} explain: the backward paths did not start at draws from the tilted law. "
             "Use a longer `burn_in`."
         )
 
@@ -247,8 +250,8 @@ def _doubts_of_chains(diagnostics: dict[str, float]) -> Iterator[str]:
     low, high = _TRUSTED_ACCEPTANCE
     if "acceptance" in diagnostics and not low < diagnostics["acceptance"] < high:
         yield (
-            f"the chains accept {100 * diagnostics['acceptance']:.0f} % of their steps, where 57 % "
-            "is best: they hardly move. Change the `step_size`, or leave it to the pilot."
+            f"the chains accept {100 * diagnostics['acceptance']:.0f} % of their steps, while 57 % "
+            "is best: they hardly move. Change `step_size`, or leave it to the pilot run."
         )
 
 
@@ -257,19 +260,20 @@ def _doubts_of_starts(paths: Paths) -> Iterator[str]:
         f"the backward paths start at {paths.starts}, not at exact draws: the upper end is only as "
         "good as their mixing, and a mode that none of them found is missing from both ends."
     )
-    found = paths.diagnostics
+    diagnostics = paths.diagnostics
     moves = {"drift": "over the last half of the burn-in"}
-    if paths.inherits:  # given points need not follow the tilted law
-        moves["shift"] = "from the ends of the forward paths on"
-    for name, what in moves.items():
-        if name in found and abs(found[name]) > _NOTABLE_MOVE * found[f"{name}_stderr"]:
+    if paths.inherits:  # only these starts should follow the tilted law from the beginning
+        moves["shift"] = "after the ends of the forward paths"
+    for name, when in moves.items():
+        move, error = diagnostics.get(name, 0.0), diagnostics.get(f"{name}_stderr", math.inf)
+        if abs(move) > _NOTABLE_MOVE * error:
             yield (
-                f"the mean tilt moves by {found[name]:+.3f} ± {found[f'{name}_stderr']:.3f} nats "
-                f"{what}: the chains have not reached the tilted law. Use a longer `burn_in`."
+                f"the mean tilt moves by {move:+.3f} ± {error:.3f} nats {when}: the chains have "
+                "not reached the tilted law. Use a longer `burn_in`."
             )
-    if found.get("r_hat", 0.0) > _TRUSTED_R_HAT:
+    if diagnostics.get("r_hat", 0.0) > _TRUSTED_R_HAT:
         yield (
-            f"R-hat over the starts is {found['r_hat']:.2f}: each chain stays near where it began, "
-            "so the modes have the shares that they had at the start of the burn-in. Use a longer "
-            "`burn_in`, or `starts` of another origin."
+            f"R-hat over the starts is {diagnostics['r_hat']:.2f}: each chain stays near where it "
+            "began, so the modes keep the shares that they had at the start of the burn-in. Use a "
+            "longer `burn_in`, or `starts` from elsewhere."
         )

@@ -1,4 +1,4 @@
-"""How well the classifiers of a tilted prior tell the aggregate posterior from the prior, on data not used for their fit."""
+"""How well, on held-out data, classifiers distinguish the aggregate posterior from the prior."""
 
 import math
 from dataclasses import dataclass
@@ -19,20 +19,22 @@ __all__ = ["GroupContrast", "contrast", "held_out_bce"]
 
 @dataclass(frozen=True)
 class GroupContrast:
-    """The held-out verdict on one group.
+    """The held-out diagnostics of one group.
 
     Attributes:
         group: Index of the group, 1 at the top.
-        bce: Cross-entropy in the sum form (both classes added), nats; 2 log 2 = 1.386 where the two
-            cannot be told apart.
-        bce_mean: The same in the mean form (what most frameworks print), nats; log 2 = 0.693 then.
+        bce: Cross-entropy in the sum form (both classes added), in nats; 2 log 2 = 1.386 where
+            posterior and prior cannot be distinguished.
+        bce_mean: The same in the mean form (which most frameworks print), in nats; log 2 = 0.693
+            where the two cannot be distinguished.
         bce_stderr: Standard error of ``bce``.
-        jsd: Jensen-Shannon divergence that the classifier proves, log 2 - bce / 2, nats; a lower
-            bound in expectation.
-        calibration: Mean of r over prior draws, 1 for the true ratio.
-        calibration_stderr: Its standard error, too small where ``calibration_ess`` is small.
-        calibration_ess: Effective sample size of r over these draws: under some hundred, few draws
-            carry the mean.
+        jsd: Jensen-Shannon divergence that the classifier demonstrates, log 2 - bce / 2, in nats; a
+            lower bound in expectation.
+        calibration: Mean of the density ratio r over prior draws; 1 for the true ratio.
+        calibration_stderr: Standard error of ``calibration``, too small where ``calibration_ess``
+            is small.
+        calibration_ess: Effective sample size of r over these draws; below a few hundred, few draws
+            dominate the mean.
         ess: Effective sample size of SIR for each number of proposals, averaged over contexts.
     """
 
@@ -48,7 +50,7 @@ class GroupContrast:
 
 
 def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Held-out logits of positives and negatives for each group, ``(N,)`` each, on the CPU."""
+    """Held-out logits of positives and negatives per group, ``(N,)`` each, on the CPU."""
     if len(x) < 1:
         raise ValueError("expected at least one observation in `x`; got none.")
     parts: list[list[tuple[Tensor, Tensor]]] = []
@@ -66,12 +68,25 @@ def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Te
 
 
 def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
-    """The sum over groups of the held-out cross-entropy (sum form), in nats: what the early stopping of an NCP watches.
+    """The held-out cross-entropy (sum form), summed over groups, in nats.
+
+    The early stopping of an NCP uses this number.
 
     Arguments:
-        model: A model whose groups' priors are tilted by classifiers, such as an NCP.
+        model: A model whose priors are tilted by classifiers, such as an NCP.
         x: Observations ``(N, *event)`` that the classifiers were not fitted on.
         seed: Seed of the draws.
+
+    Example:
+        An untrained classifier is worth about 2 log 2 = 1.386.
+
+        >>> from priorwise import NCP
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x, ncp = model.marginal().sample((500,)).float(), NCP(model)
+        >>> round(held_out_bce(ncp, x).value, 1)
+        1.4
     """
     per_example = torch.stack([cross_entropy(*pair) for pair in _logits(model, x, seed)]).sum(0)
     return Estimate(
@@ -97,15 +112,25 @@ def contrast(
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
-        2021), section 5.3 and figure 4; its threshold "L* >= 0.4" does not say which of the two
-        forms is meant, so both are given.
+        2021), section 5.3 and figure 4. Its threshold "L* >= 0.4" does not say which form of the
+        cross-entropy is meant, so both are reported. https://arxiv.org/abs/2010.02917
 
     Arguments:
-        model: A model whose groups' priors are tilted by classifiers, such as an NCP.
+        model: A model whose priors are tilted by classifiers, such as an NCP.
         x: Observations ``(N, *event)`` that the classifiers were not fitted on.
-        proposals: Numbers of proposals for which the effective sample size is given.
-        contexts: Over how many contexts it is averaged.
+        proposals: Numbers of proposals for which the effective sample size is computed.
+        contexts: Number of contexts over which the effective sample size is averaged.
         seed: Seed of the draws.
+
+    Example:
+        >>> from priorwise import NCP
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x, ncp = model.marginal().sample((500,)).float(), NCP(model)
+        >>> (group,) = contrast(ncp, x, proposals=(50,))
+        >>> round(group.bce, 1), round(group.calibration, 1), round(group.ess[50])
+        (1.4, 1.0, 50)
     """
     pairs = _logits(model, x, seed)
     ess = _ess(model, x[:contexts], proposals, seed)
@@ -131,9 +156,9 @@ def _group(index: int, positive: Tensor, negative: Tensor, ess: dict[int, float]
 def _ess(
     model: AbstractModel, x: Tensor, proposals: tuple[int, ...], seed: int
 ) -> list[dict[int, float]]:
-    """Effective sample sizes of SIR given posterior ancestors, for each group."""
+    """Effective sample sizes of SIR for each group, with ancestors drawn from the posterior."""
     with frozen(model), torch.no_grad(), seeded(seed, "ess"):
-        found: list[dict[int, float]] = []
+        groups: list[dict[int, float]] = []
         for group in model.infer(x.to(device_of(model))):
             assert isinstance(group.prior, Tilted)
             sizes = {}
@@ -141,5 +166,5 @@ def _ess(
                 _, info = SIR(count).run(group.prior)
                 assert info.ess is not None
                 sizes[count] = float(info.ess.mean())
-            found.append(sizes)
-    return found
+            groups.append(sizes)
+    return groups

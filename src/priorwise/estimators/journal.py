@@ -1,4 +1,4 @@
-"""A file of finished parts, so that a long estimate that was killed goes on where it stopped."""
+"""A file of finished parts, so that a long estimate can continue after it was interrupted."""
 
 import json
 import math
@@ -14,23 +14,25 @@ from priorwise.tilts import tensors_without_log_norms
 
 __all__ = ["Journal", "fingerprint"]
 
-_ADVICE = "Make room and do the same again: it goes on after the last finished images."
+_ADVICE = "Make room and run it again: it continues after the last finished images."
 
 
 def fingerprint(model: nn.Module, x: Tensor) -> str:
-    """A short hash of a model's tensors and of the data: what log-weights were computed from, log Z apart."""
+    """A short hash of what log weights depend on: the data and a model's tensors except log Z."""
     return content_hash({**tensors_without_log_norms(model), "x": x})
 
 
 class Journal:
-    """Lines of JSON: first the identity of the computation, then finished entries, each line on the disk when it is written.
+    """Lines of JSON: first the identity of the computation, then its finished entries.
+
+    Each line is on the disk as soon as it is written.
 
     Arguments:
         path: The file.
-        identity: What the entries belong to: every setting on which they depend.
-        probe: A few of the numbers themselves, computed again at every start: they see what no
-            setting names, such as a scale that is no parameter. They are compared up to rounding,
-            so that another processor may go on.
+        identity: The settings that the entries depend on.
+        probe: A few of the numbers themselves, computed again at every start. They detect changes
+            that no setting names, such as a scale that is not a parameter. They are compared up to
+            rounding, so that another processor may continue.
 
     Raises:
         ValueError: if the file belongs to another computation.
@@ -53,9 +55,8 @@ class Journal:
     def _check(self) -> None:
         content = self.path.read_bytes()
         start = json.dumps(self.identity).encode()[:-1]
-        if b"\n" not in content and (
-            start.startswith(content) or content.startswith(start)
-        ):  # killed in the first line
+        # The process was killed while it wrote the first line.
+        if b"\n" not in content and (start.startswith(content) or content.startswith(start)):
             os.truncate(self.path, 0)
             self._write(self._header())
             return
@@ -66,15 +67,15 @@ class Journal:
             header = None
         self._refuse_other(header)
         whole = b"\n".join(lines[:-1]) + b"\n" if lines[-1] else b"\n".join(lines)
-        if len(whole) < self.path.stat().st_size:  # the last line was cut by a kill
+        if len(whole) < self.path.stat().st_size:  # a kill cut off the last line
             os.truncate(self.path, len(whole))
 
     def _refuse_other(self, header: object) -> None:
         advice = "Remove it, or name another file in `resume`."
         if not isinstance(header, dict):
             raise ValueError(
-                f"expected {self.path} to hold parts of this computation; it holds something else. "
-                f"{advice}"
+                f"expected {self.path} to hold parts of this computation; got a file with "
+                f"something else. {advice}"
             )
         changed = [
             f"{name} was {header.get(name)!r}, now {self.identity.get(name)!r}"
@@ -83,14 +84,14 @@ class Journal:
         ]
         if changed:
             raise ValueError(
-                f"expected {self.path} to hold parts of this computation; it holds another one's: "
-                f"{'; '.join(changed)}. {advice}"
+                f"expected {self.path} to hold parts of this computation; got parts of another "
+                f"one: {'; '.join(changed)}. {advice}"
             )
         if not _close(header.get("probe"), self.probe):
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; the model has the same "
-                "tensors but gives other numbers: a setting that is no parameter differs (a "
-                "scale, a function, a switch), or a part of it draws other random numbers. "
+                "tensors but gives other numbers: a setting that is not a parameter differs (a "
+                "scale, a function, a switch), or a part of the model draws other random numbers. "
                 f"{advice}"
             )
 
@@ -110,7 +111,7 @@ class Journal:
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:
-    """Whether two probes are the same numbers up to rounding."""
+    """Whether two probes have the same numbers up to rounding."""
     if not isinstance(stored, list) or len(stored) != len(now):
         return False
     return all(

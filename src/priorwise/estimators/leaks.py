@@ -1,4 +1,4 @@
-"""The leakage score: how much of the aggregate posterior lies where the prior has little mass, and by how many nats.
+"""The leakage score: how far the aggregate posterior exceeds the prior where the prior is low.
 
 Letters: ``S`` draws, ``M`` encodings, ``T`` thresholds, ``D`` latent dimensions of the top group.
 """
@@ -34,48 +34,39 @@ from priorwise.tilts import LogNorm
 
 __all__ = ["PAPER_THRESHOLDS", "Leakage", "leakage"]
 
-PAPER_THRESHOLDS = (
-    -90.0,
-    -70.0,
-    -50.0,
-    -30.0,
-    -10.0,
-    -1.0,
-)  # nats of log p0(g(z)), whatever the dimension
-_LEVELS = (
-    0.001,
-    0.01,
-    0.1,
-    0.5,
-    1.0,
-)  # of the prior's mass below the threshold; 1 takes every draw
-_SOUND_ENTROPY = 2.0  # nats: some seven encodings share a draw
+# Thresholds on log p0(g(z)) in nats, whatever the dimension.
+PAPER_THRESHOLDS = (-90.0, -70.0, -50.0, -30.0, -10.0, -1.0)
+# Shares of the prior's mass below the default thresholds; 1 counts every draw.
+_LEVELS = (0.001, 0.01, 0.1, 0.5, 1.0)
+_SOUND_ENTROPY = 2.0  # nats: about seven encodings share a draw
 
 
 @dataclass(frozen=True)
 class Leakage:
-    r"""The score over thresholds, and the draws from which it follows for any other threshold.
+    r"""The score over thresholds, and the draws from which any other threshold can be computed.
 
-    .. math:: \mathrm{score}(\tau) = \frac{1}{S} \sum_s 1[\log p(z_s) < \tau] \, (\log q(z_s) - \log p(z_s)), \qquad z_s \sim q
+    .. math:: \mathrm{score}(\tau) = \frac{1}{S} \sum_s
+              1[\log p(z_s) < \tau] \, (\log q(z_s) - \log p(z_s)), \qquad z_s \sim q
 
-    Curves are ``(T,)``, one value a threshold. Densities are in nats, float64, on the CPU.
+    Curves are ``(T,)``, one value per threshold. Densities are in nats, float64, on the CPU.
 
     Attributes:
-        thresholds: The thresholds on log p, in nats; infinity takes every draw.
-        space: ``"representation"`` or ``"generation"``: which density of the prior is meant.
-        log_q: Log q at each draw by the encodings of the *other* images, ``(S,)``.
-        log_q_with_own: The same with the encoding that made the draw among them, ``(S,)``.
+        thresholds: The thresholds on log p, in nats; infinity counts every draw.
+        space: ``"representation"`` or ``"generation"``: which density of the prior is used.
+        log_q: Log q at each draw, from the encodings of the *other* images, ``(S,)``.
+        log_q_with_own: The same, including the encoding that made the draw, ``(S,)``.
         log_p: The prior's log density at each draw, ``(S,)``.
-        log_p_prior: The prior's log density at as many draws of its own, ``(S,)``.
+        log_p_prior: The prior's log density at the same number of its own draws, ``(S,)``.
         images: Index of the image behind each draw, ``(S,)``.
-        entropy: Mean entropy in nats of which encoding made a draw; near 0 each draw knows its own
-            and q(z) says nothing about the data between.
-        encodings: How many encodings make q, where they are those of the images drawn from; None
-            where they are others, which ``stderr_data`` holds fixed.
-        log_norm_stderr: Standard error in nats of the prior's normaliser, where that was estimated.
-        protocol: What was done.
+        entropy: Mean entropy, in nats, of the posterior over which encoding made a draw. Near 0,
+            each draw reveals its encoding, and q(z) says nothing about the regions between
+            encodings.
+        encodings: Number of encodings in q if they are those of the images drawn from; None if they
+            are others, which ``stderr_data`` holds fixed.
+        log_norm_stderr: Standard error, in nats, of the prior's log normaliser if it was estimated.
+        protocol: How the draws were made.
         warnings: Reasons for doubt, in words.
-        data: What the draws are of: a hash of ``x`` and the reference, their number and seed.
+        data: Identifies the draws: a hash of ``x`` and the reference, their number and seed.
     """
 
     thresholds: tuple[float, ...]
@@ -94,43 +85,49 @@ class Leakage:
 
     @property
     def score(self) -> Tensor:
-        """The leakage score in nats, not above the true one in expectation."""
+        """The leakage score in nats; its expectation is not above the true score."""
         return self._curve(lambda tau: float(self._terms(tau, self.log_q).mean()))
 
     @property
     def stderr(self) -> Tensor:
-        """Standard error of ``score`` over the draws, the encodings held fixed."""
+        """Standard error of ``score`` over the draws, with the encodings held fixed."""
         return self._curve(lambda tau: self.at(tau).stderr)
 
     @property
     def upper(self) -> Tensor:
-        """The score with each draw's own encoding in q, as the paper has it; not below the true one in expectation."""
+        """The score with each draw's own encoding in q, as in the paper.
+
+        Its expectation is not below the true score.
+        """
         return self._curve(lambda tau: float(self._terms(tau, self.log_q_with_own).mean()))
 
     @property
     def below(self) -> Tensor:
-        """Share of the draws from q(z) that lie below the threshold."""
+        """Share of the draws from q(z) below the threshold."""
         return self._curve(lambda tau: _share(self.log_p, tau))
 
     @property
     def prior_below(self) -> Tensor:
-        """Share of the prior's own draws that lie below it: what ``below`` would be without a leak."""
+        """Share of the prior's own draws below the threshold: ``below`` if there were no leak."""
         return self._curve(lambda tau: _share(self.log_p_prior, tau))
 
     @property
     def mean_below(self) -> Tensor:
-        """The score divided by ``below``: mean of log q - log p among the draws below, the dpVAE code's number; NaN without any."""
+        """The score divided by ``below``: the mean of log q - log p over draws below the threshold.
+
+        The code of dpVAE reports this number. It is NaN where no draw is below.
+        """
         return self.score / self.below
 
     def at(self, threshold: float) -> Estimate:
-        """The score at one threshold (nats), on the grid or not.
+        """The score at any threshold, in nats.
 
-        ``per_example`` has a value for each draw: two models with the same ``x``, ``draws`` and
-        seed are compared draw by draw. ``stderr`` is the error over the draws, the encodings held
-        fixed (a little wide, as draws are spread evenly over the images); ``stderr_data`` that over
-        images and draws. An image counts twice there, with its own draws and with its encoding's
-        share in the density of the others. ``docs/derivations/coverage.md`` has their measured
-        coverage.
+        ``per_example`` has a value for each draw, so two models with the same ``x``, ``draws`` and
+        seed can be compared draw by draw. ``stderr`` is the error over the draws, with the
+        encodings held fixed (a little too large, as draws are spread evenly over the images).
+        ``stderr_data`` is the error over images and draws: an image enters through its own draws
+        and through its encoding in the density of the other draws. ``docs/derivations/coverage.md``
+        reports the measured coverage of both.
         """
         terms = self._terms(threshold, self.log_q)
         below = _share(self.log_p, threshold)
@@ -153,14 +150,12 @@ class Leakage:
         )
 
     def _data_error(self, threshold: float, terms: Tensor) -> float:
-        """Standard error over the images; where their encodings make q, an image moves the score through them, too."""
+        """Standard error over images; they also act through their encodings if these make q."""
         means = _means(terms, self.images)
         if self.encodings is None:
             return standard_error(means)
-        masses = _means(
-            (self.log_p < threshold).double(), self.images
-        )  # of each encoding below the threshold
-        part = len(means) / self.encodings  # of the encodings that were drawn from
+        masses = _means((self.log_p < threshold).double(), self.images)  # below the threshold
+        part = len(means) / self.encodings  # share of the encodings that were drawn from
         return math.hypot(
             standard_error(means + part * masses),
             math.sqrt(part * (1 - part)) * standard_error(masses),
@@ -190,52 +185,69 @@ def leakage(
     .. math:: \mathrm{LS}_\tau(z) = 1[\log p(z) < \tau] \, (\log q(z) - \log p(z)), \qquad
               \mathrm{score}(\tau) = \mathbb{E}_{q(z)}[\mathrm{LS}_\tau(z)]
 
-    in nats, averaged over *all* draws. At an infinite threshold it is KL(q || p). Each draw is
-    judged by the encodings of the other images: the score is then not too high in expectation, so a
-    leak that it finds is there. ``upper`` counts the draw's own encoding too and is not too low.
-    Where the two are far apart, ``warnings`` says so.
+    in nats, averaged over *all* draws. At an infinite threshold it is KL(q || p). log q at each
+    draw comes from the encodings of the other images. The score is then not too high in
+    expectation, so a leak that it shows is real. ``upper`` includes the draw's own encoding and is
+    not too low. If the two are far apart, ``warnings`` says so.
 
-    Without ``thresholds`` they are taken so that the prior has 0.1, 1, 10, 50 and 100 % of its mass
-    below them: the same question for every dimension and every prior. ``PAPER_THRESHOLDS`` are the
-    paper's, in nats: under N(0, I) a latent of one dimension is below -90 at 13 standard
-    deviations, one of a hundred dimensions always.
+    By default, the prior has 0.1, 1, 10, 50 and 100 % of its mass below the ``thresholds``, which
+    asks the same question for every dimension and every prior. ``PAPER_THRESHOLDS`` are those of
+    the paper, in nats: under N(0, I) a latent of one dimension is below -90 at 13 standard
+    deviations, and a latent of a hundred dimensions always is.
+
+    ``docs/derivations/leakage.md`` derives the bounds.
 
     References:
-        dpVAE (Bhalodia et al., 2020), equation 6. Its code divides by the draws below the threshold
-        (here ``mean_below``) and multiplies by covariances in place of their inverses;
-        ``docs/derivations/leakage.md`` has the bounds.
+        dpVAE (Bhalodia et al., 2020), equation 6. Its code divides by the number of draws below the
+        threshold (here ``mean_below``) and multiplies by covariances instead of their inverses.
+        https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
         x: Observations whose encodings are drawn from, ``(N, *event)``.
-        reference: Observations whose encodings make q(z), ``(M, *event)``; ``x`` if None. An image
-            that is in both is left out where its own draws are judged.
-        thresholds: In nats of the prior density of the chosen space.
-        draws: Draws from q(z) and from the prior.
-        space: ``"representation"`` takes the density p(z). ``"generation"`` takes :math:`\log
-            p_0(g(z))`, without the log-determinant, as the paper's text does; it needs a flow prior
-            (or a standard normal one, where both are the same), and is no density ratio, so its
-            value moves with the scale of z.
-        sampler: Draws from the prior; the model's own if None.
+        reference: Observations whose encodings make q(z), ``(M, *event)``; ``x`` if None. The
+            encoding of an image that is in both is left out of log q at its own draws.
+        thresholds: Thresholds in nats of the prior density in ``space``.
+        draws: Number of draws from q(z), and of draws from the prior.
+        space: ``"representation"`` uses the density p(z). ``"generation"`` uses :math:`\log
+            p_0(g(z))`, without the log-determinant, as the text of the paper does. It needs a flow
+            prior (or a standard normal one, where both are the same). It is not a density ratio, so
+            its value changes with the scale of z.
+        sampler: Sampler of the prior; the model's default if None.
         seed: Seed of the draws.
 
     Raises:
-        ValueError: for a prior without a normalised density, or without a generation space where
-            that is asked for.
+        ValueError: for a prior without a normalised density, or ``space="generation"`` with a prior
+            that has no generation space.
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
+
+    Example:
+        The aggregate posterior of the first model is its prior. The encoder of the second is
+        shifted by one standard deviation.
+
+        >>> from priorwise.randomness import seeded
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> exact, shifted = LinearGaussianVAE(), LinearGaussianVAE(shift=1.0)
+        >>> with seeded(0, "example"):
+        ...     x = exact.marginal().sample((500,)).float()
+        >>> for model in (exact, shifted):
+        ...     score = leakage(model, x, draws=500).at(math.inf)
+        ...     print(score.value > 3 * score.stderr)
+        False
+        True
     """
     reference = _check(x, reference, draws, space)
-    own = places(x, reference)
-    known = _needed_log_norm(model)
+    own_places = places(x, reference)
+    log_norm = _needed_log_norm(model)
     with frozen(model):
         q = aggregate_posterior(model, reference)
         encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
         columns = [
-            (*_log_q(q, block, own), _log_p(block, space, known), _images(block))
+            (*_log_q(q, block, own_places), _log_p(block, space, log_norm), _images(block))
             for block in encoded
         ]
-        drawn = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
-        log_p_prior = torch.cat([_log_p(block, space, known) for block in drawn])
+        blocks = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
+        log_p_prior = torch.cat([_log_p(block, space, log_norm) for block in blocks])
     log_q, log_q_with_own, surprise, log_p, images = map(torch.cat, zip(*columns, strict=True))
     entropy = float(surprise.mean())
     return Leakage(
@@ -250,7 +262,7 @@ def leakage(
         images=images,
         entropy=entropy,
         encodings=q.count if reference is x else None,
-        log_norm_stderr=0.0 if known is None else known.stderr,
+        log_norm_stderr=0.0 if log_norm is None else log_norm.stderr,
         protocol={
             "estimator": "leakage, own encoding left out",
             "space": space,
@@ -258,28 +270,28 @@ def leakage(
             "encodings": q.count,
             "seed": seed,
         },
-        warnings=(*_doubts(entropy, q.count), *(() if known is None else known.doubts)),
+        warnings=(*_doubts(entropy, q.count), *(() if log_norm is None else log_norm.doubts)),
         data=f"{content_hash({'x': x, 'reference': reference})}, {draws} draws, seed {seed}",
     )
 
 
 def _needed_log_norm(model: AbstractModel) -> LogNorm | None:
-    """What is known of log Z where the top prior's density needs it; None where it does not, or nothing is known."""
+    """Log Z if the density of the top prior needs it and it is known; None otherwise."""
     with frozen(model):
         top = example_pass(model)[0]
     return None if is_normalised(top.prior) else model.known_log_norm()
 
 
 def _check(x: Tensor, reference: Tensor | None, draws: int, space: str) -> Tensor:
-    """The reference; refuses what cannot be estimated."""
+    """Return the reference; refuse what cannot be estimated."""
     if space not in ("representation", "generation"):
         raise ValueError(f"expected `space` as 'representation' or 'generation'; got {space!r}.")
     if draws < 1:
-        raise ValueError(f"expected at least 1 of `draws`; got {draws}.")
+        raise ValueError(f"expected `draws` of at least 1; got {draws}.")
     reference = x if reference is None else reference
     if len(reference) < 2:
         raise UnavailableError(
-            f"expected encodings of at least 2 observations; got {len(reference)}."
+            f"expected at least 2 observations for the encodings; got {len(reference)}."
         )
     return reference
 
@@ -293,10 +305,13 @@ def _images(block: TopDraws) -> Tensor:
 
 
 def _log_q(
-    q: AggregatePosterior, block: TopDraws, places_of_images: Tensor
+    q: AggregatePosterior, block: TopDraws, own_places: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log q without and with each draw's own encoding, and minus the log of that encoding's share in q, ``(B,)`` each."""
-    own = places_of_images[_images(block)]
+    """Log q without and with each draw's own encoding, and the surprise at that encoding.
+
+    The surprise is minus the log of the encoding's share in q. All are ``(B,)``.
+    """
+    own = own_places[_images(block)]
     log_own = block.log_own().double().cpu()
     log_sum = q.log_sum(block.vectors, own.to(q.loc.device)).double().cpu()
     others = (q.count - (own >= 0).long()).double()
@@ -304,25 +319,25 @@ def _log_q(
     return log_sum - others.log(), log_sum_with_own - (others + 1).log(), log_sum_with_own - log_own
 
 
-def _log_p(block: TopDraws, space: str, known: LogNorm | None) -> Tensor:
-    """The prior's log density in the chosen space, ``(B,)`` float64 on the CPU."""
+def _log_p(block: TopDraws, space: str, log_norm: LogNorm | None) -> Tensor:
+    """The prior's log density in the given space, ``(B,)`` float64 on the CPU."""
     log_p = (
         _log_p0(block)
         if space == "generation"
-        else block.log_p(None if known is None else known.value)
+        else block.log_p(None if log_norm is None else log_norm.value)
     )
     if log_p is None:
         raise UnavailableError(
             "expected a prior with a normalised density; got a tilted one whose log normaliser is "
-            "unknown, so that its score would be off by a constant. Estimate it first with "
-            "priorwise.estimators.log_norm(model); for a tilted hierarchy, whose log_norm is not "
+            "unknown, so the score would be off by a constant. Estimate the normaliser first with "
+            "priorwise.estimators.log_norm(model). For a tilted hierarchy, whose log_norm is not "
             "the top group's, use classifier_two_sample or symmetric_kl(method='knn')."
         )
     return log_p.double().cpu()
 
 
 def _log_p0(block: TopDraws) -> Tensor:
-    """The standard normal log density of the draws in the generation space, ``(B,)``."""
+    """The standard normal log density at the draws, mapped to the generation space, ``(B,)``."""
     prior = block.group.prior
     if isinstance(prior, NormalizingFlow):
         z0 = prior.bijection(block.z)[0]
@@ -340,7 +355,7 @@ def _log_p0(block: TopDraws) -> Tensor:
 
 
 def _grid(log_p_prior: Tensor) -> tuple[float, ...]:
-    """Thresholds below which the prior has given shares of its mass."""
+    """Thresholds below which the prior has the shares ``_LEVELS`` of its mass."""
     levels = torch.tensor(_LEVELS[:-1], dtype=log_p_prior.dtype)
     return (*log_p_prior.quantile(levels).tolist(), math.inf)
 
@@ -360,7 +375,7 @@ def _doubts(entropy: float, count: int) -> tuple[str, ...]:
         return ()
     return (
         f"a draw is shared by only {math.exp(entropy):.1f} of {count} encodings (entropy "
-        f"{entropy:.2f} nats, under {_SOUND_ENTROPY:.0f}): they are so narrow that the mixture of "
-        "them says little about the data between, and score and upper bound lie apart. Use more "
-        "reference images, or classifier_two_sample, which needs no density.",
+        f"{entropy:.2f} nats, below {_SOUND_ENTROPY:.0f}): they are so narrow that their mixture "
+        "says little about the regions between them, and score and upper bound are far apart. Use "
+        "more reference images, or classifier_two_sample, which needs no density.",
     )

@@ -136,6 +136,17 @@ def nll(
         ValueError: for a prior whose normaliser is unknown, a resume file of another computation,
             or densities that stay in half precision under bf16.
         CompilationError: if the model cannot be compiled here; a ``ValueError``.
+
+    Example:
+        The encoder of this model is too wide, so the weights vary.
+
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3, stretch=1.5)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((100,)).float()
+        >>> estimate = nll(model, x, samples=200)
+        >>> abs(estimate.value + float(model.log_px(x).mean())) < 3 * estimate.stderr
+        True
     """
     if density not in ("global", "groups"):
         raise ValueError(f"expected `density` as 'global' or 'groups'; got {density!r}.")

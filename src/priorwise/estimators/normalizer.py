@@ -22,7 +22,7 @@ from priorwise.tilts import AbstractTilt, LogNorm
 
 __all__ = ["GroupNorms", "log_norm", "require_log_norm"]
 
-_BLOCK = 100  # draws under one address
+_BLOCK = 100  # draws with one seed
 _ROWS = 1000
 _TRUSTED_ESS = 200.0
 _TRUSTED_SHARE = 0.01
@@ -36,22 +36,22 @@ def require_log_norm(model: AbstractModel) -> LogNorm:
     """The log normaliser that the model's ``log_joint`` leaves out.
 
     Raises:
-        ValueError: if it is unknown; the message names the call that estimates it, or says that
-            nobody keeps it.
+        ValueError: if it is unknown. The message names the call that estimates it, or says that no
+            module stores it.
     """
-    known = model.known_log_norm()
-    if known is not None:
-        return known
+    log_norm = model.known_log_norm()
+    if log_norm is not None:
+        return log_norm
     if None not in model.owners():
         raise UnavailableError(
-            "expected a normalised prior; the log normaliser of this model is not known, or was "
+            "expected a normalised prior; the log normaliser of this model is unknown, or was "
             "estimated for other weights. Estimate it first with "
             "priorwise.estimators.log_norm(model, samples=...)."
         )
     raise UnavailableError(
-        "expected a normalised prior; a Tilted one of this model has no `log_norm`, and no module "
-        "keeps it. Give the Tilted its `log_norm` if you know it, or let the module that holds "
-        "the tilt inherit priorwise.AbstractTilt and be the `owner` of the Tilted."
+        "expected a normalised prior; a Tilted prior of this model has no `log_norm`, and no "
+        "module stores it. Pass `log_norm` to the Tilted if you know it, or let the module that "
+        "holds the tilt inherit priorwise.AbstractTilt and be the `owner` of the Tilted."
     )
 
 
@@ -71,38 +71,48 @@ def log_norm(
     .. math:: \log Z = \log \mathbb{E}_{p_0(z)}\Big[\prod_k e^{t_k(z_k)}\Big]
               \approx \log \frac{1}{S} \sum_{s=1}^{S} \prod_k e^{t_k(z_{s,k})}
 
-    For a hierarchy this is the single global Z over ancestral draws from the base. The estimate of
-    ``"importance"`` is too low in expectation, by about half its squared error, and where few draws
-    carry the sum nobody knows what a heavier tail would add. ``"annealed"`` runs annealed
+    For a hierarchy this is the single global Z over ancestral draws from the base. The estimate by
+    ``"importance"`` is too low in expectation, by about half its squared error. If few draws
+    dominate the sum, the contribution of a heavier tail is unknown. ``"annealed"`` runs annealed
     importance sampling from the base and back, so that log Z lies between two ends, one too low and
-    one too high in expectation: ``diagnostics`` has them as ``lower`` and ``upper``. The lower one
-    holds without a condition; the upper one only if the backward paths start at draws of the tilted
-    law, which ``warnings`` says where it is not sure. See ``annealed_log_norm``.
+    one too high in expectation: ``diagnostics`` has them as ``lower`` and ``upper``. The lower end
+    always holds. The upper end holds only if the backward paths start at draws from the tilted law;
+    ``warnings`` says when this is uncertain. See ``annealed_log_norm``.
 
-    The estimate is kept by the module that owns the tilt, and in its checkpoints, until one of that
-    module's tensors changes. A model whose priors are all normalised has log Z = 0.
+    The module that owns the tilt stores the estimate, also in checkpoints, until one of its tensors
+    changes. A model whose priors are all normalised has log Z = 0.
 
     References:
         A Contrastive Learning Approach for Training Variational Autoencoder Priors (Aneja et al.,
-        2021), section 5.1.
+        2021), section 5.1. https://arxiv.org/abs/2010.02917
 
     Arguments:
-        what: A model, whose ``owners`` are estimated each and keep their estimates; a module that
+        what: A model, each of whose ``owners`` is estimated and stores its estimate; a module that
             tilts; or a ``Tilted`` of batch shape ``()``.
         method: ``"importance"``, or ``"annealed"``.
-        samples: Draws from the base, for ``"importance"``; the paper uses 1000, which leaves an
-            error of up to 0.23 nats.
-        chains: Paths each way, for ``"annealed"``.
-        temperatures: Steps of a path, for ``"annealed"``; the ends come together as they grow.
+        samples: Number of draws from the base, for ``"importance"``; the paper uses 1000, which
+            leaves an error of up to 0.23 nats.
+        chains: Number of paths in each direction, for ``"annealed"``.
+        temperatures: Number of steps of a path, for ``"annealed"``; more of them bring the ends
+            closer together.
         seed: Seed of the draws; the first n draws are the same for every ``samples``.
-        report: Called with the number of draws or paths just finished, for a progress bar.
+        report: Called with the number of draws or paths that were just finished, for a progress
+            bar.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: if ``what`` is something else.
         ValueError: for a model with an unnormalised prior that no module owns.
+
+    Example:
+        N(0, 1) tilted by exp(z) has log Z = 1/2.
+
+        >>> from priorwise.testing.oracles import GaussianTilt
+        >>> log_z = log_norm(GaussianTilt().tilted(), samples=10_000)
+        >>> abs(log_z.value - 0.5) < 3 * log_z.stderr
+        True
     """
     if samples < 1:
-        raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
+        raise ValueError(f"expected `samples` of at least 1; got {samples}.")
     if method not in get_args(Method):
         raise ValueError(f"expected `method` as 'importance' or 'annealed'; got {method!r}.")
 
@@ -129,7 +139,7 @@ def log_norm(
 
 
 def _of_model(model: AbstractModel, estimate: _OfLaw) -> Estimate:
-    """The sum over the owners, each drawn under numbers of its own, so that their errors add in quadrature."""
+    """The sum over the owners; each has its own random numbers, so their variances add up."""
     owners = model.owners()
     if not owners:
         return Estimate(0.0, 0.0, 0, protocol={"estimator": "exact: the prior is normalised"})
@@ -137,11 +147,11 @@ def _of_model(model: AbstractModel, estimate: _OfLaw) -> Estimate:
         require_log_norm(model)
     different = [owner for owner in dict.fromkeys(owners) if owner is not None]
     with frozen(model):
-        found = {owner: _of_tilt(owner, estimate, place) for place, owner in enumerate(different)}
+        estimates = [_of_tilt(owner, estimate, place) for place, owner in enumerate(different)]
     if len(owners) == 1:
-        return found[different[0]]
-    times = {owner: owners.count(owner) for owner in different}
-    parts = [(times[owner], found[owner]) for owner in different]
+        return estimates[0]
+    times = [owners.count(owner) for owner in different]
+    parts = list(zip(times, estimates, strict=True))
     sums = {
         name: math.fsum(n * one.diagnostics.get(name, math.nan) for n, one in parts)
         for name in ("lower", "upper")
@@ -160,20 +170,20 @@ def _of_model(model: AbstractModel, estimate: _OfLaw) -> Estimate:
 def _of_tilt(tilt: AbstractTilt, estimate: _OfLaw, place: int = 0) -> Estimate:
     with frozen(tilt):
         law = tilt.law()
-        found = estimate(law, _rows(tilt, law), place)
-    ends = found.diagnostics
+        log_z = estimate(law, _rows(tilt, law), place)
+    diagnostics = log_z.diagnostics
     tilt.set_log_norm(
-        found.value,
-        found.stderr,
-        ess=ends["ess"],
-        ends=(ends["lower"], ends["upper"]) if "lower" in ends else None,
-        is_doubtful=bool(found.warnings),
+        log_z.value,
+        log_z.stderr,
+        ess=diagnostics["ess"],
+        ends=(diagnostics["lower"], diagnostics["upper"]) if "lower" in diagnostics else None,
+        is_doubtful=bool(log_z.warnings),
     )
-    return found
+    return log_z
 
 
 def _rows(tilt: AbstractTilt, law: Tilted) -> int:
-    """How many draws of the law are judged at once."""
+    """How many draws are evaluated at once."""
 
     def one_row() -> list[Tensor]:
         with seeded(0, "tile"):
@@ -181,7 +191,7 @@ def _rows(tilt: AbstractTilt, law: Tilted) -> int:
         law.log_tilt(u)
         return [u]
 
-    one_row()  # encodes pseudo-inputs, which are no rows
+    one_row()  # encodes pseudo-inputs, which are not rows
     return rows_within(tilt, _ROWS, one_row)
 
 
@@ -193,7 +203,10 @@ def _log_weights(
     rows: int,
     place: int,
 ) -> Tensor:
-    """The log tilt at draws from the base, ``(S,)`` float64 on the CPU; ``rows`` of them at once, whatever the numbers."""
+    """The log tilt at draws from the base, ``(S,)`` float64 on the CPU.
+
+    ``rows`` draws are evaluated at once; the numbers do not depend on it.
+    """
     parts: list[Tensor] = []
     blocks = math.ceil(samples / _BLOCK)
     together = max(1, rows // _BLOCK)
@@ -210,20 +223,18 @@ def _log_weights(
 def _estimate(log_w: Tensor, seed: int) -> Estimate:
     count = len(log_w)
     ess = effective_sample_size(log_w)
-    spread = (
-        count / (count - 1) if count > 1 else math.nan
-    )  # one weight does not tell its own error
-    stderr = math.sqrt(max(0.0, 1 / ess - 1 / count) * spread)
+    correction = count / (count - 1) if count > 1 else math.nan  # one weight shows no error
+    stderr = math.sqrt(max(0.0, 1 / ess - 1 / count) * correction)
     warnings: tuple[str, ...] = ()
     if ess < _TRUSTED_ESS:
         warnings = (
             f"the effective sample size is {ess:.1f} of {count} draws: log Z is likely too low, "
-            "and likelihoods with it too good. Use more samples, or method='annealed', which "
-            "brackets it.",
+            "and likelihoods that use it are too good. Use more `samples`, or method='annealed', "
+            "which brackets it.",
         )
     elif ess < _TRUSTED_SHARE * count:
         warnings = (
-            f"the effective sample size is {ess:.0f} of {count} draws: the error is that of the "
+            f"the effective sample size is {ess:.0f} of {count} draws: the error covers only the "
             "draws that were seen, and a heavier tail beyond them would make log Z larger. "
             "method='annealed' brackets it.",
         )
@@ -238,21 +249,21 @@ def _estimate(log_w: Tensor, seed: int) -> Estimate:
 
 
 class GroupNorms:
-    r"""The normalisers of a tilted hierarchy group by group, :math:`\sum_k \log Z_k(z_{<k})`, in nats.
+    r"""The normalisers of a tilted hierarchy by group, :math:`\sum_k \log Z_k(z_{<k})`, in nats.
 
     .. math:: Z_k(z_{<k}) = \mathbb{E}_{p(z_k | z_{<k})}[r_k(z_k, z_{<k})]
 
     Drawing group after group (SIR, Langevin, rejection) targets :math:`\prod_k r_k p_k /
-    Z_k(z_{<k})`; this makes that density computable. Every context is judged with the same noise
-    where the prior is an image of noise, so the numbers do not depend on how the work is cut
-    (another prior is drawn anew for every chunk). The error that this noise leaves is common to all
-    images: it is told by leaving out a tenth of the draws in turn.
+    Z_k(z_{<k})`; these normalisers make that density computable. Where the prior is a transform of
+    noise, every context gets the same noise, so the numbers do not depend on how the work is split
+    (any other prior is drawn anew for every chunk). The error due to this noise is common to all
+    images; it is estimated by leaving out a tenth of the draws in turn.
 
     Arguments:
         model: A model whose groups have tilted priors.
-        samples: Draws behind each normaliser below the top; each log is too low by about half the
-            squared error of its mean.
-        top_samples: Draws behind the normaliser of the top group, which all images share.
+        samples: Number of draws for each normaliser below the top; each log is too low by about
+            half the squared error of its mean.
+        top_samples: Number of draws for the normaliser of the top group, which all images share.
         seed: Seed of the draws.
 
     Attributes:
@@ -264,7 +275,7 @@ class GroupNorms:
         self, model: AbstractModel, samples: int, seed: int, *, top_samples: int = 100_000
     ) -> None:
         if samples < 1:
-            raise ValueError(f"expected at least 1 of `normalizer_samples`; got {samples}.")
+            raise ValueError(f"expected `normalizer_samples` of at least 1; got {samples}.")
         self.samples = samples
         self.seed = seed
         self.folds = min(_FOLDS, samples)
@@ -284,7 +295,7 @@ class GroupNorms:
         return LogNorm(estimate.value, estimate.stderr, ess, is_doubtful=is_doubtful)
 
     def __call__(self, groups: list[Group]) -> Tensor:
-        """For the groups of a pass: with all draws, then without each fold, ``(1 + G, *batch)``."""
+        """The sum for a pass, with all draws and then without each fold, ``(1 + G, *batch)``."""
         total = groups[0].z.new_full((1 + self.folds, *groups[0].prior.batch_shape), self.top.value)
         for group in groups[1:]:
             if isinstance(group.prior, Tilted) and not is_normalised(group.prior):

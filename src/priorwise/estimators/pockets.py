@@ -1,6 +1,6 @@
-"""Pockets and leaks: where the prior expects data and there are none, and data that the prior does not expect.
+"""Pockets, where the prior expects data and finds none; leaks, which the prior does not expect.
 
-Letters: ``N`` images, ``K`` samples that are kept, ``D`` latent dimensions of the top group.
+Letters: ``N`` images, ``K`` selected samples, ``D`` latent dimensions of the top group.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from priorwise.samplers import AbstractSampler
 
 __all__ = ["RankedSamples", "high_posterior_samples", "low_posterior_samples"]
 
-_DRAWS_EACH = 10  # draws behind each sample that is kept, as in the dpVAE code
+_DRAWS_EACH = 10  # draws for each selected sample, as in the code of dpVAE
 _DECODED = 500
 
 _Protocol: TypeAlias = dict[str, str | int | float | None]
@@ -26,20 +26,20 @@ _Protocol: TypeAlias = dict[str, str | int | float | None]
 
 @dataclass(frozen=True)
 class RankedSamples:
-    """The draws of lowest density, the lowest first. All tensors are on the CPU.
+    """The draws with the lowest density, the lowest first; all tensors are on the CPU.
 
     Attributes:
         z: Top latents, ``(K, *latent)``.
-        x: What the decoder makes of them, ``(K, *event)``: its means, or draws; groups below the
-            top are drawn by the model.
-        log_q: Log density of the aggregate posterior at z, ``(K,)``, nats; None for an encoder
-            without one.
-        log_p: Log density of the prior at z, ``(K,)``, nats; None while its normaliser is unknown.
-        indices: Which of the draws they are, ``(K,)``.
-        images: Index of the image that each was drawn from, ``(K,)``; None for draws from the
-            prior.
-        draws: From how many draws they were taken.
-        protocol: What was done.
+        x: Decoded images, ``(K, *event)``: means of the decoder or draws from it. The model draws
+            the groups below the top.
+        log_q: Log density of the aggregate posterior at z, ``(K,)``, in nats; None for an encoder
+            without a density.
+        log_p: Log density of the prior at z, ``(K,)``, in nats; None while its normaliser is
+            unknown.
+        indices: Indices of the samples among the draws, ``(K,)``.
+        images: Index of the image behind each sample, ``(K,)``; None for draws from the prior.
+        draws: Number of draws that the samples were selected from.
+        protocol: How the samples were made.
     """
 
     z: Tensor
@@ -66,52 +66,62 @@ def low_posterior_samples(
     mean: bool = True,
     seed: int = 0,
 ) -> RankedSamples:
-    r"""Pockets: of the draws from the prior, those of lowest aggregate posterior density.
+    r"""Pockets: the draws from the prior with the lowest aggregate posterior density.
 
-    .. math:: z \sim p(z), \quad \text{ranked by} \quad \log q(z) = \log \frac{1}{N} \sum_{n=1}^{N} q(z | x_n)
+    .. math:: z \sim p(z), \quad \text{ranked by} \quad
+              \log q(z) = \log \frac{1}{N} \sum_{n=1}^{N} q(z | x_n)
 
-    over all dimensions and all encodings, by logsumexp. The model may generate these, and its
-    decoder has hardly seen their like. The memory does not grow with ``draws``; more of them dig
-    deeper into the tail, so compare models at equal numbers.
+    over all dimensions and all encodings, by logsumexp. The model may generate these latents, but
+    its decoder was hardly trained on such latents. The memory does not grow with ``draws``. More
+    draws reach further into the tail, so compare models with the same number of draws.
 
     References:
         dpVAE (Bhalodia et al., 2020), section 4.2, "low-posterior samples". Its code divides by
-        log-variances in place of variances, in two dimensions, which reverses the order for narrow
-        posteriors; this is the order of its text.
+        log-variances instead of variances, in two dimensions, which reverses the order for narrow
+        posteriors; this function follows its text. https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
-        reference: Observations whose encodings make q(z), ``(N, *event)``: those that the decoder
-            was trained on.
-        count: Samples that are kept.
-        draws: Draws from the prior; ten times ``count`` if None.
-        sampler: Draws from the prior; the model's own if None.
-        mean: Whether ``x`` are the decoder's means (draws where it has none) or draws from it.
+        reference: Observations whose encodings make q(z), ``(N, *event)``; use those that the
+            decoder was trained on.
+        count: Number of samples to select.
+        draws: Number of draws from the prior; ten times ``count`` if None.
+        sampler: Sampler of the prior; the model's default if None.
+        mean: Whether ``x`` holds the decoder's means (draws if it has none) or draws from it.
         seed: Seed of the draws.
 
     Raises:
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
+
+    Example:
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((100,)).float()
+        >>> pockets = low_posterior_samples(model, x, count=3)
+        >>> pockets.draws, tuple(pockets.x.shape), pockets.log_q.argmin().item()
+        (30, (3, 3), 0)
     """
     draws = _checked(count, draws)
     purpose = "low_posterior"
     log_norm = _log_norm(model)
     with frozen(model):
         q = aggregate_posterior(model, reference)
-        kept = _lowest(
+        lowest = _lowest(
             (
                 _columns(block.z, q.log_prob(block.vectors), log_p=block.log_p(log_norm))
                 for block in prior_draws(model, draws, sampler, seed=seed, purpose=purpose)
             ),
             count,
         )
-        x, decoded = _decoded(model, kept["z"], sampler, seed, purpose, mean=mean)
+        x, decoded = _decoded(model, lowest["z"], sampler, seed, purpose, mean=mean)
     protocol: _Protocol = {
         "ranked_by": "log q(z), the aggregate posterior",
         "encodings": q.count,
         "decoded": decoded,
         "seed": seed,
     }
-    return _ranked(kept, x, draws, protocol, log_q=kept["score"], log_p=kept.get("log_p"))
+    return _ranked(lowest, x, draws, protocol, log_q=lowest["score"], log_p=lowest.get("log_p"))
 
 
 @torch.no_grad()
@@ -124,31 +134,42 @@ def high_posterior_samples(
     mean: bool = True,
     seed: int = 0,
 ) -> RankedSamples:
-    r"""Leaks: of the draws from the aggregate posterior, those of lowest prior density.
+    r"""Leaks: the draws from the aggregate posterior with the lowest prior density.
 
-    .. math:: z \sim q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z | x_n), \quad \text{ranked by} \quad \log p(z)
+    .. math:: z \sim q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z | x_n), \quad
+              \text{ranked by} \quad \log p(z)
 
-    The decoder knows these, and the model hardly ever generates them. A tilted prior is ranked
-    before its normaliser, which changes no order. The images take turns, so each is drawn from as
-    often as any other.
+    The decoder was trained on such latents, but the model hardly ever generates them. For a tilted
+    prior the normaliser is left out, which does not change the order. The images take turns, so
+    each is drawn from equally often.
 
     References:
         dpVAE (Bhalodia et al., 2020), section 4.2, "high-posterior samples". Its code ranks by two
-        dimensions; this is the density over all of them.
+        dimensions; this function uses the density over all of them.
+        https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
-        x: Observations that are encoded, ``(N, *event)``.
-        count: Samples that are kept.
-        draws: Draws from q(z); ten times ``count`` if None.
-        mean: Whether ``x`` are the decoder's means (draws where it has none) or draws from it.
+        x: Observations to encode, ``(N, *event)``.
+        count: Number of samples to select.
+        draws: Number of draws from q(z); ten times ``count`` if None.
+        mean: Whether ``x`` holds the decoder's means (draws if it has none) or draws from it.
         seed: Seed of the draws.
+
+    Example:
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> model = LinearGaussianVAE(latent=2, observed=3)
+        >>> with seeded(0, "example"):
+        ...     x = model.marginal().sample((100,)).float()
+        >>> leaks = high_posterior_samples(model, x, count=3)
+        >>> leaks.draws, tuple(leaks.x.shape), leaks.log_p.argmin().item()
+        (30, (3, 3), 0)
     """
     draws = _checked(count, draws)
     purpose = "high_posterior"
     log_norm = _log_norm(model)
     with frozen(model):
-        kept = _lowest(
+        lowest = _lowest(
             (
                 _columns(
                     block.z, block.log_unnorm(), log_p=block.log_p(log_norm), images=block.images
@@ -157,23 +178,23 @@ def high_posterior_samples(
             ),
             count,
         )
-        observed, decoded = _decoded(model, kept["z"], None, seed, purpose, mean=mean)
+        observed, decoded = _decoded(model, lowest["z"], None, seed, purpose, mean=mean)
         q = _aggregate_or_none(model, x)
-        log_q = None if q is None else q.log_prob(kept["z"].flatten(1))
+        log_q = None if q is None else q.log_prob(lowest["z"].flatten(1))
     ranked_by = (
-        "log p(z), the prior" if "log_p" in kept else "log p(z), the prior, up to a constant"
+        "log p(z), the prior" if "log_p" in lowest else "log p(z), the prior, up to a constant"
     )
     protocol: _Protocol = {"ranked_by": ranked_by, "decoded": decoded, "seed": seed}
-    return _ranked(kept, observed, draws, protocol, log_q=log_q, log_p=kept.get("log_p"))
+    return _ranked(lowest, observed, draws, protocol, log_q=log_q, log_p=lowest.get("log_p"))
 
 
 def _log_norm(model: AbstractModel) -> float | None:
-    known = model.known_log_norm()
-    return None if known is None else known.value
+    log_norm = model.known_log_norm()
+    return None if log_norm is None else log_norm.value
 
 
 def _checked(count: int, draws: int | None) -> int:
-    """The number of draws."""
+    """Return the number of draws; refuse numbers that cannot be used."""
     if count < 1:
         raise ValueError(f"expected `count` of at least 1; got {count}.")
     draws = _DRAWS_EACH * count if draws is None else draws
@@ -183,26 +204,26 @@ def _checked(count: int, draws: int | None) -> int:
 
 
 def _columns(z: Tensor, score: Tensor, **others: Tensor | None) -> dict[str, Tensor]:
-    """What is remembered of a block of draws; all are of one length."""
-    found = {"z": z, "score": score, **others}
-    return {name: column.to(z.device) for name, column in found.items() if column is not None}
+    """What is remembered of a block of draws; all columns have the same length."""
+    columns = {"z": z, "score": score, **others}
+    return {name: column.to(z.device) for name, column in columns.items() if column is not None}
 
 
 def _lowest(blocks: Iterable[dict[str, Tensor]], count: int) -> dict[str, Tensor]:
-    """Of all rows of all blocks, the ``count`` with the lowest score, sorted; ``indices`` tells which they are."""
-    kept: dict[str, Tensor] = {}
+    """The ``count`` rows with the lowest score in all blocks, sorted, with their ``indices``."""
+    lowest: dict[str, Tensor] = {}
     start = 0
     for block in blocks:
         size = len(block["score"])
         rows = block | {"indices": torch.arange(start, start + size, device=block["score"].device)}
         joined = {
-            name: torch.cat([kept[name], column]) if kept else column
+            name: torch.cat([lowest[name], column]) if lowest else column
             for name, column in rows.items()
         }
         order = joined["score"].argsort(stable=True)[:count]
-        kept = {name: column[order] for name, column in joined.items()}
+        lowest = {name: column[order] for name, column in joined.items()}
         start += size
-    return kept
+    return lowest
 
 
 def _decoded(
@@ -214,7 +235,7 @@ def _decoded(
     *,
     mean: bool,
 ) -> tuple[Tensor, str]:
-    """What the decoder makes of them, ``(K, *event)``, and whether these are means or draws."""
+    """Decoded images, ``(K, *event)``, and whether they are means or draws."""
     parts = []
     for block, part in enumerate(z.split(_DECODED)):
         with seeded(seed, purpose, "decode", block):
@@ -225,7 +246,7 @@ def _decoded(
 
 
 def _aggregate_or_none(model: AbstractModel, x: Tensor) -> AggregatePosterior | None:
-    """None for an encoder without a Gaussian density: leaks are ranked without it."""
+    """The aggregate posterior; None if encodings are not Gaussian, as leaks do not need it."""
     try:
         return aggregate_posterior(model, x)
     except TypeError:
@@ -233,7 +254,7 @@ def _aggregate_or_none(model: AbstractModel, x: Tensor) -> AggregatePosterior | 
 
 
 def _ranked(
-    kept: dict[str, Tensor],
+    lowest: dict[str, Tensor],
     x: Tensor,
     draws: int,
     protocol: _Protocol,
@@ -241,13 +262,13 @@ def _ranked(
     log_q: Tensor | None,
     log_p: Tensor | None,
 ) -> RankedSamples:
-    images = kept.get("images")
+    images = lowest.get("images")
     return RankedSamples(
-        z=kept["z"].cpu(),
+        z=lowest["z"].cpu(),
         x=x,
         log_q=None if log_q is None else log_q.cpu(),
         log_p=None if log_p is None else log_p.cpu(),
-        indices=kept["indices"].cpu(),
+        indices=lowest["indices"].cpu(),
         images=None if images is None else images.cpu(),
         draws=draws,
         protocol=protocol,

@@ -1,4 +1,4 @@
-"""Sharing work between the processes of a distributed run; a single process does it all."""
+"""Sharing work between the processes of a distributed run; a single process does all of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -22,15 +22,15 @@ def my_share(items: Sequence[Item]) -> Sequence[Item]:
 
 
 def in_turn(make: Callable[[], Value]) -> Value:
-    """What ``make`` returns, called by one process after the other; all of them wait for the last."""
+    """Call ``make`` in one process after the other and return its result; all wait for the last."""
     if not _active():
         return make()
-    made: list[Value] = []
+    results: list[Value] = []
     for rank in range(distributed.get_world_size()):
         if rank == distributed.get_rank():
-            made.append(make())
+            results.append(make())
         distributed.barrier()
-    return made[0]
+    return results[0]
 
 
 def gathered(results: Mapping[Key, Value]) -> dict[Key, Value]:

@@ -1,4 +1,4 @@
-"""A quality of generated images: a number that carries its protocol and is compared with its like only."""
+"""A quality measure of generated images, which is compared only at the same protocol."""
 
 import math
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ __all__ = ["Quality", "as_features", "protocol_differences", "protocol_of", "req
 
 Protocol: TypeAlias = dict[str, str | int | float | None]
 
-# What may differ between two numbers that are compared: what is judged, how errors were drawn, and
-# labels of what hashes decide.
+# What may differ between two numbers that are compared: the generated images, the seed and size of
+# the bootstrap, and labels of what hashes identify.
 _FREE = {"generated", "generated_data", "reference", "seed", "bootstrap", "priorwise", "torch"}
 _VERSIONS = ("priorwise", "torch")
 
 
 @dataclass(frozen=True)
 class Quality:
-    """One number about generated images against reference images.
+    """A number that compares generated images with reference images.
 
     Attributes:
-        name: What it is: "FID" for Inception features, else a name that contains the extractor's.
+        name: "FID" for Inception features, otherwise a name that contains that of the extractor.
         value: The number.
         stderr: Standard error, over both sets of images.
-        interval: 95% interval for what the number is on average over sets of these sizes; the bias
-            that goes with the sizes is not in it.
+        interval: 95 % interval for the mean of the number over sets of these sizes; it does not
+            cover the bias that comes with the sizes.
         count: Number of generated images.
-        diagnostics: What tells whether the number can be trusted.
-        protocol: What was done, in full.
+        diagnostics: Numbers that show whether the value can be trusted.
+        protocol: Everything that is needed to repeat the number.
         warnings: Reasons for doubt, in words.
         replicates: The number on resampled images, scaled so that their standard deviation is
             ``stderr``, ``(R,)``.
@@ -58,14 +58,14 @@ class Quality:
         )
 
     def minus(self, other: "Quality") -> Estimate:
-        """The difference ``self - other`` of two sets of generated images against one reference set.
+        """The difference ``self - other`` between two sets of generated images.
 
-        Both errors contain that of the reference set. With one seed it was resampled alike, so it
-        is taken out.
+        Both are compared with the same reference set, whose sampling error is part of both errors.
+        With the same seed it was resampled in the same way, so it cancels.
 
         Raises:
-            ValueError: if the two protocols differ in anything but what is judged; the message says
-                in what.
+            ValueError: if the protocols differ in more than the generated images; the message lists
+                the differences.
         """
         require_comparable(
             {"measure": self.name, **self.protocol}, {"measure": other.name, **other.protocol}
@@ -86,7 +86,7 @@ class Quality:
         )
 
     def to_json(self) -> dict[str, object]:
-        """Everything but the replicates, ready for JSON; what is not finite becomes None."""
+        """All fields except the replicates, for JSON; NaN and infinity become None."""
         return {
             "name": self.name,
             "value": _finite(self.value),
@@ -104,7 +104,16 @@ def _finite(value: float) -> float | None:
 
 
 def protocol_differences(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
-    """In words, what keeps two protocols (as they are, or read back from JSON) from being compared; empty if nothing does."""
+    """The differences, in words, that make two protocols incomparable; empty if there are none.
+
+    Arguments:
+        first: The protocol of a ``Quality``, or the same read back from JSON.
+        second: The other protocol.
+
+    Example:
+        >>> protocol_differences({"features": 64, "seed": 0}, {"features": 2048, "seed": 1})
+        ['features (64 against 2048)']
+    """
     fields = [
         name
         for name in {**first, **second}
@@ -128,30 +137,31 @@ def _version_words(first: Mapping[str, object], second: Mapping[str, object]) ->
 
 
 def require_comparable(first: Mapping[str, object], second: Mapping[str, object]) -> None:
-    """Refuse two protocols that differ in more than what is judged.
+    """Refuse two protocols that differ in more than the generated images.
 
     Raises:
-        ValueError: with what differs, in words.
+        ValueError: listing the differences.
     """
-    if found := protocol_differences(first, second):
+    if differences := protocol_differences(first, second):
         raise ValueError(
-            f"expected two numbers of one protocol; these differ in {', '.join(found)}. Compute "
-            "both in the same way."
+            "expected two numbers with the same protocol; got numbers that differ in "
+            f"{', '.join(differences)}. Compute both in the same way."
         )
 
 
 def as_features(
     x: Tensor | Features, extractor: AbstractExtractor | None, *, split: str
 ) -> Features:
-    """Features as they are, or those of images.
+    """Return features as they are, and extract those of images.
 
     Raises:
-        ValueError: for images without an extractor, or features of another one.
+        ValueError: for images without an extractor, or features of another extractor.
     """
     if isinstance(x, Tensor):
         if extractor is None:
             raise ValueError(
-                "expected an `extractor` for images; got None. Pass one, or features of both sets."
+                "expected an `extractor` for images; got None. Pass one, or pass the features of "
+                "both sets."
             )
         return extract(extractor, x, split=split)
     if extractor is not None and (x.extractor, x.weights) != (
@@ -160,8 +170,8 @@ def as_features(
     ):
         raise ValueError(
             f"expected features of {extractor.name} with weights {extractor.fingerprint}; got "
-            f"those of {x.extractor} with {x.weights}. Extract them again, or leave `extractor` "
-            "out."
+            f"those of {x.extractor} with {x.weights}. Extract them again, or leave out "
+            "`extractor`."
         )
     return x
 
@@ -169,7 +179,7 @@ def as_features(
 def protocol_of(
     estimator: str, real: Features, fake: Features, seed: int, **options: int
 ) -> Protocol:
-    """What a second person needs to repeat a number.
+    """Everything that is needed to repeat a number.
 
     Raises:
         ValueError: if the two sets of features were not computed in the same way.

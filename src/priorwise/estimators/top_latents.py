@@ -1,8 +1,8 @@
-"""The latents of the top group: their aggregate posterior, and draws of it and of the prior, block by block.
+"""The latents of the top group: their aggregate posterior, and draws from it and from the prior.
 
-A block is drawn whole under an address of its own and then cut to what is wanted. So memory does
-not grow with the draws, and the first n draws are a prefix of n + m. A block is 500 draws, or as
-many as a tile of memory takes.
+Every block is drawn completely, with a seed of its own, and then cut to the required size. So
+memory does not grow with the number of draws, and the first n draws are a prefix of n + m draws. A
+block is 500 draws, or as many as fit in a tile of memory.
 
 Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the top group,
 flattened.
@@ -33,7 +33,9 @@ _BLOCK = 500
 
 
 def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
-    """The mixture of the encodings of ``x`` in the top group, over flattened latents; images are encoded block by block.
+    """The mixture of the encodings of ``x`` in the top group, over flattened latents.
+
+    Images are encoded block by block.
 
     Arguments:
         model: The model.
@@ -44,17 +46,14 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
     """
     if len(x) < 1:
         raise ValueError("expected at least one observation; got none.")
-    with (
-        frozen(model),
-        torch.no_grad(),
-        seeded(0, "encode"),
-    ):  # groups below the top are drawn on the way
+    # The seed is needed because encoding may draw the groups below the top.
+    with frozen(model), torch.no_grad(), seeded(0, "encode"):
         blocks = [
             require_diagonal_gaussian(
                 model.encode(part.to(device_of(model))),
                 "an encoder that returns an Independent Normal",
-                "Without it there is no closed aggregate posterior: use the k-NN estimators or "
-                "the two-sample test, which need draws alone.",
+                "Without it the aggregate posterior has no closed form: use the k-NN estimators "
+                "or the two-sample test, which need only draws.",
             )
             for part in x.split(tile_rows(model, _BLOCK))
         ]
@@ -68,90 +67,96 @@ class TopDraws:
     """One block of draws of the top latents.
 
     Attributes:
-        group: The top group of the pass that made them, before the cut.
+        group: The top group of the pass that made the block, with all its draws.
         alone: Whether the model has no group below.
-        kept: How many of the block are wanted.
-        images: Index of the image behind each draw, ``(kept,)``; None for draws from the prior.
+        count: Number of draws that are used, ``B``.
+        images: Index of the image behind each draw, ``(B,)``; None for draws from the prior.
     """
 
     group: Group
     alone: bool
-    kept: int
+    count: int
     images: Tensor | None = None
 
     @property
     def z(self) -> Tensor:
-        """The draws, ``(kept, *event)``."""
-        return self.group.z[: self.kept]
+        """The draws, ``(B, *event)``."""
+        return self.group.z[: self.count]
 
     @property
     def vectors(self) -> Tensor:
-        """The draws as vectors, ``(kept, D)``."""
+        """The draws as vectors, ``(B, D)``."""
         return self.z.flatten(1)
 
     def log_unnorm(self) -> Tensor:
-        """The prior's log density at the draws, up to a constant where it is tilted, ``(kept,)``, in nats."""
-        return self.group.log_prior()[: self.kept]
+        """The prior's log density, ``(B,)`` in nats; a tilted one is up to a constant."""
+        return self.group.log_prior()[: self.count]
 
     def log_p(self, log_norm: float | None) -> Tensor | None:
-        """The prior's normalised log density at the draws, ``(kept,)``, in nats; None while its normaliser is unknown.
+        """The prior's normalised log density, ``(B,)`` in nats; None if it is unknown.
 
         Arguments:
-            log_norm: What the model says of its normaliser. It is that of all groups together, so
-                it is the top group's own only where there is no other.
+            log_norm: The model's log normaliser. It belongs to all groups together, so it is that
+                of the top group only if there is no other group.
         """
         if is_normalised(self.group.prior):
             return self.log_unnorm()
         return self.log_unnorm() - log_norm if self.alone and log_norm is not None else None
 
     def log_own(self) -> Tensor:
-        """Log q(z|x) of each draw under its own image, ``(kept,)``, in nats."""
-        return self.group.log_posterior()[: self.kept]
+        """Log q(z|x) of each draw given its own image, ``(B,)`` in nats."""
+        return self.group.log_posterior()[: self.count]
 
 
 def posterior_draws(
     model: AbstractModel, x: Tensor, draws: int, *, seed: int, purpose: str
 ) -> Iterator[TopDraws]:
-    """Draws from the aggregate posterior of ``x``: images in random order, each as often as any other (to within one)."""
+    """Draws from the aggregate posterior of ``x``.
+
+    Images come in random order, each equally often (up to one draw).
+    """
     if len(x) < 1:
         raise ValueError("expected at least one observation in `x`; got none.")
-    with seeded(seed, purpose, "images"):  # some sets are sorted
+    with seeded(seed, purpose, "images"):  # the data may be sorted
         order = torch.randperm(len(x))
     size = tile_rows(model, _BLOCK)
-    for block, wanted in _blocks(draws, size):
+    for block, count in _blocks(draws, size):
         images = order[torch.arange(block * size, (block + 1) * size) % len(x)]
         with seeded(seed, purpose, "posterior", block):
             groups = model.infer(x[images.to(x.device)].to(device_of(model)))
-        yield TopDraws(groups[0], len(groups) == 1, wanted, images[:wanted])
+        yield TopDraws(groups[0], len(groups) == 1, count, images[:count])
 
 
 def prior_draws(
     model: AbstractModel, draws: int, sampler: AbstractSampler | None, *, seed: int, purpose: str
 ) -> Iterator[TopDraws]:
-    """Draws from the top prior, by the sampler or the model's own; what lies below is not wanted and drawn cheaply."""
+    """Draws from the top prior, by the given sampler or by the model's default.
+
+    The groups below are not used, so they are drawn without their tilts, which is cheap.
+    """
     draw_top = model.default_sampler if sampler is None else sampler
 
     def draw(group: Group) -> Tensor:
         return draw_top(group.prior) if group.index == 1 else draw_untilted(group)
 
     size = tile_rows(model, _BLOCK)
-    for block, wanted in _blocks(draws, size):
+    for block, count in _blocks(draws, size):
         with seeded(seed, purpose, "prior", block):
             groups = model.top_down(draw, (size,))
-        yield TopDraws(groups[0], len(groups) == 1, wanted)
+        yield TopDraws(groups[0], len(groups) == 1, count)
 
 
 def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
-    """Number of each block, and how many of its draws are wanted."""
+    """The index of each block, and the number of its draws that are used."""
     for block, start in enumerate(range(0, draws, size)):
         yield block, min(size, draws - start)
 
 
 def places(x: Tensor, reference: Tensor) -> Tensor:
-    """Where in the reference each image of ``x`` stands.
+    """The position in the reference of each image of ``x``.
 
     Returns:
-        Tensor: ``(N,)`` indices, equal for equal images, -1 for one that is not there.
+        Tensor: Indices ``(N,)``, equal for equal images; -1 for images that are not there.
     """
 
     def hashes(images: Tensor) -> list[str]:

@@ -1,4 +1,4 @@
-"""The classifier two-sample test: can anything learnable tell encodings from prior draws?
+"""The classifier two-sample test: can a classifier distinguish encodings from prior draws?
 
 Letters: ``N`` points of each kind, ``D`` dimensions.
 """
@@ -22,14 +22,14 @@ from priorwise.samplers import AbstractSampler
 __all__ = ["ProbabilityClassifier", "TwoSample", "c2st", "classifier_two_sample"]
 
 _FEWEST = 40
-_DOUBT = 1e-6  # share of a coin toss in each prediction, so that no single certainty costs infinitely much
+_DOUBT = 1e-6  # share of a coin toss in each prediction, so that no loss is infinite
 _HIDDEN = (64, 64)
 _EPOCHS, _PATIENCE, _PROGRESS = 200, 10, 1e-5
 
 
 @runtime_checkable
 class ProbabilityClassifier(Protocol):
-    """What can judge: any scikit-learn classifier that predicts probabilities."""
+    """Any scikit-learn classifier that predicts probabilities."""
 
     def fit(self, X: Any, y: Any) -> Any:  # noqa: ANN401
         """Fit to points ``(N, D)`` and their classes ``(N,)``."""
@@ -40,15 +40,15 @@ class ProbabilityClassifier(Protocol):
 
 @dataclass(frozen=True)
 class TwoSample:
-    """The verdict of a classifier on points that it was not fitted on.
+    """The result of a classifier on points that it was not fitted on.
 
     Attributes:
-        accuracy: Share that it tells rightly, the mean over the two kinds; 1/2 where they cannot be
-            told apart.
-        z_score: How many standard errors above 1/2; N(0, 1) for two samples of one law.
-        p_value: Chance of at least this accuracy for two samples of one law.
-        jsd: Jensen-Shannon divergence that the classifier proves, nats, at most log 2; a lower
-            bound in expectation.
+        accuracy: Share of points that are classified correctly, averaged over the two kinds; 1/2 if
+            the kinds cannot be distinguished.
+        z_score: Number of standard errors above 1/2; N(0, 1) for two samples from the same law.
+        p_value: Probability of at least this accuracy for two samples from the same law.
+        jsd: Jensen-Shannon divergence that the classifier demonstrates, in nats, at most log 2; a
+            lower bound in expectation.
     """
 
     accuracy: Estimate
@@ -66,22 +66,38 @@ def classifier_two_sample(
     draws: int = 5000,
     seed: int = 0,
 ) -> TwoSample:
-    """Whether a classifier tells encodings from draws of the prior, in the top group; needs draws alone, no density.
+    """Whether a classifier can distinguish encodings from prior draws, in the top group.
 
-    One z for each observation, and as many from the prior. Copies of an observation stay on one
-    side of the split into training and test, so that no classifier profits from having seen an
-    encoding.
+    It needs only draws and no density: one z for each observation, and the same number from the
+    prior. Copies of an observation stay on the same side of the split into training and test, so
+    that no classifier benefits from having seen an encoding.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), section 3.
+        https://arxiv.org/abs/1610.06545
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
         x: Observations ``(N, *event)``.
-        classifier: Who judges; see ``c2st``.
-        sampler: Draws from the prior; the model's own if None.
-        draws: At most how many of each kind.
+        classifier: The classifier; see ``c2st``.
+        sampler: Sampler of the prior; the model's default if None.
+        draws: Maximal number of draws of each kind.
         seed: Seed of the draws, the split and the classifier.
+
+    Example:
+        The aggregate posterior of the first model is its prior. The encoder of the second is
+        shifted by three standard deviations.
+
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from priorwise.testing.oracles import LinearGaussianVAE
+        >>> exact, shifted = LinearGaussianVAE(), LinearGaussianVAE(shift=3.0)
+        >>> with seeded(0, "example"):
+        ...     x = exact.marginal().sample((500,)).float()
+        >>> for model in (exact, shifted):
+        ...     test = classifier_two_sample(model, x, classifier=LogisticRegression())
+        ...     print(test.p_value < 0.001)
+        False
+        True
     """
     purpose = "two_sample"
     count = min(draws, len(x))
@@ -89,10 +105,11 @@ def classifier_two_sample(
         encoded = list(posterior_draws(model, x, count, seed=seed, purpose=purpose))
         points = torch.cat([block.vectors for block in encoded])
         images = torch.cat([block.images for block in encoded if block.images is not None])
-        drawn = prior_draws(model, count, sampler, seed=seed, purpose=purpose)
-        others = torch.cat([block.vectors for block in drawn])
-    chosen = x[images.to(x.device)]
-    return c2st(points, others, sources=places(chosen, chosen), classifier=classifier, seed=seed)
+        blocks = prior_draws(model, count, sampler, seed=seed, purpose=purpose)
+        others = torch.cat([block.vectors for block in blocks])
+    observations = x[images.to(x.device)]
+    sources = places(observations, observations)
+    return c2st(points, others, sources=sources, classifier=classifier, seed=seed)
 
 
 def c2st(
@@ -103,30 +120,32 @@ def c2st(
     classifier: ProbabilityClassifier | None = None,
     seed: int = 0,
 ) -> TwoSample:
-    r"""Whether a classifier tells two sets of points apart on the half of them that it was not fitted on.
+    r"""Whether a classifier can distinguish two sets of points, on the half that it did not see.
 
-    With the shares :math:`a_0, a_1` of each kind that it takes for the second, the accuracy is
-    :math:`(1 - a_0 + a_1) / 2` and
+    Let :math:`a_0, a_1` be the shares of the first and the second kind that are classified as the
+    second. The accuracy is :math:`(1 - a_0 + a_1) / 2`, and
 
-    .. math:: z = \frac{a_1 - a_0}{\sqrt{a (1 - a) (1/n_0 + 1/n_1)}}, \qquad \mathrm{JSD} \ge \log 2 - \tfrac{1}{2} \mathrm{BCE}
+    .. math:: z = \frac{a_1 - a_0}{\sqrt{a (1 - a) (1/n_0 + 1/n_1)}}, \qquad
+              \mathrm{JSD} \ge \log 2 - \tfrac{1}{2} \mathrm{BCE}
 
-    with a the pooled share and BCE the held-out cross-entropy summed over the two kinds. This is
-    the binomial test of the reference, which fixes a = 1/2; with the pooled share it holds for
-    classifiers that favour one kind, too.
+    where a is the pooled share and BCE the held-out cross-entropy summed over the two kinds. The
+    reference uses this binomial test with a = 1/2; the pooled share makes it valid for classifiers
+    that favour one kind, too.
 
-    The classifier is scikit-learn's network with two hidden layers of 64, seeded and stopped early:
-    a second or two for 5000 points, on the CPU. Any other with ``fit`` and ``predict_proba`` may
-    judge, and every one gives a valid test.
+    The default classifier is scikit-learn's network with two hidden layers of 64, seeded and
+    stopped early: one or two seconds for 5000 points on the CPU. Any classifier with ``fit`` and
+    ``predict_proba`` gives a valid test.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017), section 3.
+        https://arxiv.org/abs/1610.06545
 
     Arguments:
         points: The first kind, ``(N, D)``.
         others: The second kind, ``(M, D)``; the larger set is cut to the size of the smaller.
-        sources: Where each point comes from, ``(N,)`` integers; points of one source stay on one
-            side of the split. All different if None.
-        classifier: Who judges; fitted in place.
+        sources: The source of each point, ``(N,)`` integers; points with the same source stay on
+            the same side of the split. All different if None.
+        classifier: The classifier, which is fitted in place.
         seed: Seed of the split and of the classifier.
 
     Raises:
@@ -134,8 +153,8 @@ def c2st(
             not fit together.
 
     Example:
-        >>> found = c2st(torch.zeros(100, 2), torch.ones(100, 2))
-        >>> found.accuracy.value, found.p_value < 1e-6
+        >>> test = c2st(torch.zeros(100, 2), torch.ones(100, 2))
+        >>> test.accuracy.value, test.p_value < 1e-6
         (1.0, True)
     """
     sources = _check(points, others, sources)
@@ -167,11 +186,11 @@ def c2st(
 
 
 def _check(points: Tensor, others: Tensor, sources: Tensor | None) -> Tensor:
-    """Where each point comes from; refuses what cannot be tested."""
+    """Return the source of each point; refuse what cannot be tested."""
     if points.dim() != 2 or others.dim() != 2 or points.shape[1] != others.shape[1]:
         raise ValueError(
-            f"expected points (N, D) and (M, D) of one dimension; got {tuple(points.shape)} and "
-            f"{tuple(others.shape)}."
+            "expected points (N, D) and (M, D) of the same dimension; got "
+            f"{tuple(points.shape)} and {tuple(others.shape)}."
         )
     if min(len(points), len(others)) < _FEWEST:
         raise UnavailableError(
@@ -186,25 +205,26 @@ def _check(points: Tensor, others: Tensor, sources: Tensor | None) -> Tensor:
     return sources.cpu()
 
 
-def _split(sources: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The chosen points as a training and a test half; all points of a source are on one side."""
-    kinds, place = sources[chosen].unique(return_inverse=True)
+def _split(sources: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Split rows into a training and a test half; all points of a source are on one side."""
+    kinds, place = sources[rows].unique(return_inverse=True)
     trained = torch.zeros(len(kinds), dtype=torch.bool)
     trained[torch.randperm(len(kinds))[: len(kinds) // 2]] = True
-    train, test = chosen[trained[place]], chosen[~trained[place]]
+    train, test = rows[trained[place]], rows[~trained[place]]
     if min(len(train), len(test)) < _FEWEST // 4:
         raise UnavailableError(
-            f"expected `sources` that can be split in two halves; got {len(kinds)} of them, and "
-            f"halves of {len(train)} and {len(test)} points."
+            f"expected `sources` that can be split into two halves; got {len(kinds)} sources, "
+            f"whose halves have {len(train)} and {len(test)} points."
         )
     return train, test
 
 
 class _StoppedNetwork:
-    """scikit-learn's network on standardised points, stopped where the cross-entropy on a tenth of them is lowest.
+    """scikit-learn's network on standardised points, stopped at the lowest cross-entropy.
 
-    Its own early stopping watches the accuracy, which is at its best long before the probabilities
-    are: the bound on the divergence would be loose by tenths of a nat.
+    A tenth of the points is held out for the stopping. The network's own early stopping uses the
+    accuracy, which is best long before the probabilities are: the bound on the divergence would be
+    loose by tenths of a nat.
     """
 
     def __init__(self, seed: int) -> None:
@@ -236,7 +256,7 @@ class _StoppedNetwork:
 
 
 def _fitted(classifier: ProbabilityClassifier, points: Tensor, others: Tensor) -> tuple[str, ...]:
-    """Fit in place, with class 1 for the others; what the fit complained of is returned in words."""
+    """Fit in place, with class 1 for the others; return the warnings of the fit, in words."""
     classes = torch.cat([torch.zeros(len(points)), torch.ones(len(others))]).long()
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
@@ -250,19 +270,19 @@ def _second(classifier: ProbabilityClassifier, points: Tensor) -> Tensor:
 
 
 def _losses(p: Tensor) -> Tensor:
-    """The cross-entropy in nats of points whose own kind was given the probability p."""
+    """The cross-entropy in nats of points whose own kind was predicted with probability p."""
     return -((1 - _DOUBT) * p + _DOUBT / 2).log()
 
 
 def _shares(p_0: Tensor, p_1: Tensor) -> tuple[float, float]:
-    """The share of each kind that is taken for the second."""
+    """The share of each kind that is classified as the second."""
     return float((p_0 > 0.5).double().mean()), float((p_1 > 0.5).double().mean())
 
 
 def _z_score(p_0: Tensor, p_1: Tensor) -> float:
     share_0, share_1 = _shares(p_0, p_1)
     pooled = (share_0 * len(p_0) + share_1 * len(p_1)) / (len(p_0) + len(p_1))
-    if pooled in (0.0, 1.0):  # it sees one kind everywhere
+    if pooled in (0.0, 1.0):  # the classifier predicts the same kind everywhere
         return 0.0
     return (share_1 - share_0) / math.sqrt(pooled * (1 - pooled) * (1 / len(p_0) + 1 / len(p_1)))
 

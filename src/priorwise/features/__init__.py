@@ -1,4 +1,4 @@
-"""Feature extractors: what turns images into the vectors that quality distances compare."""
+"""Feature extractors: they turn images into the vectors that quality measures compare."""
 
 from typing import TYPE_CHECKING
 

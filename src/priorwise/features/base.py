@@ -1,4 +1,4 @@
-"""What every feature extractor is, and the features of a set of images with what they were computed by.
+"""The base of all feature extractors, and the features of images with their origin.
 
 Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``F`` features.
 """
@@ -23,20 +23,22 @@ __all__ = ["AbstractExtractor", "AbstractImageExtractor", "Features", "as_colour
 class AbstractExtractor(nn.Module, ABC):
     """How to write an extractor.
 
-    1. For images inherit from ``AbstractImageExtractor``, which checks them, and implement
-       ``_features(images)``: ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, each row from its own image
-       alone. For other observations inherit from here and implement ``forward``.
-    2. Implement ``name``: what distances are named after. Two extractors of one name differ in
-       their weights at most.
-    3. Implement ``resize``: in words, all that is done to an image before the network.
+    1. For images, inherit from ``AbstractImageExtractor``, which checks them, and implement
+       ``_features(images)``: it maps ``(N, C, H, W)`` in [0, 1] to ``(N, F)``, where each row
+       depends on its own image only. For other observations, inherit from this class and implement
+       ``forward``.
+    2. Implement ``name``, which appears in the names of distances. Two extractors with the same
+       name may differ only in their weights.
+    3. Implement ``resize``: describe in words everything that is done to an image before the
+       network.
     4. Keep everything that the features depend on in the name, in ``resize``, or in parameters and
-       buffers, of which ``fingerprint`` is the hash.
+       buffers, which ``fingerprint`` hashes.
     """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What distances are named after, for example ``"classifier:mnist:1x28x28"``."""
+        """The name that distances carry, for example ``"classifier:mnist:1x28x28"``."""
 
     @property
     @abstractmethod
@@ -45,24 +47,24 @@ class AbstractExtractor(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, *event)`` to features ``(N, F)``."""
+        """Map ``(N, *event)`` to features ``(N, F)``."""
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of the weights; "no weights" if there are none."""
+        """A short hash of the weights, or "no weights"."""
         tensors = self.state_dict()
         return content_hash(tensors) if tensors else "no weights"
 
 
 class AbstractImageExtractor(AbstractExtractor):
-    """An extractor of images, which are checked here; implement ``_features``."""
+    """An extractor that checks its images; implement ``_features``."""
 
     @abstractmethod
     def _features(self, images: Tensor) -> Tensor:
-        """Checked float images to ``(N, F)``."""
+        """Map checked float images to ``(N, F)``."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(N, C, H, W)`` in [0, 1] to features ``(N, F)``.
+        """Map ``(N, C, H, W)`` in [0, 1] to features ``(N, F)``.
 
         Raises:
             ValueError: for another shape or range.
@@ -84,29 +86,30 @@ class AbstractImageExtractor(AbstractExtractor):
 
 
 def as_colour(images: Tensor) -> Tensor:
-    """Grey images three times over, colour images as they are.
+    """Repeat the channel of grey images three times; leave colour images as they are.
 
     Raises:
         ValueError: for another number of channels.
     """
     if images.shape[1] not in (1, 3):
-        raise ValueError(f"expected images of 1 or 3 channels; got {images.shape[1]}.")
+        raise ValueError(f"expected images with 1 or 3 channels; got {images.shape[1]}.")
     return images.expand(-1, 3, -1, -1)
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of a set of images, and where they come from: compute them once, use them in many distances.
+    """The features of a set of images with their origin; computed once, they serve many distances.
 
     Attributes:
-        values: ``(N, F)``, finite.
+        values: The features ``(N, F)``, all finite.
         extractor: Name of the extractor.
-        weights: Hash of its weights.
+        weights: Hash of the extractor's weights.
         resize: What was done to the images before the network.
-        data: Hash of the images; that of the features if it is left out.
+        data: Hash of the images; if it is empty, the hash of the features takes its place.
         split: What the images are, for example ``"mnist test"``.
-        decoded: Of generated images whether they are ``"means"`` or ``"draws"`` of the decoder,
-            whose distances are not to be compared; None for others, or where it was not told.
+        decoded: For generated images, whether they are ``"means"`` of the decoder or ``"draws"``
+            from it; distances of the two cannot be compared. None for other images, or where this
+            is unknown.
     """
 
     values: Tensor
@@ -122,8 +125,8 @@ class Features:
             raise ValueError(f"expected features (N, F); got shape {tuple(self.values.shape)}.")
         if not bool(self.values.isfinite().all()):
             raise UnavailableError(
-                "expected finite features; some are NaN or infinite. Look at the images or the "
-                "extractor."
+                "expected finite features; got some that are NaN or infinite. Check the images and "
+                "the extractor."
             )
         object.__setattr__(self, "data", self.data or content_hash({"values": self.values}))
 
@@ -146,12 +149,13 @@ def extract(
     """The features of all images, block by block, on the CPU.
 
     Arguments:
-        extractor: The extractor; it is used in eval mode and left as it was.
-        images: What it takes, ``(N, *event)``.
+        extractor: The extractor; it runs in eval mode, and its mode is restored.
+        images: Images, or whatever the extractor takes, ``(N, *event)``.
         split: What the images are, for the protocol.
-        decoded: Of generated images ``"means"`` or ``"draws"`` of the decoder, for the protocol.
-        block: How many go through the network at once; no influence on the numbers beyond rounding.
-        report: Called with the number of images just finished, for a progress bar.
+        decoded: For generated images, ``"means"`` or ``"draws"`` of the decoder, for the protocol.
+        block: Number of images that go through the network at once; it changes the numbers by
+            rounding only.
+        report: Called with the number of images that were just finished, for a progress bar.
 
     Example:
         >>> from priorwise.features import Raw

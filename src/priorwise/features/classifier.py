@@ -1,4 +1,6 @@
-"""Features from a small network that is trained on the spot: for grey and small images, which ImageNet networks know little of.
+"""Features from a small network that is trained on the reference data.
+
+They suit grey and small images, which networks trained on ImageNet describe poorly.
 
 Letters: ``N`` images of ``C`` channels, ``H`` high and ``W`` wide; ``B`` images of a batch; ``F``
 features.
@@ -25,7 +27,7 @@ from priorwise.typing import Shape
 
 __all__ = ["TrainedClassifier", "trained_classifier"]
 
-_VERSION = 1  # of the network and its training: a change makes other features
+_VERSION = 1  # version of the network and its training, which decide the features
 _BATCH = 128
 _LEARNING_RATE = 2e-3
 _HELD_OUT = 2000
@@ -35,16 +37,17 @@ _QUARTERS = 4
 
 
 class TrainedClassifier(AbstractImageExtractor):
-    """The penultimate layer of a small convolutional classifier; ``trained_classifier`` makes and trains it.
+    """The penultimate layer of a small convolutional classifier.
 
-    Distances bear its name, such as ``"classifier:mnist:1x28x28"``, and are no FID: they compare
-    models on one data set, by one set of weights. The features are taken before their nonlinearity,
-    where a Gaussian describes them best.
+    ``trained_classifier`` builds and trains it. Distances carry its name, such as
+    ``"classifier:mnist:1x28x28"``, and are not FID: they compare models on one data set, with one
+    set of weights. The features are taken before the nonlinearity, where a Gaussian describes them
+    best.
 
     Arguments:
         shape: ``(C, H, W)`` of one image.
         classes: Number of classes.
-        task: What it tells apart: ``"classifier"`` for labels, ``"rotations"`` without.
+        task: What it classifies: ``"classifier"`` for labels, ``"rotations"`` for turned images.
         label: Name of the reference set.
         features: Number of features F.
     """
@@ -68,33 +71,33 @@ class TrainedClassifier(AbstractImageExtractor):
 
     @property
     def name(self) -> str:
-        """What distances are named after."""
+        """The name that distances carry."""
         return f"{self.task}:{self.label}:{'x'.join(map(str, self.shape))}"
 
     @property
     def resize(self) -> str:
-        """Nothing is done."""
+        """Images are not resized."""
         return "none"
 
     def logits(self, images: Tensor) -> Tensor:
-        """``(B, C, H, W)``, any height and width, to ``(B, classes)``."""
+        """Map ``(B, C, H, W)``, of any height and width, to ``(B, classes)``."""
         return self.head(self.body(images))
 
     def _features(self, images: Tensor) -> Tensor:
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(
                 f"expected images of shape {self.shape}, on which this extractor was trained; got "
-                f"{tuple(images.shape[1:])}. Train another one on images of that shape."
+                f"{tuple(images.shape[1:])}. Train an extractor on images of that shape."
             )
         return self.body(images)
 
     def extra_repr(self) -> str:
-        """What repr shows."""
+        """The text in the repr."""
         return f"{self.name}, accuracy={self.accuracy:.3f}"
 
 
 def _body(shape: Shape, features: int) -> nn.Sequential:
-    """Convolutions that halve the image until it is about 7 pixels high, coarse pooling, and one dense layer."""
+    """Convolutions that halve the image down to about 7 pixels, coarse pooling, a dense layer."""
     halvings = max(1, int(math.log2(min(shape[1:]) / _SMALLEST_MAP)))
     widths = [min(32 * 2**stage, 128) for stage in range(halvings + 1)]
     layers: list[nn.Module] = []
@@ -115,7 +118,7 @@ def _body(shape: Shape, features: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class _Settings:
-    """All that decides the weights, beside the data."""
+    """The settings that, together with the data, determine the weights."""
 
     seed: int
     features: int
@@ -124,7 +127,7 @@ class _Settings:
     version: int = _VERSION
 
     def file_name(self, task: str, x: Tensor, y: Tensor | None) -> str:
-        """The name of the weights in a cache: settings and data that differ have another one."""
+        """The file name of the weights in a cache; other settings or data give another name."""
         settings = "-".join(f"{name}{value}" for name, value in asdict(self).items())
         data = content_hash({"x": x} if y is None else {"x": x, "y": y})
         return f"{task}-{settings}-{data}.safetensors"
@@ -142,32 +145,35 @@ def trained_classifier(
     cache: str | Path | None = None,
     report: Callable[[int], None] | None = None,
 ) -> TrainedClassifier:
-    """An extractor that was trained to tell the classes of a labelled reference set apart.
+    """Train an extractor to classify a labelled reference set.
 
-    Without labels it learns by how many right angles an image was turned, which takes a knowledge
-    of shapes; where that cannot be seen (textures, round things) its ``accuracy`` is near 1/4 and
-    its features mean little. For photographs without labels prefer ``EfficientNetLite``.
+    Without labels it learns to predict by how many right angles an image was turned, which requires
+    it to recognise shapes. Where the turn cannot be seen (textures, round objects) its ``accuracy``
+    is near 1/4 and its features mean little. For photographs without labels, prefer
+    ``EfficientNetLite``.
 
-    The same data, seed and settings give the same weights on one kind of machine, up to rounding on
-    another: compare numbers by their ``fingerprint``, or share the file in the cache. Training
-    takes about a minute on one processor core for 28x28 images.
+    The same data, seed and settings give the same weights on one kind of machine, and the same up
+    to rounding on another. So check that numbers have the same ``fingerprint`` before you compare
+    them, or share the file in the cache. Training takes about a minute on one processor core for
+    28x28 images.
 
     References:
         Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al., 2018),
-        section 3.
+        section 3. https://arxiv.org/abs/1803.07728
 
     Arguments:
-        x: Reference images ``(N, C, H, W)`` in [0, 1], at least 8 pixels high and wide; training
-            data, not test data.
-        y: Their classes ``(N,)``, any integers; None turns images instead.
+        x: Reference images ``(N, C, H, W)`` in [0, 1], at least 8 pixels high and wide; use
+            training data, not test data.
+        y: Classes of the images ``(N,)``, any integers; None turns images instead.
         label: Name of the reference set; part of the extractor's name.
         seed: Seed of the initial weights and of the order of the images.
-        features: Number of features; distances want several times as many images.
+        features: Number of features; distances need several times as many images.
         epochs: Passes over the images.
-        examples: At most how many images are used, drawn at random; a tenth, at most 2000, is held
+        examples: Maximal number of images, drawn at random; a tenth of them, at most 2000, is held
             out for ``accuracy``.
-        cache: Folder in which trained extractors are kept; None trains anew.
-        report: Called with the number of images just trained on, of ``epochs`` times all.
+        cache: Folder where trained extractors are stored; None trains anew.
+        report: Called with the number of images that were just trained on; the total is ``epochs``
+            times the number of training images.
 
     Raises:
         ValueError: for images or classes that do not fit.
@@ -213,14 +219,17 @@ def _check(x: Tensor, y: Tensor | None) -> None:
             f"expected images (N, C, H, W) of at least 8 x 8 pixels; got shape {tuple(x.shape)}."
         )
     if not x.is_floating_point() or not bool(((x >= 0) & (x <= 1)).all()):
-        raise ValueError("expected images as floats in [0, 1]. Divide them by the largest value.")
+        raise ValueError(
+            f"expected images as floats in [0, 1]; got other values ({x.dtype}). Divide them by "
+            "the largest possible value."
+        )
     if len(x) < 10:
         raise UnavailableError(f"expected at least 10 images to train on; got {len(x)}.")
     if y is None:
         return
     if y.shape != (len(x),) or y.is_floating_point():
         raise ValueError(
-            f"expected a class, an integer, for each of {len(x)} images; got {y.dtype} "
+            f"expected one integer class for each of {len(x)} images; got {y.dtype} of shape "
             f"{tuple(y.shape)}."
         )
     if len(y.unique()) < 2:
@@ -231,18 +240,17 @@ def _check(x: Tensor, y: Tensor | None) -> None:
 
 
 def _turned(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest central squares, a quarter of them turned by each right angle, and by which."""
+    """Central squares, a quarter of them turned by each multiple of 90 degrees, and the turns."""
     side = min(x.shape[2:])
     top, left = (x.shape[2] - side) // 2, (x.shape[3] - side) // 2
     parts = x[:, :, top : top + side, left : left + side].tensor_split(_QUARTERS)
     angles = [torch.full((len(part),), angle, device=x.device) for angle, part in enumerate(parts)]
-    return torch.cat([part.rot90(angle, (2, 3)) for angle, part in enumerate(parts)]), torch.cat(
-        angles
-    )
+    turned = [part.rot90(angle, (2, 3)) for angle, part in enumerate(parts)]
+    return torch.cat(turned), torch.cat(angles)
 
 
 def _pairs(x: Tensor, y: Tensor | None, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of images and classes in this order."""
+    """Batches of images and classes in the given order."""
     for rows in order.split(_BATCH):
         yield _turned(x[rows]) if y is None else (x[rows], y[rows])
 
@@ -254,7 +262,7 @@ def _train(
     settings: _Settings,
     report: Callable[[int], None] | None,
 ) -> float:
-    """Train in place; the share of held-out images that are told right."""
+    """Train in place; return the accuracy on held-out images."""
     with seeded(settings.seed, "trained_classifier", "examples"):
         examples = torch.randperm(len(x))[: settings.examples].to(x.device)
     held = examples[: max(1, min(_HELD_OUT, len(examples) // 10))]
@@ -285,7 +293,7 @@ def _accuracy(network: TrainedClassifier, x: Tensor, y: Tensor | None, rows: Ten
 
 
 def _kept_accuracy(network: nn.Module, path: Path) -> float | None:
-    """Load the kept weights and return their held-out accuracy; None if there are none, or the file is damaged."""
+    """Load stored weights and return their held-out accuracy; None without an intact file."""
     if not path.is_file():
         return None
     try:
@@ -293,7 +301,7 @@ def _kept_accuracy(network: nn.Module, path: Path) -> float | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             accuracy = float((file.metadata() or {})["accuracy"])
     except (SafetensorError, OSError, KeyError):
-        return None  # it is trained again and written anew
+        return None  # the extractor is trained again, and the file is written anew
     network.load_state_dict(tensors)
     return accuracy
 

@@ -1,4 +1,4 @@
-"""A small network trained on ImageNet whose weights come in a package: features of photographs without a download."""
+"""A small network trained on ImageNet, whose weights come with a package."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,22 @@ from priorwise.features.base import AbstractImageExtractor, as_colour
 
 __all__ = ["EfficientNetLite"]
 
-_STRIDE = 32  # of the whole network
+_STRIDE = 32  # stride of the whole network
 
 
 class EfficientNetLite(AbstractImageExtractor):
-    """The 1280 pooled features of EfficientNet-Lite0 trained on ImageNet; needs the extra ``features``, no download.
+    """The 1280 pooled features of EfficientNet-Lite0 trained on ImageNet; for photographs.
 
-    For photographs. Distances bear its name and are no FID. With 1280 features they want some
-    thousands of images.
+    It needs the extra ``features`` and downloads nothing. Distances carry its name and are not FID.
+    With 1280 features they need a few thousand images.
 
     References:
-        EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (Tan & Le, 2019);
-        the Lite variant replaces swish by ReLU6 and has no squeeze-and-excitation.
+        EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (Tan & Le, 2019).
+        The Lite variant replaces swish by ReLU6 and has no squeeze-and-excitation.
+        https://arxiv.org/abs/1905.11946
 
     Arguments:
-        size: Height and width to which images are brought, in pixels, a multiple of 32; the cost
+        size: Height and width in pixels to which images are resized, a multiple of 32; the cost
             grows with its square.
 
     Raises:
@@ -38,13 +39,16 @@ class EfficientNetLite(AbstractImageExtractor):
 
     @property
     def name(self) -> str:
-        """What distances are named after."""
+        """The name that distances carry."""
         return f"efficientnet-lite0@{self.size}"
 
     @property
     def resize(self) -> str:
         """What is done to an image before the network."""
-        return f"bicubic to {self.size}x{self.size}, clamped to [0, 1], grey repeated to RGB, (255 x - 127) / 128"
+        return (
+            f"bicubic to {self.size}x{self.size}, clamped to [0, 1], grey repeated to RGB, "
+            "(255 x - 127) / 128"
+        )
 
     def _features(self, images: Tensor) -> Tensor:
         scaled = F.interpolate(
@@ -61,7 +65,7 @@ def _pretrained() -> torch.nn.Module:
     except ImportError as error:
         raise ImportError(
             "expected the packages of the extra `features`; they are not installed. Run pip "
-            "install 'priorwise[features]', or train an extractor with "
+            "install 'priorwise[features]', or train your own extractor with "
             "priorwise.features.trained_classifier."
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")

@@ -13,29 +13,30 @@ __all__ = ["INCEPTION", "INCEPTION_FILE", "Inception"]
 INCEPTION = "inception-v3-2015"
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 _ADDRESS = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
-_DIGEST = "6726825d"  # the file's name carries the beginning of its SHA-256
+_DIGEST = "6726825d"  # the first digits of the file's SHA-256, also part of its name
 
 
 class Inception(AbstractImageExtractor):
-    """The 2048 pooled features of the Inception network of 2015: the Frechet distance of these, and of no others, is FID.
+    """The 2048 pooled features of the Inception network of 2015, which define FID.
 
-    Needs the extra ``fid`` and a file of weights (91 MB), which is never downloaded unasked. A
-    published FID also fixes the number of images, 50,000 as a rule, the data split and the crop:
-    the protocol of a number says what it was.
+    The Frechet distance of these features, and of no others, is FID. It needs the extra ``fid`` and
+    a file of weights (91 MB), which is downloaded only if you ask for it. A published FID also
+    fixes the number of images (usually 50,000), the data split and the crop; the protocol of a
+    number records them.
 
     References:
         GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et
-        al., 2017), equation 6.
+        al., 2017), equation 6. https://arxiv.org/abs/1706.08500
 
     Arguments:
-        weights: The file of weights; None looks in torch hub's cache.
-        download: Whether a missing file may be downloaded to torch hub's cache.
+        weights: The file of weights; None looks in the cache of torch hub.
+        download: Whether a missing file may be downloaded to the cache of torch hub.
 
     Raises:
-        ImportError: if the extra is not installed, or torchvision, which torch-fidelity imports,
+        ImportError: if the extra is not installed, or if torchvision, which torch-fidelity imports,
             does not load.
         FileNotFoundError: if there are no weights; the message says where to put them.
-        ValueError: if the file is not that of the published network.
+        ValueError: if the file does not hold the weights of the published network.
     """
 
     def __init__(self, weights: str | Path | None = None, *, download: bool = False) -> None:
@@ -54,7 +55,7 @@ class Inception(AbstractImageExtractor):
 
     @property
     def name(self) -> str:
-        """What distances are named after; this one makes them FID."""
+        """The name that distances carry; with this one they are called FID."""
         return INCEPTION
 
     @property
@@ -77,11 +78,11 @@ def _network_class() -> type[nn.Module]:
             "Run pip install 'priorwise[fid]', or use another extractor: "
             "priorwise.features.trained_classifier or EfficientNetLite."
         ) from error
-    except RuntimeError as error:  # a torchvision that was built for another torch
+    except RuntimeError as error:  # this torchvision was built for another torch
         raise ImportError(
-            f"torch-fidelity imports torchvision, which does not load here ({error}). Install the "
-            "torchvision that was built for your torch, or use another extractor: "
-            "priorwise.features.trained_classifier or EfficientNetLite."
+            "expected a torchvision that loads, since torch-fidelity imports it; it failed with: "
+            f"{error}. Install the torchvision that was built for your torch, or use another "
+            "extractor: priorwise.features.trained_classifier or EfficientNetLite."
         ) from error
     return FeatureExtractorInceptionV3
 
@@ -89,19 +90,19 @@ def _network_class() -> type[nn.Module]:
 def _fetch(path: Path, *, download: bool) -> None:
     if not download:
         raise FileNotFoundError(
-            f"expected the Inception weights at {path}; there are none. Put {_ADDRESS} there, name "
-            "the file in `weights`, or call Inception(download=True)."
+            f"expected the Inception weights at {path}; there is no such file. Put {_ADDRESS} "
+            "there, name your file in `weights`, or call Inception(download=True)."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.hub.download_url_to_file(_ADDRESS, str(path), hash_prefix=_DIGEST, progress=False)
 
 
 def _verify(path: Path) -> None:
-    """The file is unpickled by torch-fidelity, so it must be the one that is known."""
+    """Check the hash of the file, because torch-fidelity unpickles it."""
     sha256 = file_hash(path)
     if not sha256.startswith(_DIGEST):
         raise ValueError(
             f"expected the published Inception weights, SHA-256 {_DIGEST}..., in {path}; got "
-            f"{sha256[:8]}.... Remove the file and get it again: features of other weights give no "
-            "FID."
+            f"{sha256[:8]}.... Remove the file and download it again: with other weights the "
+            "distance is not FID."
         )

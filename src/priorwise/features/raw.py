@@ -1,4 +1,4 @@
-"""Observations that are their own features."""
+"""Observations as their own features."""
 
 from torch import Tensor
 
@@ -8,20 +8,23 @@ __all__ = ["Raw"]
 
 
 class Raw(AbstractExtractor):
-    """The observation itself, flattened: for points such as two moons. For images use a network: pixels say little."""
+    """The observation itself, flattened; for points such as two moons.
+
+    For images use a network, since distances between pixels say little.
+    """
 
     @property
     def name(self) -> str:
-        """What distances are named after."""
+        """The name that distances carry."""
         return "raw"
 
     @property
     def resize(self) -> str:
-        """Nothing is done."""
+        """Observations are not resized."""
         return "none"
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, *event)`` to ``(N, F)``."""
+        """Map ``(N, *event)`` to ``(N, F)``."""
         if x.dim() < 2 or not x.is_floating_point():
             raise ValueError(
                 f"expected floats (N, *event); got {x.dtype} of shape {tuple(x.shape)}."

@@ -1,6 +1,7 @@
-"""What is minimised: modules that hold the model and give the terms of the loss, in nats per example.
+"""Objectives: modules that hold the model and compute the terms of the loss.
 
-Each takes the prior from the model, so every prior goes with every objective.
+Terms are in nats per example. An objective takes the prior from the model, so every prior works
+with every objective.
 """
 
 from priorwise.objectives.base import (

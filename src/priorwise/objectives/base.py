@@ -1,4 +1,4 @@
-"""What an objective is: a module that holds the model and gives the terms of the loss, in nats per example."""
+"""What an objective is: a module that holds the model and computes the terms of the loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +36,9 @@ class Terms:
     """The terms of a loss on one batch.
 
     Attributes:
-        per_example: Name to ``(B,)`` nats, signed as they are minimised.
-        batch: Name to a scalar of the batch as a whole, signed as it is minimised.
-        weights: Weight of each term; 1 where none stands.
+        per_example: Maps a name to a term ``(B,)`` in nats, with the sign that is minimised.
+        batch: Maps a name to a scalar of the whole batch, with the sign that is minimised.
+        weights: Weight of each term; a term that is not listed has weight 1.
     """
 
     per_example: dict[str, Tensor]
@@ -55,17 +55,17 @@ class Terms:
 
 @dataclass(frozen=True)
 class Player:
-    """A set of parameters that is stepped in its turn; what is None here is as the fit says.
+    """A set of parameters that takes its turn in each step; the fit decides what is None here.
 
     Attributes:
-        name: How the objective is asked for this player's terms.
-        module: What is in training mode while the fit runs.
-        parameters: Which of the module's parameters are stepped; all if None. No two players may
-            share one.
+        name: The fit passes this name to the objective to get this player's terms.
+        module: The module that is in training mode while the fit runs.
+        parameters: Which of the module's parameters are updated; all if None. Two players may not
+            share a parameter.
         lr: Learning rate at the start.
-        betas: Averaging of Adam or Adamax.
+        betas: Averaging coefficients of Adam or Adamax.
         weight_decay: Weight of the squared norm, as in ``TrainingConfig``.
-        optimizer: Which optimiser steps them, as in ``TrainingConfig``.
+        optimizer: Which optimiser updates them, as in ``TrainingConfig``.
     """
 
     name: str
@@ -78,22 +78,22 @@ class Player:
     optimizer: OptimizerName | None = None
 
     def trained(self) -> list[nn.Parameter]:
-        """The parameters that are stepped: those that require gradients."""
+        """The parameters that are updated: those that require gradients."""
         owned = self.module.parameters() if self.parameters is None else self.parameters
         return [parameter for parameter in owned if parameter.requires_grad]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the number of an objective is, in words.
+    """What an objective computes, in words.
 
     Attributes:
         minimised: The loss as a formula.
-        terms: Each term's name in ``Terms`` with its weight, unit and meaning.
+        terms: The name of each term in ``Terms``, with its weight, unit and meaning.
         reduction: What the terms are summed and averaged over.
         is_bound: Whether the negative loss is, in expectation, a lower bound on the log-likelihood.
         bound: Why it is a bound or not.
-        remarks: What one should know before choosing or comparing it.
+        remarks: What to know before choosing this objective or comparing its values.
     """
 
     minimised: str
@@ -118,20 +118,20 @@ class Explanation:
 class AbstractObjective(nn.Module, ABC):
     """How to write an objective.
 
-    1. Inherit, keep the model as a submodule.
-    2. Implement ``forward(x, step)``: the ``Terms`` on a batch ``(B, *event)``, nats per example,
-       the batch mean left to ``Terms.loss``.
-    3. Name the module whose parameters are stepped in ``trained``; open what must surround all
+    1. Inherit from this class and keep the model as a submodule.
+    2. Implement ``forward(x, step)``: it returns the ``Terms`` on a batch ``(B, *event)``, in nats
+       per example. ``Terms.loss`` takes the batch mean.
+    3. Return the module whose parameters are updated from ``trained``. Open what must surround all
        steps in ``running``.
-    4. If more than one set of parameters is stepped in turn (a discriminator, say), list them in
-       ``players``, and give ``forward`` a keyword ``player`` for those after the first. A player's
-       terms should send no gradient into another's parameters.
-    5. Clip gradients, or look at them, in ``before_step``.
-    6. Say in ``judge`` what a fit is judged by on held-out data, and in ``metric`` what that number
-       is called. Without these it is the objective's own loss, its schedules at their end.
-    7. Give in ``large_state`` what is too large for every checkpoint, such as a replay buffer, and
-       keep it out of the module's own state.
-    8. Say in ``explain`` what the number is, and whether it bounds the likelihood.
+    4. If several sets of parameters take turns (a discriminator, say), list them in ``players``,
+       and give ``forward`` a keyword ``player`` for those after the first. A player's terms should
+       send no gradient into the parameters of another player.
+    5. Clip or inspect gradients in ``before_step``.
+    6. Return from ``judge`` the number that a fit is judged by on held-out data, and name it in
+       ``metric``. By default it is the objective's own loss with every schedule at its end.
+    7. Return from ``large_state`` what is too large for every checkpoint, such as a replay buffer,
+       and keep it out of the module's own state.
+    8. Explain the loss in ``explain``, and whether it bounds the likelihood.
     """
 
     @property
@@ -141,14 +141,14 @@ class AbstractObjective(nn.Module, ABC):
 
     @property
     def players(self) -> tuple[Player, ...]:
-        """Who is stepped in turn, the model first; one player unless the objective says otherwise."""
+        """The players that take turns, the model first; one player by default."""
         return (Player("model", self.trained),)
 
     @property
     def may_skip_parameters(self) -> bool:
         """Whether a turn may leave trained parameters without a gradient.
 
-        Fits in several processes must know it.
+        Fits in several processes need to know this.
         """
         return len(self.players) > 1
 
@@ -158,73 +158,76 @@ class AbstractObjective(nn.Module, ABC):
 
     @abstractmethod
     def explain(self) -> Explanation:
-        """What the number is: terms, weights, reduction, and whether it is a bound on the likelihood."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
 
     @property
     def metric(self) -> str:
-        """Name of the number that ``judge`` gives."""
+        """Name of the number that ``judge`` returns."""
         return "loss"
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
-        """The number by which held-out data choose the weights, lower is better; None judges nothing.
+        """The number that selects the best weights on held-out data; lower is better.
 
-        It is called without gradients and with the whole objective ``frozen``, outside ``running``
-        too, and for each checkpoint on a few examples, by which a resumed run knows its model.
-        Without another implementation: the mean loss over whole batches, with every schedule at its
-        end.
+        None means that the objective does not judge. This method is called without gradients and
+        with the whole objective ``frozen``, also outside ``running``. It is also called for each
+        checkpoint on a few examples, so that a resumed run can recognise its model. By default it
+        is the mean loss over whole batches, with every schedule at its end.
 
         Arguments:
             x: Prepared observations ``(N, *event)``.
-            batch_size: That of the fit, for what depends on it.
-            seed: Seed of the draws: the same one gives the same number for the same weights.
+            batch_size: Batch size of the fit, for numbers that depend on it.
+            seed: Seed of the draws: the same seed gives the same number for the same weights.
         """
         return mean_over_whole_batches(
             lambda batch: self(batch, FINAL_STEP).loss(), x, batch_size=batch_size, seed=seed
         )
 
     def before_step(self, player: Player, optimizer: Optimizer, step: int) -> None:
-        """Called once the gradients of a turn are there, just before they are used; for clipping.
+        """Called after the gradients of a turn are computed and before they are used; for clipping.
 
         Arguments:
-            player: Whose turn it is; ``player.trained()`` hold the gradients.
-            optimizer: Its optimiser, whose ``state`` holds the running moments.
+            player: The player whose turn it is; the parameters ``player.trained()`` hold the
+                gradients.
+            optimizer: The player's optimiser, whose ``state`` holds the running moments.
             step: The step of the fit, from 0.
         """
 
     def large_state(self) -> dict[str, Tensor]:
-        """What a fit needs in order to go on and would bloat each checkpoint.
+        """Tensors that a resumed fit needs and that are too large for every checkpoint.
 
-        It is written only when it has changed. Of several processes the first one's is kept, and
-        given to all when the fit goes on.
+        They are written only when they have changed. Of several processes, only the first one's
+        are written, and every process gets them when the fit goes on.
         """
         return {}
 
     def load_large_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what ``large_state`` gave, if that was something; before ``running`` is opened.
+        """Restore the tensors that ``large_state`` returned; called before ``running`` is opened.
+
+        It is not called where ``large_state`` was empty.
 
         Raises:
-            ValueError: from this base class, which has none.
+            ValueError: from this base class, which has no large state.
         """
         raise ValueError(
-            f"expected an objective that takes back its large state ({', '.join(tensors)}); "
-            f"{type(self).__name__} implements no `load_large_state`. Go on with the objective of "
-            "this run, or take another folder."
+            f"expected an objective that restores its large state ({', '.join(tensors)}); "
+            f"{type(self).__name__} implements no `load_large_state`. Continue with the objective "
+            "of this run, or choose another folder."
         )
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Surrounds a whole fit."""
+        """A context that surrounds the whole fit."""
         yield
 
 
 @untraced
 def weight_at(weight: Weight, step: int) -> float:
-    """The value of a weight, a number or a function of the step."""
+    """The value at a step of a weight that is a number or a function of the step."""
     return float(weight(step)) if callable(weight) else float(weight)
 
 
 def refuse_unnormalised(model: AbstractModel, name: str) -> None:
-    """Refuse a model whose prior has an unknown normaliser, which its own loss could lower without bound.
+    """Refuse a model whose prior has an unknown normaliser: its loss has no lower bound.
 
     Raises:
         TypeError: for a model with a module that owns a tilt.
@@ -232,17 +235,17 @@ def refuse_unnormalised(model: AbstractModel, name: str) -> None:
     if model.tilts:
         tilt = type(model.tilts[0]).__name__
         raise TypeError(
-            f"expected a model that is trained by its {name}; got one that is tilted by {tilt}, "
-            "whose normaliser moves with its parameters, so that the loss has no lower bound. Fit "
-            "it by an objective of its own; an NCP has one: priorwise.fit(ncp, data)."
+            f"expected a model that can be trained by its {name}; got one tilted by {tilt}. The "
+            "normaliser of the tilt changes with its parameters, so the loss has no lower bound. "
+            "Fit it by an objective made for it; an NCP has one: priorwise.fit(ncp, data)."
         )
 
 
 class AbstractModelObjective(AbstractObjective):
-    """An objective of a whole model, which tilts nothing.
+    """An objective that trains a whole model without tilted priors.
 
-    1. Inherit, hand the model and the objective's name to this constructor, and go on as
-       ``AbstractObjective`` says from 2 on.
+    1. Inherit, pass the model and the objective's name to this constructor, and continue with step
+       2 of ``AbstractObjective``.
 
     Raises:
         TypeError: for a model with a module that owns a tilt.
@@ -260,7 +263,7 @@ class AbstractModelObjective(AbstractObjective):
 
 
 def require_normalised(groups: Sequence[Group]) -> None:
-    """Refuse a pass with a prior whose normaliser is unknown: the loss could be lowered without bound.
+    """Refuse a pass with a prior whose normaliser is unknown: its loss has no lower bound.
 
     Raises:
         ValueError: naming the group.
@@ -269,6 +272,6 @@ def require_normalised(groups: Sequence[Group]) -> None:
         if not is_normalised(group.prior):
             raise ValueError(
                 f"expected normalised priors; the normaliser of group {group.index} is unknown, so "
-                "the loss could be lowered without bound. Give the Tilted its `log_norm`, or "
-                "train the tilt by an objective of its own."
+                "the loss has no lower bound. Pass `log_norm` to the Tilted, or train the tilt by "
+                "an objective made for it."
             )

@@ -1,4 +1,4 @@
-"""The beta-VAE, with a constant weight on the rate or with a capacity that it is held at."""
+"""The beta-VAE, with a constant weight on the rate or with a target capacity for it."""
 
 import torch
 from torch import Tensor
@@ -16,15 +16,16 @@ class BetaVAE(AbstractModelObjective):
 
     .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)]
 
-    Terms as ``ELBO``'s; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in the model
-    this is the beta-dpVAE-H.
+    The terms are those of ``ELBO``; ``beta=0`` computes no rate. With ``prior=FlowPrior(...)`` in
+    the model this is the beta-dpVAE-H.
 
     References:
-        beta-VAE (Higgins et al., 2017), equation 4; dpVAE (Bhalodia et al., 2020), equations 25-26.
+        beta-VAE (Higgins et al., 2017), equation 4. https://openreview.net/forum?id=Sy2fzU9gl
+        dpVAE (Bhalodia et al., 2020), equations 25-26. https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model, with any prior.
-        beta: The weight; the dpVAE configurations use 5.
+        beta: The weight; the configurations of dpVAE use 5.
         kl: How the rate is computed, as in ``ELBO``.
     """
 
@@ -45,7 +46,7 @@ class BetaVAE(AbstractModelObjective):
         return one_draw(self.model, x, self.kl, rates=self.beta != 0).terms(self.beta)
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         return Explanation(
             minimised="distortion + beta * sum of rates",
             terms={
@@ -53,13 +54,13 @@ class BetaVAE(AbstractModelObjective):
                 "rate_k": f"weight {self.beta:g}; KL(q(z_k|z_<k,x) || p(z_k|z_<k)), nats",
             },
             is_bound=self.beta >= 1,
-            bound="the ELBO itself"
+            bound="it is the ELBO itself"
             if self.beta == 1
-            else "the rate is not negative, so a weight above 1 loosens the ELBO and one below "
-            "1 breaks it",
+            else "the rate is not negative, so a weight above 1 gives a looser bound than the "
+            "ELBO, and a weight below 1 gives no bound",
             remarks=(
-                "beta and the scale of a Gaussian likelihood are one knob: beta at scale s "
-                "trains as beta = 1 at scale s * sqrt(beta) does, up to a constant",
+                "beta and the scale of a Gaussian likelihood are one setting: up to a constant, "
+                "beta at scale s trains like beta = 1 at scale s * sqrt(beta)",
             ),
         )
 
@@ -67,23 +68,25 @@ class BetaVAE(AbstractModelObjective):
 class AnnealedVAE(AbstractModelObjective):
     r"""The beta-VAE with a capacity that grows (beta-VAE-B).
 
-    .. math:: -\mathbb{E}_q[\log p(x|z)] + \gamma \, \Big| \overline{D_\mathrm{KL}[q(z|x) \,\|\, p(z)]} - C \Big|, \qquad
+    .. math:: -\mathbb{E}_q[\log p(x|z)] +
+              \gamma \, \Big| \overline{D_\mathrm{KL}[q(z|x) \,\|\, p(z)]} - C \Big|, \qquad
               C: 0 \to C_\mathrm{max}
 
-    The bar is the mean over the batch: the capacity is held by the data together, not by each
-    example. It grows linearly over the first ``capacity_steps`` steps. Terms: ``distortion`` of an
-    example, and the batch's ``capacity_gap``, both nats. With ``prior=FlowPrior(...)`` this is the
-    beta-dpVAE-B.
+    The bar is the mean over the batch: the capacity applies to the mean of the data, not to each
+    example. It grows linearly over the first ``capacity_steps`` steps. Terms: ``distortion`` per
+    example, and ``capacity_gap`` per batch, both in nats. With ``prior=FlowPrior(...)`` this is
+    the beta-dpVAE-B.
 
     References:
-        Understanding disentangling in beta-VAE (Burgess et al., 2018), equation 8; dpVAE (Bhalodia
-        et al., 2020), section 5.
+        Understanding disentangling in beta-VAE (Burgess et al., 2018), equation 8.
+        https://arxiv.org/abs/1804.03599
+        dpVAE (Bhalodia et al., 2020), section 5. https://arxiv.org/abs/1911.10506
 
     Arguments:
-        model: The model, with any prior; a hierarchy is held at the sum of its rates.
-        gamma: Weight of the gap; the dpVAE configurations use 15. At 0 no rate is computed.
-        capacity: The final capacity in nats an example.
-        capacity_steps: Over how many steps it is reached.
+        model: The model, with any prior; for a hierarchy the capacity applies to the sum of rates.
+        gamma: Weight of the gap; the configurations of dpVAE use 15. At 0 no rate is computed.
+        capacity: The final capacity in nats per example.
+        capacity_steps: Number of steps until the final capacity is reached.
         kl: How the rate is computed, as in ``ELBO``.
     """
 
@@ -113,7 +116,7 @@ class AnnealedVAE(AbstractModelObjective):
         return self.gamma == 0
 
     def capacity_at(self, step: int) -> float:
-        """The capacity C of a step, in nats an example."""
+        """The capacity C at a step, in nats per example."""
         return self.capacity * min(1.0, step / self.capacity_steps)
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
@@ -128,21 +131,20 @@ class AnnealedVAE(AbstractModelObjective):
         )
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         return Explanation(
             minimised="distortion + gamma * |mean rate - C|",
             terms={
                 "distortion": "weight 1; -log p(x|z) with its constants, nats",
                 "capacity_gap": f"weight {self.gamma:g}; distance of the batch's mean KL from C, "
-                f"nats; C rises from 0 to {self.capacity:g} over "
-                f"{self.capacity_steps} steps",
+                f"nats; C rises from 0 to {self.capacity:g} over {self.capacity_steps} steps",
             },
             is_bound=False,
-            bound="the rate may be anything near C at no cost, so the number says nothing about "
-            "the likelihood",
+            bound="a rate near C costs nothing, so the number says nothing about the likelihood",
             reduction="the distortion is summed over pixels and averaged over the batch; the "
-            "gap is that of the batch's mean",
+            "gap is computed from the mean KL of the batch",
             remarks=(
-                "a batch of one example holds that example at C; larger batches hold their mean",
+                "with batches of one example, each example is held at C; with larger batches only "
+                "their mean is",
             ),
         )

@@ -1,4 +1,4 @@
-"""What a model is trained by unless somebody says otherwise."""
+"""The objective that trains a model by default."""
 
 from functools import singledispatch
 
@@ -11,14 +11,14 @@ __all__ = ["default_objective"]
 
 @singledispatch
 def default_objective(model: AbstractModel, *, beta: Weight = 1.0) -> AbstractObjective:
-    """The objective by which a model is trained: its ELBO, unless its kind has another one.
+    """The objective that trains a model by default: its ELBO, unless its class registered another.
 
-    A kind of model that is trained otherwise registers its objective in that objective's file, with
-    ``default_objective.register``.
+    Another kind of model registers its objective with ``default_objective.register``, in the file
+    of that objective.
 
     Arguments:
         model: The model.
-        beta: Weight of the ELBO's rate, a number or a function of the step; other objectives have
-            none.
+        beta: Weight of the ELBO's rate, a number or a function of the step; other objectives
+            ignore it.
     """
     return ELBO(model, beta=beta)

@@ -20,22 +20,25 @@ __all__ = ["ELBO"]
 class ELBO(AbstractModelObjective):
     r"""The negative evidence lower bound.
 
-    .. math:: -\mathbb{E}_q[\log p(x|z)] + \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
+    .. math:: -\mathbb{E}_q[\log p(x|z)] +
+              \beta \sum_k \mathbb{E}_q[\log q(z_k | z_{<k}, x) - \log p(z_k | z_{<k})]
 
-    A bound on the likelihood at beta = 1, and judged there whatever beta is. Terms: ``distortion``
-    and one ``rate_k`` a group, in nats per example. ``beta=0`` is an autoencoder: it computes no
-    rate, so a deterministic encoder will do, and is judged by its distortion.
+    At beta = 1 it bounds the likelihood, and a fit is judged there for every beta. Terms:
+    ``distortion`` and one ``rate_k`` per group, in nats per example. ``beta=0`` is an autoencoder:
+    it computes no rate, so a deterministic encoder works, and it is judged by its distortion.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), equations 2 and 4; beta is its warm-up.
-        ``kl="entropy"``: dpVAE (Bhalodia et al., 2020), equation 5, with its constant.
+        https://arxiv.org/abs/1705.07120
+        dpVAE (Bhalodia et al., 2020), equation 5 with its constant, for ``kl="entropy"``.
+        https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model.
         beta: Weight of the rate, a number or a function of the step.
         kl: ``"sample"`` estimates the rate from the same draw as the distortion; ``"entropy"``
             takes the posterior's entropy in closed form and the rest from that draw; ``"analytic"``
-            uses torch's closed form and refuses where there is none.
+            uses torch's closed form, and raises an error where there is none.
     """
 
     def __init__(self, model: AbstractModel, *, beta: Weight = 1.0, kl: KL = "sample") -> None:
@@ -45,7 +48,7 @@ class ELBO(AbstractModelObjective):
 
     @property
     def _has_rates(self) -> bool:
-        """Whether a rate is ever weighed: a function of the step is taken for a warm-up."""
+        """Whether the rate ever has a weight; a function of the step counts as a warm-up."""
         return callable(self.beta) or self.beta != 0
 
     @property
@@ -60,11 +63,11 @@ class ELBO(AbstractModelObjective):
 
     @property
     def metric(self) -> str:
-        """The negative ELBO; the distortion where no rate is weighed."""
+        """The negative ELBO; the distortion where the rate has no weight."""
         return "negative_elbo" if self._has_rates else "distortion"
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
-        """The mean over all examples at beta = 1, one draw of each, in nats.
+        """The mean over all examples at beta = 1, one draw for each, in nats.
 
         The batch size has no influence.
         """
@@ -75,7 +78,7 @@ class ELBO(AbstractModelObjective):
         return mean_over_blocks(negative_elbo, x, block=ROWS, seed=seed, address="elbo")
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         beta = "a function of the step" if callable(self.beta) else f"{self.beta:g}"
         fixed = not callable(self.beta)
         return Explanation(
@@ -85,6 +88,6 @@ class ELBO(AbstractModelObjective):
                 "rate_k": f"weight beta = {beta}; KL(q(z_k|z_<k,x) || p(z_k|z_<k)), nats",
             },
             is_bound=fixed and float(self.beta) >= 1,  # type: ignore[arg-type]
-            bound="at beta = 1 it is the ELBO, above 1 a looser bound, below 1 none; during a "
-            "warm-up of beta it is not comparable between steps",
+            bound="at beta = 1 it is the ELBO, above 1 a looser bound, below 1 no bound; during a "
+            "warm-up of beta its values cannot be compared between steps",
         )

@@ -1,4 +1,4 @@
-"""The terms from which every bound is made: one draw from the posterior, its distortion and its rates."""
+"""The terms of every bound: a draw from the posterior, its distortion and its rates."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -18,12 +18,13 @@ __all__ = ["Evidence", "check_kl", "one_draw", "prior_factorises"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """One draw from the posterior of each example, or several; shapes are those of the pass.
+    """One draw, or several, from the posterior of each example; shapes are those of the pass.
 
     Attributes:
         groups: The latent groups of the pass.
         distortion: -log p(x|z), ``(*S, B)`` nats.
-        rates: ``rate_k`` to the KL of group k, ``(*S, B)`` nats; empty if none was asked for.
+        rates: Maps ``rate_k`` to the KL of group k, ``(*S, B)`` nats; empty if rates were not
+            requested.
     """
 
     groups: list[Group]
@@ -31,18 +32,18 @@ class Evidence:
     rates: dict[str, Tensor]
 
     def negative_elbo(self) -> Tensor:
-        """Distortion and rates together, ``(*S, B)`` nats; without rates the distortion alone."""
+        """The sum of distortion and rates, ``(*S, B)`` nats."""
         return torch.stack([self.distortion, *self.rates.values()]).sum(0)
 
     def terms(self, beta: float) -> Terms:
-        """Distortion, and the rates under one weight."""
+        """Distortion, and rates that share one weight."""
         return Terms(
             {"distortion": self.distortion} | self.rates, weights=dict.fromkeys(self.rates, beta)
         )
 
 
 def check_kl(kl: str) -> KL:
-    """The name itself, if it is one of ``KL``."""
+    """Return the name if it is one of ``KL``; raise an error otherwise."""
     for name in get_args(KL):
         if kl == name:
             return name
@@ -50,7 +51,7 @@ def check_kl(kl: str) -> KL:
 
 
 def _rate(group: Group, kl: KL) -> Tensor:
-    """KL of one group, or its one-draw estimate, in nats, of the batch shape of the pass."""
+    """KL of one group, or its one-draw estimate, in nats; it has the batch shape of the pass."""
     if kl == "sample":
         return group.rate()
     try:
@@ -77,12 +78,12 @@ def one_draw(
             takes the posterior's entropy in closed form and the cross-entropy from the draw;
             ``"analytic"`` uses torch's closed form.
         rates: Whether to compute the rates. Without them no density of the posterior or the prior
-            is asked for, so a deterministic encoder will do.
-        sample_shape: ``S``, how many draws of each example; one without.
+            is evaluated, so a deterministic encoder works.
+        sample_shape: Shape ``S`` of the draws for each example; one draw by default.
 
     Raises:
-        ValueError: for a prior or a likelihood whose normaliser is unknown, or a KL without a
-            closed form where that is asked for.
+        ValueError: for a prior or a likelihood whose normaliser is unknown, or where ``kl`` asks
+            for a closed form that does not exist.
     """
     groups = model.infer(x, sample_shape)
     if rates:
@@ -92,6 +93,6 @@ def one_draw(
 
 
 def prior_factorises(model: AbstractModel) -> bool:
-    """Whether every prior among the model's parts is a product over dimensions."""
+    """Whether every prior of the model is a product over dimensions."""
     priors = [module for module in model.modules() if isinstance(module, AbstractPrior)]
     return bool(priors) and all(isinstance(prior, StandardNormal) for prior in priors)

@@ -13,24 +13,26 @@ __all__ = ["ExPostPrior"]
 
 
 class ExPostPrior(AbstractObjective):
-    r"""Ex-post density estimation: the prior learns the codes, and nothing else moves.
+    r"""Ex-post density estimation: the prior learns the codes, and nothing else changes.
 
     .. math:: -\mathbb{E}_{q(z|x)}[\log p(z)]
 
-    The codes are drawn afresh at every step. All of the model but its prior is frozen: eval mode,
-    no gradients into parameters. Gradients pass through the frozen encoder to what the prior gives
-    it, such as a VampPrior's pseudo-inputs. A deterministic encoder will do: its codes are points.
-    Of a hierarchy the top prior is fitted, to draws of the top posterior.
+    The codes are drawn afresh at every step. All of the model except its prior is frozen: it is in
+    eval mode, and its parameters get no gradients. Gradients do pass through the frozen encoder to
+    what the prior feeds into it, such as the pseudo-inputs of a VampPrior. A deterministic encoder
+    works: its codes are points. In a hierarchy, the top prior is fitted to draws from the top
+    posterior.
 
     One term, ``cross_entropy``, in nats per example. Its minimum over all priors is the entropy of
     the aggregate posterior.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020), the section on ex-post
-        density estimation, there with mixtures of Gaussians and EM.
+        density estimation, which uses mixtures of Gaussians and EM.
+        https://arxiv.org/abs/1903.12436
 
     Arguments:
-        model: A model with a ``prior``: VAE, HVAE, WrappedVAE, or one of your own.
+        model: A model with a ``prior``: VAE, HVAE, WrappedVAE, or your own.
 
     Raises:
         TypeError: if the model has no such prior, or one without a normalised density.
@@ -45,8 +47,8 @@ class ExPostPrior(AbstractObjective):
         inside = {id(parameter) for parameter in prior.parameters()}
         if any(id(parameter) in inside for part in self._rest() for parameter in part.parameters()):
             raise ValueError(
-                "expected a prior with parameters of its own; it shares some with the rest of the "
-                "model, which stays frozen."
+                "expected a prior with its own parameters; got one that shares parameters with the "
+                "rest of the model, which stays frozen."
             )
 
     @property
@@ -55,13 +57,13 @@ class ExPostPrior(AbstractObjective):
         return require_prior(self.model)
 
     def _rest(self) -> list[nn.Module]:
-        """The parts of the model beside the prior."""
+        """The parts of the model other than the prior."""
         return [part for part in self.model.children() if part is not self.trained]
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Keeps all but the prior frozen."""
-        own = [
+        """Keeps everything except the prior frozen."""
+        direct = [
             (parameter, parameter.requires_grad)
             for parameter in self.model.parameters(recurse=False)
         ]
@@ -70,13 +72,13 @@ class ExPostPrior(AbstractObjective):
             with ExitStack() as stack:
                 for part in self._rest():
                     stack.enter_context(frozen(part))
-                for parameter, _ in own:
+                for parameter, _ in direct:
                     parameter.requires_grad = False
                 self.model.training = False
                 yield
         finally:
             self.model.training = mode
-            for parameter, flag in own:
+            for parameter, flag in direct:
                 parameter.requires_grad = flag
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
@@ -99,7 +101,7 @@ class ExPostPrior(AbstractObjective):
         return "cross_entropy"
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
-        """The mean over all examples, one code of each, in nats; the batch size has no influence."""
+        """The mean over all examples, one code each, in nats; the batch size has no influence."""
         return mean_over_blocks(
             lambda batch: self(batch).per_example["cross_entropy"],
             x,
@@ -109,14 +111,14 @@ class ExPostPrior(AbstractObjective):
         )
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         return Explanation(
             minimised="cross_entropy",
             terms={
-                "cross_entropy": "weight 1; -log p(z) at a draw of q(z|x) of the top group, nats"
+                "cross_entropy": "weight 1; -log p(z) at a draw from q(z|x) of the top group, nats"
             },
             is_bound=False,
-            bound="it is the part of the negative ELBO on which the prior has an influence; "
-            "distortion and the entropy of q(z|x) are missing",
+            bound="it is the part of the negative ELBO that depends on the prior; the distortion "
+            "and the entropy of q(z|x) are missing",
             remarks=("its minimum over all priors is the entropy of the aggregate posterior",),
         )

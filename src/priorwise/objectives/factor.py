@@ -1,4 +1,4 @@
-"""The FactorVAE: total correlation estimated by a discriminator that is trained beside the model."""
+"""The FactorVAE: a discriminator, trained alongside the model, estimates total correlation."""
 
 from typing import Literal
 
@@ -22,15 +22,17 @@ __all__ = ["Discriminator", "FactorVAE"]
 
 
 class Discriminator(nn.Sequential):
-    """Five dense layers of 1000 units and two logits: drawn from q(z), or from the product of its marginals.
+    """Distinguishes draws from q(z) from draws from the product of its marginals.
+
+    Five dense layers of 1000 units and two logits. With two latents it has 4,009,002 parameters.
 
     References:
-        Disentangling by Factorising (Kim & Mnih, 2018), appendix A. With two latents it has
-        4,009,002 parameters.
+        Disentangling by Factorising (Kim & Mnih, 2018), appendix A.
+        https://arxiv.org/abs/1802.05983
 
     Arguments:
         latent_features: Number of latent dimensions.
-        hidden_features: Hidden layers.
+        hidden_features: Sizes of the hidden layers.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class _LeakyReLU(nn.LeakyReLU):
 
 
 def _shuffled(z: Tensor) -> Tensor:
-    """Each dimension permuted over the batch by itself: about a draw from the product of the marginals."""
+    """Permute each dimension over the batch, approximating the product of the marginals."""
     order = torch.rand_like(z).argsort(0)
     return z.gather(0, order)
 
@@ -56,26 +58,28 @@ class FactorVAE(AbstractModelObjective):
     .. math:: -\mathbb{E}_q[\log p(x|z)] + D_\mathrm{KL}[q(z|x) \,\|\, p(z)] + \gamma \,
               D_\mathrm{KL}\big[q(z) \,\|\, \textstyle\prod_d q(z_d)\big]
 
-    The last term is the discriminator's log-ratio at z. Two players are stepped in turn: the model,
-    with the discriminator held still, then the discriminator on new draws of the model as it is
-    now; for the other class their dimensions are permuted over the batch. The regulariser acts on
-    z, the prior on the rate alone: with ``prior=FlowPrior(...)`` this is the Factor-dpVAE.
+    The last term is estimated by the discriminator's log-ratio at z. Two players take turns: first
+    the model, with the discriminator held fixed, then the discriminator, on new draws from the
+    updated model. For its second class, the dimensions of the draws are permuted over the batch.
+    The regulariser acts on z, and the prior only on the rate: with ``prior=FlowPrior(...)`` this is
+    the Factor-dpVAE.
 
-    Terms of the model: ``distortion``, ``rate_k`` and ``total_correlation``; of the discriminator:
-    ``discriminator_bce``, log 2 where it cannot tell; nats per example. Of a hierarchy the top
-    group is regularised.
+    Terms of the model: ``distortion``, ``rate_k`` and ``total_correlation``. Term of the
+    discriminator: ``discriminator_bce``, which is log 2 where it cannot distinguish the classes.
+    All are in nats per example. In a hierarchy, the top group is regularised.
 
     References:
-        Disentangling by Factorising (Kim & Mnih, 2018), equation 2 and algorithm 2 (one batch
-        serves both players here); dpVAE (Bhalodia et al., 2020), equations 27-29.
+        Disentangling by Factorising (Kim & Mnih, 2018), equation 2 and algorithm 2; here one batch
+        serves both players. https://arxiv.org/abs/1802.05983
+        dpVAE (Bhalodia et al., 2020), equations 27-29. https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model, with any prior.
         latent_features: Number of dimensions of the top group.
         gamma: Weight of the total correlation.
-        discriminator: Rows of z to two logits; the paper's if None.
-        discriminator_lr: Its learning rate.
-        discriminator_betas: Its averaging of Adam.
+        discriminator: Maps rows of z to two logits; the paper's if None.
+        discriminator_lr: Learning rate of the discriminator.
+        discriminator_betas: Averaging coefficients of the discriminator's Adam.
         kl: How the rate is computed, as in ``ELBO``.
     """
 
@@ -111,7 +115,7 @@ class FactorVAE(AbstractModelObjective):
         return (Player("model", self.model), second)
 
     def _log_ratio(self, z: Tensor) -> Tensor:
-        """Log q(z) - log of the product, ``(B,)``, by the discriminator as a constant function."""
+        """The discriminator's log q(z) - log prod_d q(z_d), ``(B,)``; its parameters are fixed."""
         still = {
             name: tensor.detach()
             for name, tensor in self.discriminator.state_dict(keep_vars=True).items()
@@ -132,29 +136,30 @@ class FactorVAE(AbstractModelObjective):
 
     def _cross_entropy(self, x: Tensor) -> Tensor:
         """The mean of both classes' cross-entropies, ``(B,)`` nats."""
-        with (
-            torch.no_grad(),
-            unmoved_statistics([self.model]),
-        ):  # the model's turn has counted this batch
+        # The model's turn has already updated the batch statistics with this batch.
+        with torch.no_grad(), unmoved_statistics([self.model]):
             z, other = self.model.infer(x, (2,))[0].z.flatten(2)
         joint, product = self.discriminator(torch.cat([z, _shuffled(other)])).chunk(2)
         is_joint, is_product = joint.diff(dim=-1).squeeze(-1), product.diff(dim=-1).squeeze(-1)
         return 0.5 * (F.softplus(is_joint) + F.softplus(-is_product))
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         return Explanation(
-            minimised="distortion + sum of rates + gamma * total_correlation, and beside it "
-            "discriminator_bce",
+            minimised="distortion + sum of rates + gamma * total_correlation by the model, and "
+            "discriminator_bce by the discriminator",
             terms={
                 "distortion": "weight 1; -log p(x|z) with its constants, nats",
                 "rate_k": "weight 1; KL(q(z_k|z_<k,x) || p(z_k|z_<k)), nats",
                 "total_correlation": f"weight {self.gamma:g}; the discriminator's log q(z) - sum "
                 "of log q(z_d), nats",
-                "discriminator_bce": "the other player's; log 2 = 0.693 nats where it cannot tell",
+                "discriminator_bce": "the discriminator's loss; log 2 = 0.693 nats where it cannot "
+                "distinguish its two classes",
             },
             is_bound=False,
             bound="distortion and rates are the ELBO, but the total correlation is only as good "
-            "as the discriminator, and can come out negative",
-            remarks=("the number is not comparable between steps: the discriminator moves",),
+            "as the discriminator, and its estimate can be negative",
+            remarks=(
+                "the loss cannot be compared between steps, because the discriminator changes",
+            ),
         )

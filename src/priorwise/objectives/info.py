@@ -1,4 +1,4 @@
-"""The InfoVAE: the aggregate posterior is drawn to the prior as a whole, by their draws."""
+"""The InfoVAE: a discrepancy between draws pulls the aggregate posterior towards the prior."""
 
 from torch import Tensor
 
@@ -17,18 +17,19 @@ class InfoVAE(AbstractModelObjective):
     .. math:: -\mathbb{E}_q[\log p(x|z)] + (1 - \alpha) \, D_\mathrm{KL}[q(z|x) \,\|\, p(z)] +
               (\alpha + \lambda - 1) \, \mathrm{MMD}^2[q(z), p(z)]
 
-    The discrepancy is between draws of both, so its gradient reaches the parameters of the prior: a
-    flow, a mixture with fixed weights, pseudo-inputs. With ``prior=FlowPrior(...)`` this is the
-    Info-dpVAE. Terms: ``distortion`` and ``rate_k`` in nats per example, and the batch's ``mmd``,
-    without a unit and unbiased for every batch size; a batch of one leaves it out. ``alpha=1``
-    computes no rate, so a deterministic encoder will do.
+    The discrepancy is computed from draws of both, so its gradient reaches the parameters of the
+    prior: a flow, a mixture with fixed weights, pseudo-inputs. With ``prior=FlowPrior(...)`` this
+    is the Info-dpVAE. Terms: ``distortion`` and ``rate_k`` in nats per example, and ``mmd`` per
+    batch, which has no unit and is unbiased for every batch size; a batch of one has no ``mmd``.
+    ``alpha=1`` computes no rate, so a deterministic encoder works.
 
     References:
-        InfoVAE (Zhao et al., 2019), equation 6; dpVAE (Bhalodia et al., 2020), equations 32-33.
+        InfoVAE (Zhao et al., 2019), equation 6. https://arxiv.org/abs/1706.02262
+        dpVAE (Bhalodia et al., 2020), equations 32-33. https://arxiv.org/abs/1911.10506
 
     Arguments:
-        model: The model, with any prior that draws with gradients; of a hierarchy the top group is
-            compared.
+        model: The model, with any prior that can be sampled with gradients; in a hierarchy the top
+            group is compared.
         alpha: 1 minus the weight of the rates.
         lambda_: The weight of the discrepancy is ``alpha + lambda_ - 1``.
         kernel: ``IMQ()`` or ``RBF()``, with a scale of your choice.
@@ -47,8 +48,8 @@ class InfoVAE(AbstractModelObjective):
         super().__init__(model, "InfoVAE objective")
         if alpha > 1:
             raise ValueError(
-                "expected `alpha` of at most 1: above it the rate would be rewarded; got "
-                f"{alpha:g}."
+                f"expected `alpha` of at most 1; got {alpha:g}, with which the objective would "
+                "reward the rate."
             )
         self.alpha = float(alpha)
         self.lambda_ = float(lambda_)
@@ -57,17 +58,17 @@ class InfoVAE(AbstractModelObjective):
 
     @property
     def may_skip_parameters(self) -> bool:
-        """Without a rate a batch of one says nothing to the prior."""
+        """Without a rate, a batch of one gives the prior no gradient."""
         return self.alpha == 1
 
     def _discrepancy(self, top: Group) -> Tensor:
         if not top.prior.has_rsample:
             raise TypeError(
-                "expected a prior that draws with gradients for InfoVAE, else it would not learn; "
-                f"got {type(top.prior).__name__}. A mixture needs `learn_weights=False`."
+                "expected a prior that can be sampled with gradients, since InfoVAE trains it by "
+                f"them; got {type(top.prior).__name__}. A mixture needs `learn_weights=False`."
             )
-        drawn = top.prior.rsample()
-        return mmd(top.z.flatten(1), drawn.flatten(1), self.kernel)
+        prior_z = top.prior.rsample()
+        return mmd(top.z.flatten(1), prior_z.flatten(1), self.kernel)
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One draw from the posterior of each example, and as many from the prior."""
@@ -79,24 +80,24 @@ class InfoVAE(AbstractModelObjective):
         return Terms({"distortion": evidence.distortion} | evidence.rates, batch, weights)
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         weight = self.alpha + self.lambda_ - 1
         return Explanation(
             minimised="distortion + (1 - alpha) * sum of rates + (alpha + lambda - 1) * mmd",
             terms={
                 "distortion": "weight 1; -log p(x|z) with its constants, nats",
                 "rate_k": f"weight {1 - self.alpha:g}; KL(q(z_k|z_<k,x) || p(z_k|z_<k)), nats",
-                "mmd": f"weight {weight:g}; squared discrepancy of q(z) and p(z) with "
+                "mmd": f"weight {weight:g}; squared discrepancy between q(z) and p(z) with "
                 f"{self.kernel}, no unit",
             },
             is_bound=self.alpha <= 0 and weight >= 0,
-            bound="at alpha <= 0 the rate has at least weight 1 and the discrepancy is not "
-            "negative in the mean: a bound, loose by the discrepancy; above 0 part of the "
-            "rate is missing",
+            bound="at alpha <= 0 the rate has at least weight 1 and the mean discrepancy is not "
+            "negative, so it is a bound, loose by the discrepancy; at alpha > 0 part of the rate "
+            "is missing",
             reduction="distortion and rates are summed over pixels or latent dimensions and "
-            "averaged over the batch; the discrepancy is one number of the batch",
+            "averaged over the batch; the discrepancy is one number per batch",
             remarks=(
-                "the weight of the discrepancy is nats per unit of the kernel, the same for "
+                "the weight of the discrepancy is in nats per unit of the kernel, the same for "
                 "every batch size",
             ),
         )

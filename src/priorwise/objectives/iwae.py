@@ -21,6 +21,7 @@ class IWAE(AbstractModelObjective):
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2016), equation 8.
+        https://arxiv.org/abs/1509.00519
 
     Arguments:
         model: The model.
@@ -30,17 +31,17 @@ class IWAE(AbstractModelObjective):
     def __init__(self, model: AbstractModel, samples: int = 50) -> None:
         super().__init__(model, "IWAE bound")
         if samples < 1:
-            raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
+            raise ValueError(f"expected `samples` of at least 1; got {samples}.")
         self.samples = samples
 
     def forward(self, x: Tensor, step: int = 0) -> Terms:
-        """K draws from the posterior of each example."""
+        """K draws from the posterior for each example."""
         log_w = -one_draw(self.model, x, "sample", sample_shape=(self.samples,)).negative_elbo()
         return Terms({"bound": math.log(self.samples) - log_w.logsumexp(0)})
 
     @property
     def metric(self) -> str:
-        """The bound itself, with the samples of the fit."""
+        """The bound itself, with as many samples as in the fit."""
         return "negative_iwae_bound"
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
@@ -55,7 +56,7 @@ class IWAE(AbstractModelObjective):
         )
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         return Explanation(
             minimised="bound",
             terms={
@@ -63,5 +64,6 @@ class IWAE(AbstractModelObjective):
                 "z) / q(z|x), nats"
             },
             is_bound=True,
-            bound=f"for every number of samples; the gap falls like 1/K, here K = {self.samples}",
+            bound="it is one for every number of samples; the gap falls like 1/K, here "
+            f"K = {self.samples}",
         )

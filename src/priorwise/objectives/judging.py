@@ -1,4 +1,4 @@
-"""How an objective is judged on held-out data: fixed blocks, each with draws of its own address.
+"""How held-out data judge an objective: fixed blocks, each with random numbers of its own.
 
 Letters: ``N`` examples, ``B`` examples of a block.
 """
@@ -18,7 +18,7 @@ FINAL_STEP = 2**62
 """A step after the end of every schedule."""
 
 ROWS = 1000
-"""Latent draws that are judged at once."""
+"""Number of latent draws that are evaluated at once."""
 
 PerExample: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -26,12 +26,12 @@ PerExample: TypeAlias = Callable[[Tensor], Tensor]
 def mean_over_blocks(
     per_example: PerExample, x: Tensor, *, block: int, seed: int, address: str
 ) -> float:
-    """The mean of a number of each example, over all of them, in nats.
+    """The mean of a quantity over all examples, in nats.
 
     Arguments:
-        per_example: Maps a block ``(B, *event)`` to ``(B,)``.
+        per_example: Maps a block ``(B, *event)`` to the quantity per example, ``(B,)``.
         x: Observations ``(N, *event)``.
-        block: Examples of a block; the draws depend on it, so it is fixed and no option.
+        block: Examples per block. The draws depend on it, so callers fix it and make it no option.
         seed: Seed of the draws.
         address: What the draws are for.
     """
@@ -47,12 +47,12 @@ def mean_over_whole_batches(
 ) -> float:
     """The mean loss over whole batches.
 
-    A torn last one is left out, since batch statistics depend on its size.
+    An incomplete last batch is left out, since batch statistics depend on the batch size.
 
     Arguments:
         loss: Maps a batch ``(B, *event)`` to a scalar.
-        x: Observations ``(N, *event)``; fewer than a batch are one batch.
-        batch_size: Examples of a batch.
+        x: Observations ``(N, *event)``; if there are fewer than ``batch_size``, they are one batch.
+        batch_size: Examples per batch.
         seed: Seed of the draws.
     """
     whole = max(1, len(x) // batch_size)

@@ -1,4 +1,4 @@
-"""The density of the aggregate posterior estimated from one batch of its components.
+"""The density of the aggregate posterior, estimated from one batch of its components.
 
 Letters: ``B`` batch, ``N`` size of the data set, ``D`` latent dimensions.
 """
@@ -18,23 +18,26 @@ __all__ = ["log_weights", "marginal_log_densities"]
 def log_weights(
     batch: int, data_size: int, weighting: Weighting, *, device: torch.device | None = None
 ) -> Tensor:
-    r"""The log of the weights with which the components of a batch stand for the whole data set, ``(B, B)``.
+    r"""Log weights with which the components of a batch represent the data set, ``(B, B)``.
 
     :math:`\hat q(z_i) = \sum_j W_{ij} \, q(z_i | x_j)`. With M = B - 1:
 
-    - ``"stratified"``: :math:`W_{ii} = 1/N`, one other :math:`(N - M)/(NM)`, the rest 1/M. Rows sum
-      to one; unbiased for q(z_i) over batches drawn without replacement.
-    - ``"balanced"``: :math:`W_{ii} = 1/N`, all others (N - 1)/(NM): the mean of the former over
-      which component is the odd one, so unbiased as well, with less variance.
-    - ``"weighted"``: all 1/(NB). Biased low: rows sum to 1/N, so a density is short of up to log N
-      nats.
+    - ``"stratified"``: :math:`W_{ii} = 1/N`, one other weight is :math:`(N - M)/(NM)`, and the rest
+      are 1/M. Rows sum to one. The estimate of q(z_i) is unbiased over batches drawn without
+      replacement.
+    - ``"balanced"``: :math:`W_{ii} = 1/N`, and all others are (N - 1)/(NM). This is the mean of
+      ``"stratified"`` over the choice of its odd component, so it is unbiased too, with less
+      variance.
+    - ``"weighted"``: all weights are 1/(NB). The estimate is biased low: rows sum to 1/N, so a log
+      density is too low by up to log N nats.
 
-    A batch of one has nothing to stand for the others: its weight is 1.
+    In a batch of one, nothing represents the other examples: its weight is 1.
 
     References:
         Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), section 4.1 and appendix
-        C. The published code of the first puts the weight 1/N into one column for all rows instead
-        of on the diagonal, which over-estimates q(z) by up to N/M.
+        C. The published code for ``"stratified"`` puts the weight 1/N into one column for all rows
+        instead of on the diagonal, which overestimates q(z) by up to N/M.
+        https://arxiv.org/abs/1802.04942
 
     Raises:
         ValueError: for a batch larger than the data set, or an unknown weighting.
@@ -52,30 +55,32 @@ def log_weights(
     if batch == 1:
         return torch.zeros(1, 1, device=device)
     others = batch - 1
-    own, rest = 1 / data_size, 1 / others
+    diagonal, rest = 1 / data_size, 1 / others
     if weighting == "balanced":
         rest = (data_size - 1) / (data_size * others)
     weights = torch.full((batch, batch), rest, dtype=torch.float64, device=device)
     rows = torch.arange(batch, device=device)
     if weighting == "stratified":
         weights[rows, (rows + 1) % batch] = (data_size - others) / (data_size * others)
-    weights[rows, rows] = own
+    weights[rows, rows] = diagonal
     return weights.log().float()
 
 
 def marginal_log_densities(
     z: Tensor, loc: Tensor, scale: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""Log q(z) and :math:`\sum_d \log q(z_d)` of each point, from Gaussian components and log weights, in nats.
+    r"""Log q(z) and :math:`\sum_d \log q(z_d)` at each point, in nats, from Gaussian components.
+
+    The memory grows like B x B x D, which suits batches of some hundreds.
 
     Arguments:
         z: Points ``(B, D)``.
         loc: Means of the components, ``(B, D)``.
-        scale: Their standard deviations, ``(B, D)``.
-        weights: ``log_weights``, ``(B, B)``.
+        scale: Standard deviations of the components, ``(B, D)``.
+        weights: The ``log_weights`` of the components, ``(B, B)``.
 
     Returns:
-        Both, ``(B,)`` each. Memory is B x B x D: for batches of some hundreds.
+        Both sums, ``(B,)`` each.
     """
     with no_autocast(z):
         z, loc, scale = at_least_float32(z), at_least_float32(loc), at_least_float32(scale)

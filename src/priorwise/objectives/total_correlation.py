@@ -1,4 +1,4 @@
-"""The beta-TCVAE: the rate taken apart into mutual information, total correlation and what is left."""
+"""The beta-TCVAE: the rate split into mutual information, total correlation and a rest."""
 
 from torch import Tensor
 
@@ -15,28 +15,32 @@ __all__ = ["BetaTCVAE"]
 class BetaTCVAE(AbstractModelObjective):
     r"""The beta-TCVAE.
 
-    .. math:: -\mathbb{E}_q[\log p(x|z)] + \alpha \underbrace{\mathbb{E}\log\tfrac{q(z|x)}{q(z)}}_\text{mutual information}
-              + \beta \underbrace{\mathbb{E}\log\tfrac{q(z)}{\prod_d q(z_d)}}_\text{total correlation}
+    .. math:: -\mathbb{E}_q[\log p(x|z)]
+              + \alpha \underbrace{\mathbb{E}\log\tfrac{q(z|x)}{q(z)}}_\text{mutual information}
+              + \beta \underbrace{\mathbb{E}\log\tfrac{q(z)}{\prod_d q(z_d)}}
+              _\text{total correlation}
               + \gamma \underbrace{\mathbb{E}\log\tfrac{\prod_d q(z_d)}{p(z)}}_\text{dimension-wise}
 
     The three terms add up to the KL of each example exactly, whatever the weights of the batch.
-    p(z) is the model's prior with its whole density; only if that is a product over dimensions is
-    the last term a sum of divergences. In general
+    p(z) is the full density of the model's prior; the last term is a sum of divergences only if
+    this density is a product over dimensions. In general
 
-    .. math:: \alpha I + \beta\,TC + \gamma(\cdot) = \alpha I + (\beta - \gamma)\,TC + \gamma D_\mathrm{KL}[q(z) \,\|\, p(z)],
+    .. math:: \alpha I + \beta\,TC + \gamma(\cdot) =
+              \alpha I + (\beta - \gamma)\,TC + \gamma D_\mathrm{KL}[q(z) \,\|\, p(z)],
 
     so with :math:`\gamma > \beta` and a prior that can follow q(z), such as a flow, total
     correlation is *rewarded*.
 
     Terms, in nats per example: ``distortion``, ``mutual_information``, ``total_correlation``,
-    ``dimension_wise_kl``. Of a hierarchy the top group is taken apart; the rates below it are added
-    with weight 1. q(z) is estimated from the batch, so the values of the terms depend on the batch
-    size; see ``priorwise.objectives.minibatch``.
+    ``dimension_wise_kl``. In a hierarchy, the rate of the top group is split, and the rates below
+    it are added with weight 1. q(z) is estimated from the batch, so the values of the terms depend
+    on the batch size; see ``priorwise.objectives.minibatch``.
 
     References:
-        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), equation 2 and section 4;
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018), equation 2 and section 4.
+        https://arxiv.org/abs/1802.04942
         dpVAE (Bhalodia et al., 2020), equations 30-31, with the log-determinant that its code
-        leaves out.
+        leaves out. https://arxiv.org/abs/1911.10506
 
     Arguments:
         model: The model, with any prior and a diagonal Gaussian posterior of the top group.
@@ -44,7 +48,8 @@ class BetaTCVAE(AbstractModelObjective):
         alpha: Weight of the mutual information.
         beta: Weight of the total correlation.
         gamma: Weight of the dimension-wise term.
-        weights: ``"stratified"``, ``"balanced"`` or ``"weighted"`` minibatch sampling.
+        weights: How a batch represents the data set: ``"stratified"``, ``"balanced"`` or
+            ``"weighted"``.
     """
 
     def __init__(
@@ -70,7 +75,7 @@ class BetaTCVAE(AbstractModelObjective):
         posterior = require_diagonal_gaussian(
             top.posterior,
             "an Independent Normal posterior of the top group for BetaTCVAE",
-            "The objective needs its marginal densities.",
+            "The objective needs the posterior's marginal densities.",
         )
         loc, scale = posterior.loc.flatten(1), posterior.scale.flatten(1)
         log_w = log_weights(len(loc), self.data_size, self.weights, device=loc.device)
@@ -85,20 +90,20 @@ class BetaTCVAE(AbstractModelObjective):
         return Terms({"distortion": evidence.distortion} | parts | below, weights=weights)
 
     def explain(self) -> Explanation:
-        """What the number is."""
+        """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
         factorises = prior_factorises(self.model)
         remarks = [
             f"q(z) is estimated from each batch by {self.weights} sampling; its logarithm is "
-            "biased, so the three terms depend on the batch size, their plain sum does not"
+            "biased, so the three terms depend on the batch size, but their plain sum does not"
         ]
         if self.weights == "weighted":
             remarks.append(
-                "minibatch-weighted densities are short of up to log N nats: the terms are "
-                "shifted by constants"
+                "minibatch-weighted log densities are too low by up to log N nats, so the terms "
+                "are shifted by constants"
             )
         if not factorises and self.gamma > self.beta:
             remarks.append(
-                "the prior does not factorise and gamma > beta: the terms are alpha I + (beta - "
+                "the prior does not factorise and gamma > beta: the terms sum to alpha I + (beta - "
                 "gamma) TC + gamma KL(q(z) || p), which rewards total correlation"
             )
         return Explanation(
@@ -113,9 +118,9 @@ class BetaTCVAE(AbstractModelObjective):
                 "rate_k": "weight 1; KL of each group below the top one, where there are any, nats",
             },
             is_bound=self.alpha >= self.beta == self.gamma >= 1,
-            bound="it is one while alpha >= beta = gamma >= 1, and at 1, 1, 1 the ELBO itself; "
-            "with exact q(z) alpha >= 1 and "
+            bound="it is one if alpha >= beta = gamma >= 1, and at 1, 1, 1 it is the ELBO itself; "
+            "with an exact q(z), alpha >= 1 and "
             + ("beta, gamma >= 1" if factorises else "beta >= gamma >= 1")
-            + " would do, but estimated from a batch total correlation can come out far below zero",
+            + " would suffice, but total correlation estimated from a batch can be far below zero",
             remarks=tuple(remarks),
         )

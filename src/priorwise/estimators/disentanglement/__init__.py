@@ -1,4 +1,4 @@
-"""How well single latent dimensions stand for single known factors: MIG, DCI and the FactorVAE score."""
+"""How well single latent dimensions represent known factors: MIG, DCI and the FactorVAE score."""
 
 from priorwise.estimators.disentanglement.information import mig
 from priorwise.estimators.disentanglement.relative_importance import DCI, dci

@@ -27,44 +27,54 @@ def mig(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Estimate:
-    r"""The mutual information gap: how much more the best dimension tells of a factor than the second best.
+    r"""The mutual information gap between the best and the second best dimension of each factor.
 
-    .. math:: \frac{1}{F} \sum_{k=1}^{F} \frac{1}{H(v_k)} \Big( I(z_{j_k}; v_k) - \max_{j \neq j_k} I(z_j; v_k) \Big),
+    .. math:: \frac{1}{F} \sum_{k=1}^{F} \frac{1}{H(v_k)}
+              \Big( I(z_{j_k}; v_k) - \max_{j \neq j_k} I(z_j; v_k) \Big),
               \qquad j_k = \operatorname{argmax}_j I(z_j; v_k)
 
-    0 where two dimensions tell the same, 1 where one tells all and no other anything. The
-    information is that of counts: codes fall into bins of equal width between their least and
-    greatest value. So the score does not change with shift, scale, sign or order of the dimensions,
-    and a dimension that never changes tells nothing.
+    It is 0 if two dimensions carry the same information, and 1 if one dimension determines a factor
+    and no other carries any information on it. The information is computed from counts: codes fall
+    into bins of equal width between their smallest and largest value. So the score does not change
+    with shift, scale, sign or order of the dimensions, and a dimension that never changes carries
+    no information.
 
-    Posterior means and draws from q(z|x) are different codes, and their numbers cannot be compared.
-    The paper's information is that of draws. The mean of a dimension that the model ignores may
-    still vary a little, and tell much: the bins shrink with it.
+    Posterior means and draws from q(z|x) are different codes, and their scores cannot be compared.
+    The paper uses draws. The mean of a dimension that the model ignores may still vary a little and
+    carry much information, because the bins shrink with its range.
 
-    Counting overstates an information by about (bins - 1)(values - 1) / 2N nats; in the gap this
-    cancels where neither of the two dimensions tells much, and else makes it too small.
-    ``diagnostics`` has the gap of each factor, and as ``noise_floor`` the largest such
-    overstatement, divided by the entropy.
+    Counting overestimates an information by about (bins - 1)(values - 1) / 2N nats. In the gap this
+    cancels if neither of the two dimensions carries much information; otherwise it makes the gap
+    too small. ``diagnostics`` has the gap of each factor and, as ``noise_floor``, the largest such
+    overestimate divided by the entropy.
 
     References:
         Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
-        section 4, equation 6; Challenging Common Assumptions in the Unsupervised Learning of
-        Disentangled Representations (Locatello et al., 2019), for the 20 bins.
+        section 4, equation 6. https://arxiv.org/abs/1802.04942
+        Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations
+        (Locatello et al., 2019), for the 20 bins. https://arxiv.org/abs/1811.12359
 
     Arguments:
-        codes: Real numbers ``(N, D)``, at least 2 dimensions: posterior means, or one draw of each
+        codes: Real numbers ``(N, D)``, at least 2 dimensions: posterior means, or one draw for each
             example.
         factors: Integers ``(N, F)``.
-        bins: Bins of each dimension. A factor of more values than bins cannot reach 1.
-        bootstrap: How many resamplings of the examples ``stderr_data`` comes from; 0 leaves it out.
-        names: What the factors are called.
+        bins: Number of bins of each dimension. The gap of a factor with more values than bins
+            cannot reach 1.
+        bootstrap: Number of resamplings of the examples for ``stderr_data``; 0 leaves it out.
+        names: Names of the factors.
         seed: Seed of the resamplings.
 
     Returns:
         A share of the factors' entropies. It is a function of the examples, so ``stderr`` is 0.
 
     Raises:
-        ValueError: if codes and factors cannot be used, see the message.
+        ValueError: if codes and factors cannot be used; the message says why.
+
+    Example:
+        >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(5))
+        >>> codes = factors.double()
+        >>> round(mig(codes, factors, bootstrap=0).value, 3)
+        1.0
     """
     if bins < 2 or bootstrap < 0 or bootstrap == 1:
         raise ValueError(
@@ -94,7 +104,7 @@ def mig(
 
 
 def _cells(data: LabelledCodes, bins: int) -> Tensor:
-    """For each example, dimension and factor the number of its cell among all ``D F A V``: ``(N, D, F)``."""
+    """The index, among all ``D F A V`` cells, of each example's cell: ``(N, D, F)``."""
     low, high = data.codes.aminmax(dim=0)
     width = torch.where(high > low, high - low, 1.0)
     place = ((data.codes - low) / width * bins).long().clamp(max=bins - 1)
@@ -104,7 +114,7 @@ def _cells(data: LabelledCodes, bins: int) -> Tensor:
 
 
 def _gaps(cells: Tensor, data: LabelledCodes, bins: int) -> tuple[Tensor, Tensor]:
-    """Each factor's gap, divided by its entropy, and that entropy in nats: ``(F,)`` each."""
+    """The gap of each factor divided by its entropy, and the entropy in nats: ``(F,)`` each."""
     _, D, F = cells.shape
     counts = cells.flatten().bincount(minlength=D * F * bins * max(data.values))
     joint = counts.view(D, F, bins, -1).double() / len(cells)
@@ -130,14 +140,14 @@ def _bootstrapped(cells: Tensor, data: LabelledCodes, bins: int, count: int, see
 
 def _doubts(data: LabelledCodes, bins: int, floor: float) -> tuple[str, ...]:
     doubts = [
-        f"{name} has {count} values and there are {bins} bins, so its gap cannot reach 1; take "
-        f"more: mig(codes, factors, bins={max(data.values)})"
+        f"{name} has {count} values but there are only {bins} bins, so its gap cannot reach 1: use "
+        f"more bins, mig(codes, factors, bins={max(data.values)})"
         for name, count in zip(data.names, data.values, strict=True)
         if count > bins
     ]
     if floor > _NOISE_LIMIT:
         doubts.append(
             f"{len(data)} examples are few: counting alone adds up to {floor:.2f} of a factor's "
-            "entropy to each information"
+            "entropy to each mutual information"
         )
     return tuple(doubts)

@@ -1,4 +1,4 @@
-"""Codes with the factors of the images that they encode, checked once for all scores.
+"""Codes with the factors of their images, checked once for all scores.
 
 Letters: ``N`` examples, ``D`` dimensions of the code, ``F`` factors.
 """
@@ -18,9 +18,10 @@ class LabelledCodes:
 
     Attributes:
         codes: ``(N, D)`` float64 on the CPU.
-        classes: The factors' values numbered from 0 without gaps, ``(N, F)`` int64 on the CPU.
-        values: How many values each factor takes.
-        names: What the factors are called.
+        classes: The values of the factors, numbered from 0 without gaps, ``(N, F)`` int64 on the
+            CPU.
+        values: Number of values of each factor.
+        names: Names of the factors.
     """
 
     codes: Tensor
@@ -32,7 +33,7 @@ class LabelledCodes:
     def checked(
         cls, codes: Tensor, factors: Tensor, names: Sequence[str] | None = None
     ) -> "LabelledCodes":
-        """Codes ``(N, D)`` and integer factors ``(N, F)``, any numbers, as they come.
+        """Check codes ``(N, D)`` and factors ``(N, F)``, which may be any integers.
 
         Raises:
             ValueError: if the two do not fit, are too few or not finite, or if a factor never
@@ -40,25 +41,25 @@ class LabelledCodes:
         """
         _check_codes(codes)
         _check_factors(factors, len(codes))
-        called = (
+        labels = (
             tuple(names)
             if names is not None
             else tuple(f"factor {k}" for k in range(factors.shape[1]))
         )
-        if len(called) != factors.shape[1]:
+        if len(labels) != factors.shape[1]:
             raise ValueError(
-                f"expected {factors.shape[1]} `names`, one for each factor; got {len(called)}: "
-                f"{called}."
+                f"expected {factors.shape[1]} `names`, one for each factor; got {len(labels)}: "
+                f"{labels}."
             )
         columns = [column.unique(return_inverse=True) for column in factors.cpu().unbind(1)]
-        values = tuple(len(found) for found, _ in columns)
-        if constant := [name for name, count in zip(called, values, strict=True) if count < 2]:
+        values = tuple(len(distinct) for distinct, _ in columns)
+        if constant := [name for name, count in zip(labels, values, strict=True) if count < 2]:
             raise ValueError(
                 f"expected at least 2 values of each factor; {', '.join(constant)} never changes. "
                 "Leave it out."
             )
         classes = torch.stack([inverse for _, inverse in columns], 1)
-        return cls(codes.detach().double().cpu(), classes, values, called)
+        return cls(codes.detach().double().cpu(), classes, values, labels)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -72,11 +73,11 @@ def _check_codes(codes: Tensor) -> None:
         )
     if not codes.is_floating_point():
         raise ValueError(
-            f"expected `codes` as real numbers; got {codes.dtype}. Are `codes` and `factors` "
-            "exchanged?"
+            f"expected `codes` as floating-point numbers; got {codes.dtype}. Did you swap `codes` "
+            "and `factors`?"
         )
     if not bool(codes.isfinite().all()):
-        raise ValueError("expected finite `codes`; got NaN or infinity. Did the training diverge?")
+        raise ValueError("expected finite `codes`; got NaN or infinity. Did training diverge?")
 
 
 def _check_factors(factors: Tensor, examples: int) -> None:
@@ -87,11 +88,11 @@ def _check_factors(factors: Tensor, examples: int) -> None:
         )
     if factors.is_floating_point() or factors.is_complex():
         raise ValueError(
-            f"expected `factors` as integers; got {factors.dtype}. Cut real factors into bins "
+            f"expected `factors` as integers; got {factors.dtype}. Sort real factors into bins "
             "first."
         )
     if len(factors) != examples:
         raise ValueError(
-            f"expected factors of as many examples as there are codes, {examples}; got "
+            f"expected `factors` for as many examples as there are codes, {examples}; got "
             f"{len(factors)}."
         )

@@ -27,12 +27,11 @@ class DCI:
     """Three scores between 0 and 1, and what they come from.
 
     Attributes:
-        disentanglement: How far a dimension is important for one factor only.
-        completeness: How far a factor makes one dimension important only.
-        informativeness: Share of held-out examples whose factor was told right, averaged over the
-            factors.
-        importance: Share of each dimension in telling each factor, ``(D, F)`` float64; a column
-            sums to 1, or to 0 where no dimension tells anything.
+        disentanglement: To what degree a dimension is important for a single factor.
+        completeness: To what degree a factor depends on a single dimension.
+        informativeness: Accuracy on held-out examples, averaged over the factors.
+        importance: Share of each dimension in predicting each factor, ``(D, F)`` float64; a column
+            sums to 1, or to 0 if no dimension helps.
     """
 
     disentanglement: Estimate
@@ -52,46 +51,51 @@ def dci(
 ) -> DCI:
     r"""Disentanglement, completeness and informativeness of codes.
 
-    A random forest tells each factor from all the codes; R_ij is the importance of dimension i for
-    factor j (decrease of impurity). With P the rows and Q the columns of R, each divided by its
-    sum, and entropies to the base of their length:
+    A random forest predicts each factor from all the codes; R_ij is the importance of dimension i
+    for factor j (decrease of impurity). P are the rows and Q the columns of R, each divided by its
+    sum, and entropies are to the base of their length:
 
     .. math:: D = \sum_i \frac{\sum_j R_{ij}}{\sum_{ij} R_{ij}} \big(1 - H_F(P_i)\big) \qquad
               C = \frac{1}{F} \sum_j \big(1 - H_D(Q_j)\big) \qquad
-              I = \text{accuracy on examples that were held out}
+              I = \text{accuracy on held-out examples}
 
-    Copies of a dimension leave D alone and lower C; a factor that no dimension tells adds 0 to C.
-    Read D and C beside I: importances are shares, also where there is little to share.
+    Copies of a dimension do not change D and lower C. A factor that no dimension predicts adds 0 to
+    C. Read D and C together with I: importances are shares, even where there is little to share.
 
-    The forest classifies, since the factors here are counted; the paper regresses and reports an
-    error. Every split may use every dimension: if only some were on offer, even a perfect code
-    would lean on others. Leaves hold at least 5 examples.
+    The forest classifies, since the factors here are discrete; the paper uses regression and
+    reports an error. Every split may use every dimension: if it could use only some, even a perfect
+    code would rely on others. Leaves hold at least 5 examples.
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood &
-        Williams, 2018), section 2; A General Theory for Jackknife Variance Estimation (Shao & Wu,
-        1989), for the standard error.
+        Williams, 2018), section 2. https://openreview.net/forum?id=By-7dz-AZ
+        A General Theory for Jackknife Variance Estimation (Shao & Wu, 1989), for the standard
+        error. https://doi.org/10.1214/aos/1176347263
 
     Arguments:
         codes: Real numbers ``(N, D)``, at least 2 dimensions; usually posterior means.
         factors: Integers ``(N, F)``, at least 2 factors.
-        trees: Trees of a forest.
-        repeats: How often the examples are halved at random, to fit a forest on one half and to
-            judge it on the other.
-        names: What the factors are called.
+        trees: Number of trees in a forest.
+        repeats: Number of times that the examples are halved at random, to fit a forest on one half
+            and to test it on the other.
+        names: Names of the factors.
         seed: Seed of halves and forests.
 
     Returns:
         Means over the repeats. ``stderr_data`` is the standard deviation between repeats (the
-        delete-half
-        jackknife), and ``stderr`` that of their mean: what is left of the randomness of halves and
-        forests.
-        So few repeats tell a standard deviation roughly, so both are widened until 1.96 of them
-        contain what
-        they should in 95 % (Student's law; 1.42 times for 5 repeats).
+        delete-half jackknife), and ``stderr`` is that of their mean: the remaining randomness of
+        halves and forests. A few repeats estimate a standard deviation only roughly, so both are
+        widened until an interval of 1.96 of them has its nominal coverage of 95 % (Student's law;
+        1.42 times for 5 repeats).
 
     Raises:
-        ValueError: if codes and factors cannot be used, see the message.
+        ValueError: if codes and factors cannot be used; the message says why.
+
+    Example:
+        >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(5), torch.arange(20))
+        >>> scores = dci(factors[:, :2].double(), factors[:, :2], trees=5, repeats=2)
+        >>> [round(score.value, 3) for score in (scores.disentanglement, scores.completeness)]
+        [1.0, 1.0]
     """
     if trees < 1 or repeats < 2:
         raise ValueError(
@@ -112,17 +116,18 @@ def dci(
         "repeats": repeats,
         "seed": seed,
     }
-    told = dict(zip(data.names, accuracy.mean(0).tolist(), strict=True)) | {"chance": _chance(data)}
+    accuracies = dict(zip(data.names, accuracy.mean(0).tolist(), strict=True))
+    diagnostics = accuracies | {"chance": _chance(data)}
     return DCI(
         disentanglement=_estimate(_disentanglement(importance), len(data), protocol),
         completeness=_estimate(_completeness(importance), len(data), protocol),
-        informativeness=_estimate(accuracy.mean(1), len(data), protocol, told),
+        informativeness=_estimate(accuracy.mean(1), len(data), protocol, diagnostics),
         importance=importance.mean(0),
     )
 
 
 def _fitted(data: LabelledCodes, trees: int, seed: int, repeat: int) -> tuple[Tensor, Tensor]:
-    """Importances ``(D, F)`` from one half, and the accuracy of each factor ``(F,)`` on the other."""
+    """Importances ``(D, F)`` from one half, and accuracies per factor ``(F,)`` on the other."""
     from sklearn.ensemble import RandomForestClassifier
 
     with seeded(seed, "dci", repeat):
@@ -139,31 +144,34 @@ def _fitted(data: LabelledCodes, trees: int, seed: int, repeat: int) -> tuple[Te
         for state in states
     ]
     codes, unseen = data.codes[fit].numpy(), data.codes[held_out].numpy()
-    for forest, told in zip(forests, data.classes[fit].numpy().T, strict=True):
-        forest.fit(codes, told)
-    right = [
-        forest.score(unseen, told)
-        for forest, told in zip(forests, data.classes[held_out].numpy().T, strict=True)
+    for forest, classes in zip(forests, data.classes[fit].numpy().T, strict=True):
+        forest.fit(codes, classes)
+    accuracy = [
+        forest.score(unseen, classes)
+        for forest, classes in zip(forests, data.classes[held_out].numpy().T, strict=True)
     ]
     importance = torch.stack(
         [torch.from_numpy(forest.feature_importances_) for forest in forests], 1
     )
-    return importance, torch.tensor(right, dtype=torch.float64)
+    return importance, torch.tensor(accuracy, dtype=torch.float64)
 
 
 def _disentanglement(importance: Tensor) -> Tensor:
-    """Of importances ``(*batch, D, F)``."""
+    """The disentanglement score of importances ``(*batch, D, F)``."""
     weight = importance.sum(-1)
     return (weight * _concentration(importance)).sum(-1) / weight.sum(-1).clamp(min=1e-12)
 
 
 def _completeness(importance: Tensor) -> Tensor:
-    """Of importances ``(*batch, D, F)``."""
+    """The completeness score of importances ``(*batch, D, F)``."""
     return _concentration(importance.mT).mean(-1)
 
 
 def _concentration(weights: Tensor) -> Tensor:
-    """One less the entropy of the shares in the last dimension, to the base of its length; 0 where all weights are."""
+    """One minus the entropy of shares in the last dimension, to the base of its length.
+
+    It is 0 where all weights are 0.
+    """
     total = weights.sum(-1, keepdim=True)
     share = weights / torch.where(total > 0, total, 1.0)
     concentration = 1 - torch.special.entr(share).sum(-1) / math.log(weights.shape[-1])
@@ -171,7 +179,7 @@ def _concentration(weights: Tensor) -> Tensor:
 
 
 def _chance(data: LabelledCodes) -> float:
-    """The accuracy of naming the most frequent value of each factor."""
+    """The accuracy of always predicting the most frequent value of each factor."""
     most = [int(column.bincount().max()) for column in data.classes.unbind(1)]
     return sum(most) / len(most) / len(data)
 
@@ -195,7 +203,7 @@ def _estimate(
 
 
 def _widened(repeats: int) -> float:
-    """By how much a standard deviation from so few values is widened."""
+    """The factor that widens a standard deviation estimated from few values."""
     freedom = repeats - 1
     point = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _NORMAL + 2.4 / freedom
     return point / _NORMAL

@@ -20,7 +20,7 @@ _BLOCK = 500
 
 @dataclass(frozen=True)
 class Disentanglement:
-    """How well the dimensions of a model stand for known factors.
+    """How well the latent dimensions of a model represent known factors.
 
     Attributes:
         mig: The mutual information gap.
@@ -43,54 +43,55 @@ def disentanglement_scores(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Disentanglement:
-    """MIG, DCI and FactorVAE score of a model's codes in the top group, each with its default settings.
+    """MIG, DCI and FactorVAE score of a model's codes in the top group, with default settings.
 
-    For other settings encode once and call ``mig``, ``dci`` and ``factor_vae_score`` on the codes.
+    For other settings, encode once and call ``mig``, ``dci`` and ``factor_vae_score`` on the codes.
 
     Arguments:
         model: The model; a hierarchy is judged by its top group.
         x: Observations ``(N, *event)`` as the model sees them; zeros and ones may be integers.
-        factors: Their factors, integers ``(N, F)``.
-        examples: At most how many observations are taken, at random without replacement.
-        sample: Codes are draws from q(z|x) instead of its means; what the model ignores then tells
-            nothing.
-        names: What the factors are called.
-        seed: Seed of the choice, the draws and the scores.
+        factors: Factors of the observations, integers ``(N, F)``.
+        examples: Maximal number of observations, drawn at random without replacement.
+        sample: Whether codes are draws from q(z|x) instead of its means; dimensions that the model
+            ignores then carry no information.
+        names: Names of the factors.
+        seed: Seed of the selected examples, the draws and the scores.
 
     Raises:
         ValueError: if observations and factors do not fit, or cannot be used.
 
     Example:
         >>> from priorwise import wrap
-        >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(5), torch.arange(60))[:, :2]
+        >>> combinations = torch.cartesian_prod(torch.arange(4), torch.arange(5), torch.arange(10))
+        >>> factors = combinations[:, :2]
         >>> model = wrap(encode=torch.nn.Identity(), decode=torch.nn.Identity(), latent=2)
         >>> scores = disentanglement_scores(model, factors.float(), factors)
-        >>> round(scores.mig.value, 3), round(scores.dci.completeness.value, 3), scores.factor_vae_score.value
-        (1.0, 1.0, 1.0)
+        >>> round(scores.mig.value, 3), scores.factor_vae_score.value
+        (1.0, 1.0)
     """
     if len(x) != len(factors):
         raise ValueError(
-            f"expected factors of every observation; got {len(x)} observations and {len(factors)} "
-            "factors."
+            f"expected `factors` for every observation; got {len(x)} observations and factors of "
+            f"{len(factors)}."
         )
     if not x.is_floating_point() and int(x.max()) > 1:
         raise ValueError(
-            f"expected `x` as the model sees them; got integers up to {int(x.max())}. Pass what "
-            "Splits.prepare returns."
+            f"expected `x` as the model sees it; got integers up to {int(x.max())}. Pass the "
+            "result of Splits.prepare."
         )
     with seeded(seed, "disentanglement", "examples"):
-        chosen = torch.randperm(len(x))[:examples]
-    codes = _codes(model, x[chosen.to(x.device)], seed, sample=sample)
-    told = factors[chosen.to(factors.device)]
+        rows = torch.randperm(len(x))[:examples]
+    codes = _codes(model, x[rows.to(x.device)], seed, sample=sample)
+    factors = factors[rows.to(factors.device)]
     return Disentanglement(
-        mig=mig(codes, told, names=names, seed=seed),
-        dci=dci(codes, told, names=names, seed=seed),
-        factor_vae_score=factor_vae_score(codes, told, names=names, seed=seed),
+        mig=mig(codes, factors, names=names, seed=seed),
+        dci=dci(codes, factors, names=names, seed=seed),
+        factor_vae_score=factor_vae_score(codes, factors, names=names, seed=seed),
     )
 
 
 def _codes(model: AbstractModel, x: Tensor, seed: int, *, sample: bool) -> Tensor:
-    """Means of, or draws from, the posterior of the top group, ``(N, D)`` on the CPU."""
+    """Means of the posterior of the top group, or draws from it, ``(N, D)`` on the CPU."""
     codes = []
     with frozen(model), torch.no_grad():
         for block, rows in enumerate(x.split(_BLOCK)):

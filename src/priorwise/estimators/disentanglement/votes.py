@@ -1,4 +1,4 @@
-"""The score of the FactorVAE: which dimension stands still when a factor does.
+"""The FactorVAE score: which dimension stays constant when a factor is held fixed.
 
 Letters: ``N`` examples, ``D`` dimensions of the code, ``F`` factors, ``L`` examples of one batch,
 ``T`` votes.
@@ -26,39 +26,44 @@ def factor_vae_score(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """How often a factor can be told from the dimension that varies least while the factor is held fixed.
+    """How often the dimension that varies least reveals which factor is held fixed.
 
-    One vote: choose a factor, take a batch of examples that share its value with an example drawn
-    at random, and find the dimension whose variance over the batch, divided by that over all
-    examples, is smallest. A first set of votes decides by majority which factor each dimension
-    stands for; the score is the share of a second set that this tells right. (Votes that decide and
-    are judged would favour codes of many dimensions.) Codes that know nothing of the factors score
-    1/F. Several dimensions may stand for one factor at no cost.
+    One vote: draw a factor at random, take a batch of examples that share its value with an example
+    drawn at random, and find the dimension with the smallest variance over the batch, relative to
+    that over all examples. A first set of votes decides by majority which factor each dimension
+    represents; the score is the share of a second set for which this is right. (Using the same
+    votes twice would favour codes with many dimensions.) Codes without information on the factors
+    score 1/F. Several dimensions may represent the same factor at no cost.
 
-    Dimensions of hardly any variance are left out: divided by it, rounding errors would vote.
-    Batches are drawn with replacement from the examples given, so there should be many more
+    Dimensions with hardly any variance are left out, because rounding errors divided by it would
+    decide votes. Batches are drawn with replacement from the examples, so there should be many more
     examples of each value than ``batch``.
 
     References:
         Disentangling by Factorising (Kim & Mnih, 2018), section 4.
+        https://arxiv.org/abs/1802.05983
 
     Arguments:
         codes: Real numbers ``(N, D)``, at least 2 dimensions; usually posterior means.
         factors: Integers ``(N, F)``, at least 2 factors.
-        votes: Votes of each of the two sets.
-        batch: Examples of a vote.
-        threshold: Dimensions of a smaller variance are left out, as by ``active_units``; it
-            supposes codes of the scale of a standard normal prior.
-        names: What the factors are called.
+        votes: Number of votes in each of the two sets.
+        batch: Number of examples in a vote.
+        threshold: Dimensions with a smaller variance are left out, as in ``active_units``; it
+            assumes codes on the scale of a standard normal prior.
+        names: Names of the factors.
         seed: Seed of the votes.
 
     Returns:
-        A share. ``stderr`` is that of the second set of votes; ``diagnostics`` has the share of
-        each factor, and the number of
-        dimensions that were live.
+        A share. ``stderr`` is that of the second set of votes; ``diagnostics`` has the share for
+        each factor, and the number of dimensions that were not left out.
 
     Raises:
-        ValueError: if codes and factors cannot be used, see the message.
+        ValueError: if codes and factors cannot be used; the message says why.
+
+    Example:
+        >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(5), torch.arange(40))
+        >>> factor_vae_score(factors[:, :2].double(), factors[:, :2], votes=100).value
+        1.0
     """
     if votes < 1 or batch < 2 or not threshold >= 0:
         raise ValueError(
@@ -95,18 +100,18 @@ def factor_vae_score(
 def _votes(
     codes: Tensor, data: LabelledCodes, votes: int, batch: int, seed: int, purpose: str
 ) -> tuple[Tensor, Tensor]:
-    """For each vote the dimension that stood still, and the factor that was held fixed: ``(T,)`` each."""
+    """For each vote, the dimension that varied least and the factor held fixed: ``(T,)`` each."""
     with seeded(seed, "factor_vae_score", purpose):
         factor = torch.randint(len(data.values), (votes,))
         example = torch.randint(len(data), (votes,))
-        chosen = torch.rand(votes, batch, dtype=torch.float64)
+        uniform = torch.rand(votes, batch, dtype=torch.float64)
     if not codes.shape[1]:
         return torch.zeros_like(factor), factor
-    return codes[_alike(data, factor, example, chosen)].var(1).argmin(1), factor
+    return codes[_alike(data, factor, example, uniform)].var(1).argmin(1), factor
 
 
-def _alike(data: LabelledCodes, factor: Tensor, example: Tensor, chosen: Tensor) -> Tensor:
-    """Examples that share the value of a factor with a given one, picked by numbers in [0, 1): ``(T, L)``."""
+def _alike(data: LabelledCodes, factor: Tensor, example: Tensor, uniform: Tensor) -> Tensor:
+    """Examples that share a factor's value with ``example``, chosen by ``uniform``: ``(T, L)``."""
     order = data.classes.argsort(dim=0, stable=True)
     counts = torch.stack(
         [column.bincount(minlength=max(data.values)) for column in data.classes.unbind(1)]
@@ -114,19 +119,20 @@ def _alike(data: LabelledCodes, factor: Tensor, example: Tensor, chosen: Tensor)
     ends = counts.cumsum(1)
     value = data.classes[example, factor]
     count, end = counts[factor, value][:, None], ends[factor, value][:, None]
-    return order[end - count + (chosen * count).long(), factor[:, None]]
+    return order[end - count + (uniform * count).long(), factor[:, None]]
 
 
 def _doubts(data: LabelledCodes, live: int, batch: int) -> tuple[str, ...]:
     doubts = []
     if not live:
         doubts.append(
-            "no dimension of the code varies: the model ignores its latents, and the score is "
-            "that of chance"
+            "no dimension of the code varies: the model ignores its latents, and the score is at "
+            "chance level"
         )
     fewest = min(int(column.bincount().min()) for column in data.classes.unbind(1))
     if fewest < 2 * batch:
         doubts.append(
-            f"some value has only {fewest} examples for batches of {batch}; take more examples"
+            f"the rarest value of a factor has only {fewest} examples for batches of {batch}: use "
+            "more examples"
         )
     return tuple(doubts)
