@@ -1,9 +1,9 @@
-"""Any objective with any prior: pockets and leaks of regularised VAEs on two moons. About half a minute on one core.
+"""Any objective with any prior: pockets and leaks of regularised VAEs on two moons.
 
     python examples/any_objective.py
 
-A regulariser pulls the encodings away from the prior; a prior that can follow them closes the hole.
-Read the rows in pairs.
+A regulariser pulls the encodings away from the prior. A prior that can follow them closes the hole.
+Compare the two rows of each objective. It takes about half a minute on one core.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import priorwise as pw
 from priorwise.objectives import AbstractObjective
 
 LATENT = 2
-SCALE = 0.1  # of the Gaussian likelihood
+SCALE = 0.1  # standard deviation of the Gaussian likelihood
 
 PRIORS: dict[str, Callable[[], nn.Module]] = {
     "standard normal": lambda: pw.priors.StandardNormal(LATENT),
@@ -25,7 +25,7 @@ PRIORS: dict[str, Callable[[], nn.Module]] = {
 
 
 def objectives(model: pw.VAE, data_size: int) -> dict[str, Callable[[], AbstractObjective]]:
-    """Each objective by name; the prior is the model's."""
+    """Functions that build each objective, by name; the prior is part of the model."""
     return {
         "ELBO": lambda: pw.objectives.ELBO(model),
         "beta-VAE": lambda: pw.objectives.BetaVAE(model, beta=4.0),
@@ -40,8 +40,8 @@ def gaussian(features: int, shape: tuple[int, ...]) -> nn.Module:
 
 
 def main() -> None:
-    """Train every pair, and print how far encodings and prior are apart."""
-    parser = argparse.ArgumentParser(description="Objectives by priors.")
+    """Train every pair, and print how far apart encodings and prior are."""
+    parser = argparse.ArgumentParser(description="Objectives with priors.")
     parser.add_argument("--epochs", type=int, default=40, help="epochs of each fit")
     parser.add_argument("--draws", type=int, default=1000, help="draws for each measure")
     options = parser.parse_args()
@@ -49,8 +49,8 @@ def main() -> None:
     data = pw.data.load("two_moons")
     test = data.evaluation("test")[: options.draws]
     print(
-        f"{'objective':<12} {'prior':<16} {'symmetric KL':>14} {'told apart':>11} {'leakage':>8}   "
-        "(nats; %; nats)"
+        f"{'objective':<12} {'prior':<16} {'symmetric KL':>14} {'two-sample':>11} {'leakage':>8}   "
+        "(nats; accuracy in %; nats)"
     )
     for name in objectives(pw.models.moons_vae(), 1):
         for prior, build in PRIORS.items():
@@ -59,11 +59,11 @@ def main() -> None:
             objective = objectives(model, len(data.train))[name]()
             pw.fit(model, data, objective, epochs=options.epochs, progress=False)
             divergence = pw.estimators.symmetric_kl(model, test)
-            told = pw.estimators.classifier_two_sample(model, test).accuracy
+            accuracy = pw.estimators.classifier_two_sample(model, test).accuracy
             leak = pw.estimators.leakage(model, test, draws=options.draws)
             score = float(leak.score[torch.tensor(leak.thresholds).argmax()])
             print(
-                f"{name:<12} {prior:<16} {divergence.value:>14.2f} {100 * told.value:>11.1f} "
+                f"{name:<12} {prior:<16} {divergence.value:>14.2f} {100 * accuracy.value:>11.1f} "
                 f"{score:>8.2f}"
             )
     print()

@@ -1,8 +1,9 @@
-"""Any prior in the same VAE: one loop, one table of likelihoods on two moons. About 30 seconds on one core.
+"""Any prior in the same VAE: one loop, and one table of likelihoods on two moons.
 
     python examples/any_prior.py
 
-A flow of the zuko library joins in where it is installed (``pip install 'priorwise[flows]'``).
+If the zuko library is installed (``pip install 'priorwise[flows]'``), one of its flows is compared,
+too. It takes about 30 seconds on one core.
 """
 
 import argparse
@@ -20,7 +21,7 @@ LATENT = 2
 
 
 def moons() -> pw.data.Splits:
-    """Two moons moved into the unit square, where the VampPrior's pseudo-inputs live."""
+    """Two moons moved into the unit square, because pseudo-inputs of a VampPrior lie there."""
     splits = pw.data.load("two_moons")
     low, high = splits.train.amin(0) - 0.2, splits.train.amax(0) + 0.2
     train, validation, test = (
@@ -32,8 +33,8 @@ def moons() -> pw.data.Splits:
 
 
 def priors() -> dict[str, Callable[[], nn.Module]]:
-    """Each prior by name, as a function that builds it."""
-    found: dict[str, Callable[[], nn.Module]] = {
+    """Functions that build each prior, by name."""
+    builders: dict[str, Callable[[], nn.Module]] = {
         "standard normal": lambda: pw.priors.StandardNormal(LATENT),
         "mixture of 20": lambda: pw.priors.GaussianMixture(LATENT, 20),
         "VampPrior of 20": lambda: pw.priors.VampPrior.random(20, (2,), mean=0.5, std=0.2),
@@ -41,10 +42,10 @@ def priors() -> dict[str, Callable[[], nn.Module]]:
     if importlib.util.find_spec("zuko") is not None:
         import zuko
 
-        found["zuko's masked flow"] = lambda: zuko.flows.MAF(
+        builders["zuko's masked flow"] = lambda: zuko.flows.MAF(
             LATENT, transforms=3, hidden_features=(32, 32)
         )
-    return found
+    return builders
 
 
 def vae(prior: nn.Module) -> pw.VAE:
@@ -55,10 +56,10 @@ def vae(prior: nn.Module) -> pw.VAE:
 
 
 def main() -> None:
-    """Train one VAE a prior, fit an NCP on the first, and compare all with the first, point by point."""
+    """Train one VAE per prior, fit an NCP over the first, and compare all with the first."""
     parser = argparse.ArgumentParser(description="One VAE, several priors.")
     parser.add_argument("--epochs", type=int, default=40, help="epochs of each fit")
-    parser.add_argument("--samples", type=int, default=500, help="importance samples of each point")
+    parser.add_argument("--samples", type=int, default=500, help="importance samples per point")
     parser.add_argument("--points", type=int, default=500, help="test points")
     options = parser.parse_args()
 
@@ -77,8 +78,8 @@ def main() -> None:
     models["NCP over the first"] = ncp
 
     print(
-        f"NLL in nats on {len(test)} points, {options.samples} importance samples, data error in "
-        "brackets"
+        f"NLL in nats on {len(test)} points with {options.samples} importance samples; the error "
+        "over the data is in brackets"
     )
     first = None
     for name, model in models.items():

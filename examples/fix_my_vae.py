@@ -1,12 +1,10 @@
-"""Reconstructions are good, samples are bad: repair a VAE that is already trained, without touching its weights.
+"""Good reconstructions, bad samples: repair a trained VAE without changing its weights.
 
-The VAE below is plain torch and knows nothing of priorwise. It is wrapped, its hole is measured, a
-noise contrastive prior (NCP) is fitted on top of it, and both are compared on the test images.
-About 30 seconds on one core:
+The VAE below is plain torch and does not use priorwise. The script wraps it, measures its hole,
+fits a noise contrastive prior (NCP) over it, and compares both on the test images. It takes about
+30 seconds on one core, and writes ``before.png``, ``after.png`` and ``report.html`` to the folder:
 
     python examples/fix_my_vae.py --out fixed
-
-Writes ``before.png``, ``after.png`` and ``report.html`` to the folder.
 """
 
 import argparse
@@ -20,9 +18,8 @@ import priorwise as pw
 from priorwise.reporting.pictures import save_samples
 
 LATENT = 8
-SIGMA = (
-    0.15  # standard deviation of a pixel, fixed: what the squared error of a plain VAE amounts to
-)
+# standard deviation of each pixel; the squared error of a plain VAE assumes a fixed one
+SIGMA = 0.15
 
 
 class MyEncoder(nn.Module):
@@ -64,7 +61,7 @@ class MyVAE(nn.Module):
 
 
 def train(vae: MyVAE, data: pw.data.Splits, epochs: int) -> None:
-    """An ordinary loop, standing for yours."""
+    """An ordinary training loop, in place of yours."""
     optimizer = torch.optim.Adam(vae.parameters(), lr=1e-3)
     for _ in range(epochs):
         for rows in torch.randperm(len(data.train)).split(100):
@@ -75,10 +72,10 @@ def train(vae: MyVAE, data: pw.data.Splits, epochs: int) -> None:
 
 
 def wrapped(vae: MyVAE) -> pw.models.AbstractModel:
-    """The same VAE, as a model to which everything in priorwise applies.
+    """The same VAE as a priorwise model.
 
-    Functions do as well as modules: the networks that they use are found. ``modules=[...]`` names
-    those that are not.
+    ``encode`` and ``decode`` may also be functions: ``wrap`` finds the networks that they use. Name
+    the ones that it cannot find with ``modules=[...]``.
     """
 
     def likelihood(mean: Tensor) -> Distribution:
@@ -94,9 +91,7 @@ def main() -> None:
         "--out", type=Path, default=Path("fixed"), help="folder for pictures and report"
     )
     parser.add_argument("--epochs", type=int, default=40, help="epochs of the VAE and of the NCP")
-    parser.add_argument(
-        "--samples", type=int, default=1000, help="importance samples of each image"
-    )
+    parser.add_argument("--samples", type=int, default=1000, help="importance samples per image")
     parser.add_argument("--images", type=int, default=300, help="test images")
     options = parser.parse_args()
 
@@ -108,7 +103,7 @@ def main() -> None:
     model = wrapped(vae)
     with pw.seeded(0, "classifiers"):
         ncp = pw.NCP(model)
-    pw.fit(ncp, data, epochs=options.epochs, progress=False)  # the VAE stays as it is
+    pw.fit(ncp, data, epochs=options.epochs, progress=False)  # the VAE does not change
     log_norm = pw.estimators.log_norm(ncp)
     print(f"log Z = {log_norm}")
 
@@ -119,15 +114,11 @@ def main() -> None:
     print(f"NLL before {before}\nNLL after  {after}\ngain       {gain}")
     for warning in dict.fromkeys(before.warnings + after.warnings + log_norm.warnings):
         print(f"warning: {warning}")
-    for name, judged in (("before", model), ("after", ncp)):
-        print(
-            f"symmetric KL between prior and aggregate posterior, {name}: "
-            f"{pw.estimators.symmetric_kl(judged, test)}"
-        )
-        print(
-            f"samples {name}: "
-            f"{save_samples(judged.sample(64, seed=0), options.out / f'{name}.png')}"
-        )
+    for name, vae_or_ncp in (("before", model), ("after", ncp)):
+        divergence = pw.estimators.symmetric_kl(vae_or_ncp, test)
+        picture = save_samples(vae_or_ncp.sample(64, seed=0), options.out / f"{name}.png")
+        print(f"symmetric KL between prior and aggregate posterior, {name}: {divergence}")
+        print(f"samples {name}: {picture}")
 
     page = options.out / "report.html"
     both = {"the VAE": model, "with the NCP": ncp}

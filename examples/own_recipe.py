@@ -1,9 +1,9 @@
-"""A recipe with a prior of one's own on handwritten digits, from file to report. Half a minute.
+"""A recipe with your own prior on handwritten digits, from file to report, in half a minute.
 
     python examples/own_recipe.py
 
-The same from the command line; ``--code`` names the file again, because a run folder never says
-what code is executed:
+The same from the command line. ``--code`` names the file again, because a run folder never decides
+which code is executed:
 
     priorwise train examples/own_recipe.py:heavy_tails --out runs/heavy_tails
     priorwise evaluate runs/heavy_tails --code examples/own_recipe.py
@@ -32,7 +32,7 @@ from priorwise.training import train_run
 
 
 class HeavyTails(pw.priors.AbstractPrior):
-    """Independent Student's t distributions: encodings far out cost less than under a normal."""
+    """Independent Student's t distributions: outlying codes cost less than under a normal."""
 
     def __init__(self, latent: int, degrees: float = 5.0) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class HeavyTails(pw.priors.AbstractPrior):
 
 
 def heavy_tails() -> Run:
-    """The recipe: everything that the run is."""
+    """The recipe: the complete run."""
     return Run(
         name="heavy_tails",
         data=DataConfig(name="digits"),
@@ -59,7 +59,7 @@ def heavy_tails() -> Run:
 
 
 def normal_tails() -> Run:
-    """The same with the standard normal, to compare with."""
+    """The same run with the standard normal, for comparison."""
     run = heavy_tails()
     model = run.model.model_copy(update={"prior": StandardNormalConfig()})
     return run.model_copy(update={"name": "normal_tails", "model": model})
@@ -67,10 +67,10 @@ def normal_tails() -> Run:
 
 def main() -> None:
     """Check the prior, train both recipes, compare them, and write the report."""
-    parser = argparse.ArgumentParser(description="A prior of one's own.")
+    parser = argparse.ArgumentParser(description="Your own prior in a recipe.")
     parser.add_argument("--epochs", type=int, default=40, help="epochs of each fit")
-    parser.add_argument("--samples", type=int, default=200, help="importance samples of an image")
-    parser.add_argument("--images", type=int, default=200, help="test images of the likelihood")
+    parser.add_argument("--samples", type=int, default=200, help="importance samples per image")
+    parser.add_argument("--images", type=int, default=200, help="test images for the likelihood")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the runs")
     options = parser.parse_args()
 

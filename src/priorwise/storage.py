@@ -84,7 +84,7 @@ def write_atomically(path: Path, data: bytes, *, advice: str = TRY_AGAIN) -> Non
         WriteError: if the disk refuses, for example because it is full; the message names the path.
     """
     partial = path.with_name(f".{path.name}.partial")
-    with _refusals_told(path, advice):
+    with _as_write_error(path, advice):
         try:
             partial.write_bytes(data)
             _put_in_place(partial, path)
@@ -103,7 +103,7 @@ def atomic_file(path: Path, *, advice: str = TRY_AGAIN) -> Iterator[Path]:
     Raises:
         WriteError: if the disk refuses, in the block or after it; the message names ``path``.
     """
-    with _refusals_told(path, advice):
+    with _as_write_error(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
             partial = Path(folder) / path.name
@@ -120,14 +120,14 @@ def append_line(path: Path, line: str, *, advice: str = TRY_AGAIN) -> None:
     Raises:
         WriteError: if the disk refuses; the message names the path.
     """
-    with _refusals_told(path, advice), open(path, "ab") as file:
+    with _as_write_error(path, advice), open(path, "ab") as file:
         file.write(f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def _refusals_told(path: Path, advice: str) -> Iterator[None]:
+def _as_write_error(path: Path, advice: str) -> Iterator[None]:
     """Turn errors of the operating system into a ``WriteError`` with the file and the advice."""
     try:
         yield

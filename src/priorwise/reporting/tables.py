@@ -12,7 +12,7 @@ __all__ = ["contrast_table", "glossary", "print_table", "record_lines", "summary
 
 _GAIN = (
     "How many nats the NLL is lower than that of the first model; positive is better. The two are "
-    "compared image by image, so this difference is far more certain than either NLL."
+    "compared image by image, so it is usually far more certain than either NLL."
 )
 
 
