@@ -226,7 +226,7 @@ def test_evaluate_does_not_hide_what_the_user_must_mend(vae, tmp_path, refused):
     run = tmp_path / "run"
     shutil.copytree(vae, run)
     (run / "nll-12x50-seed0.jsonl").write_text('{"another": 1}\n')
-    assert "another one's: " in refused("evaluate", run, "--samples", 50)
+    assert "parts of another one: " in refused("evaluate", run, "--samples", 50)
     assert not (run / "evaluation.json").exists()
 
 

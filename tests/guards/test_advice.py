@@ -247,7 +247,7 @@ CASES: dict[str, Case] = {
     ),
     "distance of images without features": (
         lambda: estimators.frechet_distance(X, X),
-        "Pass one, or features of both sets",
+        "Pass one, or pass the features of both sets",
         [lambda: estimators.frechet_distance(X, X, Raw())],
     ),
     "raw pixels": (
@@ -307,12 +307,12 @@ DOUBTS = {
                 torch.randn(count, 40), torch.randn(count, 40) + 5, Raw()
             ).warnings
         ),
-        r"Take (\d+) images or more",
+        r"Use at least (\d+) images",
         30,
     ),
     "few bins": (
         lambda bins: estimators.mig(CODES, FACTORS, bins=bins).warnings,
-        r"take more: mig\(codes, factors, bins=(\d+)\)",
+        r"use more bins, mig\(codes, factors, bins=(\d+)\)",
         20,
     ),
     "grey pixels": (

@@ -329,7 +329,7 @@ def _log_p(block: TopDraws, space: str, log_norm: LogNorm | None) -> Tensor:
     if log_p is None:
         raise UnavailableError(
             "expected a prior with a normalised density; got a tilted one whose log normaliser is "
-            "unknown, so the score would be off by a constant. Estimate the normaliser first with "
+            "unknown, so the score would be off by a constant. Estimate it first with "
             "priorwise.estimators.log_norm(model). For a tilted hierarchy, whose log_norm is not "
             "the top group's, use classifier_two_sample or symmetric_kl(method='knn')."
         )
