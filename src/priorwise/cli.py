@@ -17,6 +17,7 @@ from priorwise.command_options import (
     Code,
     Data,
     Dimensions,
+    DrawSeed,
     DryRun,
     Images,
     LogNorm,
@@ -35,6 +36,7 @@ from priorwise.command_options import (
     Temperature,
     Topic,
     Version,
+    evaluation_settings,
 )
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 
@@ -67,14 +69,14 @@ def command(version: Version = False) -> None:
 @app.command()
 def demo(
     out: Out = Path("demo"),
-    seed: Seed = None,
+    seed: DrawSeed = 0,
     quick: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """The whole job on handwritten digits: train, measure the hole, fill it three ways, report."""
     from priorwise.recipes.demo import demo as run_demo
 
-    result = run_demo(out, seed=seed or 0, quick=quick)
+    result = run_demo(out, seed=seed, quick=quick)
     if as_json:
         _print_json({"report": str(result.report), "rows": result.rows})
     else:
@@ -171,12 +173,14 @@ def evaluate(
         record = evaluate_run(
             run,
             code=code,
-            samples=samples,
-            images=images,
-            quality=quality,
-            log_norm=log_norm,
-            precision=precision,
-            seed=seed,
+            **evaluation_settings(
+                samples=samples,
+                images=images,
+                quality=quality,
+                log_norm=log_norm,
+                precision=precision,
+                seed=seed,
+            ),
         )
     if as_json:
         _print_json(record.numbers)
@@ -199,7 +203,7 @@ def sample(
         bool, typer.Option("--draw", help="Draw from the decoder instead of showing its means.")
     ] = False,
     out: SampleFile = None,
-    seed: Seed = None,
+    seed: DrawSeed = 0,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -216,7 +220,7 @@ def sample(
             "expected --sampler together with --temperature; got none. The model's own is "
             f"{model.default_sampler}: name it with --sampler."
         )
-    x = model.sample(count, chosen_sampler, mean=not draw, seed=seed if seed is not None else 0)
+    x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
     path = save_samples(x, out if out is not None else run / "samples.png")
     words = str(chosen_sampler or model.default_sampler)
     if as_json:
@@ -234,6 +238,8 @@ def report(
     samples: Samples = None,
     images: Images = None,
     quality: Quality = None,
+    log_norm: LogNorm = None,
+    precision: PrecisionOption = None,
     seed: Seed = None,
     code: Code = None,
     as_json: AsJson = False,
@@ -249,10 +255,14 @@ def report(
             _by_name(runs),
             out if out is not None else runs[0] / "report.html",
             code=code,
-            samples=samples,
-            images=images,
-            quality=quality,
-            seed=seed,
+            **evaluation_settings(
+                samples=samples,
+                images=images,
+                quality=quality,
+                log_norm=log_norm,
+                precision=precision,
+                seed=seed,
+            ),
         )
     if as_json:
         _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
@@ -282,7 +292,7 @@ def traverse(
     out: Annotated[
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
     ] = None,
-    seed: Seed = None,
+    seed: DrawSeed = 0,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -306,7 +316,7 @@ def traverse(
         dimensions=dimension or (10 if everything else 0),
         steps=steps,
         space=None if space is None else space.value,
-        seed=seed or 0,
+        seed=seed,
     )
     if as_json:
         _print_json(asdict(picture) | {"path": str(picture.path)})
@@ -323,7 +333,7 @@ def compare(
     draws: Annotated[
         int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
     ] = 2000,
-    seed: Seed = None,
+    seed: DrawSeed = 0,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -335,7 +345,7 @@ def compare(
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
 
-    portraits, records = compare_runs(runs, out, draws=draws, seed=seed or 0, code=code)
+    portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code)
     if as_json:
         rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
         numbers = {name: record.numbers for name, record in records.items()}

@@ -5,7 +5,7 @@ An option that one command alone has, and that needs few words, stands with its 
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -19,6 +19,7 @@ __all__ = [
     "Code",
     "Data",
     "Dimensions",
+    "DrawSeed",
     "DryRun",
     "Images",
     "LogNorm",
@@ -38,6 +39,7 @@ __all__ = [
     "Temperature",
     "Topic",
     "Version",
+    "evaluation_settings",
 ]
 
 
@@ -125,6 +127,7 @@ AsJson: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[
     int | None, typer.Option("--seed", help="Seed; without it, the one of the recipe.")
 ]
+DrawSeed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of the draws.")]
 Version: TypeAlias = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
@@ -139,7 +142,10 @@ Samples: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Importance samples per image.")
 ]
 Images: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Number of test images, drawn at random.")
+    str | None,
+    typer.Option(
+        metavar="N|all", help="Number of test images for the likelihood, drawn at random, or all."
+    ),
 ]
 Quality: TypeAlias = Annotated[
     str | None,
@@ -193,3 +199,21 @@ SpaceOption: TypeAlias = Annotated[
         "and dimensions are those of z."
     ),
 ]
+
+
+def evaluation_settings(*, images: str | None, **others: str | int | None) -> dict[str, Any]:
+    """The settings of an evaluation that the command line names.
+
+    Arguments:
+        images: A number or "all"; None if it was not given.
+        others: Further settings, None if they were not given.
+
+    Raises:
+        ValueError: for a number of images that is none.
+    """
+    settings: dict[str, Any] = {key: value for key, value in others.items() if value is not None}
+    if images is None:
+        return settings
+    if images != "all" and not images.isdecimal():
+        raise ValueError(f"expected --images as a number or all; got {images!r}.")
+    return settings | {"images": None if images == "all" else int(images)}

@@ -182,7 +182,8 @@ def test_a_record_of_other_weights_is_not_shown(runs, calls):
     write_checkpoint(best, {name: tensor + 0.01 for name, tensor in tensors.items()}, state)
     for journal in runs["vae"].glob("nll-*.jsonl"):
         journal.unlink()
-    assert kept_record(runs["vae"], load(runs["vae"])) is None
+    splits = load_splits(read_run(runs["vae"])[0])
+    assert kept_record(runs["vae"], load(runs["vae"]), splits) is None
     record_of_run(runs["vae"], progress=False)
     assert {"nll", "symmetric_kl", "leakage"} <= set(calls)
 
@@ -249,3 +250,43 @@ def test_half_precision_reaches_the_likelihood_and_its_cost_is_shown(runs):
     assert half.numbers["nll"]["value"] != whole.numbers["nll"]["value"]
     difference = half.numbers["nll"]["diagnostics"]["bf16_difference"]
     assert f"bf16 moves it by {difference:+.3g}" in half.cells()["NLL"].small
+
+
+def test_a_quantity_that_is_switched_off_is_not_lost(runs, calls):
+    """Fault: an evaluation without distances that throws away those of an earlier one."""
+    first = evaluate_run(runs["vae"], progress=False)
+    without = evaluate_run(runs["vae"], progress=False, quality="none")
+    assert without.numbers["quality"] == first.numbers["quality"]
+    calls.clear()
+    evaluate_run(runs["vae"], progress=False)
+    assert not calls
+
+
+def test_all_images_can_be_asked_for(runs):
+    """Fault: None taken for "as it was", so that nobody can ask for the whole test set."""
+    assert evaluate_run(runs["vae"], progress=False, images=40).numbers["images"] == 40
+    assert evaluate_run(runs["vae"], progress=False, images=None).numbers["images"] == 2000
+
+
+@pytest.mark.parametrize("field", ["data_fingerprint", "priorwise", "weights"])
+def test_a_record_of_something_else_is_not_compared(runs, field):
+    """Fault: `compare` shows numbers of other data that `report` would measure again."""
+    record = evaluate_run(runs["vae"], progress=False)
+    model, splits = load(runs["vae"]), load_splits(read_run(runs["vae"])[0])
+    assert kept_record(runs["vae"], model, splits) is not None
+    record.numbers["subject"][field] = "another"
+    record.write(runs["vae"] / "evaluation.json")
+    assert kept_record(runs["vae"], model, splits) is None
+
+
+def test_a_data_set_is_known_by_its_name_whoever_asks(tmp_path):
+    """Fault: sprites with scores of disentanglement in a run, and without them in a report."""
+    from priorwise.data import load as load_data
+    from priorwise.evaluation import Subject
+    from priorwise.evaluation.latent_use import DISENTANGLEMENT
+    from priorwise.testing.oracles import LinearGaussianVAE
+
+    model = LinearGaussianVAE(latent=2, observed=3)
+    sprites = Subject(model, load_data("sprites").subset(train=50), EVALUATION)
+    assert DISENTANGLEMENT.applies(sprites)
+    assert not DISENTANGLEMENT.applies(Subject(model, load_data("two_moons"), EVALUATION))

@@ -1,5 +1,7 @@
 """Distances of samples: which features, which images, and the same answer every time."""
 
+from dataclasses import replace
+
 import members
 import pytest
 import torch
@@ -45,8 +47,10 @@ def test_a_classifier_is_trained_once_and_found_again(tmp_path):
 
 def test_labels_of_the_set_name_the_classifier(tmp_path):
     splits = load("digits")
-    told = build_extractor("classifier", splits, labels="digits", cache=tmp_path, progress=False)
-    untold = build_extractor("classifier", splits, cache=tmp_path, progress=False)
+    told, untold = (
+        build_extractor("classifier", data, cache=tmp_path, progress=False)
+        for data in (splits, replace(splits, source=""))
+    )
     assert (told.name, untold.name) == ("classifier:digits:1x8x8", "rotations:digits:1x8x8")
 
 

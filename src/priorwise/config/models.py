@@ -105,6 +105,8 @@ class AbstractVAEConfig(AbstractModelConfig):
             return partial(
                 likelihoods.Gaussian, scale="predicted", min_scale=_noise_scale(spec.levels)
             )
+        if name not in ("discretized_logistic", "discretized_logistic_paper"):
+            raise AssertionError(name)
         return partial(
             likelihoods.DiscretizedLogistic,
             levels=spec.levels or 256,

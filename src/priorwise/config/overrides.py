@@ -91,7 +91,7 @@ def validated(record: Mapping[str, Any]) -> Run:
 
 
 def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
-    """A configuration with some of its fields changed; a change to None leaves the field as it is.
+    """A configuration with some of its fields changed.
 
     Raises:
         OverrideError: if there is no such field, or it cannot take that value.
@@ -100,9 +100,8 @@ def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
     for name in changes:
         if name not in record:
             raise OverrideError(_no_field(name, name, record))
-    settings = {name: value for name, value in changes.items() if value is not None}
     try:
-        return type(config)(**(record | settings))
+        return type(config)(**(record | dict(changes)))
     except ValidationError as error:
         problems = []
         for problem in error.errors():

@@ -1,6 +1,7 @@
 """Data by the name of a set, or by the path of a file or folder."""
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ def load(
         >>> print(load("digits").describe())
         digits: 1,297 / 200 / 300 (train / validation / test) of 1x8x8, 17 levels, gaussian
     """
-    return _as_described(name_or_path).overridden(binarize=binarize, likelihood=likelihood)
+    splits = _as_described(name_or_path).overridden(binarize=binarize, likelihood=likelihood)
+    return replace(splits, source=str(name_or_path))
 
 
 def _as_described(name_or_path: str | Path) -> Splits:

@@ -78,6 +78,7 @@ class Splits:
         spec: Description of the data.
         whole: The splits that these were taken from by ``subset`` or ``to``. They draw the
             evaluation data, which therefore stay the same.
+        source: Name or path by which they were loaded, from which class labels are known.
 
     Raises:
         DataError: if a part is empty, or if its shape, type or values do not match ``spec``.
@@ -95,6 +96,7 @@ class Splits:
     test: Tensor
     spec: DataSpec
     whole: "Splits | None" = None
+    source: str = ""
     _cache: dict[str | int, object] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:

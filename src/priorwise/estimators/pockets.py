@@ -14,6 +14,7 @@ from priorwise.distributions import AggregatePosterior, has_mean, picture
 from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import NotGaussianError
 from priorwise.samplers import AbstractSampler
 
 __all__ = ["RankedSamples", "high_posterior_samples", "low_posterior_samples"]
@@ -249,7 +250,7 @@ def _aggregate_or_none(model: AbstractModel, x: Tensor) -> AggregatePosterior | 
     """The aggregate posterior; None if encodings are not Gaussian, as leaks do not need it."""
     try:
         return aggregate_posterior(model, x)
-    except TypeError:
+    except NotGaussianError:
         return None
 
 

@@ -77,7 +77,7 @@ DISENTANGLEMENT = Quantity(
     cells=lambda value: {
         title: estimate_cell(value[name], digits=3) for title, name in _SCORES.items()
     },
-    applies=lambda subject: str(subject.labels) == "sprites",
+    applies=lambda subject: subject.splits.source == "sprites",
 )
 
 QUANTITIES: tuple[Quantity, ...] = (ACTIVE_UNITS, DISENTANGLEMENT)

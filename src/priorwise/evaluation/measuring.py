@@ -15,7 +15,7 @@ from priorwise.models import AbstractModel
 from priorwise.refusals import UnavailableError
 from priorwise.training.versions import versions
 
-__all__ = ["measure", "model_words"]
+__all__ = ["describes", "measure", "model_words"]
 
 _ROUNDING = 1e-3
 
@@ -59,9 +59,8 @@ def measure(
         }
     )
     missing = _missing(quantities, earlier, record, subject)
-    for quantity in quantities:
-        if quantity not in missing and earlier is not None:
-            _copy(quantity, earlier, record)
+    if earlier is not None and _same(earlier.numbers["subject"], record.numbers["subject"]):
+        _copy_all_but(missing, earlier, record)
     for quantity in missing:
         _compute(quantity, subject, record)
         if save is not None:
@@ -100,10 +99,15 @@ def _about(subject: Subject) -> dict[str, Any]:
     }
 
 
+def describes(record: EvaluationRecord, subject: Subject) -> bool:
+    """Whether a record was measured of this model and these data, by this version of priorwise."""
+    return _same(record.numbers["subject"], _about(subject))
+
+
 def _same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether two records have one subject; the numbers of the probe may differ by rounding."""
-    names = earlier.keys() | now.keys() - {"probe"}
-    if any(earlier.get(name) != now.get(name) for name in names if name != "probe"):
+    names = (earlier.keys() | now.keys()) - {"probe"}
+    if any(earlier.get(name) != now.get(name) for name in names):
         return False
     pairs = zip(earlier["probe"], now["probe"], strict=True)
     return all(
@@ -128,10 +132,20 @@ def _holds(
     return has_images and quantity.still_holds(subject, value)
 
 
-def _copy(quantity: Quantity, earlier: EvaluationRecord, record: EvaluationRecord) -> None:
-    record.numbers[quantity.key] = earlier.numbers[quantity.key]
-    if quantity.key in earlier.per_image:
-        record.per_image[quantity.key] = earlier.per_image[quantity.key]
+def _copy_all_but(
+    missing: Sequence[Quantity], earlier: EvaluationRecord, record: EvaluationRecord
+) -> None:
+    """Take over what still holds, also what these settings do not ask for: nothing is lost."""
+    changed = {quantity.key for quantity in missing}
+    for quantity in QUANTITIES:
+        if quantity.key in changed or changed.intersection(quantity.after):
+            continue
+        if quantity.key in earlier.numbers:
+            record.numbers[quantity.key] = earlier.numbers[quantity.key]
+            settings = earlier.numbers["settings"].get(quantity.key)
+            record.numbers["settings"][quantity.key] = settings
+        if quantity.key in earlier.per_image:
+            record.per_image[quantity.key] = earlier.per_image[quantity.key]
 
 
 def _compute(quantity: Quantity, subject: Subject, record: EvaluationRecord) -> None:

@@ -7,12 +7,11 @@ from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.overrides import with_settings
 from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import EvaluationConfig, Run
-from priorwise.evaluation.measuring import measure
+from priorwise.data import Splits
+from priorwise.evaluation.measuring import describes, measure
 from priorwise.evaluation.record import EvaluationRecord
 from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
-from priorwise.storage import content_hash
-from priorwise.tilts import tensors_without_log_norms
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load, load_splits, save_log_norm
 
@@ -38,7 +37,7 @@ def evaluate_run(
         folder: The run.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
-        **changes: Fields of ``EvaluationConfig`` that replace the run's own; None keeps the run's.
+        **changes: Fields of ``EvaluationConfig`` that replace the run's own.
 
     Raises:
         RunFolderError: if there is no such run.
@@ -100,13 +99,21 @@ def record_of_base(
     return _measured(model, run, config, base_folder, earlier, progress=progress)
 
 
-def kept_record(folder: str | Path, model: AbstractModel) -> EvaluationRecord | None:
-    """The record of a run if it was evaluated with the model's weights; nothing is measured."""
+def kept_record(
+    folder: str | Path, model: AbstractModel, splits: Splits
+) -> EvaluationRecord | None:
+    """The record of a run if it is of this model and these data; nothing is measured.
+
+    Arguments:
+        folder: The run.
+        model: Its model, as it was loaded.
+        splits: Its data.
+    """
     record = EvaluationRecord.read(Path(folder) / _NAME)
-    weights = content_hash(tensors_without_log_norms(model))
-    if record is None or record.numbers["subject"]["weights"] != weights:
+    if record is None:
         return None
-    return record
+    subject = Subject(model, splits, record.config, progress=False)
+    return record if describes(record, subject) else None
 
 
 def _of_run(
@@ -139,9 +146,7 @@ def _measured(
 ) -> EvaluationRecord:
     """Measure what the earlier record lacks, and save the record after each quantity."""
     splits = load_splits(run)
-    subject = Subject(
-        model, splits, config, labels=run.data.name, journal=folder, progress=progress
-    )
+    subject = Subject(model, splits, config, journal=folder, progress=progress)
 
     def save(record: EvaluationRecord) -> None:
         record.numbers["run"] = run.name

@@ -40,7 +40,6 @@ def build_extractor(
     kind: str,
     splits: Splits,
     *,
-    labels: str | Path = "",
     seed: int = 0,
     cache: Path | None = None,
     progress: bool = True,
@@ -50,7 +49,6 @@ def build_extractor(
     Arguments:
         kind: A name of ``priorwise.features.extractor_names``.
         splits: The data; a classifier is trained on their training images.
-        labels: Name or path of the data set, which may have class labels for the training images.
         seed: Seed of a classifier.
         cache: Folder in which a trained classifier is kept; None for the library's own.
         progress: Whether to show a progress bar.
@@ -61,17 +59,17 @@ def build_extractor(
     """
 
     def classifier() -> AbstractExtractor:
-        return _classifier(splits, labels, seed, cache, progress=progress)
+        return _classifier(splits, seed, cache, progress=progress)
 
     return named_extractor(kind, splits.spec.shape, classifier)
 
 
 def _classifier(
-    splits: Splits, labels: str | Path, seed: int, cache: Path | None, *, progress: bool
+    splits: Splits, seed: int, cache: Path | None, *, progress: bool
 ) -> AbstractExtractor:
     # without dequantisation noise, which would change the key of the cache
     x = _pixels(pseudo_input_data(splits), splits)
-    y = training_labels(labels) if labels else None
+    y = training_labels(splits.source) if splits.source else None
     if y is not None and len(y) != len(x):
         y = None
     folder = cache_folder() if cache is None else cache
@@ -173,9 +171,7 @@ def _part(features: Features, seed: int) -> Features:
 
 def _quality(subject: Subject) -> dict[str, Any]:
     config = subject.config
-    extractor = build_extractor(
-        config.quality, subject.splits, labels=subject.labels, progress=subject.progress
-    )
+    extractor = build_extractor(config.quality, subject.splits, progress=subject.progress)
     return quality_measures(
         subject.model,
         subject.splits,

@@ -30,7 +30,6 @@ class Subject:
         model: The model.
         splits: Its data; encodings and distances are those of the test set.
         config: Sample counts, seeds and methods.
-        labels: Name or path of the data set that a feature extractor takes class labels from.
         journal: Folder in which the finished images of a likelihood are kept; None keeps nothing.
         keeps_log_norm: Whether to use a log Z that the model has already.
         progress: Whether to show progress bars.
@@ -39,7 +38,6 @@ class Subject:
     model: AbstractModel
     splits: Splits
     config: EvaluationConfig
-    labels: str | Path = ""
     journal: Path | None = None
     keeps_log_norm: bool = False
     progress: bool = True

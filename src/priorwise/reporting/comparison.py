@@ -246,12 +246,12 @@ def compare_runs(
     if len(set(names)) < len(names):
         raise ValueError(f"expected each run once; got {', '.join(names)}.")
     models = {name: load(folder, code) for name, folder in zip(names, folders, strict=True)}
+    splits = load_splits(runs[0])
     records = {
         name: record
         for name, folder in zip(names, folders, strict=True)
-        if (record := kept_record(folder, models[name])) is not None
+        if (record := kept_record(folder, models[name], splits)) is not None
     }
-    splits = load_splits(runs[0])
     portraits = save_comparison(models, splits, path, draws=draws, records=records, seed=seed)
     return portraits, records
 

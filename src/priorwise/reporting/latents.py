@@ -14,6 +14,7 @@ from torch import Tensor
 from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 
 __all__ = ["LatentMap", "LatentPlane", "latent_map", "latent_plane"]
 
@@ -156,7 +157,7 @@ def _pockets(
     """The pockets, or the reason why an encoder's aggregate posterior has no closed form."""
     try:
         samples = low_posterior_samples(model, reference, count=count, draws=draws, seed=seed)
-    except TypeError as refusal:
+    except UnavailableError as refusal:
         return None, f"Pockets are not marked: {refusal}"
     return samples, ""
 
@@ -165,6 +166,6 @@ def _without_density(top: Group) -> str:
     """Why leaks cannot be ranked; empty if the prior has a density, even an unnormalised one."""
     try:
         top.log_prior()
-    except (NotImplementedError, ValueError) as refusal:
+    except (NotImplementedError, UnavailableError) as refusal:
         return f"Leaks are not marked: {refusal or 'the prior has no density.'}"
     return ""

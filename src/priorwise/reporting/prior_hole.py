@@ -118,7 +118,6 @@ def report_runs(
             different data.
     """
     path = _checked(path)
-    models = {name: load(folder, code) for name, folder in folders.items()}
     records = {
         name: record_of_run(folder, progress=progress, code=code, **settings)
         for name, folder in folders.items()
@@ -129,6 +128,8 @@ def report_runs(
             "expected runs on the same data; got data with the fingerprints "
             f"{', '.join(sorted(fingerprints))}. Report them separately."
         )
+    # loaded now, so that a log Z that was just estimated comes with them
+    models = {name: load(folder, code) for name, folder in folders.items()}
     (name, folder), *others = folders.items()
     if not others and models[name].untilted is not models[name]:
         base = record_of_base(folder, records[name].config, progress=progress, code=code)
@@ -224,9 +225,12 @@ def _protocol(splits: Splits, config: EvaluationConfig, entries: Sequence[Entry]
         "tilted prior has one global Z",
         "symmetric_KL": "1 nearest neighbour, one encoding per test image and as many draws of the "
         "prior",
-        "hole": "a dense classifier fitted to training encodings, stopped on validation encodings "
-        "and judged on test encodings",
     }
+    if any(entry.number("hole") for entry in entries):
+        protocol["hole"] = (
+            "a dense classifier fitted to training encodings, stopped on validation encodings and "
+            "judged on test encodings"
+        )
     norms = [entry.number("log_norm") for entry in entries]
     if any(norms):
         protocol["log_Z"] = "; ".join(
