@@ -45,7 +45,7 @@ def test_list(priorwise):
     assert {"own/vae", "ncp/posthoc", "vampprior/static_mnist_hvae_vamp"} <= set(record["recipes"])
     assert record["data"]["digits"] == "embedded"
     assert "vampprior" in record["papers"]
-    own = {"names": "own/{vae,vae_vamp,hvae}", "about": "your own data, which come with --data"}
+    own = {"names": "own/{vae,vae_vamp,hvae}", "about": "your own data, which you name with --data"}
     assert record["groups"]["own"] == [own]
     assert own["names"] in priorwise("list").stdout
 

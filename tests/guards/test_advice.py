@@ -295,7 +295,7 @@ def test_advice_is_taken(name):
 
 def test_a_picture_of_numbers(tmp_path):
     """Fault: another ending that is refused as well."""
-    with pytest.raises(ValueError, match=re.escape("Choose a file ending in .npz")):
+    with pytest.raises(ValueError, match=re.escape("Choose a file that ends in .npz")):
         save_samples(WIDE, tmp_path / "x.png")
     assert save_samples(WIDE, tmp_path / "x.npz") == Path(tmp_path / "x.npz")
 
