@@ -110,7 +110,9 @@ class Gaussian(nn.Module):
 
     def _scale(self, features: Tensor) -> Tensor:
         if self.fixed_scale is not None:
-            return features.new_tensor(self.fixed_scale)
+            # never in half precision, which would round it: a scale of 0.1 costs tens of nats
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            return torch.tensor(self.fixed_scale, dtype=dtype, device=features.device)
         if isinstance(self.log_scale, nn.Linear):
             log_scale = self.log_scale(features).unflatten(-1, self.shape)
         else:

@@ -208,13 +208,90 @@ def test_an_interruption_loses_one_quantity(runs, monkeypatch, calls):
 
 
 def test_a_damaged_or_foreign_record_is_measured_anew(runs, calls):
-    """Fault: a record of an older version taken for one of this, or a traceback for a cut file."""
+    """Fault: a record of an older version taken for one of this, a traceback for a damaged file, or
+    silence about it.
+    """
     path = runs["vae"] / "evaluation.json"
-    for content in ('{"nll": 3}', "[1, 2", ""):
-        path.write_text(content)
-        assert EvaluationRecord.read(path) is None
-    record_of_run(runs["vae"], progress=False)
+    path.write_text('{"nll": 3}')
+    assert EvaluationRecord.read(path) is None
+    for content in (b"[1, 2", b"", b"\xff\xfe", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.warns(UserWarning, match=r"evaluation\.json cannot be read"):
+            assert EvaluationRecord.read(path) is None
+    with pytest.warns(UserWarning, match="measured again"):
+        record_of_run(runs["vae"], progress=False)
     assert "nll" in calls
+
+
+@pytest.mark.parametrize(
+    ("key", "damage"),
+    [
+        ("leakage", lambda value: value.pop("warnings")),
+        ("nll", lambda value: value.pop("diagnostics")),
+        ("active_units", lambda value: value.__setitem__(0, {})),
+        ("two_sample", lambda value: value.update(accuracy={})),
+        ("symmetric_kl", lambda value: value.update(value="much")),
+        ("hole", lambda value: value[0].pop("jsd")),
+    ],
+)
+def test_a_damaged_quantity_is_measured_again(runs, calls, key, damage):
+    """Fault: a traceback, or a row that shows half a number."""
+    evaluate_run(runs["vae"], progress=False)
+    path = runs["vae"] / "evaluation.json"
+    numbers = json.loads(path.read_text())
+    damage(numbers[key])
+    path.write_text(json.dumps(numbers))
+    calls.clear()
+    with pytest.warns(UserWarning, match=f"damaged `{key}`"):
+        evaluate_run(runs["vae"], progress=False)
+    assert calls == [key]
+
+
+@pytest.mark.parametrize("changes", [{"seed": 7}, {"samples": 2}, {"images": 30}])
+def test_a_kill_between_the_two_files_mixes_nothing(runs, monkeypatch, changes):
+    """Fault: values per image of one evaluation beside the numbers of another, for good."""
+    before = evaluate_run(runs["vae"], progress=False)
+    write = EvaluationRecord.write
+
+    def killed(record: EvaluationRecord, path: Path) -> None:
+        kept = path.read_bytes()
+        write(record, path)
+        path.write_bytes(kept)  # the second file was never written
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EvaluationRecord, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_run(runs["vae"], progress=False, **changes)
+    again = evaluate_run(runs["vae"], progress=False)
+    assert again.numbers["nll"]["value"] == pytest.approx(before.numbers["nll"]["value"])
+    assert torch.allclose(again.per_image["nll"], before.per_image["nll"])
+
+
+def test_a_scale_that_no_tensor_holds_is_seen():
+    """Fault: the likelihood of a model with another scale, taken from the record."""
+    from priorwise import wrap
+    from priorwise.data import load as load_data
+    from priorwise.distributions import diagonal_gaussian
+    from priorwise.evaluation import Subject, measure
+
+    encoder, decoder = torch.nn.Linear(2, 4), torch.nn.Linear(2, 2)
+
+    def subject(scale: float) -> Subject:
+        model = wrap(
+            encode=lambda x: encoder(x).chunk(2, 1),
+            decode=decoder,
+            latent=2,
+            likelihood=lambda mean: diagonal_gaussian(mean, torch.full_like(mean, scale)),
+            modules=(encoder, decoder),
+        )
+        config = EVALUATION.model_copy(update={"quality": "none", "hole_classifier": False})
+        return Subject(model, load_data("two_moons"), config, progress=False)
+
+    first = measure(subject(1.0))
+    second = measure(subject(0.3), first)
+    assert second.numbers["nll"]["value"] != pytest.approx(first.numbers["nll"]["value"], abs=0.01)
+    assert second.numbers["nll"] == measure(subject(0.3)).numbers["nll"]
 
 
 def test_runs_on_other_data_are_not_compared(runs, tmp_path, trained):

@@ -64,7 +64,7 @@ def exists(path: str) -> bool:
 
 def complaint(line: str, *, whole: bool) -> str:
     """What is wrong with a command; a part of one may lack arguments."""
-    words = shlex.split(re.sub(r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?", "", line))
+    words = shlex.split(re.sub(r"^(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?", "", line.rstrip("\\ ")))
     match words:
         case ["priorwise", name, *arguments] if not name.startswith("-"):
             return of_priorwise(name, arguments, whole=whole)

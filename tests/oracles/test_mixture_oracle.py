@@ -664,3 +664,19 @@ def test_setting_of_an_older_torch(monkeypatch, precision_restored):
     assert not exponents._float32_is_cut(torch.device("cpu"))
     torch.set_float32_matmul_precision("medium")
     assert exponents._float32_is_cut(torch.device("cpu"))
+
+
+def test_a_mixture_that_is_kept_sees_its_parameters_move():
+    """Fault: densities of the values that a kept mixture was first evaluated with."""
+    loc = torch.zeros(1, 2, requires_grad=True)
+    mixture = DiagonalGaussianMixture(loc, torch.ones(1, 2))
+    z = torch.zeros(1, 2)
+    with torch.no_grad():
+        before = float(mixture.log_prob(z))
+        loc.add_(5.0)
+        after = float(mixture.log_prob(z))
+    assert before == pytest.approx(-math.log(2 * math.pi), abs=1e-5)
+    assert after == pytest.approx(-math.log(2 * math.pi) - 25.0, abs=1e-4)
+    with torch.inference_mode():
+        mixture.log_prob(z)
+    mixture.log_prob(z.clone().requires_grad_()).backward()

@@ -31,9 +31,15 @@ def group(jsd: float, error: float, **changes: Any) -> dict[str, Any]:
     }
 
 
-def two_sample(jsd: float, error: float) -> dict[str, Any]:
-    accuracy = Estimate(0.5 + jsd / 2, 0.01, 100, unit="share")
-    return {"accuracy": accuracy, "z_score": 1.0, "p_value": 0.2, "jsd": Estimate(jsd, error, 100)}
+def two_sample(jsd: float, error: float, z_score: float = 1.0) -> dict[str, Any]:
+    protocol = {"train": 5000}
+    accuracy = Estimate(0.5 + jsd / 2, 0.01, 100, unit="share", protocol=protocol)
+    return {
+        "accuracy": accuracy,
+        "z_score": z_score,
+        "p_value": 0.2,
+        "jsd": Estimate(jsd, error, 100),
+    }
 
 
 def nll(
@@ -57,7 +63,14 @@ def refused(reason: str) -> dict[str, str]:
     return {"refused": reason}
 
 
-def entry(name: str, *, gain: Any = None, same_vae: bool = False, **quantities: Any) -> Entry:
+def entry(
+    name: str,
+    *,
+    gain: Any = None,
+    same_vae: bool = False,
+    networks: str = "",
+    **quantities: Any,
+) -> Entry:
     """An entry of a report; ``quantities`` over a plain VAE's, None takes one away."""
     values = {
         "nll": nll(100.0),
@@ -72,7 +85,8 @@ def entry(name: str, *, gain: Any = None, same_vae: bool = False, **quantities: 
             "subject": {
                 "about": "VAE",
                 "weights": name,
-                "base_weights": name,
+                "networks": networks,
+                "probe": [0.1, -2.0, -1.0],
                 "data": "some data",
                 "data_fingerprint": "abc",
             },

@@ -322,3 +322,14 @@ def test_a_name_twice_is_refused(digits, tmp_path):
         report(
             small_vae(), digits, tmp_path / "page.html", models={"model": small_vae()}, **options()
         )
+
+
+def test_another_prior_on_the_same_networks_is_the_same_vae(digits, tmp_path):
+    """Fault: a prior that was fitted afterwards, with "the networks have a part in it"."""
+    base = small_vae()
+    other = VAE(base.encoder, base.decoder, priors.GaussianMixture(3, 4))
+    stranger = small_vae()
+    models = {"base": base, "other": other, "stranger": stranger}
+    path = report(base, digits, tmp_path / "page.html", models=models, **options())
+    _, record = written(path)
+    assert [record["models"][name]["same_vae"] for name in models] == [False, True, False]

@@ -7,6 +7,7 @@ from made_up import entry, gain, group, nll, refused, regrouped, two_sample
 
 from priorwise.estimators import Estimate
 from priorwise.evaluation import gain_over
+from priorwise.reporting.entries import Entry
 from priorwise.reporting.tables import contrast_table, print_table, summary_table
 from priorwise.reporting.verdicts import all_doubts, headline, sentences
 
@@ -88,7 +89,7 @@ def test_a_gain_of_the_prior_alone_is_told_from_one_of_the_networks():
         two_sample=two_sample(0.25, 0.01),
     )
     _, first, second = sentences([entry("base"), own, tilted])[:3]
-    assert "its networks have a part in it" in first
+    assert "so they have a part in it" in first
     assert "still proves a hole of 0.10 ± 0.01 nats" in first
     assert "the prior alone explains the gain" in second
     assert (
@@ -180,3 +181,70 @@ def test_both_forms_of_the_cross_entropy():
     texts = {row["title"]: row["cells"][0]["text"] for row in table["rows"]}
     assert (texts["BCE (sum)"], texts["BCE (mean)"], texts["JSD"]) == ("1.386", "0.693", "0.000")
     assert table["columns"][0]["about"] == "a classifier fitted for this report"
+
+
+@pytest.mark.parametrize(
+    ("jsd", "z_score", "of_base", "words"),
+    [
+        (0.25, 9.0, 9.0, "still proves a hole of 0.25 ± 0.01 nats in its top group"),
+        (0.01, 5.4, -0.6, "still finds a difference (z = 5.4)"),
+        (0.01, 0.3, -0.6, "it finds none for base either, so this says little"),
+        (0.01, 0.3, 9.0, "finds no difference in its top group; a finer one may remain"),
+    ],
+)
+def test_a_tilted_prior_is_not_praised_by_a_test_that_sees_nothing(jsd, z_score, of_base, words):
+    """Fault: "finds no hole in its prior" beside a test that tells it from encodings, or that is
+    blind for the base, too.
+    """
+    base = entry("base", two_sample=two_sample(0.01, 0.01, of_base))
+    ncp = entry(
+        "NCP",
+        gain=gain(2.0, 0.1, 0.1),
+        log_norm=Estimate(0.1, 0.1, 10),
+        hole=refused("tilted"),
+        two_sample=two_sample(jsd, 0.01, z_score),
+    )
+    assert words in sentences([base, ncp])[1]
+
+
+def test_a_doubtful_gain_is_marked_wherever_it_stands():
+    """Fault: a log Z that rests on 15 draws beside a gain without a doubt."""
+    doubtful = gain(12.0, 0.1, 0.1) | {"warnings": ["log Z rests on 15 draws."]}
+    ncp = entry("NCP", gain=doubtful, same_vae=True)
+    assert ncp.cells()["gain"].marked == "+12.00 (!)"
+    assert "Read it with the reasons for doubt" in sentences([entry("base"), ncp])[1]
+    assert all_doubts([entry("base"), ncp]) == ["NCP, gain: log Z rests on 15 draws."]
+
+
+def test_what_is_not_finite_is_shown_and_crashes_nothing(capsys):
+    """Fault: a page that fails on the very numbers that a warning explains."""
+    lost = Estimate(
+        math.inf,
+        math.nan,
+        100,
+        diagnostics={"elbo": -math.inf, "ess_median": 3.0, "ess_min": math.nan},
+        protocol={"samples": 3},
+        warnings=("one image has none",),
+        data="x",
+    )
+    entries = [
+        entry(
+            name,
+            nll=lost,
+            hole=[group(math.nan, math.nan)],
+            symmetric_kl=Estimate(math.nan, 0.1, 3),
+        )
+        for name in ("a", "b", "c")
+    ]
+    for other in entries[1:]:
+        other.record.per_image.clear()
+    shown = [
+        entries[0],
+        *(Entry(e.name, e.record, gain_over(entries[0].record, e.record)) for e in entries[1:]),
+    ]
+    print_table(summary_table(shown))
+    assert "not a number" in capsys.readouterr().err
+    assert sentences(shown)
+    assert headline(shown[0])
+    assert any("one image has none" in doubt for doubt in all_doubts(shown))
+    assert "not finite" in shown[1].gain["refused"]

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import keyword
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -190,7 +191,7 @@ def own_code(code: str) -> OwnCode:
 
 
 def _from_file(code: str) -> OwnCode:
-    path = Path(code).expanduser().resolve()
+    path = Path(os.path.expanduser(code)).resolve()
     if not path.is_file():
         raise OwnCodeError(f"expected a Python file; there is none at {path}.")
     content = path.read_bytes()
@@ -206,7 +207,7 @@ def _from_file(code: str) -> OwnCode:
         with own.at_home(f"executing {code}"):
             exec(compile(content, str(path), "exec"), vars(own.module))
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     _EXECUTED[name] = own
     return own

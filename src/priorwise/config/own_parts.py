@@ -6,6 +6,7 @@ it is read back only with files and modules that the user names again and that r
 """
 
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def stored(run: Config) -> Config:
     """
     places: dict[str, Path] = {}
     for path in map(_path_of, _own_parts(run)):
-        place = Path(path.code).expanduser().resolve()
+        place = Path(os.path.expanduser(path.code)).resolve()
         if is_code_file(path.code) and places.setdefault(path.file_name, place) != place:
             raise OwnCodeError(
                 "expected files of different names for your own parts; got "
@@ -154,7 +155,7 @@ def _by_name(code: NamedCode | None) -> dict[str, str]:
     places: dict[str, str] = {}
     for entry in map(str, listed):
         if is_code_file(entry):
-            path = Path(entry).expanduser().resolve()
+            path = Path(os.path.expanduser(entry)).resolve()
             if not path.is_file():
                 raise OwnCodeError(f"expected a Python file for --code; there is none at {path}.")
             name, place = path.name, str(path)

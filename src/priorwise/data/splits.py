@@ -195,7 +195,7 @@ class Splits:
     def to(self, device: torch.device | str) -> "Splits":
         """The splits on another device; the evaluation data do not depend on the device."""
         train, validation, test = (getattr(self, name).to(device) for name in SPLIT_NAMES)
-        return Splits(train, validation, test, self.spec, whole=self)
+        return Splits(train, validation, test, self.spec, whole=self, source=self.source)
 
     def subset(
         self, *, train: int | None = None, validation: int | None = None, test: int | None = None
@@ -212,7 +212,7 @@ class Splits:
             self._first("validation", validation),
             self._first("test", test),
         )
-        return Splits(*first, self.spec, whole=self)
+        return Splits(*first, self.spec, whole=self, source=self.source)
 
     def _first(self, name: str, n: int | None) -> Tensor:
         raw: Tensor = getattr(self, name)

@@ -5,6 +5,7 @@ Letters: ``M`` components, ``D`` dimensions, ``*`` any leading shape of points.
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,6 +34,9 @@ def log_sum_exp_(exponents: Tensor) -> Tensor:
     lowest = torch.finfo(exponents.dtype).min  # so that infinity is not subtracted from itself
     lifted = exponents.sub_(peak.clamp(min=lowest)).clamp_(min=_NEGLIGIBLE)
     return lifted.exp_().sum(-1).log() + peak.squeeze(-1)
+
+
+_Key: TypeAlias = tuple[torch.dtype, bool, bool, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class GaussianExponents:
         self.loc = loc
         self.scale = scale
         self.log_weights = log_weights
-        self._products: dict[tuple[torch.dtype, bool], _Product] = {}
+        self._products: dict[_Key, _Product] = {}
 
     def __call__(self, z: Tensor) -> Tensor:
         """``(*, D) -> (*, M)`` in nats, in the wider of the dtypes of points and components."""
@@ -111,9 +115,17 @@ class GaussianExponents:
         learned = torch.is_grad_enabled() and any(
             part is not None and part.requires_grad for part in parts
         )
-        if (dtype, learned) not in self._products:
-            self._products[dtype, learned] = self._form(dtype)
-        return self._products[dtype, learned]
+        # what was formed of other values, or is unfit for gradients, is not used again
+        versions = tuple(
+            -1 if part is None or part.is_inference() else part._version for part in parts
+        )
+        key = (dtype, learned, torch.is_inference_mode_enabled(), versions)
+        if key not in self._products:
+            self._products = {
+                kept: old for kept, old in self._products.items() if kept[3] == versions
+            }
+            self._products[key] = self._form(dtype)
+        return self._products[key]
 
     def _form(self, dtype: torch.dtype) -> _Product:
         loc, scale = self.loc.to(dtype), self.scale.to(dtype)

@@ -196,6 +196,11 @@ def _check(points: Tensor, others: Tensor, sources: Tensor | None) -> Tensor:
         raise UnavailableError(
             f"expected at least {_FEWEST} points of each kind; got {len(points)} and {len(others)}."
         )
+    if not bool(points.isfinite().all() and others.isfinite().all()):
+        raise UnavailableError(
+            "expected finite points for a classifier; some are NaN or infinite. Look at the "
+            "encodings: an observation may lie far outside the data that the encoder knows."
+        )
     if sources is None:
         sources = torch.arange(len(points))
     if sources.shape != points.shape[:1]:

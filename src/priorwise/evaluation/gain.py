@@ -23,6 +23,8 @@ def gain_over(base: EvaluationRecord, other: EvaluationRecord) -> dict[str, Any]
         return {
             "refused": "the two were evaluated on different test images; evaluate both on the same."
         }
+    if not (math.isfinite(before.value) and math.isfinite(after.value)):
+        return {"refused": "one of the two likelihoods is not finite."}
     gain = before.minus(after)
     total = math.hypot(gain.stderr, 0.0 if gain.stderr_data is None else gain.stderr_data)
     return plain(gain.to_json() | {"stderr_total": total})

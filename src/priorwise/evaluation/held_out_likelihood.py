@@ -6,7 +6,7 @@ from typing import Any
 
 from priorwise import estimators
 from priorwise.estimators import Estimate
-from priorwise.evaluation.quantity import Cell, Quantity, error_words
+from priorwise.evaluation.quantity import Cell, Quantity, error_words, number_words
 from priorwise.evaluation.subject import Subject
 from priorwise.progress import progress_bar
 
@@ -52,9 +52,10 @@ def _still_known(subject: Subject, value: Mapping[str, Any]) -> bool:
 
 def _log_norm_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     ends = value["diagnostics"]
-    bracket = (f"[{ends['lower']:.3f}, {ends['upper']:.3f}]",) if "lower" in ends else ()
+    lower, upper = (number_words(ends.get(name), 3) for name in ("lower", "upper"))
+    bracket = (f"[{lower}, {upper}]",) if "lower" in ends else ()
     small = (error_words(value["stderr"], 3), *bracket)
-    return {"log Z": Cell(f"{value['value']:.3f}", small, tuple(value["warnings"]))}
+    return {"log Z": Cell(number_words(value["value"], 3), small, tuple(value["warnings"]))}
 
 
 LOG_NORM = Quantity(
@@ -107,11 +108,16 @@ def _nll_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
         f"{error_words(value['stderr_data'])} data",
     ]
     if "bf16_difference" in diagnostics:
-        errors.append(f"bf16 moves it by {diagnostics['bf16_difference']:+.3g}")
+        difference = diagnostics["bf16_difference"]
+        words = "not a number" if difference is None else f"{difference:+.3g}"
+        errors.append(f"bf16 moves it by {words}")
     return {
-        "NLL": Cell(f"{value['value']:.2f}", (*errors, counts), tuple(value["warnings"])),
-        "ELBO": Cell(f"{diagnostics['elbo']:.2f}"),
-        "ESS": Cell(f"{diagnostics['ess_median']:.0f}", (f"min {diagnostics['ess_min']:.1f}",)),
+        "NLL": Cell(number_words(value["value"]), (*errors, counts), tuple(value["warnings"])),
+        "ELBO": Cell(number_words(diagnostics["elbo"])),
+        "ESS": Cell(
+            number_words(diagnostics["ess_median"], 0),
+            (f"min {number_words(diagnostics['ess_min'], 1)}",),
+        ),
     }
 
 

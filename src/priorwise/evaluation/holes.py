@@ -14,7 +14,7 @@ from priorwise.estimators import (
     leakage,
     symmetric_kl,
 )
-from priorwise.evaluation.quantity import Cell, Quantity, error_words, estimate_cell
+from priorwise.evaluation.quantity import Cell, Quantity, error_words, estimate_cell, number_words
 from priorwise.evaluation.subject import Subject
 from priorwise.models import NCP
 from priorwise.randomness import seeded
@@ -26,6 +26,7 @@ __all__ = ["CONTRAST", "HOLE", "LEAKAGE", "QUANTITIES", "SYMMETRIC_KL", "TWO_SAM
 
 _FEW = 100.0  # with fewer effective draws, the error of a calibration is not believed
 _ROUGH = 0.1
+_ENOUGH = 1000  # points for a classifier whose silence means something
 _SURE = 2.0  # standard errors
 
 # The classifier that judges a prior is small, and is fitted in seconds.
@@ -69,7 +70,7 @@ def _hole(subject: Subject) -> list[GroupContrast]:
 
 def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell]:
     errors = (None if group["bce_stderr"] is None else group["bce_stderr"] / 2 for group in groups)
-    text = " / ".join(f"{group['jsd']:.3f}" for group in groups)
+    text = " / ".join(number_words(group["jsd"], 3) for group in groups)
     small = " / ".join(error_words(error, 3) for error in errors)
     return {title: Cell(text, (small,))}
 
@@ -92,10 +93,12 @@ def _doubts(groups: Sequence[Mapping[str, Any]]) -> list[str]:
             group[name] for name in ("calibration", "calibration_stderr", "calibration_ess")
         )
         average = (
-            f"group {group['group']}: the classifier's density ratio averages {mean:.2f} "
+            f"group {group['group']}: the classifier's density ratio averages {number_words(mean)} "
             f"{error_words(error)} over the prior"
         )
-        if ess < _FEW:
+        if mean is None or ess is None:
+            doubts.append(f"{average}, so the ratio is infinite somewhere.")
+        elif ess < _FEW:
             doubts.append(
                 f"{average}. This rests on {ess:.0f} effective draws, so its error is too small."
             )
@@ -141,9 +144,16 @@ def _two_sample_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     share = f"{100 * accuracy['value']:.1f} %"
     small = (
         f"z = {value['z_score']:.1f}",
-        f"JSD {jsd['value']:.3f} {error_words(jsd['stderr'], 3)}",
+        f"JSD {number_words(jsd['value'], 3)} {error_words(jsd['stderr'], 3)}",
     )
-    return {"two-sample test": Cell(share, small, tuple(accuracy["warnings"]))}
+    doubts = list(accuracy["warnings"])
+    points = accuracy["protocol"].get("train")
+    if points is not None and points < _ENOUGH and value["z_score"] < _SURE:
+        doubts.append(
+            f"the classifier was fitted to {points} points only. That it finds no difference "
+            "proves little; a difference that it finds is there."
+        )
+    return {"two-sample test": Cell(share, small, tuple(doubts))}
 
 
 TWO_SAMPLE = Quantity(
@@ -202,11 +212,10 @@ def _leakage_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     )
     small = (
         error_words(stderr, 3),
-        f"at most {upper:.3f}" if upper is not None else "no upper bound",
+        f"at most {number_words(upper, 3)}",
         f"{100 * below:.1f} % of encodings",
     )
-    text = "not a number" if score is None else f"{score:.3f}"
-    return {"leakage": Cell(text, small, tuple(value["warnings"]))}
+    return {"leakage": Cell(number_words(score, 3), small, tuple(value["warnings"]))}
 
 
 LEAKAGE = Quantity(

@@ -17,7 +17,7 @@ from priorwise.training.versions import versions
 
 __all__ = ["describes", "measure", "model_words"]
 
-_ROUNDING = 1e-3
+_ROUNDING = 1e-4
 
 
 def model_words(model: AbstractModel) -> str:
@@ -91,7 +91,7 @@ def _about(subject: Subject) -> dict[str, Any]:
     return {
         "about": model_words(subject.model),
         "weights": subject.weights,
-        "base_weights": subject.base_weights,
+        "networks": subject.networks,
         "data": subject.splits.describe(),
         "data_fingerprint": subject.fingerprint,
         "priorwise": version("priorwise"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from priorwise.evaluation.subject import Subject
 
-__all__ = ["Cell", "Quantity", "error_words", "estimate_cell"]
+__all__ = ["Cell", "Quantity", "error_words", "estimate_cell", "number_words"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Quantity:
         return self.cells(value)
 
 
+def number_words(value: float | None, digits: int = 2) -> str:
+    """A number; a record has None where it was not finite."""
+    return "not a number" if value is None else f"{value:.{digits}f}"
+
+
 def error_words(stderr: float | None, digits: int = 2) -> str:
     """A standard error, with more digits if it is so small that it would read as zero."""
     if stderr is None:
@@ -92,5 +97,6 @@ def estimate_cell(estimate: Mapping[str, Any], *, digits: int = 2, unit: str = "
     """An ``Estimate`` from the record as a number with its error."""
     error = error_words(estimate["stderr"], digits)
     value = estimate["value"]
-    text = "not a number" if value is None else f"{value:.{digits}f}"
-    return Cell(text, (f"{error} {unit}".rstrip(),), tuple(estimate["warnings"]))
+    return Cell(
+        number_words(value, digits), (f"{error} {unit}".rstrip(),), tuple(estimate["warnings"])
+    )

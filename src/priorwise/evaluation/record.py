@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from torch import Tensor
 from priorwise.config.run import EvaluationConfig
 from priorwise.estimators import Estimate
 from priorwise.evaluation.quantities import QUANTITIES
-from priorwise.evaluation.quantity import Cell
-from priorwise.storage import write_atomically
-from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
+from priorwise.evaluation.quantity import Cell, Quantity
+from priorwise.storage import atomic_file
+from priorwise.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 __all__ = ["EvaluationRecord", "plain"]
 
@@ -58,30 +59,76 @@ class EvaluationRecord:
     def write(self, path: Path) -> None:
         """Write the numbers to ``path``, and the value of each image beside it."""
         if self.per_image:
-            write_checkpoint(_per_image(path), self.per_image, self.numbers["subject"])
+            with atomic_file(_per_image(path)) as partial:
+                write_checkpoint(partial, self.per_image, self._belongs_to())
         last = [quantity.key for quantity in QUANTITIES if quantity.key in self.numbers]
         first = sorted(self.numbers.keys() - set(last))
         ordered = {key: self.numbers[key] for key in [*first, *last]}
-        write_atomically(path, json.dumps(ordered, indent=2, allow_nan=False).encode())
+        with atomic_file(path) as partial:
+            partial.write_bytes(json.dumps(ordered, indent=2, allow_nan=False).encode())
+
+    def _belongs_to(self) -> dict[str, Any]:
+        """What values per image must agree with: a kill between two files leaves files that do not."""
+        settings = {key: self.numbers["settings"].get(key) for key in self.per_image}
+        values = {key: self.numbers[key]["value"] for key in self.per_image}
+        return {"subject": self.numbers["subject"], "settings": settings, "values": values}
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationRecord | None":
         """The record at ``path``; None if there is none, or if its format is an older one.
 
-        Values per image from another evaluation are left out. Then the number that they belong to
-        counts as missing and is measured again.
+        A quantity that cannot be shown, and values per image from another evaluation, are left out
+        with a warning. They count as missing and are measured again.
         """
         try:
             numbers = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            known = isinstance(numbers, dict) and all(
+                isinstance(numbers.get(name), dict) for name in ("subject", "config", "settings")
+            )
+            if known:
+                EvaluationConfig(**numbers["config"])
+        except FileNotFoundError:
             return None
-        if not isinstance(numbers, dict) or not {"subject", "config", "settings"} <= numbers.keys():
+        except (ValueError, RecursionError, TypeError) as error:
+            _warn(path, f"cannot be read ({type(error).__name__})")
             return None
+        if not known or not isinstance(numbers["subject"].get("probe"), list):
+            return None
+        record = cls(numbers)
+        for quantity in QUANTITIES:
+            if quantity.key in numbers and not _can_be_shown(quantity, numbers[quantity.key]):
+                _warn(path, f"has a damaged `{quantity.key}`")
+                del numbers[quantity.key]
+        return cls(numbers, record._values_per_image(path))
+
+    def _values_per_image(self, path: Path) -> dict[str, Tensor]:
         beside = _per_image(path)
         if not beside.exists():
-            return cls(numbers)
-        per_image, subject = read_checkpoint(beside)
-        return cls(numbers, per_image if subject == numbers["subject"] else {})
+            return {}
+        try:
+            tensors, written_for = read_checkpoint(beside)
+            if not tensors.keys() <= self.numbers.keys():
+                return {}
+            candidate = EvaluationRecord(self.numbers, tensors)
+            return tensors if written_for == candidate._belongs_to() else {}
+        except (CheckpointError, KeyError, TypeError):
+            _warn(beside, "is damaged")
+            return {}
+
+
+def _warn(path: Path, what: str) -> None:
+    warnings.warn(f"{path} {what}; what it held is measured again.", stacklevel=3)
+
+
+def _can_be_shown(quantity: Quantity, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether a value of a file has all that the views need."""
+    try:
+        for cell in quantity.shown(value).values():
+            if not all(isinstance(text, str) for text in (cell.text, *cell.small, *cell.doubts)):
+                return False
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
+        return False
+    return True
 
 
 def _per_image(path: Path) -> Path:

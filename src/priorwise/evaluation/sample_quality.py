@@ -18,7 +18,7 @@ from priorwise.estimators import (
     low_posterior_samples,
     precision_recall,
 )
-from priorwise.evaluation.quantity import Cell, Quantity, error_words
+from priorwise.evaluation.quantity import Cell, Quantity, error_words, number_words
 from priorwise.evaluation.subject import Subject
 from priorwise.features import AbstractExtractor, Features, extract, trained_classifier
 from priorwise.features.extractor_names import named_extractor
@@ -202,7 +202,8 @@ def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     cells = {title: _distance(value[kind]) for kind, title in _ROWS.items()}
     neighbours = value["random_neighbours"]
     cells["precision / recall"] = Cell(
-        f"{neighbours['precision']['value']:.2f} / {neighbours['recall']['value']:.2f}",
+        f"{number_words(neighbours['precision']['value'])} / "
+        f"{number_words(neighbours['recall']['value'])}",
         (
             f"{error_words(neighbours['precision']['stderr'])} / "
             f"{error_words(neighbours['recall']['stderr'])}",

@@ -1,7 +1,9 @@
 """What is evaluated: a model, with the data and settings of every quantity."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -12,8 +14,9 @@ from priorwise.data import Splits
 from priorwise.data.subsets import random_part
 from priorwise.distributions import log_unnorm, picture
 from priorwise.estimators.base import device_of
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, frozen, own_prior
 from priorwise.randomness import seeded
+from priorwise.refusals import UnavailableError
 from priorwise.storage import content_hash
 from priorwise.tilts import tensors_without_log_norms
 
@@ -63,19 +66,39 @@ class Subject:
         return content_hash(tensors_without_log_norms(self.model))
 
     @cached_property
-    def base_weights(self) -> str:
-        """The same for the model underneath; equal to ``weights`` if there is none."""
-        return content_hash(tensors_without_log_norms(self.model.untilted))
+    def networks(self) -> str:
+        """A hash of encoder and decoder: the tensors of the model underneath without its prior."""
+        untilted = self.model.untilted
+        tensors = tensors_without_log_norms(untilted)
+        prior = own_prior(untilted)
+        of_prior = {} if prior is None else tensors_without_log_norms(prior)
+        excluded = {id(tensor) for tensor in of_prior.values()}
+        return content_hash({k: v for k, v in tensors.items() if id(v) not in excluded})
 
     @cached_property
     def probe(self) -> list[float]:
         """Numbers that the model computes from a few test observations.
 
-        They reveal settings that are not in a tensor, such as a scale.
+        They reveal settings that are not in a tensor, such as a scale. The first three are those of
+        q(z|x) and p(x|z), the others those of the priors; NaN where there is no density.
         """
+        x = self.test[:_PROBED]
         with frozen(self.model), torch.no_grad(), seeded(0, "evaluation", "probe"):
-            groups = self.model.infer(self.test[:_PROBED])
-            numbers = [picture(self.model.likelihood(groups)).mean()]
+            groups = self.model.infer(x)
+            observed = self.model.likelihood(groups)
+            numbers = [
+                float(picture(observed).mean()),
+                _mean(lambda: log_unnorm(observed, x)),
+                sum(_mean(group.log_posterior) for group in groups),
+            ]
             for group in groups:
-                numbers += [group.z.mean(), log_unnorm(group.prior, group.z).mean()]
-        return [float(number) for number in numbers]
+                numbers += [float(group.z.mean()), _mean(partial(log_unnorm, group.prior, group.z))]
+        return numbers
+
+
+def _mean(density: Callable[[], Tensor]) -> float:
+    """The mean of a log density; NaN if there is none."""
+    try:
+        return float(density().mean())
+    except UnavailableError:
+        return math.nan

@@ -1,5 +1,6 @@
 """Entries of a report: the records of several models, compared with the first of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,8 @@ from priorwise.evaluation import Cell, EvaluationRecord, gain_over
 from priorwise.evaluation.quantity import error_words
 
 __all__ = ["Entry", "side_by_side"]
+
+_OF_NETWORKS = 3  # the first numbers of a probe: picture, log p(x|z) and log q(z|x)
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,29 @@ def _gain_cell(gain: dict[str, Any] | None) -> Cell:
         return Cell("base")
     if "refused" in gain:
         return Cell("none", (gain["refused"],), refused=True)
-    return Cell(f"{gain['value']:+.2f}", (error_words(gain["stderr_total"]),))
+    doubts = tuple(dict.fromkeys(gain["warnings"]))
+    return Cell(f"{gain['value']:+.2f}", (error_words(gain["stderr_total"]),), doubts)
 
 
 def side_by_side(records: Mapping[str, EvaluationRecord]) -> list[Entry]:
     """The entries of records by name; the first record is the base of the comparison."""
     (base_name, base), *others = records.items()
-    weights = base.numbers["subject"]["weights"]
-    entries = [Entry(base_name, base)]
-    for name, record in others:
-        subject = record.numbers["subject"]
-        same_vae = subject["base_weights"] == weights and subject["weights"] != weights
-        entries.append(Entry(name, record, gain_over(base, record), same_vae))
-    return entries
+    return [
+        Entry(base_name, base),
+        *(
+            Entry(name, record, gain_over(base, record), _same_networks(base, record))
+            for name, record in others
+        ),
+    ]
+
+
+def _same_networks(base: EvaluationRecord, other: EvaluationRecord) -> bool:
+    """Whether encoder and decoder are the same, by their tensors and by what they compute."""
+    subjects = base.numbers["subject"], other.numbers["subject"]
+    if subjects[0]["networks"] != subjects[1]["networks"]:
+        return False
+    pairs = zip(*(subject["probe"][:_OF_NETWORKS] for subject in subjects), strict=True)
+    return all(
+        one == two if one is None or two is None else math.isclose(one, two, rel_tol=1e-4)
+        for one, two in pairs
+    )

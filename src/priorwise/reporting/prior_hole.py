@@ -1,5 +1,6 @@
 """The prior-hole report: does the prior have a hole, what does it cost, and what fills it?"""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def report(
     records = {}
     for name, each in named.items():
         subject = Subject(each, splits, config, keeps_log_norm=True, progress=progress)
-        file = path.with_name(f"{path.stem}_records") / f"{subject.weights}.json"
+        file = path.with_name(f"{path.stem}_records") / f"{_file_name(name)}-{subject.weights}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         earlier = EvaluationRecord.read(file)
         records[name] = measure(subject, earlier, save=partial(EvaluationRecord.write, path=file))
@@ -137,6 +138,11 @@ def report_runs(
         records = {"base": base, **records}
     splits = load_splits(read_run(folder, code)[0])
     return _write(path, models, splits, records, fits or {}, progress=progress)
+
+
+def _file_name(name: str) -> str:
+    """Part of a file name for a model's name, which may hold any character."""
+    return hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
 
 
 def _checked(path: str | Path) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from priorwise.evaluation import QUANTITIES, Cell, EvaluationRecord
-from priorwise.evaluation.quantity import error_words
+from priorwise.evaluation.quantity import error_words, number_words
 from priorwise.reporting.entries import Entry
 
 __all__ = ["contrast_table", "glossary", "print_table", "record_lines", "summary_table"]
@@ -74,12 +74,14 @@ def contrast_table(entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _contrast_cells(group: Mapping[str, Any]) -> list[Cell]:
     half = None if group["bce_stderr"] is None else group["bce_stderr"] / 2
-    sizes = ", ".join(f"{size:.0f} of {proposals}" for proposals, size in group["ess"].items())
+    sizes = ", ".join(
+        f"{number_words(size, 0)} of {proposals}" for proposals, size in group["ess"].items()
+    )
     return [
-        Cell(f"{group['bce']:.3f}", (error_words(group["bce_stderr"], 3),)),
-        Cell(f"{group['bce_mean']:.3f}", (error_words(half, 3),)),
-        Cell(f"{group['jsd']:.3f}", (error_words(half, 3),)),
-        Cell(f"{group['calibration']:.2f}", (error_words(group["calibration_stderr"]),)),
+        Cell(number_words(group["bce"], 3), (error_words(group["bce_stderr"], 3),)),
+        Cell(number_words(group["bce_mean"], 3), (error_words(half, 3),)),
+        Cell(number_words(group["jsd"], 3), (error_words(half, 3),)),
+        Cell(number_words(group["calibration"]), (error_words(group["calibration_stderr"]),)),
         Cell(sizes),
     ]
 

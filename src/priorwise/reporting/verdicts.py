@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from priorwise.evaluation import gain_over
+from priorwise.evaluation.quantity import error_words, number_words
 from priorwise.reporting.entries import Entry
 
 __all__ = ["all_doubts", "headline", "sentences"]
@@ -22,13 +23,12 @@ def _jsd_error(group: Group) -> float:
 
 
 def _proved(group: Group) -> bool:
-    return group["jsd"] > SURE * _jsd_error(group)
+    return group["jsd"] is not None and group["jsd"] > SURE * _jsd_error(group)
 
 
-def _number(value: float, error: float | None) -> str:
-    if error is None or not math.isfinite(error):
-        return f"{value:.2f} ± unknown"
-    return f"{value:.2f} ± {error:.2f}"
+def _number(value: float | None, error: float | None) -> str:
+    finite = error if error is not None and math.isfinite(error) else None
+    return f"{number_words(value)} {error_words(finite)}"
 
 
 def headline(base: Entry) -> str:
@@ -70,7 +70,7 @@ def _group_words(group: Group, subject: str) -> str:
 
 def _model_words(base: Entry, other: Entry) -> str:
     """One model compared with the base: likelihood, distance, and what remains of the hole."""
-    parts = [_gain_words(other), _distance_words(base, other), _left_words(other)]
+    parts = [_gain_words(other), _distance_words(base, other), _left_words(base, other)]
     return f"{other.name}: {' '.join(part for part in parts if part)}"
 
 
@@ -85,10 +85,11 @@ def _gain_words(entry: Entry) -> str:
         cause = (
             "The VAE is unchanged, so the prior alone explains the gain."
             if entry.same_vae
-            else "The VAE was trained together with this prior, so its networks have a part in it."
+            else "Its encoder or decoder differ, too, so they have a part in it."
         )
+        doubt = " Read it with the reasons for doubt." if gain["warnings"] else ""
         gain_words = _number(value, error)
-        return f"The log-likelihood rises by {gain_words} nats per test image. {cause}"
+        return f"The log-likelihood rises by {gain_words} nats per test image. {cause}{doubt}"
     if value < -margin:
         loss_words = _number(-value, error)
         return f"It does not help: the log-likelihood falls by {loss_words} nats per test image."
@@ -102,7 +103,7 @@ def _gain_words(entry: Entry) -> str:
 def _distance_words(base: Entry, other: Entry) -> str | None:
     """The two symmetric KLs; their bias can exceed either, so nothing follows from them."""
     before, after = base.number("symmetric_kl"), other.number("symmetric_kl")
-    if before is None or after is None:
+    if before is None or after is None or None in (before["value"], after["value"]):
         return None
     return (
         f"Its symmetric KL is {_number(after['value'], after['stderr'])} nats, that of {base.name} "
@@ -111,27 +112,50 @@ def _distance_words(base: Entry, other: Entry) -> str | None:
     )
 
 
-def _left_words(other: Entry) -> str | None:
+def _left_words(base: Entry, other: Entry) -> str | None:
     """What a classifier still proves about this prior; for a tilted one, about its top group."""
-    tested = other.number("two_sample")
-    if other.is_tilted and tested is not None:
-        jsd = tested["jsd"]
-        groups = [{"jsd": jsd["value"], "bce_stderr": jsd["stderr"] and 2 * jsd["stderr"]}]
-    else:
-        groups = other.number("hole") or []
-    if not groups:
+    if other.is_tilted:
+        return _left_of_tilted(base, other)
+    groups = other.number("hole")
+    if groups is None:
         return None
     proved = [group for group in groups if _proved(group)]
     if not proved:
-        return "A classifier finds no hole in its prior."
+        return "A classifier finds no hole in its prior; a finer difference may remain."
     worst = max(proved, key=lambda group: group["jsd"])
     number = _number(worst["jsd"], _jsd_error(worst))
     return f"A classifier still proves a hole of {number} nats in its prior."
 
 
+def _left_of_tilted(base: Entry, other: Entry) -> str | None:
+    """The two-sample test of a tilted prior; its silence says little if the base passes, too."""
+    tested, of_base = other.number("two_sample"), base.number("two_sample")
+    if tested is None:
+        return None
+    jsd = tested["jsd"]
+    if _proved({"jsd": jsd["value"], "bce_stderr": jsd["stderr"] and 2 * jsd["stderr"]}):
+        number = _number(jsd["value"], jsd["stderr"])
+        return f"The two-sample test still proves a hole of {number} nats in its top group."
+    if tested["z_score"] > SURE:
+        return (
+            f"The two-sample test still finds a difference (z = {tested['z_score']:.1f}) in its "
+            "top group."
+        )
+    if of_base is not None and of_base["z_score"] <= SURE:
+        return (
+            f"The two-sample test finds no difference in its top group, but it finds none for "
+            f"{base.name} either, so this says little."
+        )
+    return "The two-sample test finds no difference in its top group; a finer one may remain."
+
+
 def _best(entries: Sequence[Entry]) -> str | None:
     """Which of at least three models has the best likelihood, if the second is clearly behind."""
-    judged = [entry for entry in entries if entry.number("nll") is not None]
+    judged = [
+        entry
+        for entry in entries
+        if (nll := entry.number("nll")) is not None and nll["value"] is not None
+    ]
     if len(judged) < 3:
         return None
     first, second = sorted(judged, key=lambda entry: entry.record.numbers["nll"]["value"])[:2]
@@ -157,9 +181,13 @@ def sentences(entries: Sequence[Entry]) -> list[str]:
 
 def all_doubts(entries: Sequence[Entry]) -> list[str]:
     """Every reason for doubt, in full; a reason that several models share appears once."""
-    owners: dict[str, list[str]] = {}
+    models: dict[str, dict[str, None]] = {}
+    numbers: dict[str, dict[str, None]] = {}
     for entry in entries:
         for title, cell in entry.cells().items():
             for doubt in cell.doubts:
-                owners.setdefault(f"{title}: {doubt}", []).append(entry.name)
-    return [f"{', '.join(dict.fromkeys(names))}, {doubt}" for doubt, names in owners.items()]
+                models.setdefault(doubt, {})[entry.name] = None
+                numbers.setdefault(doubt, {})[title] = None
+    return [
+        f"{', '.join(models[doubt])}, {' and '.join(numbers[doubt])}: {doubt}" for doubt in models
+    ]
