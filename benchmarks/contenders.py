@@ -48,7 +48,7 @@ def build(architecture: Architecture, scale: Scale) -> AbstractModel:
 
 @torch.no_grad()
 def even(architecture: Architecture, scale: Scale, shrinkage: float = 0.1) -> VAE:
-    """A model whose importance weights are even: initial weights, with the two output layers made smaller.
+    """A model with even importance weights: initial weights, with smaller output layers.
 
     The weights of a trained model have such heavy tails that two correct estimates differ by whole
     nats; these differ by hundredths, and a dropped constant shows. A product costs the same
@@ -101,7 +101,7 @@ def objective_step(
 def fitted(
     architecture: Architecture, scale: Scale, precision: Literal["no", "bf16"] = "no"
 ) -> AbstractModel:
-    """A model after a short fit, so that it is a trained one that is judged; made once a process."""
+    """A model after a short fit, so that a trained one is judged; made once per process."""
     splits = training_part(scale.batch * scale.fit_steps)
     model = build(architecture, scale)
     pw.fit(

@@ -181,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{setting.estimator}, {setting.about}: {seconds:.0f} s", file=sys.stderr, flush=True)
     text = table(rows)
     seconds = time.perf_counter() - start
-    text += f"\npriorwise {pw.__version__}, torch {torch.__version__}, {torch.get_num_threads()} thread(s), {seconds:.0f} s.\n"
+    text += f"\npriorwise {pw.__version__}, torch {torch.__version__}, "
+    text += f"{torch.get_num_threads()} thread(s), {seconds:.0f} s.\n"
     if options.out is None:
         print(text)
     else:

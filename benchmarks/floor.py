@@ -113,7 +113,9 @@ def flops(needed: Iterable[Product]) -> int:
 
 
 def factor_flops(scale: Scale, hidden: tuple[int, ...] = (1000,) * 5) -> int:
-    """Operations that a step of FactorVAE adds to the plain one: the discriminator in both turns, and encoding once more.
+    """Operations that a step of FactorVAE adds to the plain one.
+
+    They are the discriminator in both turns, and encoding once more.
 
     The model's turn needs no gradient of the discriminator's weights; the discriminator's turn has
     two rows for each image.

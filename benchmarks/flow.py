@@ -25,7 +25,8 @@ __all__ = ["HOW_TO_INSTALL", "available", "measure"]
 HOW_TO_INSTALL = "zuko is not installed: pip install -e '.[flows]'"
 
 _BLOCKS = 6
-_WIDTH = 110  # of the two hidden layers of zuko's networks: 1 % more parameters than ours in 40 dimensions
+# Of the two hidden layers of zuko's networks: 1 % more parameters than ours in 40 dimensions.
+_WIDTH = 110
 _DRAWS = 1000
 
 

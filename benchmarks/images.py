@@ -1,4 +1,4 @@
-"""The images that are trained on: MNIST where it is at hand, else enlarged handwritten digits of the same shape."""
+"""The training images: MNIST if it is on this machine, else enlarged handwritten digits."""
 
 import os
 from functools import cache
@@ -44,7 +44,7 @@ def describe() -> str:
 
 
 def training_part(images: int) -> Splits:
-    """Splits of so many training images, the set repeated where it is too small, and a hundred for validation."""
+    """Splits of so many training images, repeated if they are too few, and 100 for validation."""
     whole = grey_splits()
     repeats = -(-images // len(whole.train))
     train = whole.train.repeat(repeats, 1, 1, 1)[:images]

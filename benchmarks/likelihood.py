@@ -1,4 +1,4 @@
-"""The negative log-likelihood by importance sampling: images a second, agreement with the peer, memory.
+"""The negative log-likelihood: images per second, agreement with the peer, memory.
 
 Contenders: ``priorwise.estimators.nll``, pythae's ``get_nll`` on the same weights (spared its
 graph, which it would keep), and the floor: the decoder's float32 matrix products for so many draws,
@@ -78,7 +78,7 @@ class _Evaluations:
         return run
 
     def agreement(self, title: str) -> Row:
-        """The peer's mean against ours on the images that it saw; its error is taken to be as large as ours."""
+        """The peer's mean against ours on its images; its error is assumed to equal ours."""
         ours = nll(self.model, self.x[list(self.peer_values)], samples=self.scale.samples, seed=1)
         theirs = sum(self.peer_values.values()) / len(self.peer_values)
         error = math.sqrt(2.0) * ours.stderr

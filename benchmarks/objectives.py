@@ -1,4 +1,4 @@
-"""A training step by each objective, in steps of the plain bound: the same VAE, batches and optimiser.
+"""A training step of each objective, measured in steps of the plain bound.
 
 The prior is a standard normal, but for one contender: the plain bound with a FlowPrior. FactorVAE's
 step is that of both its players, and its discriminator of 1000 units multiplies far more than the

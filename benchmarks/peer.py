@@ -109,7 +109,7 @@ def copy_weights_(peer: Any, ours: VAE) -> None:  # noqa: ANN401 - the peer's mo
 
 
 def step_of(peer: Any, batches: list[Tensor]) -> Callable[[], None]:  # noqa: ANN401 - the peer's model
-    """One step of training at a call, as its trainer makes it: loss, zeroed gradients, Adam with torch's defaults."""
+    """One training step per call, as its trainer makes it, with Adam's defaults of torch."""
     optimizer = torch.optim.Adam(peer.parameters(), lr=1e-4)
     endless = cycle(batches)
     peer.train()
@@ -124,7 +124,7 @@ def step_of(peer: Any, batches: list[Tensor]) -> Callable[[], None]:  # noqa: AN
 
 
 def trainer_of(peer: Any, raw: Tensor, folder: str, batch: int) -> Callable[[], None]:  # noqa: ANN401 - the peer's model
-    """One epoch of its own trainer over ``raw`` at a call: its loader, its collation, its loss logging; no progress bar.
+    """One epoch of its own trainer over ``raw`` per call, without a progress bar.
 
     It binarises nothing on the fly, so its dataset class is extended by the one line that does. Its
     checkpoints are not counted.

@@ -1,4 +1,4 @@
-"""The whole pipeline: images a second from the raw data set to trained weights, everything included.
+"""The whole pipeline: images per second from the raw data set to trained weights.
 
 Ours is ``priorwise.fit`` as a user calls it: engine, order, binarisation on the fly, steps,
 logging, one validation on a hundred images. The peer's is one epoch of its own trainer: loader,

@@ -1,7 +1,7 @@
 """What bf16 costs in nats and brings in speed.
 
 The same weights are evaluated with the decoder in float32 and in bf16, with the same random
-numbers, so the difference of the two NLLs has an error over images far smaller than that of either. Then
+numbers, so the difference of the two NLLs has a far smaller error over images than either. Then
 training in bf16 is set against training in float32: equal initial weights, data, order and draws,
 both evaluated in float32. Densities stay in float32 in all of it.
 """

@@ -1,4 +1,4 @@
-"""What the coverage study reads: an interval with what it should contain, and a setting that gives some.
+"""What the coverage study reads: intervals, with what each of them should contain.
 
 Targets are of three kinds. *Data*: the true value on the given observations, which stay the same
 for all seeds. *Law*: the true value over the law of the observations, which are drawn anew. *Mean*:

@@ -21,7 +21,7 @@ _GIVEN_SEED = -1  # of examples that stay the same
 
 
 def _features(seed: int, count: int, shift: float, *, heavy: bool = False) -> tuple[Tensor, Tensor]:
-    """Real and generated points: half-normal, as behind a rectifier, or log-normal, with heavy tails."""
+    """Real and generated points: half-normal, as after a ReLU, or log-normal with heavy tails."""
     with pw.seeded(seed, "coverage", "features"):
         real, fake = torch.randn(2, count, _FEATURES)
     return (real.exp(), fake.exp() + shift) if heavy else (real.abs(), fake.abs() + shift)

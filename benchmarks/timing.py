@@ -74,7 +74,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: seconds of each contender by both clocks, and the share of the machine that others took."""
+    """One round: seconds of each contender by both clocks, and the share that others took."""
 
     wall: dict[str, float]
     cpu: dict[str, float]
@@ -156,7 +156,7 @@ def is_clean(others: float | None) -> bool:
 
 
 def _busy_seconds() -> float | None:
-    """Seconds of work of all processors since the machine started, stolen time included; None where it is not told."""
+    """Busy seconds of all processors since the start of the machine; None if they are unknown."""
     try:
         with open("/proc/stat", encoding="ascii") as file:
             fields = [int(text) for text in file.readline().split()[1:9]]
@@ -167,7 +167,7 @@ def _busy_seconds() -> float | None:
 
 
 def others_share() -> Callable[[], float | None]:
-    """Start watching; the result tells which share of the machine other processes have taken since, or None."""
+    """Start watching; the result returns the share of the machine that others took since, or None."""
     busy, own, start = _busy_seconds(), time.process_time(), time.perf_counter()
 
     def share() -> float | None:

@@ -1,4 +1,4 @@
-"""A training step: images a second of model, gradient and optimiser, on binarised batches that are ready in memory.
+"""A training step: images per second of model, gradient and optimiser, on batches in memory.
 
 Contenders: priorwise in float32 and under bf16 autocast, pythae where it has such a model, and the
 floor: the float32 matrix products of one step in the same shapes (``floor.py``). No float32 step

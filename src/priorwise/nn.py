@@ -42,7 +42,7 @@ def no_autocast(tensor: Tensor) -> torch.autocast:
 
 
 def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:
-    """Flatten the leading dimensions, ``(*batch, *event) -> (rows, *event)``; and the batch shape."""
+    """Flatten leading dimensions, ``(*batch, *event) -> (rows, *event)``; and the batch shape."""
     batch_shape = tensor.shape[: tensor.dim() - event_dims]
     return tensor.reshape(-1, *tensor.shape[tensor.dim() - event_dims :]), tuple(batch_shape)
 

@@ -160,7 +160,7 @@ class GaussianExponents:
         return self.log_weights.to(like.dtype)
 
     def _differences(self, z: Tensor) -> Tensor:
-        """Without a product, ``(*, D) -> (*, M)``; a few points at a time, which bounds the memory."""
+        """Without a product, ``(*, D) -> (*, M)``; a few points at a time, to bound the memory."""
         loc, scale = self.loc.to(z.dtype), self.scale.to(z.dtype)
         blocks = z.reshape(-1, z.shape[-1]).split(max(1, _ELEMENTS // loc.numel()))
         squares = torch.cat([((block[:, None] - loc) / scale).square().sum(-1) for block in blocks])
@@ -175,7 +175,7 @@ def _is_whole(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def _float32_is_cut(device: torch.device) -> bool:
-    """Whether torch may compute float32 products with fewer bits (TF32, bfloat16) on this device."""
+    """Whether torch may compute float32 products in TF32 or bfloat16 on this device."""
     if device.type == "mps":
         return False
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn

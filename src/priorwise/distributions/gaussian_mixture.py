@@ -96,7 +96,7 @@ class DiagonalGaussianMixture(Distribution):
         return new
 
     def log_components(self, z: Tensor) -> Tensor:
-        """``log w_m + log N(z; mu_m, sigma_m)`` of each component, ``(*, D) -> (*, M)``, in nats."""
+        """``log w_m + log N(z; mu_m, sigma_m)`` per component, ``(*, D) -> (*, M)``, in nats."""
         with no_autocast(z):
             return self._exponents(at_least_float32(z))
 

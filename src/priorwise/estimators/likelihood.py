@@ -56,7 +56,7 @@ class _Normalisers:
 
 
 def _probe(weights: LogWeights, x: Tensor, rows: int) -> list[float]:
-    """Log-weights of a few images under fixed noise: they change with every setting of the model."""
+    """Log-weights of a few images under fixed noise, which change with every setting."""
     places = torch.linspace(0, len(x) - 1, min(_PROBE_IMAGES, len(x))).long()
     some, images = x[places.to(x.device)], Chunk(0, len(places))
     with seeded(0, "probe"):

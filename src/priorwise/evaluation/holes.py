@@ -76,7 +76,7 @@ def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell
 
 
 def _contrast_cells(groups: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
-    """An NCP uses its classifiers' ratio, so it matters whether that is calibrated; a bound does not care."""
+    """An NCP uses its classifiers' ratio, so its calibration matters; a bound does not need it."""
     title = "hole filled"
     cell = _jsd_cell(groups, title)[title]
     return {title: replace(cell, doubts=tuple(_doubts(groups)))}

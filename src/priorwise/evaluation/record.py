@@ -68,7 +68,7 @@ class EvaluationRecord:
             partial.write_bytes(json.dumps(ordered, indent=2, allow_nan=False).encode())
 
     def _belongs_to(self) -> dict[str, Any]:
-        """What values per image must agree with: a kill between two files leaves files that do not."""
+        """What values per image must agree with; after a kill between two writes they do not."""
         settings = {key: self.numbers["settings"].get(key) for key in self.per_image}
         values = {key: self.numbers[key]["value"] for key in self.per_image}
         return {"subject": self.numbers["subject"], "settings": settings, "values": values}
