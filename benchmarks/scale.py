@@ -7,7 +7,7 @@ __all__ = ["FULL", "QUICK", "TINY", "Scale"]
 
 @dataclass(frozen=True)
 class Scale:
-    """The sizes of all measurements; the networks are the VampPrior paper's unless the scale is tiny.
+    """The sizes of all measurements; the VampPrior paper's networks unless it is tiny.
 
     Attributes:
         name: What the report calls it.

@@ -167,7 +167,7 @@ def _busy_seconds() -> float | None:
 
 
 def others_share() -> Callable[[], float | None]:
-    """Start watching; the result returns the share of the machine that others took since, or None."""
+    """Start watching; the result returns the share that other processes took since, or None."""
     busy, own, start = _busy_seconds(), time.process_time(), time.perf_counter()
 
     def share() -> float | None:

@@ -51,7 +51,7 @@ class EvaluationConfig(AbstractConfig):
     precision: Precision = "no"
     """Precision of the decoder in the likelihood; the cost of bf16 in nats is shown beside it."""
     compile: bool = False
-    """Compile the likelihood (``torch.compile``; needs a C++ compiler). It pays off in long runs."""
+    """Compile the likelihood (``torch.compile``, with a C++ compiler); it pays off in long runs."""
     seed: int = 0
     """Seed of the draws."""
 
