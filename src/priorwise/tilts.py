@@ -106,10 +106,6 @@ class AbstractTilt(nn.Module, ABC):
         self._log_norm.copy_(torch.tensor(estimate, dtype=torch.float64))
         self._log_norm_of.copy_(self._content())
 
-    def forget_log_norm(self) -> None:
-        """Mark log Z as unknown."""
-        self._log_norm.fill_(math.nan)
-
     def _content(self) -> Tensor:
         """A hash of every tensor on which log Z depends."""
         return torch.frombuffer(

@@ -20,7 +20,8 @@ def _log_norm(subject: Subject) -> Estimate:
     """
     model, config = subject.model, subject.config
     log_norm = model.known_log_norm() if subject.keeps_log_norm else None
-    if log_norm is not None:
+    asked_for_ends = config.log_norm == "annealed"
+    if log_norm is not None and (log_norm.ends is not None or not asked_for_ends):
         ends = log_norm.ends
         return Estimate(
             log_norm.value,

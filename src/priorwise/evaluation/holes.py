@@ -222,8 +222,9 @@ LEAKAGE = Quantity(
     key="leakage",
     meanings={
         "leakage": "How many nats log q(z) exceeds log p(z) where the prior is lowest (the region "
-        "with 1 % of its mass), averaged over all encodings; 0 without a leak. The percentage is "
-        "the share of the encodings in that region; 1 % without a leak."
+        "with 1 % of its mass), averaged over all encodings; 0 without a leak. It reads too "
+        "low, even negative, where encodings are too far apart to describe q(z) between them. The "
+        "percentage is the share of the encodings in that region; 1 % without a leak."
     },
     compute=_leakage,
     cells=_leakage_cells,

@@ -123,12 +123,10 @@ def report_runs(
         name: record_of_run(folder, progress=progress, code=code, **settings)
         for name, folder in folders.items()
     }
-    fingerprints = {record.numbers["subject"]["data_fingerprint"] for record in records.values()}
-    if len(fingerprints) > 1:
-        raise ValueError(
-            "expected runs on the same data; got data with the fingerprints "
-            f"{', '.join(sorted(fingerprints))}. Report them separately."
-        )
+    prints = {n: record.numbers["subject"]["data_fingerprint"] for n, record in records.items()}
+    if len(set(prints.values())) > 1:
+        data = ", ".join(f"{n}: {records[n].numbers['subject']['data']}" for n in prints)
+        raise ValueError(f"expected runs on the same data; got {data}. Report them separately.")
     # loaded now, so that a log Z that was just estimated comes with them
     models = {name: load(folder, code) for name, folder in folders.items()}
     (name, folder), *others = folders.items()
