@@ -5,6 +5,7 @@ objects, a function of the step that the user wrote, a choice by a number that a
 are marked ``untraced`` and run as they stand.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -60,7 +61,9 @@ def explained(what: str) -> Iterator[None]:
     from torch._dynamo.exc import TorchDynamoException
 
     try:
-        yield
+        with warnings.catch_warnings():  # torch's compiler looks at gradients of inner tensors
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
+            yield
     except TorchDynamoException as error:
         reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         raise CompilationError(

@@ -40,7 +40,7 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
         (["train", "own/vae", "--seed", "x", "--data", "digits"], ["Invalid value", "--seed"]),
         (["evaluate", "nowhere"], ["expected a run folder with run.json", "nowhere"]),
         (["evaluate", "nowhere", "--samples", "0"], ["Invalid value", "--samples"]),
-        (["evaluate", "nowhere", "--images", "-1"], ["Invalid value", "--images"]),
+        (["evaluate", "nowhere", "--images", "-1"], ["--images as a number or all; got '-1'"]),
         (["sample", "nowhere"], ["expected a run folder with run.json"]),
         (["sample", "nowhere", "--count", "0"], ["Invalid value", "--count"]),
         (["sample", "nowhere", "--proposals", "-5"], ["Invalid value", "--proposals"]),

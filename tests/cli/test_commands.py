@@ -208,10 +208,12 @@ def check_committed(run: Path, record: dict[str, Any]) -> None:
         "value": 3.0,
         "stderr": 0.1,
         "stderr_data": 0.2,
+        "count": 12,
         "warnings": [],
         "protocol": {"samples": 5},
+        "diagnostics": {"elbo": -4.0, "ess_median": 3.0, "ess_min": 2.0},
     }
-    known = record | {"nll": nll | {"diagnostics": {"elbo": -4.0}}}
+    known = record | {"nll": nll}
     (run / "evaluation.json").write_text(json.dumps(known))
     committed = result_record(run, paper="own")
     assert committed["quality"]["low_posterior"] == record["quality"]["low_posterior"]

@@ -42,7 +42,10 @@ def child(tmp_path: Path) -> Child:
         return subprocess.run(
             [sys.executable, "-c", PROGRAM % SLOW + program, *map(str, arguments)],
             cwd=tmp_path,
-            env=os.environ | {"NO_COLOR": "1", **environment},
+            # without a terminal typer finds no shell, and so takes the one that is named
+            env=os.environ
+            | {"NO_COLOR": "1", "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+            | environment,
             capture_output=True,
             text=True,
         )

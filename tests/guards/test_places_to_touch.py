@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import source
-from toys import TOYS, Changes
+from toy_members import TOYS, Changes
 
 ROOT = source.ROOT.parents[1]
 
@@ -105,7 +105,7 @@ def changed(text: str, changes: Changes) -> str:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
-    """A copy of the package with all toys."""
+    """A copy of the package with all toy_members."""
     root = tmp_path_factory.mktemp("src") / "priorwise"
     shutil.copytree(source.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
     for toy in TOYS.values():
@@ -127,7 +127,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def said(package, folder) -> dict[str, Any]:
-    """What the commands print, and the public names of the toys."""
+    """What the commands print, and the public names of the toy_members."""
     train = ["priorwise", "train", "own/vae", "--data", "toy", *TINY]
     parts = ["model.hidden=4", "model.prior.kind=toy", "objective.kind=toy"]
     tilt = ["model.hidden=4", "model.prior.kind=toy_tilt", "objective.kind=toy"]

@@ -158,7 +158,10 @@ def test_a_result_names_a_packaged_recipe(write, tmp_path):
     spec |= {"binarize": "none", "scaling": "dequantize"}
     identity = {"run": run.model_dump(mode="json"), "spec": spec, "data_fingerprint": ""}
     write("run/run.json", json.dumps({"identity": identity}))
-    numbers = {"subject": {}, "config": {}, "settings": {}, "nll": {"protocol": {"samples": 1}}}
+    numbers = {"subject": {"probe": []}, "config": {}, "settings": {}}
+    nll = {"value": 1.0, "stderr": 0.1, "stderr_data": 0.1, "count": 1, "warnings": []}
+    nll |= {"diagnostics": {"elbo": -2.0, "ess_median": 1.0, "ess_min": 1.0}}
+    numbers["nll"] = nll | {"protocol": {"samples": 1}}
     write("run/evaluation.json", json.dumps(numbers))
     write("run/metrics.jsonl", "{}\n")
     with pytest.raises(UnknownRecipeError):
