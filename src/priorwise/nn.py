@@ -55,8 +55,8 @@ def he_normal_(module: nn.Module) -> nn.Module:
     A transposed convolution's fan-in is what reaches one output: its kernel thinned by the stride.
 
     References:
-        Delving Deep into Rectifiers (He et al., 2015), equation 10; the initialisation of the
-        VampPrior code.
+        Delving Deep into Rectifiers (He et al., 2015), equation 10. https://arxiv.org/abs/1502.01852
+        The VampPrior code initialises its layers in this way.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -182,6 +182,7 @@ class GatedDense(nn.Module):
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Dauphin et al. (2016).
+        https://arxiv.org/abs/1705.07120
 
     Arguments:
         in_features: Size of the last dimension of the input.
