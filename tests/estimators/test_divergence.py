@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from priorwise import NCP
-from priorwise.estimators import divergence, knn_kl, symmetric_kl
+from priorwise.estimators import knn_kl, nearest_neighbours, symmetric_kl
 from priorwise.samplers import SIR, AbstractSampler, Rejection, SampleInfo
 from priorwise.testing import Z_LIMIT, GaussianTilt, LinearGaussianVAE
 
@@ -107,12 +107,12 @@ def test_without_a_group_the_neighbours_are_found_anew(neighbours):
     p, q = law(0.0, 1.0).sample((60,)), law(0.5, 1.2).sample((45,))
     p[:20] = 5 + 0.01 * p[:20]
     sources = torch.arange(60).clamp(min=19)
-    kept, others_kept = divergence._dealt(sources, torch.arange(45), neighbours)
+    kept, others_kept = nearest_neighbours.dealt(sources, torch.arange(45), neighbours)
     assert kept.shape == (41, 60)
     assert kept[0].all()
     assert ((~kept).sum(0) == 1).all()
     assert kept[:, :20].unique(dim=1).shape == (41, 1)
-    values = divergence._knn_values(p, q, kept, others_kept, neighbours, ("", ""))
+    values = nearest_neighbours.knn_values(p, q, kept, others_kept, neighbours, ("", ""))
     for value, rows, others in zip(values, kept, others_kept, strict=True):
         assert float(value) == pytest.approx(
             knn_kl(p[rows], q[others], neighbours=neighbours).value, rel=1e-9

@@ -14,6 +14,11 @@ from torch import Tensor
 
 from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
 from priorwise.estimators.base import Estimate, device_of, jackknife_error
+from priorwise.estimators.nearest_neighbours import (
+    dealt,
+    jackknife_words,
+    knn_values,
+)
 from priorwise.estimators.top_latents import aggregate_posterior, places
 from priorwise.models import AbstractModel, Group, frozen
 from priorwise.randomness import seeded
@@ -22,123 +27,9 @@ from priorwise.samplers import AbstractSampler
 
 __all__ = ["knn_kl", "symmetric_kl"]
 
-_TILE = 512
-_GROUPS = 40
-_SPARE = 4  # extra neighbours to look at, since some are left out
 _SOUND_MARGIN = 2.0
 _SOUND_DIMENSIONS = 4
 _SOUND_VALUE = 2.0
-_EXACT = "donot_use_mm_for_euclid_dist"  # matrix products lose all digits between near points
-
-
-# -- the jackknife ---------------------------------------------------------------------------------
-
-
-def _dealt(sources: Tensor, others: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """Masks of the included points of two sets, ``(G + 1, N)`` and ``(G + 1, M)``.
-
-    Sources are dealt to groups at random, so that all points of a source are in the same group. A
-    group is left out of both sets at once. Only the first row remains where a group would leave too
-    few points.
-    """
-    groups = min(_GROUPS, len(sources.unique()), len(others.unique()))
-    masks = _without_groups(sources, groups), _without_groups(others, groups)
-    fewest = min(int(included.sum(1).min()) for included in masks)
-    return masks if groups > 1 and fewest > neighbours else (masks[0][:1], masks[1][:1])
-
-
-def _without_groups(sources: Tensor, groups: int) -> Tensor:
-    kinds, place = sources.unique(return_inverse=True)
-    group = (torch.randperm(len(kinds)) % groups)[place]
-    everyone = torch.ones(1, len(sources), dtype=torch.bool)
-    return torch.cat([everyone, group != torch.arange(groups)[:, None]])
-
-
-def _error_words(included: Tensor) -> str:
-    groups = len(included) - 1
-    return f"jackknife, {groups} groups of both sets" if groups else "unknown, too few points"
-
-
-# -- nearest neighbours ----------------------------------------------------------------------------
-
-
-def _nearest(points: Tensor, others: Tensor | None, included: Tensor, rank: int) -> Tensor:
-    """Distances of points to their ``rank``-th nearest included neighbour, ``(G + 1, N)``.
-
-    Neighbours are the others. Without others they are the points themselves, where no point is its
-    own neighbour.
-    """
-    rows = torch.arange(len(points), device=points.device)
-    return torch.cat(
-        [
-            _ranked(
-                _distances(points[tile], others)
-                if others is not None
-                else _distances_within(points, tile),
-                included,
-                rank,
-            )
-            for tile in rows.split(_TILE)
-        ],
-        1,
-    )
-
-
-def _distances(points: Tensor, others: Tensor) -> Tensor:
-    return torch.cdist(points, others, compute_mode=_EXACT)
-
-
-def _distances_within(points: Tensor, tile: Tensor) -> Tensor:
-    distances = _distances(points[tile], points)
-    distances[torch.arange(len(tile), device=tile.device), tile] = math.inf
-    return distances
-
-
-def _ranked(distances: Tensor, included: Tensor, rank: int) -> Tensor:
-    """The ``rank``-th smallest included distance of each row.
-
-    Maps ``(T, M)`` distances and ``(G + 1, M)`` masks to ``(G + 1, T)``.
-    """
-    looked_at = rank + _SPARE
-    while True:
-        nearest, who = distances.topk(min(looked_at, distances.shape[1]), 1, largest=False)
-        order = included[:, who].cumsum(2)
-        if bool((order[..., -1] >= rank).all()):
-            place = (order >= rank).byte().argmax(2)
-            return nearest.expand_as(order).gather(2, place[..., None]).squeeze(2)
-        looked_at *= 2
-
-
-def _knn_values(
-    points: Tensor,
-    others: Tensor,
-    included: Tensor,
-    others_included: Tensor,
-    neighbours: int,
-    names: tuple[str, str],
-) -> Tensor:
-    """KL(P || Q) from all points and without each group of both sets, ``(G + 1,)`` on the CPU."""
-    included, others_included = included.to(points.device), others_included.to(points.device)
-    within = _nearest(points, None, included, neighbours)
-    across = _nearest(points, others, others_included, neighbours)
-    _check_distinct(within[0], across[0], names, neighbours)
-    counts, others_counts = included.sum(1), others_included.sum(1)
-    sums = torch.where(included, (across / within).log(), 0.0).sum(1)
-    return (points.shape[1] * sums / counts + (others_counts / (counts - 1).double()).log()).cpu()
-
-
-def _check_distinct(
-    within: Tensor, across: Tensor, names: tuple[str, str], neighbours: int
-) -> None:
-    copies, shared = int((within == 0).sum()), int((across == 0).sum())
-    if copies or shared:
-        raise UnavailableError(
-            f"expected distinct points, as a distance of 0 has no logarithm; got {copies} of "
-            f"{len(within)} {names[0]} that coincide with others of them, and {shared} that "
-            f"coincide with {names[1]}. Leave out copies: repeated observations, or draws that a "
-            "sampler repeats. If they come from rounding (float32 in one dimension has few "
-            f"numbers), use `neighbours` of {neighbours + 1} or more."
-        )
 
 
 def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0) -> Estimate:
@@ -195,11 +86,11 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
         )
     points, others = points.double(), others.double()
     with seeded(seed, "knn_kl", "groups"):
-        included, others_included = _dealt(
+        included, others_included = dealt(
             torch.arange(len(points)), torch.arange(len(others)), neighbours
         )
     names = ("points", "others")
-    values = _knn_values(points, others, included, others_included, neighbours, names)
+    values = knn_values(points, others, included, others_included, neighbours, names)
     value, error = float(values[0]), jackknife_error(values[1:])
     return Estimate(
         value=value,
@@ -209,7 +100,7 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
             "estimator": f"{neighbours}-nearest-neighbour KL",
             "points": len(points),
             "others": len(others),
-            "error": _error_words(included),
+            "error": jackknife_words(included),
             "seed": seed,
         },
         warnings=(
@@ -351,15 +242,15 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
         )
     q, p = q.double(), p.double()
     with seeded(seed, "symmetric_kl", "groups"):
-        q_included, p_included = _dealt(sources, torch.arange(count), neighbours)
+        q_included, p_included = dealt(sources, torch.arange(count), neighbours)
     names = ("encodings", "prior draws")
-    there = _knn_values(q, p, q_included, p_included, neighbours, names)
-    back = _knn_values(p, q, p_included, q_included, neighbours, names[::-1])
+    there = knn_values(q, p, q_included, p_included, neighbours, names)
+    back = knn_values(p, q, p_included, q_included, neighbours, names[::-1])
     protocol: dict[str, str | int | float | None] = {
         "estimator": f"symmetric KL by {neighbours} nearest neighbours",
         "points": count,
         "dimensions": dimensions,
-        "error": _error_words(q_included),
+        "error": jackknife_words(q_included),
         "seed": seed,
     }
     value = float(there[0] + back[0])
@@ -387,14 +278,14 @@ def _by_density(
         )
     q = aggregate_posterior(model, x)
     with seeded(seed, "symmetric_kl", "groups"):
-        included, p_included = _dealt(places(x, x), torch.arange(len(prior.z)), neighbours=1)
+        included, p_included = dealt(places(x, x), torch.arange(len(prior.z)), neighbours=1)
     at_q = _log_q(q, top.z.flatten(1), included) - log_p.double().cpu()
     at_p = p.log_prob(prior.z).double().cpu() - _log_q(q, prior.z.flatten(1), included)
     protocol: dict[str, str | int | float | None] = {
         "estimator": "symmetric KL from densities",
         "encodings": len(x),
         "points": len(log_p),
-        "error": _error_words(included),
+        "error": jackknife_words(included),
         "seed": seed,
     }
     there, back = _means(at_q, included[:, rows]), _means(at_p, p_included)
