@@ -137,6 +137,7 @@ def train(
         "epochs": result.epochs,
         "seconds": result.seconds,
         "stopped": result.stopped,
+        "data": result.data,
     }
     if as_json:
         _print_json(record)
