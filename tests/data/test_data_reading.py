@@ -62,8 +62,8 @@ def test_labels_of_a_wrong_length_are_refused(count, tmp_path):
         DataError, match=rf"own.npz: expected `labels` \(y_train\) as 40 .*\({count},"
     ):
         from_file(path)
+    pieces = from_arrays(BYTES)
     with pytest.raises(DataError, match="one class for each of the 32 training"):
-        pieces = from_arrays(BYTES)
         Splits(pieces.train, pieces.test, pieces.test, pieces.spec, labels=torch.zeros(3).long())
 
 

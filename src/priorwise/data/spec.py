@@ -124,6 +124,13 @@ class DataSpec:
             )
 
     @property
+    def known_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest value that a model sees; None if nothing was observed."""
+        if self.value_range is None and (self.levels is not None or self.binarize != "none"):
+            return (0.0, 1.0)
+        return self.value_range
+
+    @property
     def features(self) -> int:
         """How many numbers one observation has."""
         return math.prod(self.shape)

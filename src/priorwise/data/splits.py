@@ -174,10 +174,8 @@ class Splits:
     @property
     def value_range(self) -> tuple[float, float]:
         """The lowest and the highest value that a model sees."""
-        if self.spec.value_range is not None:
-            return self.spec.value_range
-        if self.spec.levels is not None or self.spec.binarize != "none":
-            return (0.0, 1.0)
+        if self.spec.known_range is not None:
+            return self.spec.known_range
         if "value_range" not in self._cache:
             self._cache["value_range"] = observed_range(self.train)
         observed = self._cache["value_range"]

@@ -5,16 +5,19 @@ from torch import Tensor
 __all__ = ["in_unit_range", "observed_range"]
 
 
-def observed_range(x: Tensor) -> tuple[float, float]:
+def observed_range(x: Tensor, *, margin: float = 0.0) -> tuple[float, float]:
     """The range that real values use: [0, 1] or [-1, 1] if they fit in there, else their own.
 
     Arguments:
         x: Real values of any shape, at least one.
+        margin: How far beyond the two usual ranges values may lie, as a share of the width: means
+            of a decoder reach a little beyond its data.
     """
     low, high = (float(bound) for bound in x.aminmax())
-    for usual in ((0.0, 1.0), (-1.0, 1.0)):
-        if usual[0] <= low and high <= usual[1]:
-            return usual
+    for start, end in ((0.0, 1.0), (-1.0, 1.0)):
+        beyond = margin * (end - start)
+        if start - beyond <= low and high <= end + beyond:
+            return (start, end)
     return (low, high) if low < high else (low, low + 1.0)
 
 
