@@ -10,7 +10,8 @@ from torch import Tensor
 from priorwise.arrays import Array
 from priorwise.choices import Likelihood
 from priorwise.data.files import array_names, read_arrays
-from priorwise.data.images import read_folder
+from priorwise.data.image_splits import folder_classes, split_files
+from priorwise.data.images import read_images
 from priorwise.data.known_sets import ARRAYS
 from priorwise.data.labels import LABELS, classes
 from priorwise.data.spec import DataError, DataSpec
@@ -144,29 +145,40 @@ def from_folder(
 ) -> Splits:
     """Splits from the images in a folder and the folders below it, all of one size.
 
-    If every pixel is black or white, the images are binary. Grey images among coloured ones become
-    coloured.
+    Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test`` right below keep your
+    splits. Further folders, below these or below the folder itself, are classes: they give the
+    labels of the training images. If every pixel is black or white, the images are binary. Grey
+    images among coloured ones become coloured.
 
     Arguments:
         path: The folder; its name becomes the name of the set.
-        validation: Share that is held out for validation; the test set gets as much.
+        validation: Share that is held out for validation, and as much for testing, from the
+            training images, where there is no folder for them.
         likelihood: As for ``from_arrays``.
         seed: Seed of the random split.
         show: Whether to show a progress bar on standard error when there are many images.
 
     Raises:
-        DataError: if there are no images, or one cannot be used; the message names it.
+        DataError: if there are no images, or one cannot be used; the message names it. If there
+            are folders of splits, but no training images, or images outside of them.
     """
     path = Path(path).expanduser()
-    images = read_folder(path, show=show)
+    files = split_files(path)
+    images = read_images([file for part in files.values() for file in part], show=show)
+    ends = np.cumsum([len(part) for part in files.values()])
+    arrays = dict(zip(files, np.split(images, ends[:-1]), strict=True))
     try:
-        return from_arrays(
-            images,
-            validation=validation,
+        splits = from_arrays(
+            arrays["train"],
+            validation=arrays.get("validation", validation),
+            test=arrays.get("test"),
+            labels=folder_classes(files["train"], path),
             name=path.resolve().name or "own",
             likelihood=likelihood,
             seed=seed,
         )
+        words = ", ".join(f"{len(part)} {split} images" for split, part in files.items())
+        return replace(splits, origin=f"{words} in {path}: {splits.origin}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

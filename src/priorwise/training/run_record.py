@@ -39,7 +39,7 @@ def read_run(
             "own. Build that model and call fit with the same `out`, or load best.safetensors "
             "into it."
         )
-    spec = {
+    spec: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in identity["spec"].items()
     }
