@@ -92,6 +92,11 @@ class Stream:
 
     Raises:
         DataError: if the examples cannot be used; the message says why.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> print(Stream(TensorDataset(torch.rand(50, 3))).describe())
+        TensorDataset: 40 / 5 / 5 (train / validation / test) of 3, real values in [0, 1], gaussian
     """
 
     data: Any
