@@ -137,6 +137,7 @@ def train(
         "epochs": result.epochs,
         "seconds": result.seconds,
         "stopped": result.stopped,
+        "data": result.data,
     }
     if as_json:
         _print_json(record)
@@ -209,6 +210,7 @@ def sample(
 ) -> None:
     """New images from a trained run."""
     from priorwise.reporting.pictures import save_samples
+    from priorwise.training.run_record import read_run
     from priorwise.training.runner import load
 
     model = load(run, code)
@@ -221,7 +223,8 @@ def sample(
             f"{model.default_sampler}: name it with --sampler."
         )
     x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
-    path = save_samples(x, out if out is not None else run / "samples.png")
+    value_range = read_run(run, code)[1].known_range
+    path = save_samples(x, out if out is not None else run / "samples.png", value_range=value_range)
     words = str(chosen_sampler or model.default_sampler)
     if as_json:
         _print_json({"samples": str(path), "count": count, "sampler": words})

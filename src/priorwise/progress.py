@@ -1,10 +1,11 @@
-"""Progress bars on standard error, which can be switched off."""
+"""Progress bars and words on standard error, which can be switched off."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Advance", "progress_bar", "tell"]
+__all__ = ["Advance", "progress_bar", "say", "tell"]
 
 
 @runtime_checkable
@@ -19,6 +20,12 @@ def tell(report: Callable[[int], None] | None, count: int) -> None:
     """Report how many were just finished, if anybody asked."""
     if report is not None:
         report(count)
+
+
+def say(text: str, *, show: bool = True) -> None:
+    """Say something on standard error."""
+    if show:
+        print(text, file=sys.stderr)
 
 
 @contextmanager

@@ -162,3 +162,68 @@ def test_too_few_images_are_refused_with_the_folders_name(tmp_path):
     save(tmp_path / "few" / "0.png")
     with pytest.raises(DataError, match="few: expected enough data to hold some out"):
         load(tmp_path / "few")
+
+
+# -- folders that mean something -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folders", "sizes"),
+    [
+        (("train", "test"), (9, 1, 4)),
+        (("Train", "val", "TEST"), (10, 4, 4)),
+        (("training", "validation"), (9, 4, 1)),
+    ],
+)
+def test_splits_of_the_user_are_kept(folders, sizes, tmp_path):
+    """Fault: test images among the training images."""
+    images = {}
+    for folder in folders:
+        count = 10 if folder.lower().startswith("train") else 4
+        paths = [tmp_path / folder / "ab"[i % 2] / f"{i}.png" for i in range(count)]
+        images[folder.lower()[:3]] = {save(path).tobytes() for path in paths}
+    data = load(tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == sizes
+    seen = {x.numpy().tobytes() for x in data.train}
+    assert seen <= images["tra"]
+    for name, part in (("val", data.validation), ("tes", data.test)):
+        if name in images:
+            assert {x.numpy().tobytes() for x in part} == images[name]
+    assert "10 train images" in data.origin
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_folders_are_classes(below, tmp_path):
+    """Fault: labels of other images; splits taken for classes."""
+    classes = {}
+    for i in range(20):
+        x = save(tmp_path / below / ["cats", "ants", "bees"][i % 3] / f"{i}.png")
+        classes[x.tobytes()] = [2, 0, 1][i % 3]  # in the order of the names
+    data = load(tmp_path)
+    assert [classes[x.numpy().tobytes()] for x in data.train] == data.labels.tolist()
+
+
+def test_images_without_folders_have_no_classes(tmp_path):
+    for i in range(6):
+        save(tmp_path / ("some" if i else "") / f"{i}.png")
+    assert load(tmp_path).labels is None
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        (("test/0.png", "val/0.png"), r"expected a folder train/ beside test/ and val/ in "),
+        (("train/0.png", "0.png", "more/1.png"), r"inside train/; 2 lie outside, the first is .*0"),
+        (("train/0.png", "val/0.png", "valid/0.png"), r"one folder for the validation images"),
+        (("train/0.png", "test/README"), r"expected images .* in .*test or below it"),
+    ],
+)
+def test_mixed_folders_are_refused(places, words, tmp_path):
+    for place in places:
+        if place.endswith(".png"):
+            save(tmp_path / place)
+        else:
+            (tmp_path / place).parent.mkdir()
+            (tmp_path / place).write_text("")
+    with pytest.raises(DataError, match=words):
+        load(tmp_path)

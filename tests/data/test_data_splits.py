@@ -281,7 +281,7 @@ def test_a_set_describes_itself_in_one_line():
         text == "grey: 30 / 20 / 25 (train / validation / test) of 1x4x4, 256 levels, dynamic "
         "binarisation, bernoulli"
     )
-    assert repr(splits(VARIANTS["real"])).endswith("of 1x4x4, real values, gaussian)")
+    assert repr(splits(VARIANTS["real"])).endswith("of 1x4x4, real values in [0, 1], gaussian)")
 
 
 # -- what is refused -------------------------------------------------------------------------------

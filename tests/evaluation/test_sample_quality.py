@@ -49,7 +49,7 @@ def test_labels_of_the_set_name_the_classifier(tmp_path):
     splits = load("digits")
     told, untold = (
         build_extractor("classifier", data, cache=tmp_path, progress=False)
-        for data in (splits, replace(splits, source=""))
+        for data in (splits, replace(splits, labels=None))
     )
     assert (told.name, untold.name) == ("classifier:digits:1x8x8", "rotations:digits:1x8x8")
 

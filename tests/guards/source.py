@@ -17,6 +17,7 @@ ROWS = [
         "compilation",
         "randomness",
         "callables",
+        "arrays",
         "nn",
         "schedules",
         "storage",

@@ -46,9 +46,8 @@ def with_log_norm(model: NCP) -> NCP:
 
 
 def deterministic() -> AbstractModel:
-    return wrap(
-        encode=nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), decode=nn.Linear(2, 6), latent=2
-    )
+    decode = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, members.SHAPE))
+    return wrap(encode=nn.Sequential(nn.Flatten(), nn.Linear(6, 2)), decode=decode, latent=2)
 
 
 def two_flows() -> AbstractModel:

@@ -76,7 +76,7 @@ class AbstractVAEConfig(AbstractModelConfig):
         from priorwise.randomness import seeded
 
         with seeded(seed, "init"):
-            prior = self.prior.build(self.latent, spec.shape, x)
+            prior = self.prior.for_data(spec).build(self.latent, spec.shape, x)
             return self._networks(spec.shape, prior, self._head(spec))
 
     @abstractmethod

@@ -12,6 +12,8 @@ from priorwise.config.own_parts import AbstractOwnPart
 if TYPE_CHECKING:
     import torch
 
+    import priorwise.data
+
 __all__ = [
     "AbstractPriorConfig",
     "FlowPriorConfig",
@@ -26,6 +28,10 @@ __all__ = [
 
 class AbstractPriorConfig(AbstractConfig):
     """A prior. A new one has a ``kind`` and fields, builds itself, and joins ``PriorConfig``."""
+
+    def for_data(self, spec: "priorwise.data.DataSpec") -> "AbstractPriorConfig":
+        """The configuration with what follows from the data; the same if nothing does."""
+        return self
 
     @abstractmethod
     def build(
@@ -83,10 +89,19 @@ class VampPriorConfig(AbstractPriorConfig):
     kind: Literal["vamp"] = "vamp"
     components: int = Field(500, ge=1)
     """Number of pseudo-inputs K."""
-    mean: float = Field(0.05, ge=0, le=1)
-    """Mean of the initial pixels."""
-    std: float = Field(0.01, ge=0)
-    """Standard deviation of the initial pixels."""
+    mean: float | None = Field(None, ge=0, le=1)
+    """Mean of the initial values, as a share of the range of the data; None takes 0.05 for images,
+    as the paper, and 0.5 for vectors."""
+    std: float | None = Field(None, ge=0)
+    """Standard deviation of the initial values, as a share of the width of that range; None takes
+    0.01 for images, as the paper, and 0.2 for vectors."""
+    value_range: tuple[float, float] | None = None
+    """The range to which pseudo-inputs are clamped; None takes that of the data."""
+
+    def for_data(self, spec: "priorwise.data.DataSpec") -> "AbstractPriorConfig":
+        """The configuration with the range of the data."""
+        value_range = self.value_range or spec.known_range
+        return self.model_copy(update={"value_range": value_range})
 
     def build(
         self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
@@ -94,7 +109,14 @@ class VampPriorConfig(AbstractPriorConfig):
         """The prior."""
         from priorwise import priors
 
-        return priors.VampPrior.random(self.components, shape, mean=self.mean, std=self.std)
+        mean, std = (0.05, 0.01) if len(shape) > 1 else (0.5, 0.2)
+        return priors.VampPrior.random(
+            self.components,
+            shape,
+            mean=mean if self.mean is None else self.mean,
+            std=std if self.std is None else self.std,
+            value_range=self.value_range or (0.0, 1.0),
+        )
 
 
 class VampDataConfig(AbstractPriorConfig):
@@ -103,18 +125,27 @@ class VampDataConfig(AbstractPriorConfig):
     kind: Literal["vamp_data"] = "vamp_data"
     components: int = Field(500, ge=1)
     """Number of pseudo-inputs K."""
+    value_range: tuple[float, float] | None = None
+    """The range to which pseudo-inputs are clamped; None takes that of the data."""
+
+    def for_data(self, spec: "priorwise.data.DataSpec") -> "AbstractPriorConfig":
+        """The configuration with the range of the data."""
+        value_range = self.value_range or spec.known_range
+        return self.model_copy(update={"value_range": value_range})
 
     def build(
         self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
-        """The prior; without data its pseudo-inputs are zeros, for a checkpoint to fill."""
+        """The prior; without data its pseudo-inputs are equal, for a checkpoint to fill."""
         import torch
 
         from priorwise import priors
 
+        value_range = self.value_range or (0.0, 1.0)
         if x is None:
-            return priors.VampPrior(torch.zeros(self.components, *shape), trainable=False)
-        return priors.VampPrior.from_data(x, self.components)
+            start = torch.full((self.components, *shape), value_range[0])
+            return priors.VampPrior(start, trainable=False, value_range=value_range)
+        return priors.VampPrior.from_data(x, self.components, value_range=value_range)
 
 
 class FlowPriorConfig(AbstractPriorConfig):

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from priorwise.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from priorwise.data.catalogue import as_splits, load
+    from priorwise.data.account import reading, reading_doubts, reading_words
+    from priorwise.data.catalogue import as_splits, as_training_data, load
     from priorwise.data.embedded import gaussians25_log_prob
     from priorwise.data.known_sets import availability, names
     from priorwise.data.labels import training_labels
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from priorwise.data.spec import DataError, DataSpec, MissingDataError
     from priorwise.data.splits import Splits
     from priorwise.data.sprites import Sprites
+    from priorwise.data.stream import Stream, from_dataset
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
@@ -23,14 +25,20 @@ __all__ = [
     "MissingDataError",
     "Splits",
     "Sprites",
+    "Stream",
     "as_splits",
+    "as_training_data",
     "availability",
     "from_arrays",
+    "from_dataset",
     "from_file",
     "from_folder",
     "gaussians25_log_prob",
     "load",
     "names",
     "omniglot_from_mat",
+    "reading",
+    "reading_doubts",
+    "reading_words",
     "training_labels",
 ]

@@ -3,19 +3,22 @@
 import difflib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from priorwise.choices import Binarize, Likelihood
 from priorwise.data.embedded import load_embedded
+from priorwise.data.examples import is_dataset
 from priorwise.data.known_sets import EMBEDDED, NAMED, names
 from priorwise.data.named import load_named
 from priorwise.data.own_data import from_arrays, from_file, from_folder
 from priorwise.data.spec import DataError
 from priorwise.data.splits import Splits
+from priorwise.data.stream import Stream, from_dataset
 
-__all__ = ["as_splits", "load"]
+__all__ = ["as_splits", "as_training_data", "load"]
 
 
 def load(
@@ -47,7 +50,10 @@ def load(
         digits: 1,297 / 200 / 300 (train / validation / test) of 1x8x8, 17 levels, gaussian
     """
     splits = _as_described(name_or_path).overridden(binarize=binarize, likelihood=likelihood)
-    return replace(splits, source=str(name_or_path))
+    spec = splits.spec
+    if spec.levels is None:
+        spec = replace(spec, value_range=splits.value_range)
+    return replace(splits, spec=spec, source=str(name_or_path))
 
 
 def _as_described(name_or_path: str | Path) -> Splits:
@@ -79,8 +85,17 @@ def _unknown(name: str) -> str:
     )
 
 
-def as_splits(data: Splits | np.ndarray | Tensor | str | Path) -> Splits:
+def as_training_data(data: Any) -> Splits | Stream:  # noqa: ANN401 - of many kinds
+    """What a fit trains on: a ``Stream`` of a data set or loader of torch, else ``as_splits``."""
+    if isinstance(data, Stream):
+        return data
+    return Stream(data) if is_dataset(data) else as_splits(data)
+
+
+def as_splits(data: Any) -> Splits:  # noqa: ANN401 - of many kinds
     """Splits as they are; arrays through ``from_arrays``; names and paths through ``load``.
+
+    A data set or loader of torch, or a ``Stream`` of one, is drawn once (``from_dataset``).
 
     Raises:
         TypeError: if ``data`` is none of these.
@@ -88,11 +103,15 @@ def as_splits(data: Splits | np.ndarray | Tensor | str | Path) -> Splits:
     """
     if isinstance(data, Splits):
         return data
+    if isinstance(data, Stream):
+        return data.materialised()
+    if is_dataset(data):
+        return from_dataset(data)
     if isinstance(data, (np.ndarray, Tensor)):
         return from_arrays(data)
     if isinstance(data, (str, Path)):
         return load(data)
     raise TypeError(
-        f"expected data as Splits, an array, a name or a path; got {type(data).__name__}. See "
-        "priorwise.data.from_arrays."
+        f"expected data as Splits, an array, a data set of torch, a name or a path; got "
+        f"{type(data).__name__}. See priorwise.data.from_arrays."
     )

@@ -6,6 +6,7 @@ on every machine.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ def _digits() -> Splits:
     from sklearn.datasets import load_digits
 
     images = load_digits().images.astype(np.uint8)[:, None]
-    return _cut(images[_digits_order(len(images))], _DIGITS_SIZES, EMBEDDED["digits"])
+    splits = _cut(images[_digits_order(len(images))], _DIGITS_SIZES, EMBEDDED["digits"])
+    return replace(splits, labels=digits_training_labels())
 
 
 def _digits_order(count: int) -> np.ndarray:

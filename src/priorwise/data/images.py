@@ -8,7 +8,7 @@ import numpy as np
 
 from priorwise.data.spec import DataError
 
-__all__ = ["read_folder"]
+__all__ = ["image_files", "read_images"]
 
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
@@ -16,7 +16,12 @@ _SUFFIXES = frozenset(
 _MANY = 500  # reading more files than this takes seconds, so a progress bar is shown
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """All images in a folder and in the folders below it, in the order of their paths.
+
+    Raises:
+        DataError: if there is no such folder, or no image.
+    """
     if not folder.is_dir():
         raise DataError(
             f"expected a folder of images; {folder} is "
@@ -75,21 +80,20 @@ def _tracked(files: list[Path], *, show: bool) -> Iterable[Path]:
     return track(files, description="reading images", console=Console(stderr=True))
 
 
-def read_folder(folder: Path, *, show: bool = True) -> np.ndarray:
-    """All images of a folder and of the folders below it, in the order of their paths.
+def read_images(files: list[Path], *, show: bool = True) -> np.ndarray:
+    """The images of some files, at least one.
 
     Arguments:
-        folder: The folder.
+        files: The files.
         show: Whether to show a progress bar on standard error when there are many images.
 
     Returns:
         uint8 ``(N, H, W)`` or ``(N, H, W, 3)``; zeros and ones if every pixel is black or white.
 
     Raises:
-        DataError: if there are no images, or one of them cannot be read or differs in size from the
-            first. The message names it.
+        DataError: if an image cannot be read or differs in size from the first. The message names
+            it.
     """
-    files = _image_files(folder)
     images: list[np.ndarray] = []
     for path in _tracked(files, show=show):
         image = _pixels(path)

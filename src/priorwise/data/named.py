@@ -8,6 +8,7 @@ import torch
 
 from priorwise.data.files import array_names, read_arrays, read_idx
 from priorwise.data.known_sets import ARRAYS, NAMED, NamedSet, missing_message
+from priorwise.data.labels import LABELS, classes
 from priorwise.data.sources import cache_folder, fetch, find
 from priorwise.data.spec import DataError, MissingDataError
 from priorwise.data.splits import Splits
@@ -49,7 +50,7 @@ def _download(entry: NamedSet, *, show: bool) -> Path:
 
 
 def _read(entry: NamedSet, path: Path) -> Splits:
-    arrays = read_arrays(path, ARRAYS)
+    arrays = read_arrays(path, (*ARRAYS, LABELS))
     if missing := [key for key in ARRAYS if key not in arrays]:
         raise DataError(
             f"expected {entry.layout} in {path}; got {', '.join(array_names(path)) or 'none'}, "
@@ -60,8 +61,10 @@ def _read(entry: NamedSet, path: Path) -> Splits:
     floats = arrays["x_train"].dtype == np.float32
     spec = replace(entry.spec, levels=None, scaling="none") if floats else entry.spec
     train, validation, test = (torch.from_numpy(arrays[key][:, None]) for key in ARRAYS)
+    labels = classes(arrays[LABELS]) if LABELS in arrays else None
+    origin = f"{', '.join(ARRAYS)} of {path}"
     try:
-        return Splits(train, validation, test, spec)
+        return Splits(train, validation, test, spec, labels=labels, origin=origin)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -1,21 +1,27 @@
 """Your own data: arrays, files, folders of images."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.choices import Likelihood
 from priorwise.data.files import array_names, read_arrays
-from priorwise.data.images import read_folder
+from priorwise.data.image_splits import folder_classes, split_files
+from priorwise.data.images import read_images
+from priorwise.data.known_sets import ARRAYS
+from priorwise.data.labels import LABELS, classes
 from priorwise.data.spec import DataError, DataSpec
 from priorwise.data.splits import SPLIT_NAMES, Splits
+from priorwise.data.value_range import observed_range
 
-__all__ = ["Array", "from_arrays", "from_file", "from_folder"]
+__all__ = ["from_arrays", "from_file", "from_folder"]
 
-Array: TypeAlias = np.ndarray | Tensor
+
+_BYTES_ABOVE = 127  # whole real numbers below may be anything
 
 
 def from_arrays(
@@ -23,6 +29,7 @@ def from_arrays(
     *,
     validation: Array | float = 0.1,
     test: Array | None = None,
+    labels: Array | None = None,
     name: str = "own",
     likelihood: Likelihood | None = None,
     seed: int = 0,
@@ -31,7 +38,8 @@ def from_arrays(
 
     The kind of the data follows from the values in all splits together. Zeros and ones are binary
     (Bernoulli), integers 0..255 are grey levels (discretised logistic), and other numbers are real
-    values (Gaussian), which stay as they are.
+    values (Gaussian), which stay as they are. Real numbers that look like bytes, all whole, from 0
+    to 255 and some above 127, are read as bytes.
 
     Arguments:
         x: Training data, numpy or torch: vectors ``(N, D)``, grey images ``(N, H, W)``, or images
@@ -40,6 +48,7 @@ def from_arrays(
         validation: Validation data, or the share of ``x`` that is held out at random.
         test: Test data. By default another such share of ``x`` is held out, or a tenth if
             ``validation`` is an array.
+        labels: Classes of ``x``, ``(N,)`` integers. Models never see them.
         name: Name of the set.
         likelihood: The likelihood, instead of the one that follows from the values.
         seed: Seed of the random split.
@@ -62,12 +71,20 @@ def from_arrays(
         listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
         raise DataError(f"expected observations of one shape in all splits; got {listed}.")
     share = 0.1 if "validation" in arrays else float(validation)
-    parts = _held_out(_channels_first(_typed(arrays)), share, seed)
+    typed = _channels_first(_typed(arrays))
+    parts, rows = _held_out(typed, share, seed)
     spec = _spec_for(parts, name).overridden(likelihood=likelihood)
     x_train, x_validation, x_test = (
         torch.from_numpy(np.ascontiguousarray(parts[key])) for key in SPLIT_NAMES
     )
-    return Splits(x_train, x_validation, x_test, spec)
+    return Splits(
+        x_train,
+        x_validation,
+        x_test,
+        spec,
+        labels=None if labels is None else _labels_of(labels, len(arrays["train"]), rows),
+        origin=_origin(arrays, typed, seed),
+    )
 
 
 def from_file(
@@ -79,7 +96,8 @@ def from_file(
 ) -> Splits:
     """Splits from an .npy file or an .npz file.
 
-    An .npz file holds ``x_train`` (and possibly ``x_val`` and ``x_test``), or a single array.
+    An .npz file holds ``x_train`` (and possibly ``x_val``, ``x_test`` and the classes ``y_train``),
+    or a single array.
 
     Arguments:
         path: The file; its stem becomes the name of the set.
@@ -98,17 +116,21 @@ def from_file(
             f"expected `x_train` (and `x_val`, `x_test`), or a single array, in {path}; got "
             f"{', '.join(names) or 'none'}."
         )
-    arrays = read_arrays(path, ("x_train", "x_val", "x_test") if "x_train" in names else None)
+    arrays = read_arrays(path, (*ARRAYS, LABELS) if "x_train" in names else None)
     x = arrays["x_train"] if "x_train" in names else arrays[names[0]]
+    labels = classes(arrays[LABELS]) if "x_train" in names and LABELS in names else None
     try:
-        return from_arrays(
+        splits = from_arrays(
             x,
             validation=arrays.get("x_val", validation),
             test=arrays.get("x_test"),
+            labels=labels,
             name=path.stem,
             likelihood=likelihood,
             seed=seed,
         )
+        keys = ", ".join(key for key in ARRAYS if key in arrays) or names[0]
+        return replace(splits, origin=f"{keys or 'the array'} of {path}: {splits.origin}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -123,29 +145,40 @@ def from_folder(
 ) -> Splits:
     """Splits from the images in a folder and the folders below it, all of one size.
 
-    If every pixel is black or white, the images are binary. Grey images among coloured ones become
-    coloured.
+    Folders ``train``, ``val`` (or ``valid``, ``validation``) and ``test`` right below keep your
+    splits. Further folders, below these or below the folder itself, are classes: they give the
+    labels of the training images. If every pixel is black or white, the images are binary. Grey
+    images among coloured ones become coloured.
 
     Arguments:
         path: The folder; its name becomes the name of the set.
-        validation: Share that is held out for validation; the test set gets as much.
+        validation: Share that is held out for validation, and as much for testing, from the
+            training images, where there is no folder for them.
         likelihood: As for ``from_arrays``.
         seed: Seed of the random split.
         show: Whether to show a progress bar on standard error when there are many images.
 
     Raises:
-        DataError: if there are no images, or one cannot be used; the message names it.
+        DataError: if there are no images, or one cannot be used; the message names it. If there
+            are folders of splits, but no training images, or images outside of them.
     """
     path = Path(path).expanduser()
-    images = read_folder(path, show=show)
+    files = split_files(path)
+    images = read_images([file for part in files.values() for file in part], show=show)
+    ends = np.cumsum([len(part) for part in files.values()])
+    arrays = dict(zip(files, np.split(images, ends[:-1]), strict=True))
     try:
-        return from_arrays(
-            images,
-            validation=validation,
+        splits = from_arrays(
+            arrays["train"],
+            validation=arrays.get("validation", validation),
+            test=arrays.get("test"),
+            labels=folder_classes(files["train"], path),
             name=path.resolve().name or "own",
             likelihood=likelihood,
             seed=seed,
         )
+        words = ", ".join(f"{len(part)} {split} images" for split, part in files.items())
+        return replace(splits, origin=f"{words} in {path}: {splits.origin}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -193,7 +226,10 @@ def _typed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             f"expected one kind of numbers in all splits; got {listed}. Convert them to one."
         )
     if kinds == {"f"}:
-        return arrays
+        # somebody converted bytes
+        like_bytes = all(_is_whole_byte(x) for x in arrays.values())
+        like_bytes = like_bytes and max(x.max() for x in arrays.values()) > _BYTES_ABOVE
+        return {key: x.astype(np.uint8) if like_bytes else x for key, x in arrays.items()}
     low = min(int(x.min()) for x in arrays.values())
     high = max(int(x.max()) for x in arrays.values())
     if low < 0 or high > 255:
@@ -202,6 +238,35 @@ def _typed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             "numbers if they are not grey levels."
         )
     return {key: x.astype(np.uint8) for key, x in arrays.items()}
+
+
+def _is_whole_byte(x: np.ndarray) -> bool:
+    return bool(x.min() >= 0 and x.max() <= 255 and (x == np.round(x)).all())
+
+
+def _labels_of(labels: Array, count: int, rows: np.ndarray) -> Tensor:
+    """The classes of the observations that stay in the training set."""
+    checked = classes(labels)
+    if checked is None or len(checked) != count:
+        shape = tuple(labels.shape)
+        raise DataError(
+            f"expected `labels` (y_train) as {count} integers, one for each training observation; "
+            f"got {labels.dtype} of shape {shape}. Bring them into the order of the observations, "
+            "or leave them out."
+        )
+    return checked[torch.from_numpy(rows)]
+
+
+def _origin(arrays: dict[str, np.ndarray], typed: dict[str, np.ndarray], seed: int) -> str:
+    """What was read, and how it was split, in words."""
+    x, read = arrays["train"], typed["train"]
+    words = f"{x.dtype} of shape {x.shape}"
+    if x.dtype.kind == "f" and read.dtype == np.uint8:
+        words += ", whole numbers read as bytes"
+    missing = [key for key in ("validation", "test") if key not in arrays]
+    if missing:
+        words += f"; {' and '.join(missing)} held out at random (seed {seed})"
+    return words
 
 
 def _channels_first(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -221,16 +286,18 @@ def _channels_first(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     )
 
 
-def _held_out(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
-    """All three splits; missing ones are taken from the training data at random."""
+def _held_out(
+    arrays: dict[str, np.ndarray], share: float, seed: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All three splits, missing ones taken from the training data at random; the rows that stay."""
     missing = [key for key in ("validation", "test") if key not in arrays]
+    x = arrays["train"]
     if not missing:
-        return arrays
+        return arrays, np.arange(len(x))
     if not 0 < share < 0.5:
         raise DataError(
             f"expected `validation` as a share above 0 and below 0.5, or as an array; got {share}."
         )
-    x = arrays["train"]
     count = max(1, round(share * len(x)))
     if len(x) <= count * len(missing):
         raise DataError(
@@ -242,7 +309,7 @@ def _held_out(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[st
     held_out = {
         key: x[order[start + i * count : start + (i + 1) * count]] for i, key in enumerate(missing)
     }
-    return {**arrays, **held_out, "train": x[order[:start]]}
+    return {**arrays, **held_out, "train": x[order[:start]]}, order[:start]
 
 
 def _spec_for(parts: dict[str, np.ndarray], name: str) -> DataSpec:
@@ -252,7 +319,5 @@ def _spec_for(parts: dict[str, np.ndarray], name: str) -> DataSpec:
         return DataSpec(name, shape, 2, "bernoulli", "none", "unit")
     if kind == np.uint8:
         return DataSpec(name, shape, 256, "discretized_logistic", "none", "midpoint")
-    grey = all(x.min() >= 0 and x.max() <= 1 for x in parts.values())
-    return DataSpec(
-        name, shape, None, "gaussian", "none", "none", note="values in [0, 1]" if grey else ""
-    )
+    value_range = observed_range(torch.from_numpy(parts["train"]))
+    return DataSpec(name, shape, None, "gaussian", "none", "none", value_range=value_range)

@@ -53,6 +53,9 @@ class DataSpec:
         scaling: How integers become numbers; "none" for real values.
         citation: Whom to cite.
         note: What to know before comparing numbers on this set.
+        value_range: The lowest and the highest value that a model sees, which pictures and
+            pseudo-inputs follow: [0, 1] for data with levels, and what was observed for real
+            values; None if nothing was observed.
 
     Raises:
         DataError: if the parts do not fit each other.
@@ -66,9 +69,16 @@ class DataSpec:
     scaling: Scaling
     citation: str = ""
     note: str = ""
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", tuple(self.value_range))
+            if not self.value_range[0] < self.value_range[1]:
+                raise DataError(
+                    f"expected `value_range` as (lowest, highest); got {self.value_range}."
+                )
         for field, allowed in (
             ("likelihood", Likelihood),
             ("binarize", Binarize),
@@ -112,6 +122,13 @@ class DataSpec:
                 f"expected integers for the discretised logistic likelihood; {self.name} has real "
                 "values. Give the pixels as integers 0..255, or take the Gaussian likelihood."
             )
+
+    @property
+    def known_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest value that a model sees; None if nothing was observed."""
+        if self.value_range is None and (self.levels is not None or self.binarize != "none"):
+            return (0.0, 1.0)
+        return self.value_range
 
     @property
     def features(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from priorwise.choices import Binarize, Likelihood
 from priorwise.data.spec import DataError, DataSpec
+from priorwise.data.value_range import observed_range
 from priorwise.randomness import seeded
 from priorwise.storage import value_bytes
 
@@ -18,7 +19,7 @@ __all__ = ["SPLIT_NAMES", "Splits", "pseudo_input_data"]
 
 SplitName: TypeAlias = Literal["validation", "test"]
 SPLIT_NAMES = ("train", "validation", "test")
-_DESCRIPTIVE = ("citation", "note")
+_DESCRIPTIVE = ("citation", "note", "value_range")  # the values say it as well
 
 
 def _binarized(raw: Tensor, levels: int | None) -> Tensor:
@@ -78,10 +79,14 @@ class Splits:
         spec: Description of the data.
         whole: The splits that these were taken from by ``subset`` or ``to``. They draw the
             evaluation data, which therefore stay the same.
-        source: Name or path by which they were loaded, from which class labels are known.
+        source: Name or path by which they were loaded.
+        labels: Classes of the training data, ``(N,)`` integers; None if they are unknown. Models
+            never see them; feature extractors may.
+        origin: Where the arrays came from and how they were split, in words.
 
     Raises:
-        DataError: if a part is empty, or if its shape, type or values do not match ``spec``.
+        DataError: if a part is empty, if its shape, type or values do not match ``spec``, or if
+            there is not one label for each training observation.
 
     Example:
         >>> from priorwise.data import DataSpec, Splits
@@ -97,11 +102,18 @@ class Splits:
     spec: DataSpec
     whole: "Splits | None" = None
     source: str = ""
+    labels: Tensor | None = None
+    origin: str = ""
     _cache: dict[str | int, object] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for name in SPLIT_NAMES:
             self._check(name, getattr(self, name))
+        if self.labels is not None and self.labels.shape != (len(self.train),):
+            raise DataError(
+                f"expected `labels` with one class for each of the {len(self.train)} training "
+                f"observations; got shape {tuple(self.labels.shape)}."
+            )
 
     def _check(self, name: str, raw: Tensor) -> None:
         spec = self.spec
@@ -140,9 +152,17 @@ class Splits:
 
     def describe(self) -> str:
         """The set in one line."""
+        return self.described(len(self.train))
+
+    def described(self, train_size: int) -> str:
+        """The set in one line, with another number of training examples."""
         spec = self.spec
-        sizes = " / ".join(f"{len(getattr(self, name)):,}" for name in SPLIT_NAMES)
-        values = "real values" if spec.levels is None else f"{spec.levels} levels"
+        parts = (train_size, len(self.validation), len(self.test))
+        sizes = " / ".join(f"{size:,}" for size in parts)
+        low, high = self.value_range
+        values = f"{spec.levels} levels"
+        if spec.levels is None:
+            values = f"real values in [{low:.4g}, {high:.4g}]"
         if spec.binarize != "none":
             values += f", {spec.binarize} binarisation"
         shape = "x".join(str(size) for size in spec.shape)
@@ -150,6 +170,30 @@ class Splits:
             f"{spec.name}: {sizes} (train / validation / test) of {shape}, {values}, "
             f"{spec.likelihood}"
         )
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The lowest and the highest value that a model sees."""
+        if self.spec.known_range is not None:
+            return self.spec.known_range
+        if "value_range" not in self._cache:
+            self._cache["value_range"] = observed_range(self.train)
+        observed = self._cache["value_range"]
+        assert isinstance(observed, tuple)
+        return observed
+
+    @property
+    def train_size(self) -> int:
+        """The number of training examples in an epoch."""
+        return len(self.train)
+
+    def order(self) -> Tensor:
+        """A random order of the training examples for one epoch, from torch's generator."""
+        return torch.randperm(len(self.train))
+
+    def batch(self, rows: Tensor, epoch: int) -> Tensor:
+        """The training examples at these places as the model sees them, in every epoch."""
+        return self.prepare(self.train[rows])
 
     def prepare(self, raw: Tensor) -> Tensor:
         """Raw data as a model sees them, ``(N, *shape)`` in float32.
@@ -195,7 +239,7 @@ class Splits:
     def to(self, device: torch.device | str) -> "Splits":
         """The splits on another device; the evaluation data do not depend on the device."""
         train, validation, test = (getattr(self, name).to(device) for name in SPLIT_NAMES)
-        return Splits(train, validation, test, self.spec, whole=self, source=self.source)
+        return self._part(train, validation, test)
 
     def subset(
         self, *, train: int | None = None, validation: int | None = None, test: int | None = None
@@ -212,7 +256,13 @@ class Splits:
             self._first("validation", validation),
             self._first("test", test),
         )
-        return Splits(*first, self.spec, whole=self, source=self.source)
+        return self._part(*first)
+
+    def _part(self, train: Tensor, validation: Tensor, test: Tensor) -> "Splits":
+        labels = None if self.labels is None else self.labels[: len(train)]
+        return replace(
+            self, train=train, validation=validation, test=test, labels=labels, whole=self
+        )
 
     def _first(self, name: str, n: int | None) -> Tensor:
         raw: Tensor = getattr(self, name)
@@ -253,7 +303,7 @@ class Splits:
 
 
 def pseudo_input_data(splits: Splits) -> Tensor:
-    """Training data that pseudo-inputs may be taken from, in [0, 1], as the encoder sees them.
+    """Training data that pseudo-inputs may be taken from, as the encoder sees them.
 
     Grey images that are binarised or dequantised afresh every time are returned as their means.
     """

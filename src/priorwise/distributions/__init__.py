@@ -20,7 +20,12 @@ from priorwise.distributions.noise import (
 )
 from priorwise.distributions.normalizing_flow import AbstractBijection, NormalizingFlow
 from priorwise.distributions.rows import UnflattenedRows
-from priorwise.distributions.support import is_binary, require_support
+from priorwise.distributions.support import (
+    has_whole_numbers,
+    is_binary,
+    require_event_shape,
+    require_support,
+)
 from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, tilts_within, untilted
 
 __all__ = [
@@ -38,6 +43,7 @@ __all__ = [
     "from_noise",
     "has_mean",
     "has_noise_form",
+    "has_whole_numbers",
     "is_binary",
     "is_normalised",
     "is_standard_normal",
@@ -46,6 +52,7 @@ __all__ = [
     "normal_within",
     "picture",
     "require_diagonal_gaussian",
+    "require_event_shape",
     "require_support",
     "tilts_within",
     "to_noise",

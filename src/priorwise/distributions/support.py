@@ -4,6 +4,7 @@ Our densities run in hot loops and check nothing, so they return a number even f
 draw can take. Observations are therefore checked once, before the loop.
 """
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ from torch.distributions.constraints import Constraint
 
 from priorwise.distributions.rows import UnflattenedRows
 
-__all__ = ["is_binary", "require_support"]
+__all__ = ["has_whole_numbers", "is_binary", "require_event_shape", "require_support"]
 
 _Check: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -24,6 +25,12 @@ _CHUNK = 1 << 20  # values to check at once
 def is_binary(distribution: Distribution) -> bool:
     """Whether all draws consist of zeros and ones."""
     return _is_boolean(_support(distribution))
+
+
+def has_whole_numbers(distribution: Distribution) -> bool:
+    """Whether all draws consist of whole numbers, such as counts."""
+    support = _support(distribution)
+    return support is not None and bool(support.is_discrete)
 
 
 def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> tuple[str, ...]:
@@ -60,7 +67,7 @@ def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> t
         ...
         ValueError: expected `x` in [0, 1] for Bernoulli; got values from 0 to 255. Divide by ...
     """
-    _check_shape(distribution, x, what)
+    require_event_shape(distribution, x, what)
     if not x.numel():
         return ()
     low, high = _range(x, what)
@@ -86,12 +93,22 @@ def require_support(distribution: Distribution, x: Tensor, what: str = "x") -> t
     return ()
 
 
-def _check_shape(distribution: Distribution, x: Tensor, what: str) -> None:
+def require_event_shape(distribution: Distribution, x: Tensor, what: str = "x") -> None:
+    """Refuse observations of a shape that is not the event shape: densities would broadcast.
+
+    Arguments:
+        distribution: The likelihood p(x|z), of any batch shape.
+        x: Observations ``(N, *event)``.
+        what: The name of the observations in messages.
+
+    Raises:
+        ValueError: with both shapes and the call that brings ``x`` into shape.
+    """
     event = tuple(distribution.event_shape)
     if x.dim() and tuple(x.shape[1:]) == event:
         return
     missing = len(distribution.batch_shape) - 1
-    advice = f"Reshape `{what}`, or build the model for its shape."
+    advice = _shape_advice(tuple(x.shape), event, what)
     if not event and x.dim() > 1 and missing:
         advice = (
             f"Its likelihood has batch shape {tuple(distribution.batch_shape)}: join the "
@@ -101,6 +118,19 @@ def _check_shape(distribution: Distribution, x: Tensor, what: str) -> None:
         f"expected `{what}` as observations (N, *event) of event shape {event}, which the "
         f"likelihood has; got shape {tuple(x.shape)}. {advice}"
     )
+
+
+def _shape_advice(shape: tuple[int, ...], event: tuple[int, ...], what: str) -> str:
+    """What to do about observations of a wrong shape."""
+    if shape == event:
+        return f"For a single observation, use {what}.unsqueeze(0)."
+    if event[:1] == (1,) and shape[1:] == event[1:]:
+        return f"Use {what}.unsqueeze(1), which adds the channel."
+    if len(shape) == 4 and len(event) == 3 and (shape[3], *shape[1:3]) == event:
+        return f"Use {what}.permute(0, 3, 1, 2), which moves the channels to the front."
+    if event and math.prod(shape[1:]) == math.prod(event):
+        return f"Use {what}.reshape(-1, {', '.join(map(str, event))})."
+    return f"Reshape `{what}`, or build the model for its shape."
 
 
 def _range(x: Tensor, what: str) -> tuple[Tensor, Tensor]:

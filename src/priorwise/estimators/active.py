@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from priorwise.estimators.base import device_of
+from priorwise.arrays import Array
 from priorwise.estimators.blocks import tile_rows
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 
@@ -34,7 +34,7 @@ class ActiveUnits:
 
 
 def active_units(
-    model: AbstractModel, x: Tensor, *, threshold: float = 0.01, samples: int = 1, seed: int = 0
+    model: AbstractModel, x: Array, *, threshold: float = 0.01, samples: int = 1, seed: int = 0
 ) -> list[ActiveUnits]:
     r"""For each group, the dimensions whose posterior mean varies over the data.
 
@@ -65,13 +65,13 @@ def active_units(
     """
     if len(x) < 2:
         raise UnavailableError(f"expected at least 2 observations; got {len(x)}.")
+    x = as_observations(model, x)
     means: list[list[Tensor]] = []
-    device = device_of(model)
     with frozen(model), torch.no_grad():
         rows = max(1, tile_rows(model, _BLOCK * samples) // samples)
         for block, part in enumerate(x.split(rows)):
             with seeded(seed, "active_units", block):
-                groups = model.infer(part.to(device), (samples,))
+                groups = model.infer(part, (samples,))
             means.append(
                 [group.inferred.mean.mean(0).flatten(1).double().cpu() for group in groups]
             )

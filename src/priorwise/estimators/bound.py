@@ -8,12 +8,13 @@ import math
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.distributions import log_unnorm
 from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.blocks import image_chunks, tile_rows
 from priorwise.estimators.normalizer import require_log_norm
 from priorwise.estimators.weights import ROWS, check_images, tiles
-from priorwise.models import AbstractModel, Group, frozen, require_observations
+from priorwise.models import AbstractModel, Group, checked_observations, frozen
 from priorwise.storage import content_hash
 
 __all__ = ["elbo"]
@@ -22,11 +23,11 @@ __all__ = ["elbo"]
 def _elbo_terms(model: AbstractModel, groups: list[Group], x: Tensor) -> dict[str, Tensor]:
     """Distortion and rates, ``(S, B)`` each, in nats."""
     rates = {f"rate_{group.index}": group.rate() for group in groups}
-    return {"distortion": -log_unnorm(model.likelihood(groups), x)} | rates
+    return {"distortion": -log_unnorm(model.observed(groups, x), x)} | rates
 
 
 def elbo(
-    model: AbstractModel, x: Tensor, *, samples: int = 1, seed: int = 0, rows: int | None = None
+    model: AbstractModel, x: Array, *, samples: int = 1, seed: int = 0, rows: int | None = None
 ) -> Estimate:
     r"""The evidence lower bound, a lower bound of log p(x), averaged over ``x``.
 
@@ -63,10 +64,10 @@ def elbo(
         True
     """
     check_images(model, x, samples, rows)
+    x, doubts = checked_observations(model, x)
     sums: dict[str, list[Tensor]] = {}
     bound_squares: list[Tensor] = []
     with frozen(model), torch.no_grad():
-        doubts = require_observations(model, x)
         known = require_log_norm(model)
         rows = tile_rows(model, ROWS, x) if rows is None else rows
         for images in image_chunks(len(x), samples, rows):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.distributions import Tilted
-from priorwise.estimators.base import Estimate, device_of, effective_sample_size, standard_error
-from priorwise.models import AbstractModel, frozen
+from priorwise.estimators.base import Estimate, effective_sample_size, standard_error
+from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.objectives.nce import CONTRAST_BLOCK, contrast_logits, cross_entropy
 from priorwise.randomness import seeded
 from priorwise.samplers import SIR
@@ -57,7 +58,7 @@ def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Te
     with frozen(model), torch.no_grad():
         for block, part in enumerate(x.split(CONTRAST_BLOCK)):
             with seeded(seed, "contrast", block):
-                pairs = contrast_logits(model, part.to(device_of(model)))
+                pairs = contrast_logits(model, part)
             parts.append(
                 [(positive.double().cpu(), negative.double().cpu()) for positive, negative in pairs]
             )
@@ -67,7 +68,7 @@ def _logits(model: AbstractModel, x: Tensor, seed: int) -> list[tuple[Tensor, Te
     ]
 
 
-def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
+def held_out_bce(model: AbstractModel, x: Array, *, seed: int = 0) -> Estimate:
     """The held-out cross-entropy (sum form), summed over groups, in nats.
 
     The early stopping of an NCP uses this number.
@@ -88,6 +89,7 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
         >>> round(held_out_bce(ncp, x).value, 1)
         1.4
     """
+    x = as_observations(model, x)
     per_example = torch.stack([cross_entropy(*pair) for pair in _logits(model, x, seed)]).sum(0)
     return Estimate(
         value=float(per_example.mean()),
@@ -102,7 +104,7 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
 
 def contrast(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
     proposals: tuple[int, ...] = (50, 500, 5000),
     contexts: int = 32,
@@ -132,6 +134,7 @@ def contrast(
         >>> round(group.bce, 1), round(group.calibration, 1), round(group.ess[50])
         (1.4, 1.0, 50)
     """
+    x = as_observations(model, x)
     pairs = _logits(model, x, seed)
     ess = _ess(model, x[:contexts], proposals, seed)
     return [_group(k, *pair, ess[k - 1]) for k, pair in enumerate(pairs, 1)]
@@ -159,7 +162,7 @@ def _ess(
     """Effective sample sizes of SIR for each group, with ancestors drawn from the posterior."""
     with frozen(model), torch.no_grad(), seeded(seed, "ess"):
         groups: list[dict[int, float]] = []
-        for group in model.infer(x.to(device_of(model))):
+        for group in model.infer(x):
             assert isinstance(group.prior, Tilted)
             sizes = {}
             for count in proposals:

@@ -12,15 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array, as_tensor
 from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
-from priorwise.estimators.base import Estimate, device_of, jackknife_error
+from priorwise.estimators.base import Estimate, jackknife_error
 from priorwise.estimators.nearest_neighbours import (
     dealt,
     jackknife_words,
     knn_values,
 )
 from priorwise.estimators.top_latents import aggregate_posterior, places
-from priorwise.models import AbstractModel, Group, frozen
+from priorwise.models import AbstractModel, Group, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
@@ -32,7 +33,7 @@ _SOUND_DIMENSIONS = 4
 _SOUND_VALUE = 2.0
 
 
-def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0) -> Estimate:
+def knn_kl(points: Array, others: Array, *, neighbours: int = 1, seed: int = 0) -> Estimate:
     r"""KL(P || Q) from draws of P and Q by nearest-neighbour distances, in nats.
 
     .. math:: \frac{D}{N} \sum_i \log \frac{s_i}{r_i} + \log \frac{M}{N - 1}
@@ -74,6 +75,7 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
         >>> abs(kl.value - 0.5) < 3 * kl.stderr
         True
     """
+    points, others = as_tensor(points, "points"), as_tensor(others, "others")
     if points.dim() != 2 or others.dim() != 2 or points.shape[1] != others.shape[1]:
         raise ValueError(
             "expected points (N, D) and (M, D) of the same dimension; got "
@@ -164,7 +166,7 @@ def _copies(sources: Tensor) -> tuple[str, ...]:
 
 def symmetric_kl(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
     method: Literal["knn", "density"] = "knn",
     sampler: AbstractSampler | None = None,
@@ -220,7 +222,7 @@ def symmetric_kl(
     """
     if method not in ("knn", "density"):
         raise ValueError(f"expected `method` as 'knn' or 'density'; got {method!r}.")
-    x = x.to(device_of(model))
+    x = as_observations(model, x)
     with frozen(model), torch.no_grad(), seeded(seed, "symmetric_kl"):
         rows = torch.randperm(len(x))[:draws]  # the data may be sorted
         top = model.infer(x[rows])[0]

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.estimators.quality import Quality, as_features, protocol_of
 from priorwise.features import INCEPTION, AbstractExtractor, Features
 from priorwise.randomness import seeded
@@ -137,8 +138,8 @@ def _warnings(count: int, features: int, value: float, bias: float) -> tuple[str
 
 
 def frechet_distance(
-    real: Tensor | Features,
-    fake: Tensor | Features,
+    real: Array | Features,
+    fake: Array | Features,
     extractor: AbstractExtractor | None = None,
     *,
     bootstrap: int = 100,
@@ -227,7 +228,7 @@ def frechet_distance(
 
 
 def frechet_floor(
-    real: Tensor | Features,
+    real: Array | Features,
     extractor: AbstractExtractor | None = None,
     *,
     count: int | None = None,

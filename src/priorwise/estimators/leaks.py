@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.choices import Space
 from priorwise.distributions import (
     AggregatePosterior,
@@ -26,7 +27,7 @@ from priorwise.estimators.top_latents import (
     posterior_draws,
     prior_draws,
 )
-from priorwise.models import AbstractModel, example_pass, frozen
+from priorwise.models import AbstractModel, as_observations, example_pass, frozen
 from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
 from priorwise.storage import content_hash
@@ -171,9 +172,9 @@ class Leakage:
 @torch.no_grad()
 def leakage(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
-    reference: Tensor | None = None,
+    reference: Array | None = None,
     thresholds: Sequence[float] | None = None,
     draws: int = 5000,
     space: Space = "representation",
@@ -236,6 +237,9 @@ def leakage(
         False
         True
     """
+    x = as_observations(model, x)
+    if reference is not None:
+        reference = as_observations(model, reference, "reference")
     reference = _check(x, reference, draws, space)
     own_places = places(x, reference)
     log_norm = _needed_log_norm(model)

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.choices import Precision
 from priorwise.distributions import is_normalised
 from priorwise.estimators.base import Estimate, device_of, jackknife_error, standard_error
@@ -27,7 +28,7 @@ from priorwise.estimators.weights import (
     check_images,
     streamed,
 )
-from priorwise.models import AbstractModel, example_pass, frozen, require_observations
+from priorwise.models import AbstractModel, checked_observations, example_pass, frozen
 from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
@@ -66,7 +67,7 @@ def _probe(weights: LogWeights, x: Tensor, rows: int) -> list[float]:
 
 def nll(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
     samples: int = 5000,
     seed: int = 0,
@@ -153,9 +154,9 @@ def nll(
     if precision not in get_args(Precision):
         raise ValueError(f"expected `precision` as 'no' or 'bf16'; got {precision!r}.")
     check_images(model, x, samples, rows)
+    x, doubts = checked_observations(model, x)
     own = torch.autocast(device_of(model).type, enabled=False)  # whatever the caller opened
     with frozen(model), torch.no_grad(), own:
-        doubts = require_observations(model, x)
         rows = tile_rows(model, ROWS, x) if rows is None else rows
         norms = _normalisers(model, density, normalizer_samples, seed)
         weights = LogWeights(model, norms.by_group, precision)

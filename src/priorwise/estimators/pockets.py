@@ -10,9 +10,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.distributions import AggregatePosterior, has_mean, picture
 from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import NotGaussianError
 from priorwise.samplers import AbstractSampler
@@ -59,7 +60,7 @@ class RankedSamples:
 @torch.no_grad()
 def low_posterior_samples(
     model: AbstractModel,
-    reference: Tensor,
+    reference: Array,
     *,
     count: int,
     draws: int | None = None,
@@ -104,6 +105,7 @@ def low_posterior_samples(
         (30, (3, 3), 0)
     """
     draws = _checked(count, draws)
+    reference = as_observations(model, reference, "reference")
     purpose = "low_posterior"
     log_norm = _log_norm(model)
     with frozen(model):
@@ -128,7 +130,7 @@ def low_posterior_samples(
 @torch.no_grad()
 def high_posterior_samples(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
     count: int,
     draws: int | None = None,
@@ -167,6 +169,7 @@ def high_posterior_samples(
         (30, (3, 3), 0)
     """
     draws = _checked(count, draws)
+    x = as_observations(model, x)
     purpose = "high_posterior"
     log_norm = _log_norm(model)
     with frozen(model):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.estimators.quality import Protocol, Quality, as_features, protocol_of
 from priorwise.features import AbstractExtractor, Features
 from priorwise.randomness import seeded
@@ -130,8 +131,8 @@ def _quality(
 
 
 def precision_recall(
-    real: Tensor | Features,
-    fake: Tensor | Features,
+    real: Array | Features,
+    fake: Array | Features,
     extractor: AbstractExtractor | None = None,
     *,
     neighbours: int = 5,

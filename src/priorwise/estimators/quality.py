@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array, as_tensor
 from priorwise.estimators.base import Estimate
 from priorwise.features import AbstractExtractor, Features, extract
 
@@ -150,20 +151,20 @@ def require_comparable(first: Mapping[str, object], second: Mapping[str, object]
 
 
 def as_features(
-    x: Tensor | Features, extractor: AbstractExtractor | None, *, split: str
+    x: Array | Features, extractor: AbstractExtractor | None, *, split: str
 ) -> Features:
     """Return features as they are, and extract those of images.
 
     Raises:
         ValueError: for images without an extractor, or features of another extractor.
     """
-    if isinstance(x, Tensor):
+    if not isinstance(x, Features):
         if extractor is None:
             raise ValueError(
                 "expected an `extractor` for images; got None. Pass one, or pass the features of "
                 "both sets."
             )
-        return extract(extractor, x, split=split)
+        return extract(extractor, as_tensor(x), split=split)
     if extractor is not None and (x.extractor, x.weights) != (
         extractor.name,
         extractor.fingerprint,

@@ -12,9 +12,10 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array, as_tensor
 from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.top_latents import places, posterior_draws, prior_draws
-from priorwise.models import AbstractModel, frozen
+from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
@@ -59,7 +60,7 @@ class TwoSample:
 
 def classifier_two_sample(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
     classifier: ProbabilityClassifier | None = None,
     sampler: AbstractSampler | None = None,
@@ -99,6 +100,7 @@ def classifier_two_sample(
         False
         True
     """
+    x = as_observations(model, x)
     purpose = "two_sample"
     count = min(draws, len(x))
     with frozen(model), torch.no_grad():
@@ -113,10 +115,10 @@ def classifier_two_sample(
 
 
 def c2st(
-    points: Tensor,
-    others: Tensor,
+    points: Array,
+    others: Array,
     *,
-    sources: Tensor | None = None,
+    sources: Array | None = None,
     classifier: ProbabilityClassifier | None = None,
     seed: int = 0,
 ) -> TwoSample:
@@ -157,6 +159,9 @@ def c2st(
         >>> test.accuracy.value, test.p_value < 1e-6
         (1.0, True)
     """
+    points, others = as_tensor(points, "points"), as_tensor(others, "others")
+    if sources is not None:
+        sources = as_tensor(sources, "sources")
     sources = _check(points, others, sources)
     count = min(len(points), len(others))
     with seeded(seed, "c2st"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from priorwise.arrays import Array
 from priorwise.choices import Precision
 from priorwise.compilation import compiled, explained
 from priorwise.distributions import from_noise, has_noise_form, log_unnorm
@@ -23,7 +24,7 @@ ROWS = 2000
 """Draws x images that are evaluated at once, at most."""
 
 
-def check_images(model: AbstractModel, x: Tensor, samples: int, rows: int | None) -> None:
+def check_images(model: AbstractModel, x: Array, samples: int, rows: int | None) -> None:
     """Refuse what cannot be estimated."""
     if not isinstance(model, AbstractModel):
         raise TypeError(

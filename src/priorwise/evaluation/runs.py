@@ -12,6 +12,7 @@ from priorwise.evaluation.measuring import describes, measure
 from priorwise.evaluation.record import EvaluationRecord
 from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
+from priorwise.progress import say
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load, load_splits, save_log_norm
 
@@ -146,6 +147,7 @@ def _measured(
 ) -> EvaluationRecord:
     """Measure what the earlier record lacks, and save the record after each quantity."""
     splits = load_splits(run)
+    say(f"{folder} on {splits.describe()}", show=progress)
     subject = Subject(model, splits, config, journal=folder, progress=progress)
 
     def save(record: EvaluationRecord) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from priorwise.data import Splits, training_labels
+from priorwise.data import Splits
 from priorwise.data.sources import cache_folder
 from priorwise.data.splits import pseudo_input_data
 from priorwise.data.subsets import random_part
+from priorwise.data.value_range import in_unit_range
 from priorwise.distributions import has_mean, is_binary
 from priorwise.estimators import (
     frechet_distance,
@@ -69,15 +70,12 @@ def _classifier(
 ) -> AbstractExtractor:
     # without dequantisation noise, which would change the key of the cache
     x = _pixels(pseudo_input_data(splits), splits)
-    y = training_labels(splits.source) if splits.source else None
-    if y is not None and len(y) != len(x):
-        y = None
     folder = cache_folder() if cache is None else cache
     with progress_bar(
         "feature extractor", 4 * min(len(x), 20_000), unit="ex", show=progress
     ) as advance:
         return trained_classifier(
-            x, y, label=splits.spec.name, seed=seed, cache=folder, report=advance
+            x, splits.labels, label=splits.spec.name, seed=seed, cache=folder, report=advance
         )
 
 
@@ -147,18 +145,8 @@ def _shows_means(model: AbstractModel, splits: Splits) -> bool:
 
 
 def _pixels(x: Tensor, splits: Splits) -> Tensor:
-    """Images in [0, 1], as extractors expect them; vectors are left as they are.
-
-    Real values beyond [0, 1], such as images in [-1, 1], are rescaled with the range of the
-    training images. Decoder means outside the range are clipped.
-    """
-    if len(splits.spec.shape) == 1:
-        return x
-    if splits.spec.levels is None:
-        low, high = (float(bound) for bound in splits.train.aminmax())
-        if low < 0 or high > 1:
-            x = (x - low) / max(high - low, 1e-12)
-    return x.clamp(0, 1)
+    """Images in [0, 1], as extractors expect them; vectors are left as they are."""
+    return x if len(splits.spec.shape) == 1 else in_unit_range(x, splits.value_range)
 
 
 def _part(features: Features, seed: int) -> Features:

@@ -16,7 +16,12 @@ from priorwise.models.base import (
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
-from priorwise.models.observations import example_likelihood, require_observations
+from priorwise.models.observations import (
+    as_observations,
+    checked_observations,
+    example_likelihood,
+    require_observations,
+)
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
 from priorwise.models.traversal import (
     Traversal,
@@ -42,7 +47,9 @@ __all__ = [
     "Traversal",
     "WrappedVAE",
     "along",
+    "as_observations",
     "between",
+    "checked_observations",
     "conv_vae",
     "draw_posterior",
     "draw_untilted",

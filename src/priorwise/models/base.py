@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from priorwise.distributions import log_unnorm, picture, tilts_within, untilted
+from priorwise.arrays import Array, input_tensor
+from priorwise.distributions import log_unnorm, picture, require_event_shape, tilts_within, untilted
 from priorwise.priors import AbstractPrior
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler, Ancestral, SampleInfo
@@ -145,6 +146,16 @@ class AbstractModel(nn.Module, ABC):
     def likelihood(self, groups: list[Group]) -> Distribution:
         """p(x | z_1..z_K), of the batch shape of the pass."""
 
+    def observed(self, groups: list[Group], x: Tensor) -> Distribution:
+        """``likelihood(groups)``, for observations ``(B, *event)``.
+
+        Raises:
+            ValueError: if ``x`` has another shape, which densities would broadcast.
+        """
+        likelihood = self.likelihood(groups)
+        require_event_shape(likelihood, x)
+        return likelihood
+
     @property
     def tilts(self) -> tuple[AbstractTilt, ...]:
         """The modules that own a log normaliser.
@@ -247,7 +258,7 @@ class AbstractModel(nn.Module, ABC):
         It omits the log normalisers of tilts: see ``known_log_norm``.
         """
         log_pz = sum(group.log_prior() for group in groups)
-        return log_unnorm(self.likelihood(groups), x) + log_pz
+        return log_unnorm(self.observed(groups, x), x) + log_pz
 
     def sample(
         self,
@@ -268,9 +279,9 @@ class AbstractModel(nn.Module, ABC):
                 return picture(observed) if mean else observed.sample()
             return x
 
-    def encode(self, x: Tensor) -> Distribution:
+    def encode(self, x: Array) -> Distribution:
         """q(z_1 | x), the posterior of the top group, of batch shape ``(B,)``."""
-        return self.infer(x)[0].inferred
+        return self.infer(input_tensor(self, x))[0].inferred
 
     def decode(self, z: Tensor, sampler: AbstractSampler | None = None) -> Distribution:
         """p(x | z) for top latents ``(B, *event)``; lower groups are drawn from their priors."""
@@ -279,12 +290,14 @@ class AbstractModel(nn.Module, ABC):
             self.top_down(lambda group: z if group.index == 1 else sampler(group.prior), (len(z),))
         )
 
-    def reconstruct(self, x: Tensor, *, seed: int | None = None) -> Tensor:
+    def reconstruct(self, x: Array, *, seed: int | None = None) -> Tensor:
         """Reconstructions of ``x``, ``(B, *event)``, each from one draw of the posterior.
 
         They are the means of the decoder, or draws if it has no mean.
         """
         with frozen(self), torch.no_grad(), seeded(seed, "reconstruct"):
+            x = input_tensor(self, x)
+            self.observed(example_pass(self), x)
             return picture(self.likelihood(self.infer(x)))
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.choices import Space
 from priorwise.distributions import picture
 from priorwise.models.base import AbstractModel, frozen
+from priorwise.models.observations import as_observations
 from priorwise.priors import FlowPrior
 from priorwise.randomness import seeded
 
@@ -89,8 +91,9 @@ def in_space(model: AbstractModel, z: Tensor, space: Space) -> Tensor:
     return _coordinates(model, space).enter(z)
 
 
-def encodings(model: AbstractModel, x: Tensor, *, space: Space = "representation") -> Tensor:
+def encodings(model: AbstractModel, x: Array, *, space: Space = "representation") -> Tensor:
     """The means of q(z|x) for the top group, as z or z0: ``(N, *event) -> (N, *latent)``."""
+    x = as_observations(model, x)
     # Seeded, since a pass also draws the groups below the top.
     with frozen(model), torch.no_grad(), seeded(0, "encodings"):
         means = torch.cat(
@@ -101,8 +104,8 @@ def encodings(model: AbstractModel, x: Tensor, *, space: Space = "representation
 
 def between(
     model: AbstractModel,
-    first: Tensor,
-    second: Tensor,
+    first: Array,
+    second: Array,
     *,
     steps: int = 10,
     space: Space | None = None,
@@ -196,7 +199,7 @@ def along(
 
 def latent_range(
     model: AbstractModel,
-    x: Tensor,
+    x: Array,
     *,
     mass: float = 0.98,
     space: Space = "representation",
@@ -221,6 +224,7 @@ def latent_range(
     """
     if not 0 < mass < 1:
         raise ValueError(f"expected `mass` between 0 and 1; got {mass}.")
+    x = as_observations(model, x)
     coordinates = _coordinates(model, space)
     draws = []
     with frozen(model), torch.no_grad():

@@ -89,7 +89,7 @@ def one_draw(
     if rates:
         require_normalised(groups)
     by_group = {f"rate_{group.index}": _rate(group, kl) for group in groups} if rates else {}
-    return Evidence(groups, -model.likelihood(groups).log_prob(x), by_group)
+    return Evidence(groups, -model.observed(groups, x).log_prob(x), by_group)
 
 
 def prior_factorises(model: AbstractModel) -> bool:

@@ -13,7 +13,7 @@ from priorwise.typing import Encode, Shape
 
 __all__ = ["VampPrior"]
 
-# How far from 0 and 1 a pseudo-input starts, since its gradient is zero outside [0, 1].
+# How far inside its range a pseudo-input starts, as a share: outside, its gradient is zero.
 _INSIDE = 1e-3
 
 
@@ -22,10 +22,10 @@ class VampPrior(AbstractPrior):
 
     .. math:: p(z) = \frac{1}{K} \sum_{k=1}^{K} q(z | u_k)
 
-    The pseudo-inputs :math:`u_k` are clamped to [0, 1]. They start strictly inside, so that each of
-    them receives a gradient. Normalised; exact sampling (first a component, uniformly, then a point
-    from it); reparameterised. Each training step encodes all K pseudo-inputs; inside ``frozen``
-    they are encoded once.
+    The pseudo-inputs :math:`u_k` are clamped to the range of the data. They start strictly inside,
+    so that each of them receives a gradient. Normalised; exact sampling (first a component,
+    uniformly, then a point from it); reparameterised. Each training step encodes all K
+    pseudo-inputs; inside ``frozen`` they are encoded once.
 
     Batch normalisation uses its running statistics for pseudo-inputs, in training too, and
     pseudo-inputs never update them. So the mixture consists of posteriors of the same encoder that
@@ -37,14 +37,21 @@ class VampPrior(AbstractPrior):
         https://arxiv.org/abs/1705.07120
 
     Arguments:
-        pseudo_inputs: Initial values, ``(K, *shape)``, in [0, 1].
+        pseudo_inputs: Initial values, ``(K, *shape)``, in ``value_range``.
         trainable: Whether the pseudo-inputs are learned. With False they stay fixed, as in the
             paper's "VampPrior-data".
+        value_range: The lowest and the highest value of the data.
     """
 
     pseudo_inputs: Tensor
 
-    def __init__(self, pseudo_inputs: Tensor, *, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        pseudo_inputs: Tensor,
+        *,
+        trainable: bool = True,
+        value_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         super().__init__()
         if pseudo_inputs.dim() < 2 or len(pseudo_inputs) < 1:
             raise ValueError(
@@ -52,42 +59,78 @@ class VampPrior(AbstractPrior):
                 f"{tuple(pseudo_inputs.shape)}."
             )
         low, high = float(pseudo_inputs.detach().min()), float(pseudo_inputs.detach().max())
-        if not (low >= 0 and high <= 1):
+        if not value_range[0] < value_range[1]:
+            raise ValueError(f"expected `value_range` as (lowest, highest); got {value_range}.")
+        if not (low >= value_range[0] and high <= value_range[1]):
             raise ValueError(
-                f"expected `pseudo_inputs` in [0, 1]; got values from {low:g} to {high:g}."
+                f"expected `pseudo_inputs` in [{value_range[0]:g}, {value_range[1]:g}]; got values "
+                f"from {low:g} to {high:g}. Pass the range of the data as `value_range`."
             )
         start = pseudo_inputs.detach().clone().float()
         self.trainable = trainable
+        self.value_range = (float(value_range[0]), float(value_range[1]))
         if trainable:
-            self.pseudo_inputs = nn.Parameter(start.clamp(_INSIDE, 1 - _INSIDE))
+            self.pseudo_inputs = nn.Parameter(_inside(start, self.value_range))
         else:
             self.register_buffer("pseudo_inputs", start)
 
     @classmethod
     def random(
-        cls, components: int, shape: Shape, *, mean: float = 0.05, std: float = 0.01
+        cls,
+        components: int,
+        shape: Shape,
+        *,
+        mean: float = 0.05,
+        std: float = 0.01,
+        value_range: tuple[float, float] = (0.0, 1.0),
     ) -> "VampPrior":
-        """Trainable pseudo-inputs that start as draws of N(mean, std^2), clamped to [0, 1].
+        """Trainable pseudo-inputs that start as draws of N(mean, std^2), clamped to the range.
 
         The paper's code uses (0.05, 0.01) for MNIST and OMNIGLOT, and (0.5, 0.02) for Frey faces.
+
+        Arguments:
+            components: Number of pseudo-inputs K.
+            shape: Shape of one observation.
+            mean: Mean of the draws, as a share of the range: 0 is its low end and 1 its high end.
+            std: Standard deviation of the draws, as a share of the width of the range.
+            value_range: The lowest and the highest value of the data.
         """
         if components < 1:
             raise ValueError(f"expected at least 1 of `components`; got {components}.")
-        return cls((mean + std * torch.randn(components, *shape)).clamp(_INSIDE, 1 - _INSIDE))
+        low, high = value_range
+        start = low + (high - low) * (mean + std * torch.randn(components, *shape))
+        return cls(_inside(start, value_range), value_range=value_range)
 
     @classmethod
     def from_data(
-        cls, x: Tensor, components: int, *, trainable: bool = False, noise: float = 0.01
+        cls,
+        x: Tensor,
+        components: int,
+        *,
+        trainable: bool = False,
+        noise: float = 0.01,
+        value_range: tuple[float, float] | None = None,
     ) -> "VampPrior":
-        """A random subset of the data as pseudo-inputs; trainable ones get a little noise."""
+        """A random subset of the data as pseudo-inputs; trainable ones get a little noise.
+
+        Arguments:
+            x: Training data, ``(N, *shape)``.
+            components: Number of pseudo-inputs K.
+            trainable: Whether the pseudo-inputs are learned.
+            noise: Standard deviation of the noise, as a share of the width of the range.
+            value_range: The lowest and the highest value of the data; that of ``x`` if None, where
+                data in [0, 1] have that range.
+        """
         if not 1 <= components <= len(x):
             raise ValueError(
                 f"expected `components` between 1 and the {len(x)} observations; got {components}."
             )
+        value_range = _range_of(x) if value_range is None else value_range
         start = x[torch.randperm(len(x), device=x.device)[:components]].float()
         if trainable:
-            start = (start + noise * torch.randn_like(start)).clamp(_INSIDE, 1 - _INSIDE)
-        return cls(start, trainable=trainable)
+            width = value_range[1] - value_range[0]
+            start = _inside(start + noise * width * torch.randn_like(start), value_range)
+        return cls(start, trainable=trainable, value_range=value_range)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
         if encode_top is None:
@@ -97,7 +140,7 @@ class VampPrior(AbstractPrior):
                 "pass the encoder."
             )
         with running_statistics(modules_of(encode_top)):
-            posterior = encode_top(F.hardtanh(self.pseudo_inputs, 0.0, 1.0))
+            posterior = encode_top(F.hardtanh(self.pseudo_inputs, *self.value_range))
         components = require_diagonal_gaussian(
             posterior,
             "the encoder to return an Independent Normal",
@@ -107,4 +150,17 @@ class VampPrior(AbstractPrior):
 
     def extra_repr(self) -> str:
         """The settings that repr shows."""
-        return f"components={len(self.pseudo_inputs)}, trainable={self.trainable}"
+        words = f"components={len(self.pseudo_inputs)}, trainable={self.trainable}"
+        usual = self.value_range == (0.0, 1.0)
+        return words if usual else f"{words}, value_range={self.value_range}"
+
+
+def _inside(u: Tensor, value_range: tuple[float, float]) -> Tensor:
+    low, high = value_range
+    margin = _INSIDE * (high - low)
+    return u.clamp(low + margin, high - margin)
+
+
+def _range_of(x: Tensor) -> tuple[float, float]:
+    low, high = (float(bound) for bound in x.aminmax())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

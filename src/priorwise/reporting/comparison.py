@@ -4,7 +4,7 @@ Letters: ``K`` samples that are shown, ``D`` latent dimensions of the top group.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import Run
 from priorwise.data import as_splits
 from priorwise.data.subsets import random_part, training_part
+from priorwise.data.value_range import in_unit_range
 from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
 from priorwise.estimators.base import device_of
 from priorwise.evaluation import EvaluationRecord, kept_record
@@ -205,8 +206,17 @@ def save_comparison(
     heads = {name: f"{name}: {row.about}" for name, row in rows.items()}
     for name, record in (records or {}).items():
         heads[name] += _measured_words(record)
-    save_figure(_figure(rows, heads, random_part(x, _CLOUD, seed)), path)
+    shown_rows = {name: _in_unit_range(row, splits.value_range) for name, row in rows.items()}
+    save_figure(_figure(shown_rows, heads, random_part(x, _CLOUD, seed)), path)
     return rows
+
+
+def _in_unit_range(row: Portrait, value_range: tuple[float, float]) -> Portrait:
+    """A row whose images are ready to be drawn; points stay where they are."""
+    if not is_images(row.samples):
+        return row
+    low = replace(row.low, x=in_unit_range(row.low.x, value_range))
+    return replace(row, samples=in_unit_range(row.samples, value_range), low=low)
 
 
 def compare_runs(

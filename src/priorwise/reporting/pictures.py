@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from priorwise.data.value_range import in_unit_range, observed_range
 from priorwise.storage import atomic_file
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["grid", "is_images", "png_of_figure", "png_of_images", "save_samples"]
 
+_MARGIN = 0.25
 _WIDTH = 480  # a smaller grid is enlarged to at least this many pixels
 
 
@@ -61,8 +63,15 @@ def png_of_figure(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def save_samples(x: Tensor, path: Path) -> Path:
+def save_samples(x: Tensor, path: Path, *, value_range: tuple[float, float] | None = None) -> Path:
     """Write images as a .png grid, or any samples as an .npz with the array ``x``.
+
+    Arguments:
+        x: The samples ``(N, *event)``; an .npz holds them as they are.
+        path: The file.
+        value_range: What a picture shows as black and as white, such as ``Splits.value_range``. If
+            None, it is guessed from ``x``: [0, 1] or [-1, 1] if they nearly fit in there, else
+            their own range.
 
     Raises:
         ValueError: for another suffix, or for samples that are not images and a .png.
@@ -77,7 +86,8 @@ def save_samples(x: Tensor, path: Path) -> Path:
         )
     with atomic_file(path) as partial:
         if path.suffix == ".png":
-            partial.write_bytes(png_of_images(x))
+            shown = observed_range(x, margin=_MARGIN) if value_range is None else value_range
+            partial.write_bytes(png_of_images(in_unit_range(x, shown)))
         else:
             np.savez_compressed(partial, x=x.detach().cpu().numpy())
     return path

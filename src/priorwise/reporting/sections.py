@@ -1,13 +1,15 @@
 """The pictures of a report, section by section."""
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from torch import Tensor
 
 from priorwise.data import Splits
+from priorwise.data.subsets import random_part, training_part
+from priorwise.data.value_range import in_unit_range
 from priorwise.models import AbstractModel
 from priorwise.progress import progress_bar
-from priorwise.randomness import seeded
 from priorwise.reporting.figures import (
     curves_figure,
     images_uri,
@@ -22,11 +24,12 @@ from priorwise.training.loop import FitResult
 
 __all__ = ["picture_sections"]
 
+Range: TypeAlias = tuple[float, float]
+
 _SHOWN = 36
 _SAMPLE_COLUMNS = 6
 _COLUMNS = 8
 _PAIRS = 16
-_REFERENCE = 2000
 
 
 def picture_sections(
@@ -48,8 +51,7 @@ def picture_sections(
         seed: Seed of the draws.
         progress: Whether to show a progress bar.
     """
-    with seeded(seed, "report", "reference"):
-        reference = splits.prepare(splits.train[:_REFERENCE]).to(x.device)
+    reference = training_part(splits, seed).to(x.device)
     maps: dict[str, LatentMap] = {}
     samples: dict[str, Tensor] = {}
     with progress_bar("pictures", len(models), unit="models", show=progress) as advance:
@@ -58,19 +60,23 @@ def picture_sections(
             maps[name] = latent_map(model, x, reference, seed=seed)
             advance(1)
     sections = [
-        *_samples(samples, x),
-        _latents(maps),
-        *_reconstructions(models, x, seed),
+        *_samples(samples, x, splits.value_range, seed),
+        _latents(maps, splits.value_range),
+        *_reconstructions(models, x, splits.value_range, seed),
         _curves(fits),
     ]
     return [section for section in sections if section.figures]
 
 
-def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
+def _samples(
+    samples: Mapping[str, Tensor], x: Tensor, value_range: Range, seed: int
+) -> list[Section]:
     if is_images(x):
-        shown = {"test images": x[:_SHOWN], **samples}
+        shown = {"test images": random_part(x, _SHOWN, seed), **samples}
         figures = [
-            Picture(name, images_uri(part, _SAMPLE_COLUMNS), pixels=True)
+            Picture(
+                name, images_uri(in_unit_range(part, value_range), _SAMPLE_COLUMNS), pixels=True
+            )
             for name, part in shown.items()
         ]
         return [
@@ -95,7 +101,7 @@ def _samples(samples: Mapping[str, Tensor], x: Tensor) -> list[Section]:
     return []
 
 
-def _latents(maps: Mapping[str, LatentMap]) -> Section:
+def _latents(maps: Mapping[str, LatentMap], value_range: Range) -> Section:
     text = (
         "Encodings of test images and the prior, in the plane of the encodings' first two "
         "principal components. A plane can hide differences that exist in more dimensions, so it "
@@ -103,11 +109,11 @@ def _latents(maps: Mapping[str, LatentMap]) -> Section:
         "aggregate posterior is lowest; they are shown decoded. Leaks are the encodings where the "
         "prior is lowest; their test images are shown."
     )
-    pictures = [_latent_picture(name, latents) for name, latents in maps.items()]
+    pictures = [_latent_picture(name, latents, value_range) for name, latents in maps.items()]
     return Section("Latents", text, pictures)
 
 
-def _latent_picture(name: str, latents: LatentMap) -> Picture:
+def _latent_picture(name: str, latents: LatentMap, value_range: Range) -> Picture:
     caption = (
         f"The plane shows {100 * latents.explained:.0f} % of the encodings' variance in "
         f"{latents.dimensions} dimensions."
@@ -117,7 +123,12 @@ def _latent_picture(name: str, latents: LatentMap) -> Picture:
         ("Test images that leak", latents.leak_images),
     )
     parts = [
-        Picture(title, images_uri(part, _COLUMNS), caption=title, pixels=True)
+        Picture(
+            title,
+            images_uri(in_unit_range(part, value_range), _COLUMNS),
+            caption=title,
+            pixels=True,
+        )
         for title, part in strips
         if len(part) and is_images(part)
     ]
@@ -125,28 +136,26 @@ def _latent_picture(name: str, latents: LatentMap) -> Picture:
     return Picture(name, latent_figure(latents), caption=caption, parts=parts)
 
 
-def _reconstructions(models: Mapping[str, AbstractModel], x: Tensor, seed: int) -> list[Section]:
+def _reconstructions(
+    models: Mapping[str, AbstractModel], x: Tensor, value_range: Range, seed: int
+) -> list[Section]:
     """Reconstructions by every model that does not tilt another.
 
     A model that tilts another one reconstructs exactly as that one does.
     """
     if not is_images(x):
         return []
-    figures = [
-        Picture(
-            name,
-            images_uri(
-                pairs(x[:_PAIRS], model.reconstruct(x[:_PAIRS], seed=seed), _COLUMNS), _COLUMNS
-            ),
-            pixels=True,
-        )
-        for name, model in models.items()
-        if model.untilted is model
-    ]
+    x = random_part(x, _PAIRS, seed)
+    figures = []
+    for name, model in models.items():
+        if model.untilted is model:
+            both = pairs(x, model.reconstruct(x, seed=seed), _COLUMNS)
+            uri = images_uri(in_unit_range(both, value_range), _COLUMNS)
+            figures.append(Picture(name, uri, pixels=True))
     return [
         Section(
             "Reconstructions",
-            "Rows of test images, each above the row of its reconstructions.",
+            "Rows of random test images, each above the row of its reconstructions.",
             figures,
             tight=True,
         )

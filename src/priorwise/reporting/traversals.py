@@ -12,6 +12,7 @@ from torch import Tensor
 from priorwise.choices import Space
 from priorwise.data import as_splits
 from priorwise.data.subsets import random_part, training_part
+from priorwise.data.value_range import in_unit_range
 from priorwise.estimators.base import device_of
 from priorwise.models import (
     AbstractModel,
@@ -70,7 +71,8 @@ def save_traversal(
 ) -> TraversalPicture:
     """Draw walks between pairs of test observations, and along single dimensions.
 
-    Walks along dimensions start at the encoding of the first observation. Images become rows of
+    Walks along dimensions start at the encoding of the first pair's first observation, or of a
+    random one without pairs. Images become rows of
     images, with the test images themselves framed at the ends. Observations of two numbers become
     plots, and so do latents of two dimensions. There a walk that is straight in the z0 of a flow
     prior is curved in z. A dimension varies over the central 98 % of the encodings.
@@ -97,7 +99,8 @@ def save_traversal(
     splits = as_splits(data)
     x = splits.evaluation("test").to(device_of(model))
     _check(x, steps)
-    scene = _Scene(model, x, training_part(splits, seed).to(x.device), steps, seed)
+    reference = training_part(splits, seed).to(x.device)
+    scene = _Scene(model, x, reference, splits.value_range, steps, seed)
     walked_pairs = _walked_pairs(pairs, len(x), seed)
     along_space = space or "representation"
     varied, variances = _varied_dimensions(scene, dimensions, along_space)
@@ -107,7 +110,7 @@ def save_traversal(
         _between_bands(scene, walked_pairs, space) if walked_pairs else (None, [])
     )
     if varied:
-        start = walked_pairs[0][0] if walked_pairs else 0
+        start = walked_pairs[0][0] if walked_pairs else _random_places(len(x), 1, seed)[0]
         bands += _along_bands(scene, start, dict(zip(varied, variances, strict=True)), along_space)
     save_figure(banded_figure(bands), path)
     return TraversalPicture(
@@ -122,6 +125,7 @@ class _Scene:
     model: AbstractModel
     x: Tensor
     reference: Tensor
+    value_range: tuple[float, float]
     steps: int
     seed: int
 
@@ -173,9 +177,14 @@ def _walked_pairs(
         return [(first, second) for first, second in pairs]
     if pairs < 0:
         raise ValueError(f"expected `pairs` of at least 0; got {pairs}.")
-    with seeded(seed, "traverse", "pairs"):
-        places = torch.randperm(count)[: 2 * min(pairs, count // 2)].tolist()
+    places = _random_places(count, 2 * min(pairs, count // 2), seed)
     return list(zip(places[::2], places[1::2], strict=True))
+
+
+def _random_places(count: int, places: int, seed: int) -> list[int]:
+    """Random places in the test set; it may be sorted."""
+    with seeded(seed, "traverse", "pairs"):
+        return torch.randperm(count)[:places].tolist()
 
 
 def _varied_dimensions(
@@ -224,6 +233,7 @@ def _between_bands(
         )
         top = [scene.noun, *[f"{share:.2f}" for share in coarse.at[0].tolist()], scene.noun]
         images = torch.cat([first[:, None], coarse.x, second[:, None]], 1)
+        images = in_unit_range(images, scene.value_range)
         bands.append(ImageBand(title, images, left, right, top, framed=(0, len(top) - 1)))
         title = "The same walks among the encodings"
     if planar:
@@ -294,6 +304,7 @@ def _along_bands(
     if is_images(scene.x):
         observed = scene.x[start].expand(len(dimensions), 1, *scene.x.shape[1:])
         images = torch.cat([observed, walk(scene.steps).x], 1)
+        images = in_unit_range(images, scene.value_range)
         right = [f"{low:.1f} to {high:.1f}".replace("-", "\u2212") for low, high in ends.T.tolist()]
         top = [scene.noun, "1 %", *[""] * (scene.steps - 2), "99 %"]
         return [ImageBand(title, images, names, right, top, framed=(0,))]

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from priorwise.config.training import TrainingConfig
-from priorwise.data import Splits, as_splits
-from priorwise.models import AbstractModel, require_observations
+from priorwise.data import Splits, Stream, reading, reading_words
+from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective, Terms
-from priorwise.progress import Advance, progress_bar
+from priorwise.progress import Advance, progress_bar, say
 from priorwise.randomness import seeded
 from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.signals import catch_signals
-from priorwise.training.stage import as_model, config_for, judged, objective_for
+from priorwise.training.stage import as_model, config_for, judged, objective_for, training_data
 from priorwise.training.state import FitState
 from priorwise.training.store import Store
 from priorwise.training.versions import versions
@@ -57,6 +57,7 @@ class FitResult:
         stopped: ``"epochs"`` if all were run, ``"patience"`` if validation stopped improving.
         history: One record a validation, as in ``metrics.jsonl``.
         folder: Where the run lies, None if it was kept in memory.
+        data: How the data were read, see ``priorwise.data.reading``.
     """
 
     model: nn.Module
@@ -69,6 +70,7 @@ class FitResult:
     stopped: str
     history: list[dict[str, Any]]
     folder: Path | None
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 def fit(
@@ -93,12 +95,13 @@ def fit(
     Arguments:
         what: A model of ``priorwise.models``; an ``NCP`` has its classifiers fitted.
         data: What ``priorwise.data.load`` returns, or arrays ``(N, *shape)``, of which a tenth is
-            held out.
+            held out; or a ``Dataset`` or ``DataLoader`` of torch, drawn afresh in every epoch
+            (``priorwise.data.Stream``).
         objective: What to minimise, a module of ``priorwise.objectives`` that holds ``what``; by
             default as above.
         out: Folder for checkpoints and metrics. A fit that was killed goes on from there when it is
             called again.
-        progress: Whether to show a progress bar.
+        progress: Whether to say how the data were read, and to show a progress bar.
         identity: What defines the run in the folder, beside the options; recipes give their whole
             configuration.
         about: Further facts for ``run.json``, beside the versions; when one has changed on a
@@ -123,12 +126,11 @@ def fit(
 
     model = as_model(what)
     config = config_for(model, options)
-    splits = as_splits(data)
-    if len(splits.validation):
-        require_observations(model, splits.evaluation("validation"), "data")
+    splits = training_data(model, data)
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available()
     )  # else torchrun's processes would not meet
+    say(reading_words(splits), show=progress and accelerator.is_main_process)
     running = _Fit(model, splits, objective, config, accelerator, show=progress)
     folder = None
     if out is not None:
@@ -166,7 +168,7 @@ class _Fit:
     def __init__(
         self,
         model: AbstractModel,
-        splits: Splits,
+        splits: Splits | Stream,
         objective: AbstractObjective | None,
         config: TrainingConfig,
         accelerator: Any,  # noqa: ANN401 - accelerate has no types
@@ -180,9 +182,9 @@ class _Fit:
         self.config = config
         self.model = model
         self.splits = splits
-        self.steps_per_epoch = max(1, math.ceil(len(splits.train) / config.batch_size))
+        self.steps_per_epoch = max(1, math.ceil(splits.train_size / config.batch_size))
         self.steps = config.epochs * self.steps_per_epoch
-        self.objective = objective_for(model, objective, config, len(splits.train))
+        self.objective = objective_for(model, objective, config, splits.train_size)
         self.steppers: list[Stepper] = steppers_for(self.objective, config, self.steps)
         self.state = FitState()
         self.order = (0, torch.empty(0))  # the epoch, and the order of its examples
@@ -220,6 +222,7 @@ class _Fit:
             stopped=self.state.stopped,
             history=self.store.history(),
             folder=folder.path if folder else None,
+            data=reading(self.splits),
         )
 
     def _move_in(self, folder: RunFolder | None) -> None:
@@ -239,7 +242,9 @@ class _Fit:
         interrupted = stack.enter_context(catch_signals())
         advance = stack.enter_context(self._bar())
         with seeded(self.config.seed, "rehearsal"), self._autocast():
-            batch = self.splits.prepare(self.splits.train[: self.config.batch_size])
+            batch = self.splits.batch(
+                torch.arange(min(self.config.batch_size, self.splits.train_size)), 0
+            )
             self.forward = forward_of(self.objective, batch, self.config, self.processes)
         started = saved = time.monotonic()
         while not self.state.stopped:
@@ -260,7 +265,7 @@ class _Fit:
         self.store.save_last(self.state)
 
     def _bar(self) -> AbstractContextManager[Advance]:
-        examples = self.config.epochs * len(self.splits.train)
+        examples = self.config.epochs * self.splits.train_size
         done = examples * self.state.step / self.steps
         return progress_bar("training", examples, done=done, unit="ex", show=self.show)
 
@@ -278,10 +283,7 @@ class _Fit:
         )
         if self.order[0] != epoch:
             with seeded(self.config.seed, "order", epoch):
-                self.order = (
-                    epoch,
-                    torch.randperm(len(self.splits.train)).to(self.accelerator.device),
-                )
+                self.order = (epoch, self.splits.order().to(self.accelerator.device))
         return self.order[1][
             position * self.config.batch_size : (position + 1) * self.config.batch_size
         ]
@@ -290,7 +292,7 @@ class _Fit:
         step, rank = self.state.step, self.accelerator.process_index
         mine, weight = self._share(rows)
         with seeded(self.config.seed, "train", step, rank):
-            x = self.splits.prepare(self.splits.train[mine])
+            x = self.splits.batch(mine, self._epoch_of(step + 1))
             self._turn(self.steppers[0], weight, partial(self.forward, x, step), len(rows))
         for stepper in self.steppers[1:]:
             name = stepper.player.name

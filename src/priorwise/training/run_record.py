@@ -39,8 +39,10 @@ def read_run(
             "own. Build that model and call fit with the same `out`, or load best.safetensors "
             "into it."
         )
-    spec = dict(identity["spec"])
-    spec["shape"] = tuple(spec["shape"])
+    spec: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in identity["spec"].items()
+    }
     try:
         run = validated(identity["run"])
     except OverrideError as error:

@@ -1,6 +1,7 @@
 """What is trained in a fit, by what, and how it is judged: the model and the objective say so."""
 
 import difflib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 
 from priorwise.config.training import TrainingConfig
-from priorwise.models import AbstractModel, frozen
+from priorwise.data import Splits, Stream, as_training_data, reading_doubts
+from priorwise.models import AbstractModel, frozen, require_observations
 from priorwise.objectives import AbstractObjective, default_objective
 
-__all__ = ["as_model", "config_for", "judged", "objective_for"]
+__all__ = ["as_model", "config_for", "judged", "objective_for", "training_data"]
 
 _VALIDATION_SEED = 777
 
@@ -67,6 +69,24 @@ def objective_for(
             "another one."
         )
     return objective
+
+
+def training_data(model: AbstractModel, data: Any) -> Splits | Stream:  # noqa: ANN401
+    """The data of a fit.
+
+    Raises:
+        ValueError: if they do not fit the model's likelihood.
+
+    Warns:
+        UserWarning: for data that were probably meant in another way.
+    """
+    source = as_training_data(data)
+    doubts = require_observations(model, source.evaluation("validation"), "data")
+    if isinstance(source, Splits) and source.spec.levels is None:
+        require_observations(model, source.prepare(source.train), "data")
+    for doubt in (*doubts, *reading_doubts(source)):
+        warnings.warn(doubt, stacklevel=3)
+    return source
 
 
 def judged(objective: AbstractObjective, x: Tensor, batch_size: int) -> float | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.estimators.base import Estimate
 from priorwise.estimators.disentanglement.labelled import LabelledCodes
 from priorwise.randomness import seeded
@@ -19,8 +20,8 @@ _NOISE_LIMIT = 0.05
 
 
 def mig(
-    codes: Tensor,
-    factors: Tensor,
+    codes: Array,
+    factors: Array,
     *,
     bins: int = 20,
     bootstrap: int = 50,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array, as_tensor
+
 __all__ = ["LabelledCodes"]
 
 
@@ -31,7 +33,7 @@ class LabelledCodes:
 
     @classmethod
     def checked(
-        cls, codes: Tensor, factors: Tensor, names: Sequence[str] | None = None
+        cls, codes: Array, factors: Array, names: Sequence[str] | None = None
     ) -> "LabelledCodes":
         """Check codes ``(N, D)`` and factors ``(N, F)``, which may be any integers.
 
@@ -39,6 +41,7 @@ class LabelledCodes:
             ValueError: if the two do not fit, are too few or not finite, or if a factor never
                 changes.
         """
+        codes, factors = as_tensor(codes, "codes"), as_tensor(factors, "factors")
         _check_codes(codes)
         _check_factors(factors, len(codes))
         labels = (

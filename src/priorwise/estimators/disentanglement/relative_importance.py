@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.estimators.base import Estimate
 from priorwise.estimators.disentanglement.labelled import LabelledCodes
 from priorwise.randomness import seeded
@@ -41,8 +42,8 @@ class DCI:
 
 
 def dci(
-    codes: Tensor,
-    factors: Tensor,
+    codes: Array,
+    factors: Array,
     *,
     trees: int = 20,
     repeats: int = 5,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from priorwise.estimators.base import Estimate, device_of
+from priorwise.arrays import Array, as_tensor, input_tensor
+from priorwise.estimators.base import Estimate
 from priorwise.estimators.disentanglement.information import mig
 from priorwise.estimators.disentanglement.relative_importance import DCI, dci
 from priorwise.estimators.disentanglement.votes import factor_vae_score
@@ -35,8 +36,8 @@ class Disentanglement:
 
 def disentanglement_scores(
     model: AbstractModel,
-    x: Tensor,
-    factors: Tensor,
+    x: Array,
+    factors: Array,
     *,
     examples: int = 10_000,
     sample: bool = False,
@@ -74,6 +75,7 @@ def disentanglement_scores(
             f"expected `factors` for every observation; got {len(x)} observations and factors of "
             f"{len(factors)}."
         )
+    x, factors = as_tensor(x), as_tensor(factors, "factors")
     if not x.is_floating_point() and int(x.max()) > 1:
         raise ValueError(
             f"expected `x` as the model sees it; got integers up to {int(x.max())}. Pass the "
@@ -96,6 +98,6 @@ def _codes(model: AbstractModel, x: Tensor, seed: int, *, sample: bool) -> Tenso
     with frozen(model), torch.no_grad():
         for block, rows in enumerate(x.split(_BLOCK)):
             with seeded(seed, "disentanglement", block):
-                posterior = model.encode(rows.to(device_of(model)).float())
+                posterior = model.encode(input_tensor(model, rows))
                 codes.append((posterior.sample() if sample else posterior.mean).flatten(1).cpu())
     return torch.cat(codes)

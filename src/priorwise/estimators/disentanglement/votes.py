@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from priorwise.arrays import Array
 from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.disentanglement.labelled import LabelledCodes
 from priorwise.randomness import seeded
@@ -17,8 +18,8 @@ __all__ = ["factor_vae_score"]
 
 
 def factor_vae_score(
-    codes: Tensor,
-    factors: Tensor,
+    codes: Array,
+    factors: Array,
     *,
     votes: int = 2000,
     batch: int = 64,
