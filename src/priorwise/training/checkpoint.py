@@ -161,14 +161,15 @@ def load_objective(
 
 
 def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, Tensor]:
-    """The state of an optimiser, by parameter number and name.
+    """The tensors of an optimiser's state, by parameter number and name.
 
     Its hyper-parameters are not included: they belong to the configuration.
     """
     return {
-        f"optimizer/{player}/{index}/{name}": torch.as_tensor(value)
+        f"optimizer/{player}/{index}/{name}": value
         for index, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
+        if isinstance(value, Tensor)
     }
 
 
