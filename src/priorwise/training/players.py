@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from priorwise.choices import OptimizerName
+from priorwise.compilation import uncompiled_name
 from priorwise.config.training import TrainingConfig
 from priorwise.objectives import AbstractObjective, Player
 from priorwise.training.optimizer import build_optimizer, lr_factor, normalize_gradients_, set_lrs
@@ -147,10 +148,10 @@ def steppers_for(
 
 
 def stepped_parameters(model: nn.Module, steppers: Sequence[Stepper]) -> dict[str, nn.Parameter]:
-    """The model's parameters that a player steps, by name."""
+    """The model's parameters that a player steps, by the names that checkpoints use."""
     stepped = {id(each) for stepper in steppers for each in stepper.player.trained()}
     named = model.named_parameters()
-    return {name: parameter for name, parameter in named if id(parameter) in stepped}
+    return {uncompiled_name(name): each for name, each in named if id(each) in stepped}
 
 
 def _refuse_shared(objective: AbstractObjective, players: tuple[Player, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priorwise.compilation import uncompiled_name
 from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective
 from priorwise.training.average import WeightAverage
@@ -153,7 +154,8 @@ class Store:
         """
         assert self.folder is not None
         stepped = stepped_parameters(self.model, self.steppers)
-        for name, parameter in self.model.named_parameters():
+        for path, parameter in self.model.named_parameters():
+            name = uncompiled_name(path)
             stored = tensors.get(f"model/{name}")
             if name in stepped or stored is None or stored.shape != parameter.shape:
                 continue
