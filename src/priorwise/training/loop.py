@@ -221,7 +221,10 @@ class _Fit:
 
     def _train(self, stack: ExitStack) -> None:
         interrupted = stack.enter_context(catch_signals())
-        advance = stack.enter_context(self._bar())
+        examples = self.config.epochs * len(self.splits.train)
+        done = examples * self.state.step / self.steps
+        bar = progress_bar("training", examples, done=done, unit="ex", show=self.show)
+        advance = stack.enter_context(bar)
         with seeded(self.config.seed, "rehearsal"), self._autocast():
             batch = self.splits.prepare(self.splits.train[: self.config.batch_size])
             self.forward = forward_of(self.objective, batch, self.config, self.processes)
@@ -248,11 +251,6 @@ class _Fit:
         self.state.seconds += now - self.started
         self.started = now
         self.store.save_last(self.state)
-
-    def _bar(self) -> AbstractContextManager[Advance]:
-        examples = self.config.epochs * len(self.splits.train)
-        done = examples * self.state.step / self.steps
-        return progress_bar("training", examples, done=done, unit="ex", show=self.show)
 
     def _epoch_of(self, step: int) -> int:
         """The epoch to which the last of so many steps belongs, from 1."""

@@ -51,7 +51,7 @@ class FitResult:
         verdict = (
             f"Nothing was judged, so {name} has its last weights, those of epoch {self.epochs}."
             if self.best is None
-            else f"{self.metric} {self.best:.4g} on validation data (lower is better), with the "
+            else f"{self.metric} {self.best:.3f} on validation data (lower is better), with the "
             f"weights of epoch {self.best_epoch}, which {name} has now."
         )
         place = (
