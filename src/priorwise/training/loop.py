@@ -25,10 +25,18 @@ from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
+from priorwise.training.modes import set_modes
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.signals import catch_signals
-from priorwise.training.stage import as_model, config_for, judged, objective_for
+from priorwise.training.stage import (
+    as_model,
+    config_for,
+    judged,
+    left_alone,
+    objective_for,
+    trained_words,
+)
 from priorwise.training.state import FitState
 from priorwise.training.store import Store
 from priorwise.training.versions import versions
@@ -47,6 +55,7 @@ class FitResult:
     Attributes:
         model: The model that was given, with the weights of the best validation, or the last ones
             with ``keep="last"``.
+        trained: What was trained, in words.
         metric: Name of the validation number, lower is better.
         best: Its value for these weights; None if the objective judged nothing, and then the
             weights are the last ones.
@@ -60,6 +69,7 @@ class FitResult:
     """
 
     model: nn.Module
+    trained: str
     metric: str
     best: float | None
     best_epoch: int
@@ -90,6 +100,10 @@ def fit(
     The best weights are in the model when the fit returns, and the model is otherwise as it was
     given (device, modes, hooks). An objective that judges nothing leaves the last weights.
 
+    Frozen means frozen: while the fit runs, only modules that hold a parameter which it trains are
+    in training mode, so batch statistics of frozen modules stay as they are, and their dropout is
+    off. The networks of a wrapped model are frozen unless ``train="all"``.
+
     Arguments:
         what: A model of ``priorwise.models``; an ``NCP`` has its classifiers fitted.
         data: What ``priorwise.data.load`` returns, or arrays ``(N, *shape)``, of which a tenth is
@@ -105,7 +119,7 @@ def fit(
             resume, that is warned of.
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
-            ``eps``, ``warmup_epochs``, ``validate_every``, ``patience``, ``keep``, ``precision``,
+            ``eps``, ``warmup_epochs``, ``train``, ``validate_every``, ``patience``, ``keep``, ``precision``,
             ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of batches of 100,
             Adam at 1e-3 with cosine decay, warm-up 10, patience 50; an NCP: no warm-up and 20.
 
@@ -116,7 +130,7 @@ def fit(
             no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
         ValueError: if there is nothing to train, two players of the objective share a parameter,
-            the data do not fit the model's likelihood, or the objective cannot be compiled here.
+            only networks of a wrapped model are there to train, the data do not fit the likelihood, or the objective cannot be compiled here.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -129,14 +143,15 @@ def fit(
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available()
     )  # else torchrun's processes would not meet
-    running = _Fit(model, splits, objective, config, accelerator, show=progress)
-    folder = None
-    if out is not None:
-        full = identity if identity is not None else _identity(config, objective)
-        with accelerator.main_process_first():
-            full = {**full, "data_fingerprint": splits.fingerprint()}
-            folder = RunFolder(out, full, {**versions(), **(about or {})})
-    return running.run(folder)
+    with left_alone(model, config):
+        running = _Fit(model, splits, objective, config, accelerator, show=progress)
+        folder = None
+        if out is not None:
+            full = identity if identity is not None else _identity(config, objective)
+            with accelerator.main_process_first():
+                full = {**full, "data_fingerprint": splits.fingerprint()}
+                folder = RunFolder(out, full, {**versions(), **(about or {})})
+        return running.run(folder)
 
 
 def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> dict[str, Any]:
@@ -198,8 +213,10 @@ class _Fit:
             self.state = self.store.resume()
             if not self.state.stopped:
                 with ExitStack() as stack:
-                    for stepper in self.steppers:
-                        stepper.player.module.train()
+                    set_modes(
+                        [stepper.player.module for stepper in self.steppers],
+                        [p for stepper in self.steppers for p in stepper.player.trained()],
+                    )
                     stack.enter_context(self.objective.running())
                     self._train(stack)
             self.accelerator.wait_for_everyone()
@@ -211,6 +228,7 @@ class _Fit:
             self.model.to(home)
         return FitResult(
             model=self.model,
+            trained=trained_words(self.objective, self.model),
             metric=self.objective.metric,
             best=self.state.best if math.isfinite(self.state.best) else None,
             best_epoch=self._epoch_of(self.state.best_step),
