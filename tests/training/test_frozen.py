@@ -132,7 +132,7 @@ def test_train_all_trains_the_networks_too_and_is_in_the_identity(tmp_path):
     result = pw.fit(model, splits(), train="all", out=tmp_path, **QUICK)
     assert moved(model, start) == {"_owners", "_decode", "prior"}
     assert result.trained.startswith("the wrapped networks, prior: ")
-    with pytest.raises(ValueError, match="training.train was 'all', now 'ours'"):
+    with pytest.raises(ValueError, match=r"training\.train was 'all', now 'ours'"):
         pw.fit(model, splits(), out=tmp_path, **QUICK)
     with pytest.raises(ValueError, match=r"`train`.*'ours' or 'all'; got 'mine'"):
         pw.fit(model, splits(), train="mine", **QUICK)

@@ -39,8 +39,8 @@ class TrainingConfig(AbstractConfig):
     """Epochs over which the ELBO's weight of the KL rises from 0 to 1, one step per epoch. Other
     objectives have no warm-up."""
     train: Trained = "ours"
-    """What is trained. "ours" leaves the networks of a wrapped model as they are, since somebody else
-    trained them, and trains its prior; "all" trains them too. A model of priorwise has no such
+    """What is trained. "ours" leaves the networks of a wrapped model as they are, since somebody
+    else trained them, and trains its prior; "all" trains them too. A model of priorwise has no such
     networks, so both mean everything that the objective trains."""
     validate_every: int | None = Field(None, ge=1)
     """Steps between validations, and between lines of metrics; None validates after every epoch.

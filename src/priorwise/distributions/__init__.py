@@ -4,6 +4,7 @@ from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
 from priorwise.distributions.display import has_mean, picture
+from priorwise.distributions.full_covariance import FullCovarianceMixture
 from priorwise.distributions.gaussian import (
     diagonal_gaussian,
     normal_within,
@@ -19,6 +20,7 @@ from priorwise.distributions.noise import (
     to_noise,
 )
 from priorwise.distributions.normalizing_flow import AbstractBijection, NormalizingFlow
+from priorwise.distributions.reshaped import Reshaped, shaped, vector_size
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.support import is_binary, require_support
 from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, tilts_within, untilted
@@ -30,8 +32,10 @@ __all__ = [
     "DiagonalGaussianMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "FullCovarianceMixture",
     "IndependentBernoulli",
     "NormalizingFlow",
+    "Reshaped",
     "Tilted",
     "UnflattenedRows",
     "diagonal_gaussian",
@@ -47,7 +51,9 @@ __all__ = [
     "picture",
     "require_diagonal_gaussian",
     "require_support",
+    "shaped",
     "tilts_within",
     "to_noise",
     "untilted",
+    "vector_size",
 ]

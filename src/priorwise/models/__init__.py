@@ -28,6 +28,7 @@ from priorwise.models.traversal import (
     latent_range,
 )
 from priorwise.models.vae import VAE
+from priorwise.models.replaced import with_prior
 from priorwise.models.wrapped import WrappedVAE, wrap
 
 __all__ = [
@@ -60,5 +61,6 @@ __all__ = [
     "require_groups",
     "require_observations",
     "require_prior",
+    "with_prior",
     "wrap",
 ]

@@ -44,6 +44,9 @@ from priorwise.training.versions import versions
 __all__ = ["FitResult", "TrainingDivergedError", "fit"]
 
 
+_START_ROWS = 1000
+
+
 class TrainingDivergedError(ArithmeticError):
     """A loss that is not a number."""
 
@@ -63,7 +66,8 @@ class FitResult:
         best_step: The number of steps after which they were found.
         epochs: Epochs that were run to their end.
         seconds: Wall-clock time, all sessions of the run together.
-        stopped: ``"epochs"`` if all were run, ``"patience"`` if validation stopped improving.
+        stopped: ``"epochs"`` if all were run, ``"patience"`` if validation stopped improving,
+            ``"solved"`` if the objective was minimised without steps.
         history: One record a validation, as in ``metrics.jsonl``.
         folder: Where the run lies, None if it was kept in memory.
     """
@@ -119,8 +123,8 @@ def fit(
             resume, that is warned of.
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
-            ``eps``, ``warmup_epochs``, ``train``, ``validate_every``, ``patience``, ``keep``, ``precision``,
-            ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of batches of 100,
+            ``eps``, ``warmup_epochs``, ``train``, ``validate_every``, ``patience``, ``keep``,
+            ``precision``, ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of batches of 100,
             Adam at 1e-3 with cosine decay, warm-up 10, patience 50; an NCP: no warm-up and 20.
 
     Raises:
@@ -129,8 +133,9 @@ def fit(
         RunFolderError: if ``out`` holds another run, also one of a model with other settings that
             no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
-        ValueError: if there is nothing to train, two players of the objective share a parameter,
-            only networks of a wrapped model are there to train, the data do not fit the likelihood, or the objective cannot be compiled here.
+        ValueError: if there is nothing to train, or only networks of a wrapped model; if two
+            players of the objective share a parameter, the data do not fit the model's likelihood,
+            or the objective cannot be compiled here.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -218,7 +223,10 @@ class _Fit:
                         [p for stepper in self.steppers for p in stepper.player.trained()],
                     )
                     stack.enter_context(self.objective.running())
-                    self._train(stack)
+                    if self.state.step == 0:
+                        self._start()
+                    if not self.state.stopped:
+                        self._train(stack)
             self.accelerator.wait_for_everyone()
             self.store.load_best()
         finally:
@@ -275,6 +283,22 @@ class _Fit:
             if interrupted:
                 raise KeyboardInterrupt
         self.state.seconds += time.monotonic() - started
+        self.store.save_last(self.state)
+
+    def _start(self) -> None:
+        """Whatever starts from the data; a fit that needs no steps ends here."""
+        train = self.splits.train
+        batches = (self.splits.prepare(rows) for rows in train.split(_START_ROWS))
+        started = time.monotonic()
+        with seeded(self.config.seed, "start"):
+            means = self.objective.start(batches, show=self.show)
+        if means is None:
+            return
+        self.state.seconds += time.monotonic() - started
+        self.state.step, self.state.examples = self.steps_per_epoch, len(train)
+        self.state.sums = {name: mean * len(train) for name, mean in means.items()}
+        self._finish_line(lambda amount=1, *, status=None: None)
+        self.state.stopped = "solved"
         self.store.save_last(self.state)
 
     def _bar(self) -> AbstractContextManager[Advance]:
