@@ -55,8 +55,6 @@ PRIORS: dict[str, Callable[[], nn.Module]] = {
         LATENT, 5, learn_weights=True
     ),
     "FullGaussianMixture": lambda: priors.FullGaussianMixture(LATENT, 3),
-    "GaussianMixture, of images": lambda: priors.GaussianMixture((2, 1, 1), 5),
-    "FlowPrior, of images": lambda: priors.FlowPrior((1, 2), blocks=2, hidden_features=(8,)),
     "VampPrior": lambda: priors.VampPrior.random(4, SHAPE, mean=0.5, std=0.2),
     "VampPrior, data": lambda: priors.VampPrior.from_data(images(6), 4),
     "FlowPrior": lambda: priors.FlowPrior(LATENT),

@@ -220,7 +220,7 @@ class AbstractPosthocConfig(AbstractModelConfig):
     title: ClassVar[str]
     """Its name in tables."""
 
-    base: BaseConfig
+    base: AbstractModelConfig
     """The model underneath."""
     base_run: str
     """The run folder that holds the weights of the model underneath."""
@@ -258,6 +258,8 @@ class FittedPriorConfig(AbstractPosthocConfig):
 
     title: ClassVar[str] = "fitted prior"
 
+    base: BaseConfig
+    """The model underneath."""
     kind: Literal["posthoc"] = "posthoc"
     prior: PriorConfig = FlowPriorConfig()
     """The prior that is fitted."""

@@ -92,11 +92,12 @@ class ExPostPrior(AbstractObjective):
         """Let the prior start from one code of each example."""
         if not self.from_codes:
             return None
-        codes, observed = [], []
+        codes: list[Tensor] = []
+        observed: list[Tensor] = []
         with torch.no_grad():
             for x in batches:
                 codes.append(self.model.infer(x)[0].z)
-                if sum(map(len, observed)) < _OBSERVED:
+                if sum(len(part) for part in observed) < _OBSERVED:
                     observed.append(x)
             cross_entropy = require_prior(self.model).start_from(
                 torch.cat(codes), torch.cat(observed), show=show

@@ -89,7 +89,9 @@ class FlowPrior(AbstractPrior):
     def __init__(
         self,
         flow: int | Shape | nn.Module,
-        *, blocks: int = 6, hidden_features: tuple[int, ...] = (64, 64)
+        *,
+        blocks: int = 6,
+        hidden_features: tuple[int, ...] = (64, 64),
     ) -> None:
         super().__init__()
         shape = None if isinstance(flow, nn.Module) else flow

@@ -147,9 +147,7 @@ def _model_of_codes(codes: Tensor | np.ndarray) -> tuple[AbstractModel, Splits]:
     """A model whose observations are its latents, and the codes as its data, split at random."""
     z = torch.as_tensor(codes).detach().float()
     if z.dim() < 2 or len(z) < 3:
-        raise ValueError(
-            f"expected at least 3 codes of shape (N, *latent); got {tuple(z.shape)}."
-        )
+        raise ValueError(f"expected at least 3 codes of shape (N, *latent); got {tuple(z.shape)}.")
     if not bool(z.isfinite().all()):
         raise ValueError("expected finite codes; got some that are NaN or infinite.")
     with seeded(0, "split of codes"):

@@ -76,9 +76,9 @@ def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = Non
         base_run.model
     ):
         raise RunFolderError(
-            f"expected a run that {run.name} can build on; the prior of {source} is a "
-            f"{base_run.model.title}. Use the run that it builds on: --base "
-            f"{base_run.model.base_run}."
+            f"expected a run that {run.name} can build on; the prior of {source} "
+            f"was fitted afterwards already ({base_run.model.title}). Use the run that it builds "
+            f"on: --base {base_run.model.base_run}."
         )
     model = run.model.model_copy(update={"base": base_run.model, "base_run": str(source)})
     changes: dict[str, Any] = {"data": base_run.data, "model": model}
