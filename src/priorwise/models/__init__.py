@@ -18,6 +18,7 @@ from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
 from priorwise.models.observations import example_likelihood, require_observations
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
+from priorwise.models.replaced import with_prior
 from priorwise.models.traversal import (
     Traversal,
     along,
@@ -28,7 +29,6 @@ from priorwise.models.traversal import (
     latent_range,
 )
 from priorwise.models.vae import VAE
-from priorwise.models.replaced import with_prior
 from priorwise.models.wrapped import WrappedVAE, wrap
 
 __all__ = [

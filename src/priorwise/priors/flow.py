@@ -5,7 +5,6 @@ Letters: ``L`` latent dimensions.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -120,7 +119,7 @@ class FlowPrior(AbstractPrior):
         return f"features={self.bijection.features}"
 
     def to_generation(self, z: Tensor) -> Tensor:
-        """Representations to the generation space: :math:`z_0 = g(z)`, ``(*, *shape) -> (*, L)``."""
+        """Representations to generation space, :math:`z_0 = g(z)`: ``(*, *shape) -> (*, L)``."""
         return self.bijection(z.flatten(-len(self.shape)))[0]
 
     def to_representation(self, z0: Tensor) -> Tensor:

@@ -124,8 +124,9 @@ def fit(
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
             ``eps``, ``warmup_epochs``, ``train``, ``validate_every``, ``patience``, ``keep``,
-            ``precision``, ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of batches of 100,
-            Adam at 1e-3 with cosine decay, warm-up 10, patience 50; an NCP: no warm-up and 20.
+            ``precision``, ``compile``, ``seed``, ``checkpoint_seconds``. Defaults: 100 epochs of
+            batches of 100, Adam at 1e-3 with cosine decay, warm-up 10, patience 50; an NCP: no
+            warm-up and 20.
 
     Raises:
         TrainingDivergedError: if a loss is not finite; it names the step, the term and the last

@@ -103,8 +103,9 @@ def fit_prior(
         >>> result = fit_prior(model, mixture, torch.randn(50, 4), epochs=2, progress=False)
         >>> result.metric, result.model.prior is mixture
         ('cross_entropy', True)
-        >>> fit_prior(torch.randn(50, 2), pw.priors.FullGaussianMixture(2, 3), progress=False).epochs
-        1
+        >>> codes, prior = torch.randn(50, 2), pw.priors.FullGaussianMixture(2, 3)
+        >>> fit_prior(codes, prior, progress=False).stopped
+        'solved'
     """
     if isinstance(model, Tensor | np.ndarray):
         if data is not None:
@@ -115,8 +116,8 @@ def fit_prior(
         model, splits = _model_of_codes(model)
     elif data is None:
         raise ValueError(
-            f"expected the `data` of the model; got none. Give {type(model).__name__} the data that "
-            "it was trained on, or give codes in its place."
+            f"expected the `data` that {type(model).__name__} was trained on; got none. Give them "
+            "as the third argument, or give codes in place of the model."
         )
     else:
         splits = as_splits(data)
