@@ -54,6 +54,7 @@ PRIORS: dict[str, Callable[[], nn.Module]] = {
     "GaussianMixture, learned weights": lambda: priors.GaussianMixture(
         LATENT, 5, learn_weights=True
     ),
+    "FullGaussianMixture": lambda: priors.FullGaussianMixture(LATENT, 3),
     "VampPrior": lambda: priors.VampPrior.random(4, SHAPE, mean=0.5, std=0.2),
     "VampPrior, data": lambda: priors.VampPrior.from_data(images(6), 4),
     "FlowPrior": lambda: priors.FlowPrior(LATENT),
@@ -76,6 +77,12 @@ def _mixture() -> Distribution:
     return distributions.DiagonalGaussianMixture(
         torch.randn(5, 3), 0.3 + torch.rand(5, 3), log_weights
     )
+
+
+def _full_mixture() -> Distribution:
+    scale_tril = torch.randn(4, 3, 3).tril(-1) + torch.diag_embed(0.3 + torch.rand(4, 3))
+    log_weights = torch.randn(4).log_softmax(0)
+    return distributions.FullCovarianceMixture(torch.randn(4, 3), scale_tril, log_weights)
 
 
 def _logistic_mixture(channels: int) -> Distribution:
@@ -106,6 +113,8 @@ DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
         False,
     ),
     "NormalizingFlow": (lambda: distributions.NormalizingFlow(CouplingFlow(3)), True),
+    "FullCovarianceMixture": (_full_mixture, True),
+    "Reshaped": (lambda: distributions.Reshaped(_mixture(), (3, 1)), True),
     "Tilted": (lambda: GaussianTilt(features=2).tilted((3,)), True),
     "UnflattenedRows": (lambda: distributions.UnflattenedRows(gaussian(6), (2, 3)), True),
     "UnflattenedRows, pixels": (

@@ -11,6 +11,7 @@ __all__ = [
     "Precision",
     "Scaling",
     "Space",
+    "Trained",
     "Weighting",
 ]
 
@@ -22,4 +23,5 @@ OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
 Precision: TypeAlias = Literal["no", "bf16"]
 Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]
 Space: TypeAlias = Literal["representation", "generation"]
+Trained: TypeAlias = Literal["ours", "all"]
 Weighting: TypeAlias = Literal["stratified", "balanced", "weighted"]

@@ -354,6 +354,7 @@ def test_fits_of_networks_behind_functions_go_on(form, kind, tmp_path):
             "warmup_epochs": 0,
             "checkpoint_seconds": 1e-9,
             "keep": "last",
+            "train": "all",
         }
         fit(what, x, stopping(kind, what, at), out=out, progress=False, **options)
         return what
@@ -373,7 +374,8 @@ def test_fitting_trains_the_networks_behind_functions():
     before = [
         parameter.detach().clone() for parameter in [*encoder.parameters(), *decoder.parameters()]
     ]
-    fit(as_lambdas(encoder, decoder), torch.randn(40, 3), epochs=2, batch_size=10, progress=False)
+    options = {"epochs": 2, "batch_size": 10, "train": "all", "progress": False}
+    fit(as_lambdas(encoder, decoder), torch.randn(40, 3), **options)
     after = [*encoder.parameters(), *decoder.parameters()]
     assert not any(torch.equal(first, second) for first, second in zip(before, after, strict=True))
 

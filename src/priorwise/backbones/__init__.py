@@ -9,6 +9,7 @@ from priorwise.backbones.conv import (
 from priorwise.backbones.coupling import AffineCoupling, CouplingFlow
 from priorwise.backbones.latent_classifier import AbstractLatentClassifier, LatentClassifier
 from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body
+from priorwise.backbones.standardised import Standardised
 
 __all__ = [
     "IMAGE_BODIES",
@@ -17,6 +18,7 @@ __all__ = [
     "CouplingFlow",
     "ImageBodies",
     "LatentClassifier",
+    "Standardised",
     "TwoBranch",
     "gated_body",
     "gated_image_body",

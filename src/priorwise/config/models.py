@@ -9,19 +9,21 @@ from pydantic import Field
 
 from priorwise.config.base import AbstractConfig
 from priorwise.config.own_parts import AbstractOwnPart
-from priorwise.config.priors import PriorConfig, StandardNormalConfig
+from priorwise.config.priors import FlowPriorConfig, PriorConfig, StandardNormalConfig
 
 if TYPE_CHECKING:
     import torch
 
     import priorwise.data
     import priorwise.models
+    import priorwise.objectives
 
 __all__ = [
     "AbstractModelConfig",
     "AbstractPosthocConfig",
     "AbstractVAEConfig",
     "ConvVAEConfig",
+    "FittedPriorConfig",
     "HVAEConfig",
     "ModelConfig",
     "MoonsVAEConfig",
@@ -218,7 +220,7 @@ class AbstractPosthocConfig(AbstractModelConfig):
     title: ClassVar[str]
     """Its name in tables."""
 
-    base: BaseConfig
+    base: AbstractModelConfig
     """The model underneath."""
     base_run: str
     """The run folder that holds the weights of the model underneath."""
@@ -227,15 +229,72 @@ class AbstractPosthocConfig(AbstractModelConfig):
         self, spec: "priorwise.data.DataSpec", *, seed: int, x: "torch.Tensor | None" = None
     ) -> "priorwise.models.AbstractModel":
         """The model, on top of the one underneath."""
-        from priorwise.randomness import seeded
+        return self.over(self.base.build(spec, seed=seed, x=x), spec, seed=seed, x=x)
 
-        base = self.base.build(spec, seed=seed, x=x)
-        with seeded(seed, "init", "classifiers"):
-            return self._over(base)
+    def builds_on_fitted(self, base: "AbstractPosthocConfig") -> bool:
+        """Whether the model underneath may itself have a prior that was fitted afterwards."""
+        return False
 
     @abstractmethod
-    def _over(self, base: Any) -> Any:  # noqa: ANN401
-        """The model on top of ``base``, the model underneath."""
+    def over(
+        self,
+        base: "priorwise.models.AbstractModel",
+        spec: "priorwise.data.DataSpec",
+        *,
+        seed: int,
+        x: "torch.Tensor | None" = None,
+    ) -> "priorwise.models.AbstractModel":
+        """The model on top of ``base``, the model underneath; the others are as for ``build``."""
+
+    @abstractmethod
+    def objective(
+        self, model: "priorwise.models.AbstractModel"
+    ) -> "priorwise.objectives.AbstractObjective":
+        """What the fit minimises."""
+
+
+class FittedPriorConfig(AbstractPosthocConfig):
+    """A trained model with a prior that is fitted to its codes."""
+
+    title: ClassVar[str] = "fitted prior"
+
+    base: BaseConfig
+    """The model underneath."""
+    kind: Literal["posthoc"] = "posthoc"
+    prior: PriorConfig = FlowPriorConfig()
+    """The prior that is fitted."""
+
+    def over(
+        self,
+        base: "priorwise.models.AbstractModel",
+        spec: "priorwise.data.DataSpec",
+        *,
+        seed: int,
+        x: "torch.Tensor | None" = None,
+    ) -> "priorwise.models.AbstractModel":
+        """The model underneath with another prior."""
+        import torch
+
+        from priorwise.models import example_pass, frozen, with_prior
+        from priorwise.priors import as_prior
+        from priorwise.randomness import seeded
+
+        with frozen(base), torch.no_grad():
+            latents = tuple(example_pass(base)[0].z.shape[1:])
+        with seeded(seed, "init", "prior"):
+            prior = self.prior.build(latents[0] if len(latents) == 1 else latents, spec.shape, x)
+        return with_prior(base, as_prior(prior))
+
+    def objective(
+        self, model: "priorwise.models.AbstractModel"
+    ) -> "priorwise.objectives.AbstractObjective":
+        """The cross-entropy of the codes."""
+        from priorwise.objectives import ExPostPrior
+
+        return ExPostPrior(model, from_codes=True)
+
+
+TiltableConfig = Annotated[BaseConfig | FittedPriorConfig, Field(discriminator="kind")]
 
 
 class NCPConfig(AbstractPosthocConfig):
@@ -243,16 +302,43 @@ class NCPConfig(AbstractPosthocConfig):
 
     title: ClassVar[str] = "NCP"
 
+    base: TiltableConfig
+    """The model underneath."""
     kind: Literal["ncp"] = "ncp"
     hidden_features: tuple[int, ...] = (256, 256, 256)
     """Hidden layers of each classifier."""
     max_logit: float | None = Field(None, gt=0)
     """Bound on the logits, in nats; with a bound, rejection sampling is exact."""
 
-    def _over(self, base: Any) -> Any:  # noqa: ANN401
+    def builds_on_fitted(self, base: AbstractPosthocConfig) -> bool:
+        """A prior that was fitted is normalised, so it can be tilted; one that is tilted cannot."""
+        return isinstance(base, FittedPriorConfig)
+
+    def over(
+        self,
+        base: "priorwise.models.AbstractModel",
+        spec: "priorwise.data.DataSpec",
+        *,
+        seed: int,
+        x: "torch.Tensor | None" = None,
+    ) -> "priorwise.models.AbstractModel":
+        """The model underneath, its prior tilted by classifiers."""
         from priorwise.models import NCP
+        from priorwise.randomness import seeded
 
-        return NCP(base, hidden_features=self.hidden_features, max_logit=self.max_logit)
+        with seeded(seed, "init", "classifiers"):
+            return NCP(base, hidden_features=self.hidden_features, max_logit=self.max_logit)
+
+    def objective(
+        self, model: "priorwise.models.AbstractModel"
+    ) -> "priorwise.objectives.AbstractObjective":
+        """Noise contrastive estimation."""
+        from priorwise.objectives import default_objective
+
+        return default_objective(model)
 
 
-ModelConfig = Annotated[BaseConfig | NCPConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    BaseConfig | FittedPriorConfig | NCPConfig,
+    Field(discriminator="kind"),
+]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AbstractPriorConfig",
     "FlowPriorConfig",
+    "FullGaussianMixtureConfig",
     "GaussianMixtureConfig",
     "OwnPriorConfig",
     "PriorConfig",
@@ -35,12 +36,12 @@ class AbstractPriorConfig(AbstractConfig):
 
     @abstractmethod
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior.
 
         Arguments:
-            latent: Number of dimensions of the top latents.
+            latent: Number of dimensions of the top latents, or their shape.
             shape: Shape of one observation.
             x: Training data in the model's units, for a prior that starts from data; None if a
                 checkpoint will fill it.
@@ -53,7 +54,7 @@ class StandardNormalConfig(AbstractPriorConfig):
     kind: Literal["standard"] = "standard"
 
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior."""
         from priorwise import priors
@@ -73,7 +74,7 @@ class GaussianMixtureConfig(AbstractPriorConfig):
     """Standard deviation of the initial means."""
 
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior."""
         from priorwise import priors
@@ -81,6 +82,24 @@ class GaussianMixtureConfig(AbstractPriorConfig):
         return priors.GaussianMixture(
             latent, self.components, learn_weights=self.learn_weights, spread=self.spread
         )
+
+
+class FullGaussianMixtureConfig(AbstractPriorConfig):
+    """A mixture of Gaussians with full covariances, for a prior that is fitted afterwards."""
+
+    kind: Literal["full_mixture"] = "full_mixture"
+    components: int = Field(10, ge=1)
+    """Number of components."""
+    iterations: int = Field(100, ge=1)
+    """Iterations of expectation maximisation, at most."""
+
+    def build(
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
+    ) -> "torch.nn.Module":
+        """The prior."""
+        from priorwise import priors
+
+        return priors.FullGaussianMixture(latent, self.components, iterations=self.iterations)
 
 
 class VampPriorConfig(AbstractPriorConfig):
@@ -104,7 +123,7 @@ class VampPriorConfig(AbstractPriorConfig):
         return self.model_copy(update={"value_range": value_range})
 
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior."""
         from priorwise import priors
@@ -134,7 +153,7 @@ class VampDataConfig(AbstractPriorConfig):
         return self.model_copy(update={"value_range": value_range})
 
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior; without data its pseudo-inputs are equal, for a checkpoint to fill."""
         import torch
@@ -158,7 +177,7 @@ class FlowPriorConfig(AbstractPriorConfig):
     """Hidden layers of the two networks of each block."""
 
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior."""
         from priorwise import priors
@@ -174,7 +193,7 @@ class OwnPriorConfig(AbstractOwnPart, AbstractPriorConfig):
     """
 
     def build(
-        self, latent: int, shape: tuple[int, ...], x: "torch.Tensor | None"
+        self, latent: int | tuple[int, ...], shape: tuple[int, ...], x: "torch.Tensor | None"
     ) -> "torch.nn.Module":
         """The prior; one over latents of another shape is refused."""
         from torch import nn
@@ -182,16 +201,17 @@ class OwnPriorConfig(AbstractOwnPart, AbstractPriorConfig):
         from priorwise.priors import as_prior
 
         prior = as_prior(self._made("a torch module that is a prior", nn.Module, latent))
-        event_shape = _event_shape(prior, latent)
-        if event_shape != (latent,):
+        expected = (latent,) if isinstance(latent, int) else tuple(latent)
+        event_shape = _event_shape(prior, expected)
+        if event_shape != expected:
             raise OwnCodeError(
-                f"expected {self.path} to return a prior over latents of shape ({latent},); its "
+                f"expected {self.path} to return a prior over latents of shape {expected}; its "
                 f"distribution has event shape {event_shape}."
             )
         return prior
 
 
-def _event_shape(prior: "torch.nn.Module", latent: int) -> tuple[int, ...]:
+def _event_shape(prior: "torch.nn.Module", latent: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the latents of a prior, which may call the encoder as a VampPrior does."""
     import torch
     from torch.distributions import Independent, Normal
@@ -200,7 +220,7 @@ def _event_shape(prior: "torch.nn.Module", latent: int) -> tuple[int, ...]:
     from priorwise.randomness import seeded
 
     def encode_top(x: torch.Tensor) -> Independent:
-        return Independent(Normal(torch.zeros(len(x), latent), 1.0), 1)
+        return Independent(Normal(torch.zeros(len(x), *latent), 1.0), len(latent))
 
     with frozen(prior), torch.no_grad(), seeded(0, "example"):
         return tuple(prior(encode_top).event_shape)
@@ -208,6 +228,7 @@ def _event_shape(prior: "torch.nn.Module", latent: int) -> tuple[int, ...]:
 
 PriorConfig = Annotated[
     StandardNormalConfig
+    | FullGaussianMixtureConfig
     | GaussianMixtureConfig
     | VampPriorConfig
     | VampDataConfig

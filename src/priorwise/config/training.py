@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from priorwise.choices import OptimizerName, Precision
+from priorwise.choices import OptimizerName, Precision, Trained
 from priorwise.config.base import AbstractConfig
 from priorwise.schedules import warmup
 
@@ -44,6 +44,10 @@ class TrainingConfig(AbstractConfig):
     warmup_epochs: int = Field(10, ge=0)
     """Epochs over which the ELBO's weight of the KL rises from 0 to 1, one step per epoch. Other
     objectives have no warm-up."""
+    train: Trained = "ours"
+    """What is trained. "ours" leaves the networks of a wrapped model as they are, since somebody
+    else trained them, and trains its prior; "all" trains them too. A model of priorwise has no such
+    networks, so both mean everything that the objective trains."""
     validate_every: int | None = Field(None, ge=1)
     """Steps between validations, and between lines of metrics; None validates after every epoch.
     The last step is always followed by a validation."""

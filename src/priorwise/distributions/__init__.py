@@ -4,6 +4,7 @@ from priorwise.distributions.aggregate import AggregatePosterior
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
 from priorwise.distributions.display import has_mean, picture
+from priorwise.distributions.full_covariance import FullCovarianceMixture
 from priorwise.distributions.gaussian import (
     diagonal_gaussian,
     normal_within,
@@ -19,6 +20,7 @@ from priorwise.distributions.noise import (
     to_noise,
 )
 from priorwise.distributions.normalizing_flow import AbstractBijection, NormalizingFlow
+from priorwise.distributions.reshaped import Reshaped, shaped, vector_size
 from priorwise.distributions.rows import UnflattenedRows
 from priorwise.distributions.support import (
     has_whole_numbers,
@@ -35,8 +37,10 @@ __all__ = [
     "DiagonalGaussianMixture",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "FullCovarianceMixture",
     "IndependentBernoulli",
     "NormalizingFlow",
+    "Reshaped",
     "Tilted",
     "UnflattenedRows",
     "diagonal_gaussian",
@@ -54,7 +58,9 @@ __all__ = [
     "require_diagonal_gaussian",
     "require_event_shape",
     "require_support",
+    "shaped",
     "tilts_within",
     "to_noise",
     "untilted",
+    "vector_size",
 ]

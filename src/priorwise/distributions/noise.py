@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, TransformedDistribution
 
 from priorwise.distributions.normalizing_flow import NormalizingFlow
+from priorwise.distributions.reshaped import Reshaped
 from priorwise.refusals import NotGaussianError
 
 __all__ = ["from_noise", "has_noise_form", "is_standard_normal", "is_zuko_flow", "to_noise"]
@@ -50,6 +51,9 @@ def from_noise(distribution: Distribution, eps: Tensor) -> Tensor:
         return torch.addcmul(distribution.loc, distribution.scale, eps)
     if isinstance(distribution, NormalizingFlow):
         return distribution.from_noise(eps)
+    if isinstance(distribution, Reshaped):  # the noise has the shape of the draws
+        vectors = from_noise(distribution.base_dist, eps.flatten(-len(distribution.shape)))
+        return vectors.unflatten(-1, distribution.shape)
     if isinstance(distribution, TransformedDistribution):
         z = from_noise(distribution.base_dist, eps)
         for transform in distribution.transforms:
@@ -75,6 +79,9 @@ def to_noise(distribution: Distribution, z: Tensor) -> Tensor:
         return (z - distribution.loc) / distribution.scale
     if isinstance(distribution, NormalizingFlow):
         return distribution.bijection(z)[0]
+    if isinstance(distribution, Reshaped):
+        noise = to_noise(distribution.base_dist, z.flatten(-len(distribution.shape)))
+        return noise.unflatten(-1, distribution.shape)
     if isinstance(distribution, TransformedDistribution):
         for transform in reversed(distribution.transforms):
             z = transform.inv(z)

@@ -14,7 +14,7 @@ from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
 from priorwise.progress import say
 from priorwise.training.run_record import read_run
-from priorwise.training.runner import load, load_splits, save_log_norm
+from priorwise.training.runner import load, load_base, load_splits, save_log_norm
 
 __all__ = ["evaluate_run", "kept_record", "record_of_base", "record_of_run"]
 
@@ -96,7 +96,7 @@ def record_of_base(
     if earlier is None:
         earlier = EvaluationRecord.read(Path(run.model.base_run) / _NAME)
     base_folder.mkdir(exist_ok=True)
-    model = load(folder, code).untilted
+    model = load_base(folder, code)
     return _measured(model, run, config, base_folder, earlier, progress=progress)
 
 

@@ -23,6 +23,7 @@ from priorwise.models.observations import (
     require_observations,
 )
 from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
+from priorwise.models.replaced import with_prior
 from priorwise.models.traversal import (
     Traversal,
     along,
@@ -67,5 +68,6 @@ __all__ = [
     "require_groups",
     "require_observations",
     "require_prior",
+    "with_prior",
     "wrap",
 ]

@@ -171,6 +171,11 @@ class AbstractModel(nn.Module, ABC):
         """The model underneath if this model tilts another one; else the model itself."""
         return self
 
+    @property
+    def borrowed(self) -> tuple[nn.Module, ...]:
+        """The parts that somebody else trained; a fit leaves them alone unless ``train="all"``."""
+        return ()
+
     def owners(self) -> list[AbstractTilt | None]:
         """The module that keeps each unknown log normaliser of a pass, group by group.
 

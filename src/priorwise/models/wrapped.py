@@ -43,6 +43,11 @@ class WrappedVAE(AbstractModel):
     The modules that the callables use are registered. A deep copy has its own modules where the
     callables can be copied, as modules, their methods and ``functools.partial`` can. Functions are
     never copied, so a copy of the model shares the modules that they hold.
+
+    The networks are somebody's, so a fit leaves them as they are: weights, batch statistics, modes.
+    ``priorwise.fit(model, data)`` trains the prior alone, by the ELBO, and ``train="all"`` trains
+    encoder and decoder too. To fit a prior, ``priorwise.fit_prior`` needs no decoder, so it is
+    faster; a tilt such as ``priorwise.NCP`` never trains the networks.
     """
 
     def __init__(
@@ -63,6 +68,11 @@ class WrappedVAE(AbstractModel):
         self._listed = tuple(modules)  # a tuple, so that torch does not register them
         self.prior = as_prior(prior)
         self._register()
+
+    @property
+    def borrowed(self) -> tuple[nn.Module, ...]:
+        """The networks of the callables, and those that were listed."""
+        return tuple(part for part in self.children() if part is not self.prior)
 
     def _callables(self) -> list[Callable[..., Any]]:
         return [part for part in (self._encode, self._decode, self._likelihood) if part is not None]

@@ -1,7 +1,7 @@
 """What an objective is: a module that holds the model and computes the terms of the loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeAlias
@@ -131,7 +131,8 @@ class AbstractObjective(nn.Module, ABC):
        ``metric``. By default it is the objective's own loss with every schedule at its end.
     7. Return from ``large_state`` what is too large for every checkpoint, such as a replay buffer,
        and keep it out of the module's own state.
-    8. Explain the loss in ``explain``, and whether it bounds the likelihood.
+    8. If the fit starts from the data, set the starting values in ``start``.
+    9. Explain the loss in ``explain``, and whether it bounds the likelihood.
     """
 
     @property
@@ -213,6 +214,21 @@ class AbstractObjective(nn.Module, ABC):
             f"{type(self).__name__} implements no `load_large_state`. Continue with the objective "
             "of this run, or choose another folder."
         )
+
+    def start(self, batches: Iterator[Tensor], *, show: bool) -> Mapping[str, float] | None:
+        """Set what starts from the data, once, before the first step; by default nothing.
+
+        It is called inside ``running`` and with the draws of the fit's seed.
+
+        Arguments:
+            batches: The prepared training data, batch by batch.
+            show: Whether to show progress.
+
+        Returns:
+            Mapping[str, float] | None: The mean of each term on the training data if this was the
+            whole fit, such as one by expectation maximisation; None if steps follow.
+        """
+        return None
 
     @contextmanager
     def running(self) -> Iterator[None]:

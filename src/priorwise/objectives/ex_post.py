@@ -1,8 +1,9 @@
 """The prior alone, fitted to the codes of a frozen encoder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from priorwise.models import AbstractModel, frozen, require_prior
@@ -10,6 +11,8 @@ from priorwise.objectives.base import AbstractObjective, Explanation, Terms, ref
 from priorwise.objectives.judging import ROWS, mean_over_blocks
 
 __all__ = ["ExPostPrior"]
+
+_OBSERVED = 10_000  # examples that pseudo-inputs may start from
 
 
 class ExPostPrior(AbstractObjective):
@@ -33,14 +36,18 @@ class ExPostPrior(AbstractObjective):
 
     Arguments:
         model: A model with a ``prior``: VAE, HVAE, WrappedVAE, or your own.
+        from_codes: Whether the fit sets the prior's starting values from the codes
+            (``AbstractPrior.start_from``), and so replaces those that it has. A mixture with full
+            covariances is then fitted by expectation maximisation alone.
 
     Raises:
         TypeError: if the model has no such prior, or one without a normalised density.
         ValueError: if the prior shares parameters with the rest of the model.
     """
 
-    def __init__(self, model: AbstractModel) -> None:
+    def __init__(self, model: AbstractModel, *, from_codes: bool = False) -> None:
         super().__init__()
+        self.from_codes = from_codes
         refuse_unnormalised(model, "cross-entropy")
         prior = require_prior(model)
         self.model = model
@@ -81,6 +88,22 @@ class ExPostPrior(AbstractObjective):
             for parameter, flag in direct:
                 parameter.requires_grad = flag
 
+    def start(self, batches: Iterator[Tensor], *, show: bool) -> Mapping[str, float] | None:
+        """Let the prior start from one code of each example."""
+        if not self.from_codes:
+            return None
+        codes: list[Tensor] = []
+        observed: list[Tensor] = []
+        with torch.no_grad():
+            for x in batches:
+                codes.append(self.model.infer(x)[0].z)
+                if sum(len(part) for part in observed) < _OBSERVED:
+                    observed.append(x)
+            cross_entropy = require_prior(self.model).start_from(
+                torch.cat(codes), torch.cat(observed), show=show
+            )
+        return None if cross_entropy is None else {"cross_entropy": cross_entropy}
+
     def forward(self, x: Tensor, step: int = 0) -> Terms:
         """One code of each example.
 
@@ -112,10 +135,12 @@ class ExPostPrior(AbstractObjective):
 
     def explain(self) -> Explanation:
         """Terms, weights and reduction of the loss, and whether it bounds the likelihood."""
+        start = "; the prior starts from the codes" if self.from_codes else ""
         return Explanation(
             minimised="cross_entropy",
             terms={
                 "cross_entropy": "weight 1; -log p(z) at a draw from q(z|x) of the top group, nats"
+                + start
             },
             is_bound=False,
             bound="it is the part of the negative ELBO that depends on the prior; the distortion "

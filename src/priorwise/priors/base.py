@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from priorwise.compilation import advice_if_compiled, is_compiled
@@ -36,6 +36,10 @@ class AbstractPrior(nn.Module, ABC):
        made of encodings use it.
     3. Build distributions with ``validate_args=False``, and check the arguments in the constructor.
 
+    4. If good starting values follow from codes, as for means of a mixture, set them in
+       ``start_from``; ``priorwise.fit_prior`` calls it. What it needs tensors for, it takes in
+       ``expect_codes``.
+
     Inside a ``kept`` block the parameters do not change, so the distribution is built once and
     reused.
     """
@@ -63,6 +67,28 @@ class AbstractPrior(nn.Module, ABC):
         if self._keeping:
             self._kept = distribution
         return distribution
+
+    def expect_codes(self) -> None:
+        """Take the buffers that ``start_from`` fills; called when a fit to codes is set up.
+
+        A second call changes nothing.
+        """
+
+    def start_from(self, codes: Tensor, x: Tensor, *, show: bool = False) -> float | None:
+        """Set starting values from codes, before the first step of a fit to such codes.
+
+        The base class sets none. The draws come from torch's generator.
+
+        Arguments:
+            codes: One draw from q(z|x) of each training example, ``(N, *latent)``.
+            x: Some of the examples, ``(M, *event)``.
+            show: Whether to show progress.
+
+        Returns:
+            float | None: The mean cross-entropy of the codes, in nats, if these values are those of
+            maximum likelihood, so that no step follows; else None.
+        """
+        return None
 
     @contextmanager
     def kept(self) -> Iterator[None]:

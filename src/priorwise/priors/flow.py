@@ -8,15 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from priorwise.backbones import CouplingFlow
+from priorwise.backbones import CouplingFlow, Standardised
 from priorwise.distributions import (
     AbstractBijection,
     NormalizingFlow,
     is_standard_normal,
     is_zuko_flow,
+    shaped,
+    vector_size,
 )
 from priorwise.priors.base import AbstractPrior
-from priorwise.typing import Encode
+from priorwise.typing import Encode, Shape
 
 __all__ = ["FlowPrior"]
 
@@ -70,8 +72,9 @@ class FlowPrior(AbstractPrior):
         the paper's text omits.
 
     Arguments:
-        flow: The number of latent dimensions L, to build the paper's affine couplings; or your own
-            map, an ``AbstractBijection`` or an unconditional zuko flow over a standard normal.
+        flow: The number of latent dimensions L or the shape of the latents, which the flow sees as
+            vectors, to build the paper's affine couplings; or your own map, an
+            ``AbstractBijection`` or an unconditional zuko flow over a standard normal.
         blocks: Number of couplings to build.
         hidden_features: Sizes of the hidden layers of the two networks of each coupling.
 
@@ -83,24 +86,42 @@ class FlowPrior(AbstractPrior):
     """
 
     def __init__(
-        self, flow: int | nn.Module, *, blocks: int = 6, hidden_features: tuple[int, ...] = (64, 64)
+        self,
+        flow: int | Shape | nn.Module,
+        *,
+        blocks: int = 6,
+        hidden_features: tuple[int, ...] = (64, 64),
     ) -> None:
         super().__init__()
-        if isinstance(flow, int):
-            flow = CouplingFlow(flow, blocks=blocks, hidden_features=hidden_features)
+        shape = None if isinstance(flow, nn.Module) else flow
+        if not isinstance(flow, nn.Module):
+            size = vector_size(flow)[1]
+            flow = CouplingFlow(size, blocks=blocks, hidden_features=hidden_features)
         self.bijection = flow if isinstance(flow, AbstractBijection) else _ZukoBijection(flow)
+        self.shape, _ = vector_size(self.bijection.features if shape is None else shape)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
-        return NormalizingFlow(self.bijection)
+        return shaped(NormalizingFlow(self.bijection), self.shape)
+
+    def expect_codes(self) -> None:
+        """Put a standardisation before the map, which sees no more than a few units."""
+        if not isinstance(self.bijection, Standardised):
+            self.bijection = Standardised(self.bijection)
+
+    def start_from(self, codes: Tensor, x: Tensor, *, show: bool = False) -> None:
+        """Standardise the codes; mean and scale stay with the prior."""
+        self.expect_codes()
+        assert isinstance(self.bijection, Standardised)
+        self.bijection.standardise(codes.flatten(1))
 
     def extra_repr(self) -> str:
         """The number of features; repr also shows the map."""
         return f"features={self.bijection.features}"
 
     def to_generation(self, z: Tensor) -> Tensor:
-        """Representations to the generation space: :math:`z_0 = g(z)`, ``(*, L) -> (*, L)``."""
-        return self.bijection(z)[0]
+        """Representations to generation space, :math:`z_0 = g(z)`: ``(*, *shape) -> (*, L)``."""
+        return self.bijection(z.flatten(-len(self.shape)))[0]
 
     def to_representation(self, z0: Tensor) -> Tensor:
-        """The inverse of ``to_generation``: :math:`z = g^{-1}(z_0)`, ``(*, L) -> (*, L)``."""
-        return self.bijection.inverse(z0)
+        """The inverse of ``to_generation``: :math:`z = g^{-1}(z_0)`, ``(*, L) -> (*, *shape)``."""
+        return self.bijection.inverse(z0).unflatten(-1, self.shape)

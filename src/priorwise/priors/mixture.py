@@ -1,13 +1,13 @@
 """The mixture of Gaussians with trainable parameters."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from priorwise.distributions import DiagonalGaussianMixture
+from priorwise.distributions import DiagonalGaussianMixture, shaped, vector_size
 from priorwise.priors.base import AbstractPrior
-from priorwise.typing import Encode
+from priorwise.typing import Encode, Shape
 
 __all__ = ["GaussianMixture"]
 
@@ -25,7 +25,7 @@ class GaussianMixture(AbstractPrior):
         initial spread, so ours is our choice. https://arxiv.org/abs/1705.07120
 
     Arguments:
-        features: Number of latent dimensions.
+        features: Number of latent dimensions, or the shape of the latents.
         components: Number of components M.
         learn_weights: Whether the weights are learned. In the paper they are equal.
         spread: Standard deviation of the initial means.
@@ -34,7 +34,7 @@ class GaussianMixture(AbstractPrior):
 
     def __init__(
         self,
-        features: int,
+        features: int | Shape,
         components: int = 500,
         *,
         learn_weights: bool = False,
@@ -42,20 +42,31 @@ class GaussianMixture(AbstractPrior):
         log_var_range: tuple[float, float] = (-6.0, 2.0),
     ) -> None:
         super().__init__()
-        if features < 1 or components < 1:
+        self.shape, size = vector_size(features)
+        if size < 1 or components < 1:
             raise ValueError(
                 f"expected `features` and `components` of at least 1; got {features} and "
                 f"{components}."
             )
         self.log_var_range = log_var_range
-        self.loc = nn.Parameter(spread * torch.randn(components, features))
-        self.log_var = nn.Parameter(torch.zeros(components, features))
+        self.loc = nn.Parameter(spread * torch.randn(components, size))
+        self.log_var = nn.Parameter(torch.zeros(components, size))
         self.logits = nn.Parameter(torch.zeros(components)) if learn_weights else None
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
         scale = torch.exp(0.5 * F.hardtanh(self.log_var, *self.log_var_range))
         log_weights = None if self.logits is None else self.logits.log_softmax(0)
-        return DiagonalGaussianMixture(self.loc, scale, log_weights)
+        return shaped(DiagonalGaussianMixture(self.loc, scale, log_weights), self.shape)
+
+    def start_from(self, codes: Tensor, x: Tensor, *, show: bool = False) -> None:
+        """Means at random codes, and variances that let the components fill the codes' volume."""
+        points = codes.flatten(1)
+        components, size = self.loc.shape
+        rows = torch.randperm(len(points))[torch.arange(components) % len(points)]
+        variance = points.var(0, correction=0) * components ** (-2 / size)
+        with torch.no_grad():
+            self.loc.copy_(points[rows.to(points.device)])
+            self.log_var.copy_(variance.clamp_min(1e-12).log().clamp(*self.log_var_range))
 
     def extra_repr(self) -> str:
         """The sizes that repr shows."""

@@ -6,7 +6,7 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from priorwise.callables import modules_of
-from priorwise.distributions import DiagonalGaussianMixture, require_diagonal_gaussian
+from priorwise.distributions import DiagonalGaussianMixture, require_diagonal_gaussian, shaped
 from priorwise.nn import running_statistics
 from priorwise.priors.base import AbstractPrior
 from priorwise.typing import Encode, Shape
@@ -146,7 +146,16 @@ class VampPrior(AbstractPrior):
             "the encoder to return an Independent Normal",
             "A VampPrior is a mixture of Gaussian posteriors.",
         )
-        return DiagonalGaussianMixture(components.loc, components.scale)
+        vectors = DiagonalGaussianMixture(components.loc.flatten(1), components.scale.flatten(1))
+        return shaped(vectors, components.loc.shape[1:])
+
+    def start_from(self, codes: Tensor, x: Tensor, *, show: bool = False) -> None:
+        """Trainable pseudo-inputs at random examples, with a little noise."""
+        if self.trainable:
+            chosen = x[torch.randperm(len(x))[: len(self.pseudo_inputs)].to(x.device)]
+            start = VampPrior.from_data(chosen, len(chosen), trainable=True).pseudo_inputs
+            with torch.no_grad():
+                self.pseudo_inputs[: len(start)] = start
 
     def extra_repr(self) -> str:
         """The settings that repr shows."""

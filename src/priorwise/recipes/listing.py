@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import asdict
 from typing import Any, get_args
 
-from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig
+from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig, FittedPriorConfig
 from priorwise.config.run import Run
 from priorwise.data.known_sets import State, availability, names, spec_of, state
 from priorwise.recipes.family import Family
@@ -41,6 +41,8 @@ def describe(run: Run) -> dict[str, Any]:
             "prior": model.prior.kind,
             "objective": run.objective.kind,
         }
+    if isinstance(model, FittedPriorConfig):
+        parts["prior"] = model.prior.kind
     data = "--base" if isinstance(model, AbstractPosthocConfig) else run.data.name or "--data"
     return {**parts, "data": data, "epochs": run.training.epochs}
 

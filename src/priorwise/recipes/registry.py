@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from priorwise.config.own_code import CodePath, OwnCodeError, own_code
 from priorwise.config.run import Run
-from priorwise.recipes import digits, dpvae, own, vampprior
+from priorwise.recipes import digits, dpvae, own, posthoc, vampprior
 from priorwise.recipes.family import Family
 
 __all__ = ["FAMILIES", "UnknownRecipeError", "packaged_recipe", "recipe", "recipes"]
@@ -17,6 +17,7 @@ FAMILIES: tuple[Family, ...] = (
     *dpvae.FAMILIES,
     *digits.FAMILIES,
     *own.FAMILIES,
+    *posthoc.FAMILIES,
 )
 
 Recipe: TypeAlias = Callable[[], Run]

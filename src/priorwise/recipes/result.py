@@ -9,7 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig
+from priorwise.config.models import (
+    AbstractModelConfig,
+    AbstractPosthocConfig,
+    AbstractVAEConfig,
+    FittedPriorConfig,
+)
 from priorwise.config.run import Run
 from priorwise.evaluation import EvaluationRecord
 from priorwise.recipes.registry import packaged_recipe
@@ -64,9 +69,16 @@ def _quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:
 def _title(run: Run) -> str:
     if not isinstance(run.model, AbstractPosthocConfig):
         return run.name
-    base = run.model.base
+    fitted = f" ({run.model.prior.kind})" if isinstance(run.model, FittedPriorConfig) else ""
+    return f"{run.model.title}{fitted} over {_words(run.model.base)}"
+
+
+def _words(base: AbstractModelConfig) -> str:
+    """The model underneath in a few words."""
+    if isinstance(base, FittedPriorConfig):
+        return f"the {base.prior.kind} prior, fitted to the codes of {_words(base.base)}"
     prior = f" with the {base.prior.kind} prior" if isinstance(base, AbstractVAEConfig) else ""
-    return f"{run.model.title} over the {base.kind}{prior}"
+    return f"the {base.model_dump()['kind']}{prior}"
 
 
 def result_record(

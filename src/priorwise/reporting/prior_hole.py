@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.overrides import with_settings
 from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import EvaluationConfig
@@ -32,7 +33,7 @@ from priorwise.reporting.verdicts import all_doubts, headline, sentences
 from priorwise.storage import write_atomically
 from priorwise.training.loop import FitResult
 from priorwise.training.run_record import read_run
-from priorwise.training.runner import load, load_splits
+from priorwise.training.runner import load, load_base, load_splits
 
 __all__ = ["report", "report_runs"]
 
@@ -130,9 +131,9 @@ def report_runs(
     # loaded now, so that a log Z that was just estimated comes with them
     models = {name: load(folder, code) for name, folder in folders.items()}
     (name, folder), *others = folders.items()
-    if not others and models[name].untilted is not models[name]:
+    if not others and isinstance(read_run(folder, code)[0].model, AbstractPosthocConfig):
         base = record_of_base(folder, records[name].config, progress=progress, code=code)
-        models = {"base": models[name].untilted, **models}
+        models = {"base": load_base(folder, code), **models}
         records = {"base": base, **records}
     splits = load_splits(read_run(folder, code)[0])
     return _write(path, models, splits, records, fits or {}, progress=progress)

@@ -30,18 +30,30 @@ from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.identity import identity_without_recipe, own_parts
 from priorwise.training.lines import about_weights, metrics_line, status
+from priorwise.training.modes import set_modes
 from priorwise.training.own_optimizer import Factories, Interval, factories_among
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.result import FitResult
 from priorwise.training.signals import catch_signals
-from priorwise.training.stage import as_model, config_for, judged, objective_for, training_data
+from priorwise.training.stage import (
+    as_model,
+    config_for,
+    judged,
+    left_alone,
+    objective_for,
+    trained_words,
+    training_data,
+)
 from priorwise.training.state import FitState
 from priorwise.training.store import Store
 from priorwise.training.verdict import count_verdict
 from priorwise.training.versions import versions
 
 __all__ = ["FitResult", "TrainingDivergedError", "fit"]
+
+
+_START_ROWS = 1000
 
 
 def fit(
@@ -65,6 +77,10 @@ def fit(
     The best weights are in the model when the fit returns, and the model is otherwise as it was
     given (device, modes, hooks). An objective that judges nothing leaves the last weights.
 
+    Frozen means frozen: while the fit runs, only modules that hold a parameter which it trains are
+    in training mode, so batch statistics of frozen modules stay as they are, and their dropout is
+    off. The networks of a wrapped model are frozen unless ``train="all"``.
+
     Arguments:
         what: A model of ``priorwise.models``; an ``NCP`` has its classifiers fitted.
         data: What ``priorwise.data.load`` returns, or arrays ``(N, *shape)``, of which a tenth is
@@ -85,7 +101,7 @@ def fit(
             resume, that is warned of.
         **options: The fields of ``TrainingConfig``: ``epochs``, ``batch_size``, ``lr``,
             ``lr_warmup_steps``, ``schedule``, ``lr_final``, ``optimizer``, ``weight_decay``,
-            ``eps``, ``gradient_clip``, ``ema``, ``warmup_epochs``, ``validate_every``,
+            ``eps``, ``gradient_clip``, ``ema``, ``warmup_epochs``, ``train``, ``validate_every``,
             ``patience``, ``keep``, ``precision``, ``compile``, ``seed``, ``checkpoint_seconds``.
             Defaults: 100 epochs of batches of 100, Adam at 1e-3 with cosine decay, warm-up 10,
             patience 50; an NCP: no warm-up and 20. ``optimizer`` and ``schedule`` may be functions
@@ -100,8 +116,9 @@ def fit(
         RunFolderError: if ``out`` holds another run, also one of a model with other settings that
             no tensor tells.
         TypeError: if there is no such option, or the objective holds another model.
-        ValueError: if there is nothing to train, two players of the objective share a parameter,
-            the data do not fit the model's likelihood, or the objective cannot be compiled here.
+        ValueError: if there is nothing to train, or only networks of a wrapped model; if two
+            players of the objective share a parameter, the data do not fit the model's likelihood,
+            or the objective cannot be compiled here.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
     """
     from accelerate import Accelerator
@@ -114,16 +131,18 @@ def fit(
     # Without `cpu`, torchrun's processes would not meet.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     say(reading_words(splits), show=progress and accelerator.is_main_process)
-    running = _Fit(
-        model, splits, objective, config, factories, watching, accelerator, show=progress
-    )
-    folder = None
-    if out is not None:
-        full = identity if identity is not None else identity_without_recipe(config, objective)
-        with accelerator.main_process_first():
-            full = {**full, **own_parts(running.steppers), "data_fingerprint": splits.fingerprint()}
-            folder = RunFolder(out, full, {**versions(), **(about or {})})
-    return running.run(folder)
+    with left_alone(model, config):
+        running = _Fit(
+            model, splits, objective, config, factories, watching, accelerator, show=progress
+        )
+        folder = None
+        if out is not None:
+            full = identity if identity is not None else identity_without_recipe(config, objective)
+            fingerprint = splits.fingerprint()
+            with accelerator.main_process_first():
+                full = {**full, **own_parts(running.steppers), "data_fingerprint": fingerprint}
+                folder = RunFolder(out, full, {**versions(), **(about or {})})
+        return running.run(folder)
 
 
 class _Fit:
@@ -175,10 +194,15 @@ class _Fit:
                 self._tell(lambda callback: callback.on_start(self._moment(), self.store.history()))
                 if not self.state.stopped:
                     with ExitStack() as stack:
-                        for stepper in self.steppers:
-                            stepper.player.module.train()
+                        set_modes(
+                            [stepper.player.module for stepper in self.steppers],
+                            [p for stepper in self.steppers for p in stepper.player.trained()],
+                        )
                         stack.enter_context(self.objective.running())
-                        self._train(stack)
+                        if self.state.step == 0:
+                            self._start()
+                        if not self.state.stopped:
+                            self._train(stack)
                 self.accelerator.wait_for_everyone()
                 self.store.load_best()
         finally:
@@ -186,6 +210,7 @@ class _Fit:
             self.model.to(home)
         result = FitResult(
             model=self.model,
+            trained=trained_words(self.objective, self.model),
             metric=self.objective.metric,
             best=self.state.best if math.isfinite(self.state.best) else None,
             best_epoch=self._epoch_of(self.state.best_step),
@@ -247,6 +272,22 @@ class _Fit:
             if interrupted:
                 raise KeyboardInterrupt
         self._save_last()
+
+    def _start(self) -> None:
+        """Whatever starts from the data; a fit that needs no steps ends here."""
+        size = self.splits.train_size
+        batches = (self.splits.batch(rows, 1) for rows in torch.arange(size).split(_START_ROWS))
+        started = time.monotonic()
+        with seeded(self.config.seed, "start"):
+            means = self.objective.start(batches, show=self.show)
+        if means is None:
+            return
+        self.state.seconds += time.monotonic() - started
+        self.state.step, self.state.examples = self.steps_per_epoch, size
+        self.state.sums = {name: mean * size for name, mean in means.items()}
+        self._finish_line(lambda amount=1, *, status=None, milestone=False: None)
+        self.state.stopped = "solved"
+        self.store.save_last(self.state)
 
     def _save_last(self) -> None:
         """Count the time and write a checkpoint."""

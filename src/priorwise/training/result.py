@@ -11,6 +11,7 @@ __all__ = ["FitResult"]
 _ENDS = {
     "epochs": "all of them",
     "patience": "stopped early, as validation no longer improved",
+    "solved": "solved without steps",
 }
 
 
@@ -21,6 +22,7 @@ class FitResult:
     Attributes:
         model: The model that was given, with the weights of the best validation, or the last ones
             with ``keep="last"``.
+        trained: What was trained, in words.
         metric: Name of the validation number, lower is better.
         best: Its value for these weights; None if the objective judged nothing, and then the
             weights are the last ones.
@@ -28,13 +30,15 @@ class FitResult:
         best_step: The number of steps after which they were found.
         epochs: Epochs that were run to their end.
         seconds: Wall-clock time, all sessions of the run together.
-        stopped: ``"epochs"`` if all were run, ``"patience"`` if validation stopped improving.
+        stopped: ``"epochs"`` if all were run, ``"patience"`` if validation stopped improving,
+            ``"solved"`` if the objective was minimised without steps.
         history: One record a validation, as in ``metrics.jsonl``.
         folder: Where the run lies, None if it was kept in memory.
         data: How the data were read, see ``priorwise.data.reading``.
     """
 
     model: nn.Module
+    trained: str
     metric: str
     best: float | None
     best_epoch: int
@@ -62,7 +66,7 @@ class FitResult:
             else f"Kept in {self.folder}."
         )
         return (
-            f"{name} was trained for {epochs} in {self.seconds:.1f} s "
+            f"{name} was trained for {epochs} in {self.seconds:.1f} s, {self.trained} "
             f"({_ENDS.get(self.stopped, self.stopped)}).\n"
             f"{verdict}\n"
             f'{place} Next: priorwise.report(result.model, data, "report.html").'

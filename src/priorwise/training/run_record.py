@@ -59,7 +59,7 @@ def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = Non
         code: Python files or modules that may be executed for the run underneath.
 
     Raises:
-        RunFolderError: if the run underneath is missing, or itself builds on another run.
+        RunFolderError: if the run underneath is missing, or is one that this run cannot build on.
     """
     if not isinstance(run.model, AbstractPosthocConfig):
         if base is not None:
@@ -74,10 +74,13 @@ def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = Non
             f"expected the run that {run.name} builds on; got none. Give it with --base RUN."
         )
     base_run, _, _ = read_run(source, code)
-    if isinstance(base_run.model, AbstractPosthocConfig):
+    if isinstance(base_run.model, AbstractPosthocConfig) and not run.model.builds_on_fitted(
+        base_run.model
+    ):
         raise RunFolderError(
-            f"expected a run without a tilted prior as the base; {source} is an "
-            f"{base_run.model.title}. Use its own base."
+            f"expected a run that {run.name} can build on; the prior of {source} "
+            f"was fitted afterwards already ({base_run.model.title}). Use the run that it builds "
+            f"on: --base {base_run.model.base_run}."
         )
     model = run.model.model_copy(update={"base": base_run.model, "base_run": str(source)})
     changes: dict[str, Any] = {"data": base_run.data, "model": model}

@@ -2,19 +2,29 @@
 
 import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from priorwise.compilation import advice_if_compiled
+from priorwise.config.overrides import with_settings
 from priorwise.config.training import TrainingConfig
 from priorwise.data import Splits, Stream, as_training_data, reading_doubts
-from priorwise.models import AbstractModel, frozen, require_observations
+from priorwise.models import AbstractModel, frozen, own_prior, require_observations
 from priorwise.objectives import AbstractObjective, default_objective
 
-__all__ = ["as_model", "config_for", "judged", "objective_for", "training_data"]
+__all__ = [
+    "as_model",
+    "config_for",
+    "judged",
+    "left_alone",
+    "objective_for",
+    "trained_words",
+    "training_data",
+]
 
 _VALIDATION_SEED = 777
 
@@ -24,6 +34,7 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
 
     Raises:
         TypeError: if there is no option of such a name; the nearest is suggested.
+        ValueError: if an option cannot take its value.
     """
     known = list(TrainingConfig.model_fields)
     for name in options:
@@ -33,7 +44,7 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
             raise TypeError(
                 f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}."
             )
-    return TrainingConfig(**{**model.training_defaults, **options})
+    return with_settings(TrainingConfig(**model.training_defaults), options)
 
 
 def as_model(what: object) -> AbstractModel:
@@ -88,6 +99,59 @@ def training_data(model: AbstractModel, data: Any) -> Splits | Stream:  # noqa: 
     for doubt in (*doubts, *reading_doubts(source)):
         warnings.warn(doubt, stacklevel=3)
     return source
+
+
+@contextmanager
+def left_alone(model: AbstractModel, config: TrainingConfig) -> Iterator[None]:
+    """No gradients for networks that somebody else trained, unless all are to be trained.
+
+    The prior is ours, also if it is a part of such a network.
+
+    Raises:
+        ValueError: if nothing is left to train.
+    """
+    prior = own_prior(model)
+    ours = set() if prior is None else {id(parameter) for parameter in prior.parameters()}
+    borrowed = [
+        parameter
+        for part in (() if config.train == "all" else model.borrowed)
+        for parameter in part.parameters()
+        if parameter.requires_grad and id(parameter) not in ours
+    ]
+    for parameter in borrowed:
+        parameter.requires_grad = False
+    try:
+        if borrowed and not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(
+                "expected something of ours to train; the prior of this wrapped model has no "
+                "parameters, and its networks are somebody's. Fit another prior to their codes: "
+                "priorwise.fit_prior(model, prior, data). Or tilt the prior: "
+                'priorwise.fit(priorwise.NCP(model), data). Or train the networks: train="all".'
+            )
+        yield
+    finally:
+        for parameter in borrowed:
+            parameter.requires_grad = True
+
+
+def trained_words(objective: AbstractObjective, model: AbstractModel) -> str:
+    """What the players of a fit train, such as ``prior: 312 of 1,480 parameters of the model``.
+
+    Call it while everything that the fit leaves alone is frozen.
+    """
+    trained = {id(parameter) for player in objective.players for parameter in player.trained()}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    parts = [
+        "the wrapped networks" if part in model.borrowed else name
+        for name, part in model.named_children()
+        if _count(part, trained)
+    ]
+    names = ", ".join(dict.fromkeys(parts)) or type(model).__name__
+    return f"{names}: {_count(model, trained):,} of {total:,} parameters of the model"
+
+
+def _count(module: nn.Module, trained: set[int]) -> int:
+    return sum(p.numel() for p in module.parameters() if id(p) in trained)
 
 
 def judged(objective: AbstractObjective, x: Tensor, batch_size: int) -> float | None:
