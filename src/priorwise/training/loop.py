@@ -25,6 +25,7 @@ from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
+from priorwise.training.lock import held_for_run
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.signals import catch_signals
@@ -130,13 +131,16 @@ def fit(
         cpu=not torch.accelerator.is_available()
     )  # else torchrun's processes would not meet
     running = _Fit(model, splits, objective, config, accelerator, show=progress)
-    folder = None
-    if out is not None:
-        full = identity if identity is not None else _identity(config, objective)
+    if out is None:
+        return running.run(None)
+    full = identity if identity is not None else _identity(config, objective)
+    full = {**full, "data_fingerprint": splits.fingerprint()}
+    facts = {**versions(), "data": splits.describe(), **(about or {})}
+    with ExitStack() as stack:
         with accelerator.main_process_first():
-            full = {**full, "data_fingerprint": splits.fingerprint()}
-            folder = RunFolder(out, full, {**versions(), **(about or {})})
-    return running.run(folder)
+            stack.enter_context(held_for_run(Path(out), alone=accelerator.is_main_process))
+            folder = RunFolder(out, full, facts)
+        return running.run(folder)
 
 
 def _identity(config: TrainingConfig, objective: AbstractObjective | None) -> dict[str, Any]:
@@ -258,6 +262,8 @@ class _Fit:
                 raise KeyboardInterrupt
         self.state.seconds += time.monotonic() - started
         self.store.save_last(self.state)
+        if interrupted:  # during the last validation
+            raise KeyboardInterrupt
 
     def _bar(self) -> AbstractContextManager[Advance]:
         examples = self.config.epochs * len(self.splits.train)
