@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from priorwise.command_options import (
+    Again,
     AsJson,
     Base,
     BetweenPair,
@@ -20,7 +21,9 @@ from priorwise.command_options import (
     DrawSeed,
     DryRun,
     Images,
+    Init,
     LogNorm,
+    MovedData,
     Out,
     Overrides,
     Paper,
@@ -101,6 +104,7 @@ def train(
     out: Out = Path("run"),
     data: Data = None,
     base: Base = None,
+    init: Init = None,
     seed: Seed = None,
     code: Code = None,
     dry_run: DryRun = False,
@@ -128,7 +132,7 @@ def train(
 
     _say(f"{run.name} on {run.data.name} into {out}")
     with _resumable():
-        result = train_run(run, out)
+        result = train_run(run, out, init=init)
     record = {
         "run": str(out),
         "metric": result.metric,
@@ -162,6 +166,8 @@ def evaluate(
     log_norm: LogNorm = None,
     precision: PrecisionOption = None,
     seed: Seed = None,
+    data: MovedData = None,
+    again: Again = False,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -173,6 +179,8 @@ def evaluate(
         record = evaluate_run(
             run,
             code=code,
+            data=data,
+            again=again,
             **evaluation_settings(
                 samples=samples,
                 images=images,
@@ -241,6 +249,8 @@ def report(
     log_norm: LogNorm = None,
     precision: PrecisionOption = None,
     seed: Seed = None,
+    data: MovedData = None,
+    again: Again = False,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -255,6 +265,8 @@ def report(
             _by_name(runs),
             out if out is not None else runs[0] / "report.html",
             code=code,
+            data=data,
+            again=again,
             **evaluation_settings(
                 samples=samples,
                 images=images,
@@ -293,6 +305,7 @@ def traverse(
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
     ] = None,
     seed: DrawSeed = 0,
+    data: MovedData = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -302,15 +315,15 @@ def traverse(
     ten most active dimensions, unless you choose with --between, --pairs or --dimension.
     """
     from priorwise.reporting import save_traversal
-    from priorwise.training.run_record import read_run
-    from priorwise.training.runner import load, load_splits
+    from priorwise.training.run_data import load_splits
+    from priorwise.training.runner import load
 
     if between is not None and pairs is not None:
         raise ValueError("expected --between or --pairs; got both. Leave one out.")
     everything = between is None and pairs is None and not dimension
     picture = save_traversal(
         load(run, code),
-        load_splits(read_run(run, code)[0]),
+        load_splits(run, code, data=data),
         out if out is not None else run / "traversal.png",
         pairs=[between] if between is not None else pairs or (5 if everything else 0),
         dimensions=dimension or (10 if everything else 0),
@@ -334,6 +347,7 @@ def compare(
         int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
     ] = 2000,
     seed: DrawSeed = 0,
+    data: MovedData = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -345,7 +359,7 @@ def compare(
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
 
-    portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code)
+    portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code, data=data)
     if as_json:
         rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
         numbers = {name: record.numbers for name, record in records.items()}

@@ -36,9 +36,9 @@ def tell_schedule(folder: RunFolder, state: FitState, stepper: Stepper) -> None:
         stepper.lr * lr_factor(state.step, steps, config) for steps in (steps_before, stepper.steps)
     )
     warnings.warn(
-        f"{folder.path} goes on to {now} epochs instead of {before}. The {config.schedule} schedule "
-        f"now covers all {now}, so after step {state.step} the learning rate is {lr:.3g} instead of "
-        f"{lr_before:.3g}: the result is not that of an unbroken run of {now} epochs. With "
-        "training.schedule=constant it would have been.",
+        f"{folder.path} goes on to {now} epochs instead of {before}. The {config.schedule} "
+        f"schedule now covers all {now}, so after step {state.step} the learning rate is {lr:.3g} "
+        f"instead of {lr_before:.3g}: the result is not that of an unbroken run of {now} epochs. "
+        "With training.schedule=constant it would have been.",
         stacklevel=4,
     )

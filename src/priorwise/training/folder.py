@@ -142,8 +142,8 @@ class RunFolder:
         """
         if self.metrics_bytes() < length:
             raise RunFolderError(
-                f"{self.metrics} is cut short: the last checkpoint was written when it had {length} "
-                f"bytes, and it has {self.metrics_bytes()}. {_RESTORE}"
+                f"{self.metrics} is cut short: when the last checkpoint was written it had "
+                f"{length} bytes, and it has {self.metrics_bytes()}. {_RESTORE}"
             )
         self.read_metrics(length)
         if self.metrics_bytes() > length:
@@ -160,12 +160,6 @@ class RunFolder:
         if not self.metrics.is_file():
             raise RunFolderError(f"expected {self.metrics} to be a file; it is none. Remove it.")
         lines = whole_lines(self.metrics, length)
-        if not all(map(is_checked, lines)):
-            warnings.warn(
-                f"{self.metrics} has lines without a checksum, since an earlier version of "
-                "priorwise wrote them: damage to their numbers would not be noticed.",
-                stacklevel=4,
-            )
         records = []
         for number, line in enumerate(lines, start=1):
             try:
@@ -174,12 +168,18 @@ class RunFolder:
                 raise RunFolderError(
                     f"line {number} of {self.metrics} is damaged: {error}. {_RESTORE}"
                 ) from None
+        if not all(map(is_checked, lines)):
+            warnings.warn(
+                f"{self.metrics} has lines without a checksum, since an earlier version of "
+                "priorwise wrote them: damage to their numbers would not be noticed.",
+                stacklevel=4,
+            )
         return records
 
 
 _RESTORE = (
-    "Nothing was trained. Restore the file from a backup, or start the run again in another folder; "
-    "the weights of this one can still be evaluated."
+    "Nothing was trained. Restore the file from a backup, or start the run again in another "
+    "folder; the weights of this one can still be evaluated."
 )
 
 

@@ -50,8 +50,8 @@ def held(folder: Path, *, alone: bool = True) -> Iterator[None]:
         raise RunFolderError(_words(folder)) from None
     except (OSError, NotImplementedError) as error:
         warnings.warn(
-            f"could not lock {folder} ({error}): its file system may have no locks, as some network "
-            "drives do. Make sure that no other process writes to this run at the same time.",
+            f"could not lock {folder} ({error}): its file system may have no locks, as some "
+            "network drives do. Make sure that no other process writes to this run meanwhile.",
             stacklevel=3,
         )
         yield
@@ -91,7 +91,7 @@ def _myself() -> dict[str, str | int]:
 
 def _words(folder: Path) -> str:
     advice = (
-        "Wait until it has ended, or choose another folder. Nothing here was changed, and a process "
+        "Wait until it has ended, or choose another folder. Nothing here was changed; a process "
         "that has ended holds no lock."
     )
     try:

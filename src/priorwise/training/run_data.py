@@ -16,7 +16,7 @@ __all__ = ["load_splits", "located", "require_same_data", "splits_of"]
 
 
 def located(run: Run) -> Run:
-    """The run with absolute paths of its data and of the run underneath, so that it can be moved."""
+    """The run with absolute paths of its data and of the run underneath."""
     base_run = getattr(run.model, "base_run", "")
     model = run.model
     if base_run:

@@ -21,7 +21,7 @@ _SHOWN = 4
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names; the fields of a recipe's run come without "run"."""
+    """Nested mappings as one, with dotted names, without the "run" of a recipe's run."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
