@@ -41,6 +41,7 @@ from priorwise.command_options import (
     Version,
     evaluation_settings,
 )
+from priorwise.interrupts import interruptible_imports
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -403,7 +404,8 @@ def table(
 def main() -> None:
     """Run the command; a user's mistake becomes one message without a traceback."""
     try:
-        app()
+        with interruptible_imports():
+            app()
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
         from priorwise.config.own_code import where_in_own_code
 

@@ -17,8 +17,8 @@ from members import images, vae
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from priorwise.checked_lines import read_line
 from priorwise import NCP, seeded
+from priorwise.checked_lines import read_line
 from priorwise.estimators import nll
 from priorwise.estimators.journal import Journal
 from priorwise.likelihoods import Gaussian

@@ -111,6 +111,26 @@ def test_the_numbers_are_those_of_the_estimators(runs):
     assert record.numbers["nll"]["value"] == pytest.approx(expected.value)
     assert record.numbers["images"] == 50
     assert torch.allclose(record.per_image["nll"], expected.per_example)
+    check_an_edited_number_is_seen(runs["vae"] / "evaluation.json")
+
+
+def check_an_edited_number_is_seen(path: Path) -> None:
+    """Fault: a number, or a setting that goes with it, that somebody wrote into the file."""
+    numbers = json.loads(path.read_text())
+    numbers["nll"]["value"] += 1
+    numbers["settings"]["symmetric_kl"]["seed"] = 4
+    del numbers["checksums"]["leakage"]
+    path.write_text(json.dumps(numbers))
+    with pytest.warns(UserWarning, match="was changed since it was measured") as warned:
+        record = EvaluationRecord.read(path)
+    assert record is not None
+    assert {"nll", "symmetric_kl", "leakage"}.isdisjoint(record.numbers)
+    assert "two_sample" in record.numbers
+    assert len([w for w in warned if "was changed" in str(w.message)]) == 3
+    del numbers["checksums"]
+    path.write_text(json.dumps(numbers))
+    with pytest.warns(UserWarning, match="has no checksums"):
+        assert EvaluationRecord.read(path).numbers["nll"] == numbers["nll"]
 
 
 def record_rows(x: torch.Tensor, count: int, seed: int) -> torch.Tensor:

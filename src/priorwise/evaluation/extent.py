@@ -40,7 +40,7 @@ def not_smaller(config: EvaluationConfig, earlier: EvaluationRecord) -> Evaluati
         if not before or value is None or not before.keys() <= wanted.keys():
             continue
         sizes = {name: before[name] for name in before if name in _SIZES}
-        if isinstance(value, dict) and "refused" in value or not sizes:
+        if (isinstance(value, dict) and "refused" in value) or not sizes:
             continue
         same = all(before[name] == wanted[name] for name in before if name not in _SIZES)
         if same and all(_count(before[name]) >= _count(wanted[name]) for name in sizes):

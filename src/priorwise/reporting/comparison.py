@@ -38,8 +38,8 @@ from priorwise.reporting.drawing import (
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
 from priorwise.reporting.pictures import is_images
-from priorwise.training.run_record import read_run
 from priorwise.training.run_data import load_splits
+from priorwise.training.run_record import read_run
 from priorwise.training.runner import load
 
 if TYPE_CHECKING:

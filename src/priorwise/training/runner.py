@@ -14,6 +14,8 @@ from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
+from priorwise.storage import content_hash
+from priorwise.tilts import tensors_without_log_norms
 from priorwise.training.checkpoint import (
     CheckpointError,
     load_model,
@@ -21,8 +23,6 @@ from priorwise.training.checkpoint import (
     write_checkpoint,
 )
 from priorwise.training.checkpoint import model_tensors as tensors_of
-from priorwise.storage import content_hash
-from priorwise.tilts import tensors_without_log_norms
 from priorwise.training.folder import read_record
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.run_data import load_splits, located, require_same_data, splits_of
