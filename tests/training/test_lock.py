@@ -65,9 +65,14 @@ def test_two_processes_never_write_to_one_folder(holder, tmp_path):
 
 
 def test_a_lock_is_freed_however_the_block_ends(tmp_path):
-    with pytest.raises(KeyboardInterrupt), held(tmp_path):
-        assert json.loads((tmp_path / ".lock-holder.json").read_text())["process"] == os.getpid()
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with held(tmp_path):
+            holder = json.loads((tmp_path / ".lock-holder.json").read_text())
+            assert holder["process"] == os.getpid()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with held(tmp_path), pytest.raises(RunFolderError, match="to be free"), held(tmp_path):
         pass
     with held(tmp_path), held(tmp_path, alone=False):

@@ -97,7 +97,7 @@ def test_data_may_move(run, data, tmp_path):
     fingerprint = read_record(run / "run.json")["identity"]["data_fingerprint"]
     assert load_splits(run, data=elsewhere).fingerprint() == fingerprint
     write_bits(tmp_path / "elsewhere" / "bits.npz", seed=1)
-    with pytest.raises(RunFolderError, match="those at .* are others"):
+    with pytest.raises(RunFolderError, match=r"those at .* are others"):
         load_splits(run, data=tmp_path / "elsewhere" / "bits.npz")
     shutil.move(elsewhere, tmp_path / "elsewhere" / "bits.npz")
     train_run(described(tmp_path / "elsewhere" / "bits.npz"), run, progress=False)
@@ -129,12 +129,12 @@ def test_weights_that_are_not_finite_are_refused(run, value):
     tensors[name].view(-1)[0] = value
     identity = read_record(run / "run.json")["identity"]
     write_checkpoint(best, tensors, state, run=name_of(identity))
-    (run / "evaluation.json").write_text("mine")
+    (run / "evaluation.json").write_text('{"nll": 3}')
     parameter = name.removeprefix("model/")
     for visit in (load, lambda run: evaluate_run(run, progress=False)):
         with pytest.raises(CheckpointError, match=rf"finite weights in .*`{parameter}` holds NaN"):
             visit(run)
-    assert (run / "evaluation.json").read_text() == "mine"
+    assert (run / "evaluation.json").read_text() == '{"nll": 3}'
 
 
 def test_a_run_starts_from_the_weights_of_another(run, data, tmp_path):
@@ -148,8 +148,9 @@ def test_a_run_starts_from_the_weights_of_another(run, data, tmp_path):
     assert identity["init"]["run"] == str(run)
     with pytest.raises(RunFolderError, match="name it again with --init"):
         train_run(described(data, **tiny), out, progress=False)
+    train_run(described(data, seed=3), tmp_path / "third", progress=False)
     with pytest.raises(RunFolderError, match=r"it starts from \(--init\) had the hash"):
-        train_run(described(data, **tiny), out, init=out, progress=False)
+        train_run(described(data, **tiny), out, init=tmp_path / "third", progress=False)
     os.rename(run, tmp_path / "moved")  # where it lies does not matter
     train_run(described(data, **tiny), out, init=tmp_path / "moved", progress=False)
     larger = described(data).model_copy(update={"model": VAEConfig(latent=2, hidden=5)})
