@@ -18,17 +18,6 @@ def kept_interrupts() -> Iterator[None]:
 
     scikit-learn's networks, for example, catch it, warn, and return what they have until then,
     which would be taken for the result.
-
-    Example:
-        >>> import os
-        >>> with kept_interrupts():
-        ...     try:
-        ...         os.kill(os.getpid(), signal.SIGINT)
-        ...     except KeyboardInterrupt:
-        ...         pass
-        Traceback (most recent call last):
-        ...
-        KeyboardInterrupt
     """
     before = signal.getsignal(signal.SIGINT)
     raised: list[int] = []

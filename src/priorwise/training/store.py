@@ -151,6 +151,7 @@ class Store:
         if state.stopped == "epochs" and state.step < self.steppers[0].steps:
             state.stopped = ""
         if self.writes:
+            drop_others(self.folder.path, state.large)  # a kill may have come before
             self.folder.settle(state.step)
         return state
 
