@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from priorwise.command_options import (
+    Again,
     AsJson,
     Base,
     BetweenPair,
@@ -20,7 +21,9 @@ from priorwise.command_options import (
     DrawSeed,
     DryRun,
     Images,
+    Init,
     LogNorm,
+    MovedData,
     Out,
     Overrides,
     Paper,
@@ -38,6 +41,7 @@ from priorwise.command_options import (
     Version,
     evaluation_settings,
 )
+from priorwise.interrupts import interruptible_imports
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -101,6 +105,7 @@ def train(
     out: Out = Path("run"),
     data: Data = None,
     base: Base = None,
+    init: Init = None,
     seed: Seed = None,
     code: Code = None,
     dry_run: DryRun = False,
@@ -128,7 +133,7 @@ def train(
 
     _say(f"{run.name} on {run.data.name} into {out}")
     with _resumable():
-        result = train_run(run, out)
+        result = train_run(run, out, init=init)
     record = {
         "run": str(out),
         "metric": result.metric,
@@ -163,6 +168,8 @@ def evaluate(
     log_norm: LogNorm = None,
     precision: PrecisionOption = None,
     seed: Seed = None,
+    data: MovedData = None,
+    again: Again = False,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -174,6 +181,8 @@ def evaluate(
         record = evaluate_run(
             run,
             code=code,
+            data=data,
+            again=again,
             **evaluation_settings(
                 samples=samples,
                 images=images,
@@ -244,6 +253,8 @@ def report(
     log_norm: LogNorm = None,
     precision: PrecisionOption = None,
     seed: Seed = None,
+    data: MovedData = None,
+    again: Again = False,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -258,6 +269,8 @@ def report(
             _by_name(runs),
             out if out is not None else runs[0] / "report.html",
             code=code,
+            data=data,
+            again=again,
             **evaluation_settings(
                 samples=samples,
                 images=images,
@@ -296,6 +309,7 @@ def traverse(
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
     ] = None,
     seed: DrawSeed = 0,
+    data: MovedData = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -305,15 +319,15 @@ def traverse(
     ten most active dimensions, unless you choose with --between, --pairs or --dimension.
     """
     from priorwise.reporting import save_traversal
-    from priorwise.training.run_record import read_run
-    from priorwise.training.runner import load, load_splits
+    from priorwise.training.run_data import load_splits
+    from priorwise.training.runner import load
 
     if between is not None and pairs is not None:
         raise ValueError("expected --between or --pairs; got both. Leave one out.")
     everything = between is None and pairs is None and not dimension
     picture = save_traversal(
         load(run, code),
-        load_splits(read_run(run, code)[0]),
+        load_splits(run, code, data=data),
         out if out is not None else run / "traversal.png",
         pairs=[between] if between is not None else pairs or (5 if everything else 0),
         dimensions=dimension or (10 if everything else 0),
@@ -337,6 +351,7 @@ def compare(
         int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
     ] = 2000,
     seed: DrawSeed = 0,
+    data: MovedData = None,
     code: Code = None,
     as_json: AsJson = False,
 ) -> None:
@@ -348,7 +363,7 @@ def compare(
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
 
-    portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code)
+    portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code, data=data)
     if as_json:
         rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
         numbers = {name: record.numbers for name, record in records.items()}
@@ -392,7 +407,8 @@ def table(
 def main() -> None:
     """Run the command; a user's mistake becomes one message without a traceback."""
     try:
-        app()
+        with interruptible_imports():
+            app()
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
         from priorwise.config.own_code import where_in_own_code
 

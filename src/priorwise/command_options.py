@@ -13,6 +13,7 @@ from priorwise.completion import complete_data, complete_paper, complete_recipe,
 from priorwise.features.extractor_names import EXTRACTORS
 
 __all__ = [
+    "Again",
     "AsJson",
     "Base",
     "BetweenPair",
@@ -22,7 +23,9 @@ __all__ = [
     "DrawSeed",
     "DryRun",
     "Images",
+    "Init",
     "LogNorm",
+    "MovedData",
     "Out",
     "Overrides",
     "Paper",
@@ -106,6 +109,18 @@ Data: TypeAlias = Annotated[
 Base: TypeAlias = Annotated[
     Path | None, typer.Option("--base", help="For ncp/posthoc: the run whose prior is filled.")
 ]
+Init: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--init", help="A run of the same model, from whose best weights to start."),
+]
+MovedData: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="Where the data of the run lie now, if they have moved.",
+        autocompletion=complete_data,
+    ),
+]
 Code: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -167,6 +182,11 @@ PrecisionOption: TypeAlias = Annotated[
         "--precision",
         help="Of the decoder in the likelihood: no (float32), or bf16, whose cost is shown.",
     ),
+]
+
+Again: TypeAlias = Annotated[
+    bool,
+    typer.Option("--again", help="Measure everything anew, also if an evaluation was larger."),
 ]
 
 # -- how images are drawn --------------------------------------------------------------------------

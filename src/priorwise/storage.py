@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import secrets
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +20,15 @@ __all__ = [
     "atomic_file",
     "content_hash",
     "file_hash",
+    "short_hash",
+    "sweep_partials",
     "value_bytes",
     "write_atomically",
 ]
 
 TRY_AGAIN = "Free some space there, or choose another place, and try again."
+_PARTIAL = ".partial"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 class WriteError(OSError):
@@ -60,6 +66,12 @@ def content_hash(tensors: "Mapping[str, torch.Tensor]") -> str:
     return digest.hexdigest()
 
 
+def short_hash(content: bytes | str) -> str:
+    """The BLAKE2b hash of a text or of bytes, as 16 hexadecimal digits."""
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file, as ``sha256sum`` prints it."""
     with path.open("rb") as stream:
@@ -72,8 +84,9 @@ def file_hash(path: Path) -> str:
 def write_atomically(path: Path, data: bytes, *, advice: str = TRY_AGAIN) -> None:
     """Write ``data`` to ``path`` completely or not at all; an earlier file stays until then.
 
-    A kill leaves at most one hidden file, which the next write replaces. Use this for a file that
-    one process writes often, and ``atomic_file`` if several processes may write it.
+    The bytes go to a new hidden file beside ``path``, whose name nobody else has, and which is then
+    renamed. A link with such a name is never followed. A kill may leave the hidden file behind, see
+    ``sweep_partials``.
 
     Arguments:
         path: The file; its folder must exist.
@@ -83,14 +96,32 @@ def write_atomically(path: Path, data: bytes, *, advice: str = TRY_AGAIN) -> Non
     Raises:
         WriteError: if the disk refuses, for example because it is full; the message names the path.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
     with _as_write_error(path, advice):
+        number = os.open(partial, _NEW, 0o666)
         try:
-            partial.write_bytes(data)
+            with open(number, "wb") as file:
+                file.write(data)
             _put_in_place(partial, path)
-        except OSError:
+        finally:
             partial.unlink(missing_ok=True)
-            raise
+
+
+def sweep_partials(folder: Path, names: Iterable[str]) -> None:
+    """Remove the hidden files that killed writes of certain files left in a folder.
+
+    Call it only where nobody else writes these files: it would remove what is being written.
+
+    Arguments:
+        folder: The folder.
+        names: Names of the files, or patterns such as ``*.safetensors``.
+    """
+    for name in names:
+        for leftover in folder.glob(f".{name}*{_PARTIAL}"):
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -105,7 +136,7 @@ def atomic_file(path: Path, *, advice: str = TRY_AGAIN) -> Iterator[Path]:
     """
     with _as_write_error(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        with tempfile.TemporaryDirectory(_PARTIAL, f".{path.stem}-", path.parent) as folder:
             partial = Path(folder) / path.name
             yield partial
             _put_in_place(partial, path)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from priorwise import NCP, seeded
+from priorwise.checked_lines import read_line
 from priorwise.estimators import nll
 from priorwise.estimators.journal import Journal
 from priorwise.likelihoods import Gaussian
@@ -229,7 +230,7 @@ def test_two_processes_share_the_work(tmp_path):
         assert part["stderr"] == quiet.stderr
         assert 0 < part["rows"] < 33 * SAMPLES
     assert sum(part["rows"] for part in found) == 33 * SAMPLES + 2 * PROBE
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [read_line(line) for line in path.read_bytes().splitlines()]
     assert sorted(int(index) for line in lines[1:] for index in line) == list(range(43))
 
 
@@ -243,3 +244,32 @@ def test_a_probe_tells_close_models_and_kinds_of_nothing_apart(tmp_path, stored,
     Journal(tmp_path / "journal", {"of": "x"}, [stored])
     with pytest.raises(ValueError, match="a setting that is not a parameter differs"):
         Journal(tmp_path / "journal", {"of": "x"}, [now])
+
+
+@pytest.mark.parametrize(
+    ("place", "change"), [(2, b"0."), (3, b'"check": "'), (4, b"]"), (5, b"{")], ids=str
+)
+def test_a_damaged_line_is_computed_again(tmp_path, place, change):
+    """Fault: a number that was changed on the disk becomes the result; a journal that is refused
+    although all of it can be computed again.
+    """
+    model, x = build()
+    path = tmp_path / "journal.jsonl"
+    quiet = nll(model, x, samples=SAMPLES, rows=300, resume=path)
+    whole = path.read_bytes()
+    lines = whole.split(b"\n")
+    assert change in lines[place - 1]
+    lines[place - 1] = lines[place - 1].replace(change, b"9" * len(change), 1)
+    path.write_bytes(b"\n".join(lines))
+    with pytest.warns(UserWarning, match=f"is damaged in line {place}: those lines are removed"):
+        resumed = nll(model, x, samples=SAMPLES, rows=300, resume=path)
+    assert torch.equal(resumed.per_example, quiet.per_example)
+    assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_a_journal_of_an_earlier_version_is_read_with_a_warning(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"of": "x", "probe": [1.0]}\n{"0": [2.0]}\n')
+    with pytest.warns(UserWarning, match="lines without a checksum"):
+        journal = Journal(path, {"of": "x"}, [1.0])
+    assert journal.read() == {0: [2.0]}

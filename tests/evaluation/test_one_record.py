@@ -24,8 +24,8 @@ from priorwise.reporting.comparison import compare_runs
 from priorwise.reporting.entries import side_by_side
 from priorwise.reporting.tables import record_lines
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
-from priorwise.training.run_record import read_run
-from priorwise.training.runner import load, load_splits, train_run
+from priorwise.training.run_data import load_splits
+from priorwise.training.runner import load, train_run
 
 EVALUATION = EvaluationConfig(samples=30, images=None, quality="raw", log_norm_samples=2000)
 TRAINING = TrainingConfig(epochs=2, warmup_epochs=0, seed=1)
@@ -106,12 +106,31 @@ def test_every_view_shows_the_same_words(runs, tmp_path):
 def test_the_numbers_are_those_of_the_estimators(runs):
     """Fault: a record whose settings do not reach the estimator."""
     record = evaluate_run(runs["vae"], progress=False, samples=20, images=50, seed=3)
-    run, _, _ = read_run(runs["vae"])
-    x = load_splits(run).evaluation("test")
+    x = load_splits(runs["vae"]).evaluation("test")
     expected = nll(load(runs["vae"]), x[record_rows(x, 50, 3)], samples=20, seed=3)
     assert record.numbers["nll"]["value"] == pytest.approx(expected.value)
     assert record.numbers["images"] == 50
     assert torch.allclose(record.per_image["nll"], expected.per_example)
+    check_an_edited_number_is_seen(runs["vae"] / "evaluation.json")
+
+
+def check_an_edited_number_is_seen(path: Path) -> None:
+    """Fault: a number, or a setting that goes with it, that somebody wrote into the file."""
+    numbers = json.loads(path.read_text())
+    numbers["nll"]["value"] += 1
+    numbers["settings"]["symmetric_kl"]["seed"] = 4
+    del numbers["checksums"]["leakage"]
+    path.write_text(json.dumps(numbers))
+    with pytest.warns(UserWarning, match="was changed since it was measured") as warned:
+        record = EvaluationRecord.read(path)
+    assert record is not None
+    assert {"nll", "symmetric_kl", "leakage"}.isdisjoint(record.numbers)
+    assert "two_sample" in record.numbers
+    assert len([w for w in warned if "was changed" in str(w.message)]) == 3
+    del numbers["checksums"]
+    path.write_text(json.dumps(numbers))
+    with pytest.warns(UserWarning, match="has no checksums"):
+        assert EvaluationRecord.read(path).numbers["nll"] == numbers["nll"]
 
 
 def record_rows(x: torch.Tensor, count: int, seed: int) -> torch.Tensor:
@@ -182,7 +201,7 @@ def test_a_record_of_other_weights_is_not_shown(runs, calls):
     write_checkpoint(best, {name: tensor + 0.01 for name, tensor in tensors.items()}, state)
     for journal in runs["vae"].glob("nll-*.jsonl"):
         journal.unlink()
-    splits = load_splits(read_run(runs["vae"])[0])
+    splits = load_splits(runs["vae"])
     assert kept_record(runs["vae"], load(runs["vae"]), splits) is None
     record_of_run(runs["vae"], progress=False)
     assert {"nll", "symmetric_kl", "leakage"} <= set(calls)
@@ -262,7 +281,7 @@ def test_a_kill_between_the_two_files_mixes_nothing(runs, monkeypatch, changes):
     with monkeypatch.context() as patch:
         patch.setattr(EvaluationRecord, "write", killed)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_run(runs["vae"], progress=False, **changes)
+            evaluate_run(runs["vae"], progress=False, again=True, **changes)
     again = evaluate_run(runs["vae"], progress=False)
     assert again.numbers["nll"]["value"] == pytest.approx(before.numbers["nll"]["value"])
     assert torch.allclose(again.per_image["nll"], before.per_image["nll"])
@@ -349,7 +368,7 @@ def test_all_images_can_be_asked_for(runs):
 def test_a_record_of_something_else_is_not_compared(runs, field):
     """Fault: `compare` shows numbers of other data that `report` would measure again."""
     record = evaluate_run(runs["vae"], progress=False)
-    model, splits = load(runs["vae"]), load_splits(read_run(runs["vae"])[0])
+    model, splits = load(runs["vae"]), load_splits(runs["vae"])
     assert kept_record(runs["vae"], model, splits) is not None
     record.numbers["subject"][field] = "another"
     record.write(runs["vae"] / "evaluation.json")

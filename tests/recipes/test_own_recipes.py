@@ -150,6 +150,7 @@ def test_a_failed_file_can_be_mended(write):
     assert recipe("recipes.py:mine").name == "mine"
 
 
+@pytest.mark.filterwarnings("ignore:.*has no checksums")
 def test_a_result_names_a_packaged_recipe(write, tmp_path):
     """Fault: the name of a run, which is data, executed as the file of a recipe."""
     write("evil.py", "open('executed', 'w')\n")

@@ -145,7 +145,7 @@ def test_other_models_are_refused(tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tensors, _ = read_checkpoint(written(tmp_path / "a", other))
     with pytest.raises(
-        CheckpointError, match=r"holds another model: \d+ tensors differ, the first is `"
+        CheckpointError, match=r"holds another model: \d+ tensors differ, the first are `"
     ):
         load_model(model, tensors, tmp_path / "a")
     tensors, _ = read_checkpoint(written(tmp_path / "b", model))

@@ -4,11 +4,16 @@ import json
 import warnings
 
 import pytest
-from toys import splits, wrong
+import torch
+from kills import assert_same_run
+from safetensors.torch import safe_open, save_file
+from toys import OPTIONS, splits, wrong
 
 from priorwise import fit
-from priorwise.training import RunFolderError
+from priorwise.training import CheckpointError, RunFolderError
+from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.folder import RunFolder, read_record
+from priorwise.training.run_identity import name_of
 
 IDENTITY = {"training": {"lr": 0.1, "epochs": 3}, "data_fingerprint": "abc"}
 
@@ -39,7 +44,7 @@ def test_another_run_is_refused_by_field(tmp_path):
     for part in (
         str(tmp_path),
         "training.lr was 0.1, now 0.2",
-        "training.patience was None, now 5",
+        "training.patience was 50, now 5",
         "--out",
     ):
         assert part in message
@@ -108,7 +113,8 @@ def test_metrics_are_cut_and_never_stretched(tmp_path):
     folder.append_metrics({"epoch": 2})
     folder.cut_metrics(length)
     assert folder.read_metrics() == [{"epoch": 1}]
-    folder.cut_metrics(10_000)
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl is cut short: .* 10000 bytes"):
+        folder.cut_metrics(10_000)
     assert folder.read_metrics() == [{"epoch": 1}]
     folder.cut_metrics(0)
     assert folder.read_metrics() == []
@@ -117,10 +123,171 @@ def test_metrics_are_cut_and_never_stretched(tmp_path):
 def test_fit_refuses_another_fit(tmp_path):
     """Fault: other options or other data going on in one folder."""
     options = {"batch_size": 30, "warmup_epochs": 0, "progress": False, "out": tmp_path}
-    fit(wrong(), splits(), epochs=1, **options)
+    fit(wrong(), splits(), epochs=2, **options)
     before = contents(tmp_path)
-    with pytest.raises(RunFolderError, match=r"training\.epochs was 1, now 2"):
-        fit(wrong(), splits(), epochs=2, **options)
-    with pytest.raises(RunFolderError, match="data_fingerprint was"):
-        fit(wrong(), splits(70), epochs=1, **options)
+    with pytest.raises(RunFolderError, match=r"training\.epochs was 2, now 1"):
+        fit(wrong(), splits(), epochs=1, **options)
+    words = r"the data differ \(toy: 60 / 40 .*; now toy: 70 / 40 .*\): fingerprint \w+, now \w+\."
+    with pytest.raises(RunFolderError, match=words):
+        fit(wrong(), splits(70), epochs=2, **options)
     assert contents(tmp_path) == before
+
+
+# -- damage, and files of other runs ---------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of three epochs."""
+    fit(wrong(), splits(), out=tmp_path / "run", **OPTIONS)
+    return tmp_path / "run"
+
+
+def refused_and_untouched(run, error, words):
+    """The fit is refused before anything is trained or written."""
+    before = contents(run)
+    with pytest.raises(error, match=words):
+        fit(wrong(), splits(), out=run, **OPTIONS)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("cut", [1, 40, 140, -1])
+def test_metrics_that_were_cut_stop_the_run_before_it_starts(run, cut):
+    """Fault: training to the end, and failing at the end and at every repeat."""
+    path = run / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:cut])
+    refused_and_untouched(run, RunFolderError, r"metrics\.jsonl is cut short.*Restore the file")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("1", "2"), ('"epoch"', "'epoch'"), ('"check"', '"chekc"')]
+)
+def test_a_changed_line_of_metrics_is_named(run, old, new):
+    """Fault: a changed number that is taken for measured."""
+    path = run / "metrics.jsonl"
+    first, second, *rest = path.read_text().splitlines(keepends=True)
+    assert old in second
+    path.write_text("".join([first, second.replace(old, new, 1), *rest]))
+    if new == '"chekc"':  # like a line of an earlier version
+        with pytest.warns(UserWarning, match="lines without a checksum"):
+            fit(wrong(), splits(), out=run, **OPTIONS)
+    else:
+        refused_and_untouched(run, RunFolderError, r"line 2 of .*metrics\.jsonl is damaged")
+
+
+def test_lines_after_the_checkpoint_are_written_again_whatever_they_hold(run):
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b"\x00{half")
+    assert len(fit(wrong(), splits(), out=run, **OPTIONS).history) == 3
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+@pytest.mark.parametrize("place", [-3, 0.5, 0.1])
+def test_a_flipped_bit_is_noticed(run, name, place):
+    """Fault: weights that were changed on the disk, evaluated or trained further."""
+    path = run / name
+    content = bytearray(path.read_bytes())
+    at = place if place < 0 else int(place * len(content))
+    content[at] ^= 4
+    path.write_bytes(bytes(content))
+    refused_and_untouched(run, CheckpointError, rf"{name} (is damaged|is not a whole|was not writ)")
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+def test_a_checkpoint_of_another_run_is_refused(run, tmp_path, name):
+    """Fault: the weights of another seed, which fit this model as well."""
+    fit(wrong(), splits(), out=tmp_path / "other", **OPTIONS, seed=3)
+    (run / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    refused_and_untouched(run, CheckpointError, rf"{name} belongs to another run")
+
+
+def test_a_checkpoint_without_optimisers_is_refused(run):
+    """Fault: going on with moments of zero."""
+    path, name = run / "last.safetensors", name_of(stored_identity(run))
+    tensors, state = read_checkpoint(path)
+    kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("optimizer")}
+    write_checkpoint(path, kept, state, run=name)
+    refused_and_untouched(run, CheckpointError, "expected the state of the optimiser of 'model'")
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_with_a_warning(run):
+    path = run / "last.safetensors"
+    with safe_open(path, "pt") as file:
+        header = {name: file.metadata()[name] for name in ("format", "state")}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata=header)
+    with pytest.warns(UserWarning, match=r"last\.safetensors has no checksum"):
+        assert fit(wrong(), splits(), out=run, **OPTIONS).stopped == "epochs"
+
+
+def test_a_removed_checkpoint_does_not_cost_the_best_one(run):
+    """Fault: a run that silently starts again over better weights."""
+    (run / "last.safetensors").unlink()
+    refused_and_untouched(run, RunFolderError, r"expected last\.safetensors beside .*remove .*best")
+    (run / "best.safetensors").unlink()
+    assert fit(wrong(), splits(), out=run, **OPTIONS).stopped == "epochs"
+
+
+# -- more epochs -----------------------------------------------------------------------------------
+
+
+def stored_identity(run) -> dict:
+    return read_record(run / "run.json")["identity"]
+
+
+def test_an_extended_run_equals_an_unbroken_one(tmp_path):
+    """Fault: a step, a moment or a line that depends on where the run had ended; an extension that
+    nobody can see afterwards.
+    """
+    options = OPTIONS | {"schedule": "constant", "keep": "last"}
+    fit(wrong(), splits(), out=tmp_path / "a", **options | {"epochs": 4})
+    fit(wrong(), splits(), out=tmp_path / "b", **options | {"epochs": 2})
+    weights = fit(wrong(), splits(), out=tmp_path / "b", **options | {"epochs": 4}).model
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    about = read_record(tmp_path / "b" / "run.json")["about"]
+    assert about["extended"] == [{"epochs_before": 2, "epochs": 4, "from_step": 6}]
+    assert stored_identity(tmp_path / "b") == stored_identity(tmp_path / "a")
+    again = fit(wrong(), splits(), out=tmp_path / "b", **options | {"epochs": 4}).model
+    assert torch.equal(weights.encoder.weight, again.encoder.weight)
+    with pytest.raises(RunFolderError, match=r"training\.epochs was 4, now 3"):
+        fit(wrong(), splits(), out=tmp_path / "b", **options | {"epochs": 3})
+
+
+def test_what_a_schedule_makes_of_more_epochs_is_said(run):
+    words = r"to 6 epochs instead of 3.*after step 9 the learning rate is 0\.025 instead of 0:"
+    with pytest.warns(UserWarning, match=words):
+        result = fit(wrong(), splits(), out=run, **OPTIONS | {"epochs": 6})
+    assert result.epochs == 6
+
+
+def test_a_run_that_stopped_improving_is_not_extended(tmp_path):
+    """Fault: an extension that does nothing, or that trains where an unbroken run would not."""
+    options = OPTIONS | {"lr": 10.0, "patience": 1, "schedule": "constant"}
+    result = fit(wrong(), splits(), out=tmp_path, **options | {"epochs": 50})
+    assert result.stopped == "patience"
+    before = contents(tmp_path)
+    with pytest.raises(RunFolderError, match=r"stopped after step \d+, because .*--init"):
+        fit(wrong(), splits(), out=tmp_path, **options | {"epochs": 60})
+    assert contents(tmp_path) == before
+
+
+def test_what_has_no_influence_is_no_other_run(run):
+    """Fault: a run that is refused for another checkpoint interval."""
+    options = OPTIONS | {"checkpoint_seconds": 5.0}
+    assert fit(wrong(), splits(), out=run, **options).stopped == "epochs"
+
+
+def test_an_option_of_a_later_version_is_no_other_run(run):
+    """Fault: every older folder refused as soon as there is a new option."""
+    record = read_record(run / "run.json")
+    identity = record["identity"]
+    del identity["training"]["compile"]
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="belongs to another run"):  # another record
+        fit(wrong(), splits(), out=run, **OPTIONS)
+    for path in (run / "best.safetensors", run / "last.safetensors"):
+        tensors, state = read_checkpoint(path)
+        write_checkpoint(path, tensors, state, run=name_of(identity))
+    assert fit(wrong(), splits(), out=run, **OPTIONS).stopped == "epochs"
+    with pytest.raises(RunFolderError, match=r"training\.compile was False, now True"):
+        RunFolder(run, identity | {"training": identity["training"] | {"compile": True}})

@@ -3,17 +3,27 @@
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from priorwise.storage import append_line, content_hash
+from priorwise.checked_lines import (
+    DamagedLineError,
+    checked_line,
+    is_checked,
+    read_line,
+    whole_lines,
+)
+from priorwise.storage import append_line, content_hash, write_atomically
 from priorwise.tilts import tensors_without_log_norms
 
 __all__ = ["Journal", "fingerprint"]
 
+_REMOVE = "Remove it, or name another file in `resume`."
+_WORDS = {"of": "the hash of the model's tensors and the images"}
 _ADVICE = "Make room and run it again: it continues after the last finished images."
 
 
@@ -62,44 +72,62 @@ class Journal:
             return
         lines = content.split(b"\n")
         try:
-            header = json.loads(lines[0])
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            header = None
+            header = read_line(lines[0])
+        except DamagedLineError as error:
+            raise ValueError(
+                f"expected {self.path} to hold parts of this computation; got a file with "
+                f"something else, or whose first line is damaged ({error}). {_REMOVE}"
+            ) from None
         self._refuse_other(header)
         whole = b"\n".join(lines[:-1]) + b"\n" if lines[-1] else b"\n".join(lines)
         if len(whole) < self.path.stat().st_size:  # a kill cut off the last line
             os.truncate(self.path, len(whole))
+        self._drop_damaged(lines[:-1])
 
-    def _refuse_other(self, header: object) -> None:
-        advice = "Remove it, or name another file in `resume`."
-        if not isinstance(header, dict):
-            raise ValueError(
-                f"expected {self.path} to hold parts of this computation; got a file with "
-                f"something else. {advice}"
+    def _drop_damaged(self, lines: list[bytes]) -> None:
+        """Remove damaged lines, with a warning; their entries are then computed again."""
+        damaged = [number for number, line in enumerate(lines, start=1) if not _is_entry(line)]
+        damaged = [number for number in damaged if number > 1]  # the first one is no entry
+        good = [line for number, line in enumerate(lines, start=1) if number not in damaged]
+        if not all(map(is_checked, good)):
+            warnings.warn(
+                f"{self.path} has lines without a checksum, since an earlier version of priorwise "
+                "wrote them: damage to their numbers would not be noticed.",
+                stacklevel=6,
             )
+        if not damaged:
+            return
+        warnings.warn(
+            f"{self.path} is damaged in line {', '.join(map(str, damaged))}: those lines are "
+            "removed, and what they held is computed again.",
+            stacklevel=6,
+        )
+        write_atomically(self.path, b"".join(line + b"\n" for line in good), advice=_ADVICE)
+
+    def _refuse_other(self, header: Mapping[str, Any]) -> None:
         changed = [
-            f"{name} was {header.get(name)!r}, now {self.identity.get(name)!r}"
+            f"{_WORDS.get(name, name)} was {header.get(name)!r}, now {self.identity.get(name)!r}"
             for name in sorted(header.keys() | self.identity.keys() - {"probe"})
             if name != "probe" and header.get(name) != self.identity.get(name)
         ]
         if changed:
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; got parts of another "
-                f"one: {'; '.join(changed)}. {advice}"
+                f"one: {'; '.join(changed)}. {_REMOVE}"
             )
         if not _close(header.get("probe"), self.probe):
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; the model has the same "
                 "tensors but gives other numbers: a setting that is not a parameter differs (a "
                 "scale, a function, a switch), or a part of the model draws other random numbers. "
-                f"{advice}"
+                f"{_REMOVE}"
             )
 
     def read(self) -> dict[int, list[float]]:
         """All finished entries."""
         entries: dict[int, list[float]] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines()[1:]:
-            entries.update({int(index): values for index, values in json.loads(line).items()})
+        for line in whole_lines(self.path)[1:]:
+            entries.update({int(index): values for index, values in read_line(line).items()})
         return entries
 
     def append(self, entries: Mapping[int, list[float]]) -> None:
@@ -107,7 +135,21 @@ class Journal:
         self._write(entries)
 
     def _write(self, record: Mapping[str, Any] | Mapping[int, Any]) -> None:
-        append_line(self.path, json.dumps(dict(record)), advice=_ADVICE)
+        append_line(self.path, checked_line(record), advice=_ADVICE)
+
+
+def _is_entry(line: bytes) -> bool:
+    """Whether a line is whole and holds lists of numbers by the index of an image."""
+    try:
+        entries = read_line(line)
+    except DamagedLineError:
+        return False
+    return all(
+        index.isdecimal()
+        and isinstance(values, list)
+        and all(isinstance(value, float | int) for value in values)
+        for index, values in entries.items()
+    )
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:

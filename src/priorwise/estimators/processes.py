@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import distributed
 
-__all__ = ["gathered", "in_turn", "my_share"]
+__all__ = ["gathered", "in_turn", "is_first", "my_share"]
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -14,6 +14,11 @@ Value = TypeVar("Value")
 
 def _active() -> bool:
     return distributed.is_available() and distributed.is_initialized()
+
+
+def is_first() -> bool:
+    """Whether this process writes what all of them would write; a single process does."""
+    return not _active() or distributed.get_rank() == 0
 
 
 def my_share(items: Sequence[Item]) -> Sequence[Item]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from priorwise.arrays import Array, as_tensor
 from priorwise.estimators.base import Estimate, standard_error
 from priorwise.estimators.top_latents import places, posterior_draws, prior_draws
+from priorwise.interrupts import kept_interrupts
 from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
@@ -252,7 +253,8 @@ class _StoppedNetwork:
         network = MLPClassifier(_HIDDEN, random_state=self.seed % 2**32)
         lowest, waited = math.inf, 0
         for _ in range(_EPOCHS):
-            network.partial_fit(X[fitted], y[fitted], classes=[0, 1])
+            with kept_interrupts():
+                network.partial_fit(X[fitted], y[fitted], classes=[0, 1])
             p = torch.as_tensor(network.predict_proba(X[watched]))
             loss = float(_losses(p[torch.arange(len(watched)), torch.as_tensor(y[watched])]).mean())
             waited += 1
@@ -268,7 +270,7 @@ class _StoppedNetwork:
 def _fitted(classifier: ProbabilityClassifier, points: Tensor, others: Tensor) -> tuple[str, ...]:
     """Fit in place, with class 1 for the others; return the warnings of the fit, in words."""
     classes = torch.cat([torch.zeros(len(points)), torch.ones(len(others))]).long()
-    with warnings.catch_warnings(record=True) as complaints:
+    with kept_interrupts(), warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
         classifier.fit(torch.cat([points, others]).numpy(), classes.numpy())
     return tuple(f"the classifier warned: {complaint.message}" for complaint in complaints)

@@ -14,7 +14,7 @@ from priorwise.config.run import EvaluationConfig
 from priorwise.estimators import Estimate
 from priorwise.evaluation.quantities import QUANTITIES
 from priorwise.evaluation.quantity import Cell, Quantity
-from priorwise.storage import atomic_file
+from priorwise.storage import atomic_file, short_hash
 from priorwise.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 __all__ = ["EvaluationRecord", "plain"]
@@ -64,8 +64,14 @@ class EvaluationRecord:
         last = [quantity.key for quantity in QUANTITIES if quantity.key in self.numbers]
         first = sorted(self.numbers.keys() - set(last))
         ordered = {key: self.numbers[key] for key in [*first, *last]}
+        ordered["checksums"] = {key: self._checksum(key) for key in last}
         with atomic_file(path) as partial:
             partial.write_bytes(json.dumps(ordered, indent=2, allow_nan=False).encode())
+
+    def _checksum(self, key: str) -> str:
+        """A hash of a quantity and its settings, as plain data."""
+        settings = self.numbers["settings"].get(key)
+        return short_hash(json.dumps([key, self.numbers[key], settings], sort_keys=True))
 
     def _belongs_to(self) -> dict[str, Any]:
         """What values per image must agree with; after a kill between two writes they do not."""
@@ -77,8 +83,9 @@ class EvaluationRecord:
     def read(cls, path: Path) -> "EvaluationRecord | None":
         """The record at ``path``; None if there is none, or if its format is an older one.
 
-        A quantity that cannot be shown, and values per image from another evaluation, are left out
-        with a warning. They count as missing and are measured again.
+        A quantity that was changed since it was measured, or cannot be shown, and values per image
+        from another evaluation, are left out with a warning. They count as missing and are measured
+        again.
         """
         try:
             numbers = json.loads(path.read_text(encoding="utf-8"))
@@ -95,11 +102,27 @@ class EvaluationRecord:
         if not known or not isinstance(numbers["subject"].get("probe"), list):
             return None
         record = cls(numbers)
+        checksums = numbers.pop("checksums", None)
+        if checksums is None:
+            warnings.warn(
+                f"{path} has no checksums, since an earlier version of priorwise wrote it: numbers "
+                "that were changed in it would not be noticed.",
+                stacklevel=2,
+            )
         for quantity in QUANTITIES:
-            if quantity.key in numbers and not _can_be_shown(quantity, numbers[quantity.key]):
-                _warn(path, f"has a damaged `{quantity.key}`")
-                del numbers[quantity.key]
+            key = quantity.key
+            if key not in numbers:
+                continue
+            if not _can_be_shown(quantity, numbers[key]):
+                _warn(path, f"has a damaged `{key}`")
+                del numbers[key]
+            elif checksums is not None and not record._agrees(key, checksums):
+                _warn(path, f"has a `{key}` that was changed since it was measured")
+                del numbers[key]
         return cls(numbers, record._values_per_image(path))
+
+    def _agrees(self, key: str, checksums: object) -> bool:
+        return isinstance(checksums, dict) and checksums.get(key) == self._checksum(key)
 
     def _values_per_image(self, path: Path) -> dict[str, Tensor]:
         beside = _per_image(path)

@@ -1,5 +1,6 @@
 """The records of trained runs; each lies in the folder of its run."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ from priorwise.config.overrides import with_settings
 from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import EvaluationConfig, Run
 from priorwise.data import Splits
+from priorwise.estimators.processes import is_first
+from priorwise.evaluation.extent import not_smaller
 from priorwise.evaluation.measuring import describes, measure
 from priorwise.evaluation.record import EvaluationRecord
 from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
 from priorwise.progress import say
+from priorwise.training.lock import held
+from priorwise.training.run_data import load_splits
 from priorwise.training.run_record import read_run
-from priorwise.training.runner import load, load_base, load_splits, save_log_norm
+from priorwise.training.runner import load, load_base, save_log_norm
 
 __all__ = ["evaluate_run", "kept_record", "record_of_base", "record_of_run"]
 
@@ -26,28 +31,37 @@ def evaluate_run(
     *,
     progress: bool = True,
     code: NamedCode | None = None,
+    data: str | Path | None = None,
+    again: bool = False,
     **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> EvaluationRecord:
     """Evaluate the best weights of a run on its test set, and keep the record in its folder.
 
     Numbers that an earlier record holds for the same weights, data and settings are not measured
-    again. A likelihood that was interrupted continues after the last finished image. The log
-    normaliser of a tilted prior is also stored in the run's best checkpoint.
+    again, and with fewer samples or images they stay as they are. A likelihood that was interrupted
+    continues after the last finished image. The log normaliser of a tilted prior is also stored in
+    the run's best checkpoint.
 
     Arguments:
         folder: The run.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
+        data: Where the data lie now, if they have moved.
+        again: Measure everything anew, and replace the earlier record also if that is larger.
         **changes: Fields of ``EvaluationConfig`` that replace the run's own.
 
     Raises:
-        RunFolderError: if there is no such run.
+        RunFolderError: if there is no such run, its data have changed, or another process writes to
+            its folder.
+        CheckpointError: as ``priorwise.load``.
         OverrideError: for a setting that does not exist or cannot have that value.
     """
     run, _, _ = read_run(folder, code)
-    return _of_run(
-        Path(folder), run, with_settings(run.evaluation, changes), progress=progress, code=code
-    )
+    place = _Place(Path(folder), run, code, data)
+    with held(place.folder, alone=is_first()):
+        earlier = None if again else EvaluationRecord.read(place.folder / _NAME)
+        config = with_settings(run.evaluation, changes)
+        return _of_run(place, config, earlier, progress=progress)
 
 
 def record_of_run(
@@ -55,6 +69,8 @@ def record_of_run(
     *,
     progress: bool = True,
     code: NamedCode | None = None,
+    data: str | Path | None = None,
+    again: bool = False,
     **changes: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> EvaluationRecord:
     """The record of a run with the settings of its last evaluation; measures only what it lacks.
@@ -63,12 +79,19 @@ def record_of_run(
         folder: The run.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
+        data: Where the data lie now, if they have moved.
+        again: As for ``evaluate_run``.
         **changes: As for ``evaluate_run``.
+
+    Raises:
+        RunFolderError: as ``evaluate_run``.
     """
     run, _, _ = read_run(folder, code)
-    earlier = EvaluationRecord.read(Path(folder) / _NAME)
-    config = run.evaluation if earlier is None else earlier.config
-    return _of_run(Path(folder), run, with_settings(config, changes), progress=progress, code=code)
+    place = _Place(Path(folder), run, code, data)
+    with held(place.folder, alone=is_first()):
+        earlier = EvaluationRecord.read(place.folder / _NAME)
+        config = with_settings(run.evaluation if earlier is None else earlier.config, changes)
+        return _of_run(place, config, None if again else earlier, progress=progress)
 
 
 def record_of_base(
@@ -77,6 +100,7 @@ def record_of_base(
     *,
     progress: bool = True,
     code: NamedCode | None = None,
+    data: str | Path | None = None,
 ) -> EvaluationRecord:
     """The record of the model underneath a run's own; it is kept in the run's folder ``base``.
 
@@ -88,16 +112,24 @@ def record_of_base(
         config: The settings, such as those of the run's own record.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
+        data: Where the data lie now, if they have moved.
+
+    Raises:
+        RunFolderError: as ``evaluate_run``.
     """
     run, _, _ = read_run(folder, code)
     assert isinstance(run.model, AbstractPosthocConfig)
     base_folder = Path(folder) / "base"
-    earlier = EvaluationRecord.read(base_folder / _NAME)
-    if earlier is None:
-        earlier = EvaluationRecord.read(Path(run.model.base_run) / _NAME)
-    base_folder.mkdir(exist_ok=True)
-    model = load_base(folder, code)
-    return _measured(model, run, config, base_folder, earlier, progress=progress)
+    with held(Path(folder), alone=is_first()):
+        earlier = EvaluationRecord.read(base_folder / _NAME)
+        if earlier is None:
+            earlier = EvaluationRecord.read(Path(run.model.base_run) / _NAME)
+        splits = load_splits(folder, code, data=data)
+        _tell_data(splits, folder, progress=progress)
+        base_folder.mkdir(exist_ok=True)
+        model = load_base(folder, code)
+        subject = Subject(model, splits, config, journal=base_folder, progress=progress)
+        return _measured(subject, run.name, earlier)
 
 
 def kept_record(
@@ -117,43 +149,57 @@ def kept_record(
     return record if describes(record, subject) else None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A run folder, the run in it, the code that may be executed, and where the data lie now."""
+
+    folder: Path
+    run: Run
+    code: NamedCode | None
+    data: str | Path | None
+
+
+def _subject(place: _Place, config: EvaluationConfig, *, progress: bool) -> Subject:
+    """The model of a run with its data, which are those that it was trained on."""
+    model = load(place.folder, place.code)
+    splits = load_splits(place.folder, place.code, data=place.data)
+    _tell_data(splits, place.folder, progress=progress)
+    return Subject(model, splits, config, journal=place.folder, progress=progress)
+
+
+def _tell_data(splits: Splits, folder: str | Path, *, progress: bool) -> None:
+    say(f"{folder} on {splits.describe()}", show=progress)
+
+
 def _of_run(
-    folder: Path,
-    run: Run,
-    config: EvaluationConfig,
-    *,
-    progress: bool,
-    code: NamedCode | None,
+    place: _Place, config: EvaluationConfig, earlier: EvaluationRecord | None, *, progress: bool
 ) -> EvaluationRecord:
-    model = load(folder, code)
-    before = model.known_log_norm()
-    earlier = EvaluationRecord.read(folder / _NAME)
+    subject = _subject(place, config, progress=progress)
+    before = subject.model.known_log_norm()
+    if earlier is not None and describes(earlier, subject):
+        subject = replace(subject, config=not_smaller(config, earlier))
     try:
-        return _measured(model, run, config, folder, earlier, progress=progress)
+        return _measured(subject, place.run.name, earlier)
     finally:
         # log Z is expensive, so it is stored after an interruption, too
-        if model.known_log_norm() != before:
-            save_log_norm(folder, model)
+        if subject.model.known_log_norm() != before:
+            save_log_norm(place.folder, subject.model)
 
 
-def _measured(
-    model: AbstractModel,
-    run: Run,
-    config: EvaluationConfig,
-    folder: Path,
-    earlier: EvaluationRecord | None,
-    *,
-    progress: bool,
-) -> EvaluationRecord:
-    """Measure what the earlier record lacks, and save the record after each quantity."""
-    splits = load_splits(run)
-    say(f"{folder} on {splits.describe()}", show=progress)
-    subject = Subject(model, splits, config, journal=folder, progress=progress)
+def _measured(subject: Subject, name: str, earlier: EvaluationRecord | None) -> EvaluationRecord:
+    """Measure what the earlier record lacks, and save the record after each quantity.
+
+    A record that lacked nothing is not written again, so it may lie where nobody can write.
+    """
+    assert subject.journal is not None
+    path = subject.journal / _NAME
 
     def save(record: EvaluationRecord) -> None:
-        record.numbers["run"] = run.name
-        record.write(folder / _NAME)
+        record.numbers["run"] = name
+        record.write(path)
 
     record = measure(subject, earlier, save=save)
-    save(record)
+    record.numbers["run"] = name
+    if earlier is None or record.numbers != earlier.numbers or not path.exists():
+        save(record)
     return record

@@ -39,8 +39,9 @@ from priorwise.reporting.drawing import (
 )
 from priorwise.reporting.latents import LatentPlane, latent_plane
 from priorwise.reporting.pictures import is_images
+from priorwise.training.run_data import load_splits
 from priorwise.training.run_record import read_run
-from priorwise.training.runner import load, load_splits
+from priorwise.training.runner import load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -226,6 +227,7 @@ def compare_runs(
     draws: int = 2000,
     seed: int = 0,
     code: NamedCode | None = None,
+    data: str | Path | None = None,
 ) -> tuple[dict[str, Portrait], dict[str, EvaluationRecord]]:
     """``save_comparison`` for trained runs, named after their folders, with their records.
 
@@ -238,17 +240,21 @@ def compare_runs(
         draws: As for ``save_comparison``.
         seed: Seed of all draws.
         code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
+        data: Where the data lie now, if they have moved.
 
     Raises:
-        RunFolderError: for a folder that does not hold the run of a recipe.
+        RunFolderError: for a folder that does not hold the run of a recipe, or data that have
+            changed since a run was trained on them.
         ValueError: for a folder that is named twice, or runs whose data differ.
     """
-    runs = [read_run(folder, code)[0] for folder in folders]
-    for folder, run in zip(folders, runs, strict=True):
-        if run.data != runs[0].data:
+    read = [read_run(folder, code) for folder in folders]
+    prints = [identity.get("data_fingerprint") for _, _, identity in read]
+    for folder, (run, _, _), fingerprint in zip(folders, read, prints, strict=True):
+        if fingerprint != prints[0]:  # where the data lie does not matter
             raise ValueError(
-                f"expected runs on the same data; {folders[0]} has {_data_words(runs[0])} and "
-                f"{folder} {_data_words(run)}."
+                f"expected runs on the same data; {folders[0]} has {_data_words(read[0][0])} and "
+                f"{folder} {_data_words(run)}, and their fingerprints are {prints[0]} and "
+                f"{fingerprint}."
             )
     names = [Path(folder).name for folder in folders]
     if len(set(names)) < len(names):
@@ -256,7 +262,7 @@ def compare_runs(
     if len(set(names)) < len(names):
         raise ValueError(f"expected each run once; got {', '.join(names)}.")
     models = {name: load(folder, code) for name, folder in zip(names, folders, strict=True)}
-    splits = load_splits(runs[0])
+    splits = load_splits(folders[0], code, data=data)
     records = {
         name: record
         for name, folder in zip(names, folders, strict=True)

@@ -32,8 +32,9 @@ from priorwise.reporting.tables import contrast_table, glossary, summary_table
 from priorwise.reporting.verdicts import all_doubts, headline, sentences
 from priorwise.storage import write_atomically
 from priorwise.training.loop import FitResult
+from priorwise.training.run_data import load_splits
 from priorwise.training.run_record import read_run
-from priorwise.training.runner import load, load_base, load_splits
+from priorwise.training.runner import load, load_base
 
 __all__ = ["report", "report_runs"]
 
@@ -100,6 +101,8 @@ def report_runs(
     fits: Mapping[str, FitResult] | None = None,
     progress: bool = True,
     code: NamedCode | None = None,
+    data: str | Path | None = None,
+    again: bool = False,
     **settings: Any,  # noqa: ANN401 - fields of EvaluationConfig
 ) -> Path:
     """The prior-hole report of trained runs; measures only what their records lack.
@@ -112,6 +115,8 @@ def report_runs(
         fits: Results of their fits by name, to show their training curves.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
+        data: Where the data lie now, if they have moved.
+        again: Measure everything anew, as for ``priorwise.evaluation.evaluate_run``.
         **settings: Fields of ``priorwise.config.EvaluationConfig`` that replace the settings of the
             runs' evaluations.
 
@@ -121,7 +126,9 @@ def report_runs(
     """
     path = _checked(path)
     records = {
-        name: record_of_run(folder, progress=progress, code=code, **settings)
+        name: record_of_run(
+            folder, progress=progress, code=code, data=data, again=again, **settings
+        )
         for name, folder in folders.items()
     }
     prints = {n: record.numbers["subject"]["data_fingerprint"] for n, record in records.items()}
@@ -132,10 +139,11 @@ def report_runs(
     models = {name: load(folder, code) for name, folder in folders.items()}
     (name, folder), *others = folders.items()
     if not others and isinstance(read_run(folder, code)[0].model, AbstractPosthocConfig):
-        base = record_of_base(folder, records[name].config, progress=progress, code=code)
+        config = records[name].config
+        base = record_of_base(folder, config, progress=progress, code=code, data=data)
         models = {"base": load_base(folder, code), **models}
         records = {"base": base, **records}
-    splits = load_splits(read_run(folder, code)[0])
+    splits = load_splits(folder, code, data=data)
     return _write(path, models, splits, records, fits or {}, progress=progress)
 
 

@@ -1,10 +1,13 @@
 """Checkpoints as data: one safetensors file with the tensors, and the rest as JSON in its header.
 
 A file is written under a temporary name, flushed to the disk and renamed, so a complete one is
-there at any moment. Nothing is ever unpickled.
+there at any moment. Its header holds a hash of all that it holds, and the name of the run that it
+belongs to. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorwise.compilation import uncompiled_name
-from priorwise.storage import TRY_AGAIN, write_atomically
+from priorwise.storage import TRY_AGAIN, value_bytes, write_atomically
 
 __all__ = [
     "CheckpointError",
@@ -31,6 +34,7 @@ __all__ = [
 ]
 
 _FORMAT = "priorwise-2"
+_NAMED = 3  # tensors that a message names
 
 
 class CheckpointError(ValueError):
@@ -42,9 +46,17 @@ def write_checkpoint(
     tensors: Mapping[str, Tensor],
     state: Mapping[str, Any],
     *,
+    run: str = "",
     advice: str = TRY_AGAIN,
 ) -> None:
     """Write tensors and a state of plain data to one file, atomically.
+
+    Arguments:
+        path: The file.
+        tensors: The tensors by name.
+        state: What JSON can hold.
+        run: Name of the run that the file belongs to (``RunFolder.name``); empty if to none.
+        advice: The end of the message of a ``WriteError``.
 
     Raises:
         WriteError: if the file cannot be written; the message ends with the advice.
@@ -52,37 +64,80 @@ def write_checkpoint(
     copies = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
-    content = save(copies, metadata={"format": _FORMAT, "state": json.dumps(state)})
+    header = {"format": _FORMAT, "state": json.dumps(state), "run": run}
+    content = save(copies, metadata=header | {"hash": _hash(copies, header)})
     write_atomically(path, content, advice=advice)
 
 
+def _hash(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """A hash of every tensor (name, shape, type, bytes) and of the rest of the header."""
+    digest = hashlib.blake2b(digest_size=16)
+    for entry in sorted(header.items()):
+        digest.update(repr(entry).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(value_bytes(tensor))
+    return digest.hexdigest()
+
+
 def read_checkpoint(
-    path: Path, device: str | torch.device = "cpu"
+    path: Path, device: str | torch.device = "cpu", *, run: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of one file.
 
+    Arguments:
+        path: The file.
+        device: Where the tensors should be.
+        run: Name of the run that the file must belong to; None takes that of any run.
+
     Raises:
         CheckpointError: if the file is missing, cut short, not safetensors (a pickle is refused
-            unread), or not written by priorwise.
+            unread), not written by priorwise, changed since it was written, or of another run.
     """
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, "
             "which is never read. Restore it from a backup, or remove it to start this run again."
         ) from error
-    if metadata.get("format") != _FORMAT or "state" not in metadata:
+    if header.get("format") != _FORMAT or "state" not in header:
         raise CheckpointError(
             f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in "
-            f"its header; got {metadata.get('format')!r}. Read it with the version that wrote it, "
+            f"its header; got {header.get('format')!r}. Read it with the version that wrote it, "
             "or remove it to start this run again."
         )
-    return tensors, json.loads(metadata["state"])
+    _refuse_changed(path, tensors, header)
+    if run is not None and header.get("run", run) not in ("", run):
+        raise CheckpointError(
+            f"{path} belongs to another run, with other settings or another seed: its header names "
+            f"the run {header['run']}, and this run is {run}. Put the file of this run back from "
+            "a backup, or start the run again in another folder."
+        )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(
+        header["state"]
+    )
+
+
+def _refuse_changed(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    """Compare the content of a file with the hash in its header."""
+    if "hash" not in header and "run" not in header:
+        warnings.warn(
+            f"{path} has no checksum, since an earlier version of priorwise wrote it: damage to "
+            "its numbers would not be noticed.",
+            stacklevel=4,
+        )
+        return
+    rest = {name: value for name, value in header.items() if name != "hash"}
+    if header.get("hash") != _hash(tensors, rest):
+        raise CheckpointError(
+            f"{path} is damaged: its content does not agree with the checksum in its header. "
+            "Restore it from a backup, or start the run again in another folder."
+        )
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -115,10 +170,13 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
         if shapes.get(name) != stored_shapes.get(name)
     )
     if differing:
-        first = differing[0]
+        words = "; ".join(
+            f"`{name}` (expected {shapes.get(name, 'none')}, got {stored_shapes.get(name, 'none')})"
+            for name in differing[:_NAMED]
+        )
         raise CheckpointError(
-            f"{path} holds another model: {len(differing)} tensors differ, the first is `{first}` "
-            f"(expected {shapes.get(first, 'none')}, got {stored_shapes.get(first, 'none')})."
+            f"{path} holds another model: {len(differing)} tensors differ, the first "
+            f"{'is' if len(differing) == 1 else 'are'} {words}."
         )
     model.load_state_dict({name: stored[uncompiled_name(name)] for name in current})
 

@@ -13,27 +13,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from priorwise.checked_lines import (
+    DamagedLineError,
+    checked_line,
+    is_checked,
+    read_line,
+    whole_lines,
+)
 from priorwise.storage import append_line, write_atomically
+from priorwise.training.run_identity import EPOCHS, differences, is_extension, name_of, words_of
 
-__all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record"]
+__all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record", "refuse_strangers"]
 
 GOES_ON = "Make room and run the same command again: it goes on from the last checkpoint."
 """What to do when a file of a fit cannot be written to the disk."""
+_NO_VERSION = ("data", "extended")
+"""What ``about`` says besides versions, code and machine."""
 
 
 class RunFolderError(ValueError):
     """A folder that cannot take this run."""
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 class RunFolder:
@@ -42,8 +41,14 @@ class RunFolder:
     Arguments:
         path: The folder; it is created if missing.
         identity: The record that defines the run. A folder with another identity is refused, and
-            nothing in it is changed.
-        about: Further facts that are recorded but may differ on a resume, such as versions.
+            nothing in it is changed. The same run with more epochs is an extension; ``settle``
+            records it.
+        about: Further facts that are recorded but may differ on a resume, such as versions;
+            ``data`` describes the data in words.
+
+    Attributes:
+        name: 16 hexadecimal digits that stand for the run, see ``run_identity.name_of``.
+        extended: The epochs of the run so far, and from now on; None if they are the same.
 
     Raises:
         RunFolderError: if the folder holds another run, or holds files but no run.
@@ -56,61 +61,71 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.metrics = self.path / "metrics.jsonl"
+        self.extended: tuple[int, int] | None = None
+        self._record = self.path / "run.json"
+        self._unsettled: dict[str, Any] | None = None
         self._open(json.loads(json.dumps(identity)), dict(about or {}))
 
     def _open(self, identity: dict[str, Any], about: dict[str, Any]) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"expected a folder for the run; {self.path} is a file.")
+        refuse_strangers(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        record = self.path / "run.json"
-        if record.exists():
-            stored = read_record(record)
-            self._refuse_other(stored["identity"], identity)
-            self._warn_of_changes(stored.get("about", {}), about)
+        if not self._record.exists():
+            self.name = name_of(identity)
+            self._write({"identity": identity, "about": about})
             return
-        other_files = sorted(
-            entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")
-        )
-        if other_files:
+        stored = read_record(self._record)
+        about_before = stored.get("about", {})
+        self.name = name_of(stored["identity"])
+        changed = differences(stored["identity"], identity)
+        if changed and not is_extension(changed):
+            words = words_of(changed, about_before.get("data", ""), about.get("data", ""))
             raise RunFolderError(
-                f"expected an empty folder or one of this run; {self.path} holds "
-                f"{', '.join(other_files[:3])}. Choose another folder with --out."
+                f"{self.path} holds another run: {words}. Nothing in it was changed. Choose "
+                "another folder with --out, or the settings of the run that is there."
             )
-        text = json.dumps({"identity": identity, "about": about}, indent=2)
-        write_atomically(record, text.encode(), advice=GOES_ON)
+        self._warn_of_changes(about_before, about)
+        self.extended = changed.get(EPOCHS)
+        # without options that an earlier version did not know: they would change the name
+        known = _with_values_of(stored["identity"], identity)
+        if known != stored["identity"]:
+            self._unsettled = {**stored, "identity": known, "about": about_before}
 
-    def _refuse_other(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
-        before, now = _flat(stored), _flat(identity)
-        fields = sorted(
-            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
-        )
-        if fields:
-            differences = "; ".join(
-                f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in fields[:4]
-            )
-            raise RunFolderError(
-                f"{self.path} holds another run: {differences}{' ...' if len(fields) > 4 else ''}. "
-                "Nothing in it was changed. Choose another folder with --out, or the settings of "
-                "the run that is there."
-            )
+    def settle(self, step: int) -> None:
+        """Record what has changed and may change: more epochs, and where the data lie now.
+
+        Arguments:
+            step: The step from which the fit goes on.
+        """
+        if self._unsettled is None:
+            return
+        about = self._unsettled["about"]
+        if self.extended is not None:
+            before, now = self.extended
+            extension = {"epochs_before": before, "epochs": now, "from_step": step}
+            about = about | {"extended": [*about.get("extended", []), extension]}
+        self._write(self._unsettled | {"about": about})
+        self._unsettled = None
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        write_atomically(self._record, json.dumps(record, indent=2).encode(), advice=GOES_ON)
 
     def _warn_of_changes(self, stored: dict[str, Any], about: dict[str, Any]) -> None:
-        differences = [
+        differing = [
             f"{name} was {stored[name]}, now {about.get(name)}"
             for name in stored
-            if stored[name] != about.get(name)
+            if name not in _NO_VERSION and stored[name] != about.get(name)
         ]
-        if differences:
+        if differing:
             warnings.warn(
                 f"{self.path} was started with other versions or code, or on another machine "
-                f"({'; '.join(differences)}): the run goes on, but it equals an unbroken run bit "
+                f"({'; '.join(differing)}): the run goes on, but it equals an unbroken run bit "
                 "for bit only with the same versions, code, processor kind and thread count.",
                 stacklevel=5,
             )
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Append one line and flush it to the disk."""
-        append_line(self.metrics, json.dumps(line), advice=GOES_ON)
+        append_line(self.metrics, checked_line(line), advice=GOES_ON)
 
     def metrics_bytes(self) -> int:
         """The length of the metrics file, which each checkpoint stores."""
@@ -120,15 +135,80 @@ class RunFolder:
         """Drop the lines that were written after the checkpoint of a resume.
 
         The resumed run writes them again.
+
+        Raises:
+            RunFolderError: if the lines before the checkpoint are not all there and whole. Nothing
+                is changed then.
         """
+        if self.metrics_bytes() < length:
+            raise RunFolderError(
+                f"{self.metrics} is cut short: when the last checkpoint was written it had "
+                f"{length} bytes, and it has {self.metrics_bytes()}. {_RESTORE}"
+            )
+        self.read_metrics(length)
         if self.metrics_bytes() > length:
             os.truncate(self.metrics, length)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines so far."""
+    def read_metrics(self, length: int | None = None) -> list[dict[str, Any]]:
+        """All lines so far, or those in the first ``length`` bytes.
+
+        Raises:
+            RunFolderError: if a line is damaged; the message says which.
+        """
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        if not self.metrics.is_file():
+            raise RunFolderError(f"expected {self.metrics} to be a file; it is none. Remove it.")
+        lines = whole_lines(self.metrics, length)
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                records.append(read_line(line))
+            except DamagedLineError as error:
+                raise RunFolderError(
+                    f"line {number} of {self.metrics} is damaged: {error}. {_RESTORE}"
+                ) from None
+        if not all(map(is_checked, lines)):
+            warnings.warn(
+                f"{self.metrics} has lines without a checksum, since an earlier version of "
+                "priorwise wrote them: damage to their numbers would not be noticed.",
+                stacklevel=4,
+            )
+        return records
+
+
+_RESTORE = (
+    "Nothing was trained. Restore the file from a backup, or start the run again in another "
+    "folder; the weights of this one can still be evaluated."
+)
+
+
+def _with_values_of(stored: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested record with the values of another one, but with its own names."""
+    return {
+        name: _with_values_of(value, now[name])
+        if isinstance(value, Mapping) and isinstance(now.get(name), Mapping)
+        else now.get(name, value)
+        for name, value in stored.items()
+    }
+
+
+def refuse_strangers(path: Path) -> None:
+    """Refuse a folder for a run that holds other files, and a file in its place.
+
+    Raises:
+        RunFolderError: in these cases.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"expected a folder for the run; {path} is a file.")
+    if not path.exists() or (path / "run.json").exists():
+        return
+    other_files = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if other_files:
+        raise RunFolderError(
+            f"expected an empty folder or one of this run; {path} holds "
+            f"{', '.join(other_files[:3])}. Choose another folder with --out."
+        )
 
 
 def read_record(path: Path) -> dict[str, Any]:

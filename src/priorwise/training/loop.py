@@ -30,6 +30,7 @@ from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.identity import identity_without_recipe, own_parts
 from priorwise.training.lines import about_weights, metrics_line, status
+from priorwise.training.lock import held_for_run
 from priorwise.training.modes import set_modes
 from priorwise.training.own_optimizer import Factories, Interval, factories_among
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
@@ -131,17 +132,20 @@ def fit(
     # Without `cpu`, torchrun's processes would not meet.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     say(reading_words(splits), show=progress and accelerator.is_main_process)
-    with left_alone(model, config):
+    with ExitStack() as stack:
+        stack.enter_context(left_alone(model, config))
         running = _Fit(
             model, splits, objective, config, factories, watching, accelerator, show=progress
         )
-        folder = None
-        if out is not None:
-            full = identity if identity is not None else identity_without_recipe(config, objective)
-            fingerprint = splits.fingerprint()
-            with accelerator.main_process_first():
-                full = {**full, **own_parts(running.steppers), "data_fingerprint": fingerprint}
-                folder = RunFolder(out, full, {**versions(), **(about or {})})
+        if out is None:
+            return running.run(None)
+        full = identity if identity is not None else identity_without_recipe(config, objective)
+        fingerprint = splits.fingerprint()
+        full = {**full, **own_parts(running.steppers), "data_fingerprint": fingerprint}
+        facts = {**versions(), "data": splits.describe(), **(about or {})}
+        with accelerator.main_process_first():
+            stack.enter_context(held_for_run(Path(out), alone=accelerator.is_main_process))
+            folder = RunFolder(out, full, facts)
         return running.run(folder)
 
 
@@ -272,6 +276,8 @@ class _Fit:
             if interrupted:
                 raise KeyboardInterrupt
         self._save_last()
+        if interrupted:  # during the last validation
+            raise KeyboardInterrupt
 
     def _start(self) -> None:
         """Whatever starts from the data; a fit that needs no steps ends here."""

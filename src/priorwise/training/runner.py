@@ -11,16 +11,23 @@ from priorwise.config.objectives import Fit
 from priorwise.config.own_parts import NamedCode, code_hashes, stored, warn_of_changed_code
 from priorwise.config.run import Run
 from priorwise.data import Splits
-from priorwise.data import load as load_data
 from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
-from priorwise.storage import write_atomically
-from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
+from priorwise.storage import content_hash, write_atomically
+from priorwise.tilts import tensors_without_log_norms
+from priorwise.training.checkpoint import (
+    CheckpointError,
+    load_model,
+    read_checkpoint,
+    write_checkpoint,
+)
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
+from priorwise.training.run_data import load_splits, located, require_same_data, splits_of
+from priorwise.training.run_identity import name_of
 from priorwise.training.run_record import read_run
 
 __all__ = ["load", "load_base", "load_splits", "save_log_norm", "train_run"]
@@ -28,23 +35,36 @@ __all__ = ["load", "load_base", "load_splits", "save_log_norm", "train_run"]
 _BEST = "best.safetensors"
 
 
-def load_splits(run: Run) -> Splits:
-    """The data of a run."""
-    return load_data(run.data.name, binarize=run.data.binarize, likelihood=run.data.likelihood)
-
-
-def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
+def train_run(
+    run: Run, out: str | Path, *, init: str | Path | None = None, progress: bool = True
+) -> FitResult:
     """Train a run into a folder, or continue it from there; calling this again is safe.
 
-    If the run names code of your own, this code is executed.
+    If the run names code of your own, this code is executed. A run that has ended goes on if it is
+    given more ``training.epochs``; with a constant learning rate it then equals an unbroken run of
+    so many epochs, bit for bit.
+
+    Arguments:
+        run: The run.
+        out: Its folder.
+        init: A run folder, from whose best weights training starts; its model must have the same
+            tensors.
+        progress: Whether to show a progress bar.
 
     Raises:
         OwnCodeError: if your own code is not found, or fails.
-        RunFolderError: if the folder holds another run.
+        RunFolderError: if the folder holds another run, another process writes to it, or the data
+            of the run underneath have changed.
+        CheckpointError: if a checkpoint is damaged, or ``init`` is a run of another model.
     """
-    splits = load_splits(run)
+    run = located(run)
+    splits = splits_of(run.data)
     model = _built(run, splits)
     identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
+    if init is not None:
+        _load_weights(model, Path(init))
+        weights = content_hash(tensors_without_log_norms(model))
+        identity["init"] = {"weights": weights, "run": str(Path(init).absolute())}
     objective = _objective(run, model, len(splits.train))
     result = fit(
         model,
@@ -67,8 +87,9 @@ def _built(run: Run, splits: Splits) -> AbstractModel:
     if not isinstance(run.model, AbstractPosthocConfig):
         return run.model.build(splits.spec, **how)
     base_folder = Path(run.model.base_run)
+    require_same_data(splits, base_folder)
     base = run.model.base.build(splits.spec, **how)
-    load_model(base, read_checkpoint(base_folder / _BEST)[0], base_folder / _BEST)
+    _load_weights(base, base_folder)
     warn_of_changed_code(run.model.base, _about(base_folder), base_folder)
     return run.model.over(base, splits.spec, **how)
 
@@ -91,6 +112,36 @@ def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObject
         return run.objective.build(model, Fit(run.training, data_size, latent))
 
 
+def _load_weights(model: AbstractModel, folder: Path) -> None:
+    """Load the best weights of a run into a model.
+
+    Raises:
+        CheckpointError: if they are missing or damaged, of another run or model, or not finite.
+    """
+    best = folder / _BEST
+    tensors, _ = read_checkpoint(best, run=_name(folder))
+    load_model(model, tensors, best)
+    _refuse_not_finite(model, best)
+
+
+def _refuse_not_finite(model: AbstractModel, path: Path) -> None:
+    """Refuse weights with which every number would be wrong; masks may hold infinite buffers."""
+    parameters = {name for name, _ in model.named_parameters()}
+    for name, tensor in tensors_without_log_norms(model).items():
+        if tensor.is_floating_point() and bool(
+            (~tensor.isfinite() if name in parameters else tensor.isnan()).any()
+        ):
+            raise CheckpointError(
+                f"expected finite weights in {path}; `{name}` holds NaN or infinity, so every "
+                "number of this model would be wrong. Train it again, with a lower "
+                "training.lr for example. Nothing was changed."
+            )
+
+
+def _name(folder: Path) -> str:
+    return name_of(read_record(folder / "run.json")["identity"])
+
+
 def _about(folder: Path) -> dict[str, Any]:
     """What a run folder records besides the identity of the run."""
     return read_record(folder / "run.json").get("about", {})
@@ -107,12 +158,12 @@ def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
     Raises:
         RunFolderError: if there is no such run.
         OwnCodeError: if the run needs code that ``code`` does not name.
-        CheckpointError: if the run was not trained yet, or its checkpoint is damaged.
+        CheckpointError: if the run was not trained yet, or its checkpoint is damaged, belongs to
+            another run or holds weights that are not finite.
     """
     config, spec, _ = read_run(run, code)
     model = config.model.build(spec, seed=config.training.seed)
-    best = Path(run) / _BEST
-    load_model(model, read_checkpoint(best)[0], best)
+    _load_weights(model, Path(run))
     warn_of_changed_code(config, _about(Path(run)), run)
     return model
 
@@ -131,16 +182,21 @@ def load_base(folder: str | Path, code: NamedCode | None = None) -> AbstractMode
     if not isinstance(run.model, AbstractPosthocConfig):
         raise RunFolderError(f"expected a run that builds on another; {folder} does not.")
     kept = Path(folder) / "base" / _BEST
-    best = kept if kept.exists() else Path(run.model.base_run) / _BEST
-    if not best.exists():
+    base_folder = Path(run.model.base_run)
+    if not kept.exists() and not (base_folder / _BEST).exists():
         return load(folder, code).untilted  # an earlier version kept no copy of the weights
     model = run.model.base.build(spec, seed=run.training.seed)
-    load_model(model, read_checkpoint(best)[0], best)
+    if kept.exists():
+        load_model(model, read_checkpoint(kept)[0], kept)
+        _refuse_not_finite(model, kept)
+    else:
+        _load_weights(model, base_folder)
     return model
 
 
 def save_log_norm(folder: str | Path, model: AbstractModel) -> None:
     """Keep an estimated log normaliser in the run's best checkpoint."""
     best = Path(folder) / _BEST
-    _, state = read_checkpoint(best)
-    write_checkpoint(best, tensors_of(model), state)
+    name = _name(Path(folder))
+    _, state = read_checkpoint(best, run=name)
+    write_checkpoint(best, tensors_of(model), state, run=name)

@@ -21,6 +21,7 @@ from priorwise.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from priorwise.training.extension import refuse_stopped, tell_schedule
 from priorwise.training.folder import GOES_ON, RunFolder, RunFolderError
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
 from priorwise.training.players import Stepper, stepped_parameters
@@ -84,12 +85,16 @@ class Store:
         if self.folder is None:
             self._best = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         elif self.writes:
-            write_checkpoint(self.folder.best, tensors, about, advice=GOES_ON)
+            self._write(self.folder.best, tensors, about)
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        assert self.folder is not None
+        write_checkpoint(path, tensors, state, run=self.folder.name, advice=GOES_ON)
 
     def load_best(self) -> None:
         """Load the best weights into the model."""
         if self.folder is not None:
-            tensors, _ = read_checkpoint(self.folder.best, self.device)
+            tensors, _ = read_checkpoint(self.folder.best, self.device, run=self.folder.name)
             load_model(self.model, tensors, self.folder.best)
         elif self._best:
             load_model(self.model, self._best, Path("memory"))
@@ -110,7 +115,7 @@ class Store:
         for stepper in self.steppers:
             tensors |= optimizer_tensors(stepper.optimizer, stepper.player.name)
             state.optimizers[stepper.player.name] = stepper.plain_state()
-        write_checkpoint(self.folder.last, tensors, state.as_json(), advice=GOES_ON)
+        self._write(self.folder.last, tensors, state.as_json())
         drop_others(self.folder.path, state.large)
 
     def _save_large(self, folder: Path) -> str:
@@ -119,24 +124,29 @@ class Store:
         identity = identity_of(large)
         path = large_path(folder, identity)
         if identity and not path.exists():
-            write_checkpoint(path, large, {}, advice=GOES_ON)
+            self._write(path, large, {})
         return identity
 
     def resume(self) -> FitState:
-        """Restore everything from the last checkpoint; return a fresh state if there is none.
+        """Restore everything from the last checkpoint; without one, write the first.
 
         Raises:
             CheckpointError: if the checkpoint is damaged, or of another model or objective.
-            RunFolderError: if the model has other settings than the stored one.
+            RunFolderError: if the model has other settings than the stored one, if files of the
+                run are missing or damaged, or if the fit ended early and cannot be extended.
         """
         if self.folder is None:
             return FitState()
         if not self.folder.last.exists():
-            self.folder.cut_metrics(0)
-            return FitState()
-        tensors, stored = read_checkpoint(self.folder.last, self.device)
+            return self._begun(self.folder)
+        tensors, stored = read_checkpoint(self.folder.last, self.device, run=self.folder.name)
         state = state_from(stored, self.folder.last)
+        if self.folder.extended is not None:
+            refuse_stopped(self.folder, state)
         large = load_large(self.folder.path, state.large, self.device)
+        self._refuse_missing_optimizers(tensors, state)
+        if self.folder.best.exists():
+            read_checkpoint(self.folder.best, run=self.folder.name)  # before hours of training
         self._load_checked(tensors, state)
         self.average.load(tensors, self.folder.last)
         for stepper in self.steppers:
@@ -145,7 +155,43 @@ class Store:
         if large:
             self.objective.load_large_state(large)
         self.folder.cut_metrics(state.metrics_bytes)
+        if self.folder.extended is not None and self.writes:
+            tell_schedule(self.folder, state, self.steppers[0])
+        if state.stopped == "epochs" and state.step < self.steppers[0].steps:
+            state.stopped = ""
+        if self.writes:
+            drop_others(self.folder.path, state.large)  # a kill may have come before
+            self.folder.settle(state.step)
         return state
+
+    def _begun(self, folder: RunFolder) -> FitState:
+        """The state before the first step, which is stored at once.
+
+        So a best checkpoint without a last one can only mean that somebody removed the last one.
+        """
+        if folder.best.exists():
+            raise RunFolderError(
+                f"expected {folder.last.name} beside {folder.best}; it is missing, so this run "
+                "cannot go on, and starting it again would replace its best weights. Restore the "
+                f"file from a backup, choose another folder with --out, or remove {folder.best} to "
+                "start again here."
+            )
+        folder.cut_metrics(0)
+        state = FitState()
+        self.save_last(state)
+        return state
+
+    def _refuse_missing_optimizers(self, tensors: dict[str, Tensor], state: FitState) -> None:
+        assert self.folder is not None
+        for stepper in self.steppers:
+            start = f"optimizer/{stepper.player.name}/"
+            if state.step and not any(name.startswith(start) for name in tensors):
+                raise CheckpointError(
+                    f"expected the state of the optimiser of {stepper.player.name!r} in "
+                    f"{self.folder.last}, which was written after step {state.step}; there is "
+                    "none, so the fit cannot go on as it was. Restore the file from a backup, or "
+                    "start the run again in another folder."
+                )
 
     def _refuse_other_base(self, tensors: dict[str, Tensor]) -> None:
         """Refuse a checkpoint whose fixed parameters differ from the model's.
