@@ -137,6 +137,7 @@ def train(
         "epochs": result.epochs,
         "seconds": result.seconds,
         "stopped": result.stopped,
+        "warnings": list(result.warnings),
     }
     if as_json:
         _print_json(record)
@@ -151,6 +152,8 @@ def train(
         f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
+    for doubt in result.warnings:
+        print(f"warning: {doubt}")
 
 
 @app.command()
@@ -341,27 +344,18 @@ def compare(
 
     It shows samples, encodings and prior, pockets and leaks, and what the pockets decode to.
     """
-    from priorwise.reporting.comparison import compare_runs
+    from priorwise.reporting.comparison import compare_runs, comparison_json, comparison_lines
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
 
     portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code)
     if as_json:
-        rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
-        numbers = {name: record.numbers for name, record in records.items()}
-        _print_json(
-            {
-                "comparison": str(out),
-                "draws": draws,
-                "median_log_q_over_p": rows,
-                "evaluations": numbers,
-            }
-        )
+        numbers = comparison_json(portraits, records)
+        _print_json({"comparison": str(out), "draws": draws, **numbers})
         return
     if records:
         print_table(summary_table(side_by_side(records)), stderr=False)
-    for name in portraits.keys() - records.keys():
-        print(f"{name} has no numbers here: evaluate it first (priorwise evaluate RUN).")
+    print("\n".join(comparison_lines(portraits, records)))
     print(f"{', '.join(portraits)} side by side are at {out}")
 
 

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import Tilted
-from priorwise.estimators.base import Estimate, device_of, effective_sample_size, standard_error
+from priorwise.estimators.base import (
+    Estimate,
+    device_of,
+    effective_sample_size,
+    standard_error,
+    with_cause,
+)
 from priorwise.models import AbstractModel, frozen
 from priorwise.objectives.nce import CONTRAST_BLOCK, contrast_logits, cross_entropy
 from priorwise.randomness import seeded
@@ -89,7 +95,7 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
         1.4
     """
     per_example = torch.stack([cross_entropy(*pair) for pair in _logits(model, x, seed)]).sum(0)
-    return Estimate(
+    estimate = Estimate(
         value=float(per_example.mean()),
         stderr=standard_error(per_example),
         count=len(x),
@@ -98,6 +104,7 @@ def held_out_bce(model: AbstractModel, x: Tensor, *, seed: int = 0) -> Estimate:
         protocol={"estimator": "held-out cross-entropy, sum form", "seed": seed},
         data=content_hash({"x": x}),
     )
+    return with_cause(estimate, model)
 
 
 def contrast(

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
-from priorwise.estimators.base import Estimate, device_of, jackknife_error
+from priorwise.estimators.base import Estimate, device_of, jackknife_error, with_cause
+from priorwise.estimators.doubts import negative_doubts
 from priorwise.estimators.nearest_neighbours import (
     dealt,
     jackknife_words,
@@ -105,8 +106,7 @@ def knn_kl(points: Tensor, others: Tensor, *, neighbours: int = 1, seed: int = 0
         },
         warnings=(
             *_neighbour_doubts("the KL", value, points.shape[1]),
-            *_negative("KL(P || Q)", value, error),
-            *_no_error(error),
+            *negative_doubts("KL(P || Q)", value, error),
         ),
     )
 
@@ -132,21 +132,6 @@ def _neighbour_doubts(what: str, value: float, dimensions: int) -> tuple[str, ..
             "with a held-out classifier (classifier_two_sample) whether the laws differ.",
         )
     return ()
-
-
-def _negative(name: str, value: float, error: float) -> tuple[str, ...]:
-    if value >= 0:
-        return ()
-    return (
-        f"the estimate of {name} is {value:.3g} ± {error:.2g} nats, but no divergence is negative: "
-        "either it cannot be distinguished from 0, or its bias is larger than its value.",
-    )
-
-
-def _no_error(error: float) -> tuple[str, ...]:
-    if not math.isnan(error):
-        return ()
-    return ("there are too few points to estimate the error: take more.",)
 
 
 def _copies(sources: Tensor) -> tuple[str, ...]:
@@ -226,10 +211,12 @@ def symmetric_kl(
         top = model.infer(x[rows])[0]
         prior = model.generate(len(top.z), sampler)[0]
         if method == "knn":
-            return _by_neighbours(
+            estimate = _by_neighbours(
                 top.z.flatten(1), prior.z.flatten(1), places(x[rows], x[rows]), neighbours, seed
             )
-        return _by_density(model, x, rows, top, prior, seed)
+        else:
+            estimate = _by_density(model, x, rows, top, prior, seed)
+    return with_cause(estimate, model)
 
 
 def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed: int) -> Estimate:
@@ -345,8 +332,7 @@ def _sum(
         protocol=protocol,
         warnings=(
             *doubts,
-            *_negative("KL(q || p)", kl_q_p, there_error),
-            *_negative("KL(p || q)", kl_p_q, back_error),
-            *_no_error(error),
+            *negative_doubts("KL(q || p)", kl_q_p, there_error),
+            *negative_doubts("KL(p || q)", kl_p_q, back_error),
         ),
     )

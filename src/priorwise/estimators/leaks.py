@@ -19,6 +19,7 @@ from priorwise.distributions import (
     is_standard_normal,
 )
 from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.doubts import below_log_sum
 from priorwise.estimators.top_latents import (
     TopDraws,
     aggregate_posterior,
@@ -131,8 +132,9 @@ class Leakage:
         """
         terms = self._terms(threshold, self.log_q)
         below = _share(self.log_p, threshold)
+        value, prior_below = float(terms.mean()), _share(self.log_p_prior, threshold)
         return Estimate(
-            value=float(terms.mean()),
+            value=value,
             stderr=math.hypot(standard_error(terms), below * self.log_norm_stderr),
             count=len(terms),
             stderr_data=self._data_error(threshold, terms),
@@ -140,14 +142,24 @@ class Leakage:
             diagnostics={
                 "upper": float(self._terms(threshold, self.log_q_with_own).mean()),
                 "below": below,
-                "prior_below": _share(self.log_p_prior, threshold),
+                "prior_below": prior_below,
                 "entropy": self.entropy,
             },
             protocol=self.protocol
             | {"threshold": threshold if math.isfinite(threshold) else str(threshold)},
-            warnings=self.warnings,
+            warnings=(*below_log_sum(value, below, prior_below), *self.warnings),
             data=self.data,
         )
+
+    def __str__(self) -> str:
+        rows = zip(self.thresholds, self.score, self.stderr, self.upper, self.below, strict=True)
+        mark = " (!)" if self.warnings else ""
+        lines = [
+            f"log p < {tau:.4g}: leakage {score:.3f} ± {error:.3f} nats{mark}, at most "
+            f"{upper:.3f}; {100 * below:.1f} % of the encodings"
+            for tau, score, error, upper, below in rows
+        ]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def _data_error(self, threshold: float, terms: Tensor) -> float:
         """Standard error over images; they also act through their encodings if these make q."""

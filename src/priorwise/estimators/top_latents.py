@@ -22,6 +22,7 @@ from priorwise.distributions import (
 )
 from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
+from priorwise.estimators.doubts import require_finite
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
@@ -43,6 +44,7 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
 
     Raises:
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
+        UnavailableError: for encodings that are not finite.
     """
     if len(x) < 1:
         raise ValueError("expected at least one observation; got none.")
@@ -59,6 +61,7 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
         ]
     loc = torch.cat([block.loc.flatten(1) for block in blocks])
     scale = torch.cat([block.scale.flatten(1) for block in blocks])
+    require_finite(torch.cat([loc, scale], 1), "encodings")
     return AggregatePosterior(diagonal_gaussian(loc, scale))
 
 

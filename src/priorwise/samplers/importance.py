@@ -84,7 +84,7 @@ class _Best:
 def _propose(tilted: Tilted, sample_shape: torch.Size, count: int) -> _Best:
     """The best of ``count`` proposals per draw: the largest log weight plus Gumbel noise."""
     proposed = tilted.base.sample(torch.Size((count, *sample_shape)))
-    log_w = tilted.log_tilt(proposed)
+    log_w = tilted.checked_log_tilt(proposed)
     gumbel = -torch.empty_like(log_w).exponential_().log()
     key, index = (log_w + gumbel).max(0)
     wide = index.reshape(1, *index.shape, *[1] * len(tilted.event_shape))

@@ -47,7 +47,7 @@ class Rejection(AbstractSampler):
         z: Tensor | None = None
         for _ in range(self.max_proposals):
             proposed = tilted.base.sample(sample_shape)
-            log_w = tilted.log_tilt(proposed)
+            log_w = tilted.checked_log_tilt(proposed)
             if bool((log_w > bound + 1e-4).any()):
                 raise ValueError(
                     f"expected a tilt of at most {bound:.4f} nats; got {float(log_w.max()):.4f}. "

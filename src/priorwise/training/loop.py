@@ -6,7 +6,9 @@ no state of a random generator is kept.
 """
 
 import math
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
+from priorwise.training.notices import diverged, still_warming_up
 from priorwise.training.players import Stepper, steppers_for
 from priorwise.training.probe import Probe
 from priorwise.training.signals import catch_signals
@@ -57,6 +60,8 @@ class FitResult:
         stopped: ``"epochs"`` if all were run, ``"patience"`` if validation stopped improving.
         history: One record a validation, as in ``metrics.jsonl``.
         folder: Where the run lies, None if it was kept in memory.
+
+    ``warnings`` has the reasons for doubt, in words.
     """
 
     model: nn.Module
@@ -69,6 +74,11 @@ class FitResult:
     stopped: str
     history: list[dict[str, Any]]
     folder: Path | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons to doubt the fit, in words, as in the last line of ``metrics.jsonl``."""
+        return tuple(self.history[-1].get("warnings", ())) if self.history else ()
 
 
 def fit(
@@ -241,6 +251,8 @@ class _Fit:
         with seeded(self.config.seed, "rehearsal"), self._autocast():
             batch = self.splits.prepare(self.splits.train[: self.config.batch_size])
             self.forward = forward_of(self.objective, batch, self.config, self.processes)
+        if self.state.step == 0:
+            self._judge_untrained()
         started = saved = time.monotonic()
         while not self.state.stopped:
             if self._line_is_due():
@@ -267,6 +279,14 @@ class _Fit:
     def _epoch_of(self, step: int) -> int:
         """The epoch to which the last of so many steps belongs, from 1."""
         return math.ceil(step / self.steps_per_epoch)
+
+    def _judge_untrained(self) -> None:
+        """Remember what a diverged fit is told by, and say what this fit will not do."""
+        value = judged(self.objective, self.validation, self.config.batch_size)
+        self.state.untrained = value if value is not None and math.isfinite(value) else None
+        if self.show:
+            for notice in still_warming_up(self.objective, self.config, self.steps_per_epoch):
+                print(f"note: {notice}", file=sys.stderr)
 
     # -- one step ----------------------------------------------------------------------------------
 
@@ -374,10 +394,23 @@ class _Fit:
             about[metric] = value
             advance(0, status=f"epoch {epoch}: {metric} {value:.2f}, best {state.best:.2f}")
         line |= {"best_epoch": best_epoch, "best_step": state.best_step}
+        if state.stopped and (doubts := self._doubts(line)):
+            line["warnings"] = list(doubts)
         state.sums, state.examples = {}, 0
         self.store.add_line(line)
         if better:
             self.store.save_best(about)
+
+    def _doubts(self, last: dict[str, Any]) -> tuple[str, ...]:
+        """Reasons to doubt the finished fit; a divergence is also a warning of Python's."""
+        state, lines = self.state, [*self.store.history(), last]
+        explosion = diverged(self.objective.metric, state.untrained, state.best, lines)
+        for doubt in explosion:
+            warnings.warn(doubt, stacklevel=2)
+        return (
+            *explosion,
+            *still_warming_up(self.objective, self.config, self.steps_per_epoch),
+        )
 
     def _is_better(self, value: float | None) -> bool:
         """Whether these weights are kept instead of those from before."""

@@ -26,6 +26,7 @@ class FitState:
         stopped: Why the fit ended; empty while it goes on.
         probe: The number that identifies the model on a resume, see ``priorwise.training.probe``.
         large: Identity of the file of large state that goes with the checkpoint; empty if none.
+        untrained: The validation before the first step; None if there was none.
     """
 
     step: int = 0
@@ -39,6 +40,7 @@ class FitState:
     stopped: str = ""
     probe: dict[str, Any] | None = None
     large: str = ""
+    untrained: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain data."""
