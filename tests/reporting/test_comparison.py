@@ -13,8 +13,8 @@ from priorwise.estimators import high_posterior_samples, low_posterior_samples
 from priorwise.models import gated_vae, in_space
 from priorwise.priors import FlowPrior
 from priorwise.reporting import save_comparison
-from priorwise.reporting.portraits import portrait
 from priorwise.reporting.latents import latent_plane
+from priorwise.reporting.portraits import portrait
 
 DPI = 130
 PANEL, GAP, ROW, LEGEND = 3.3, 0.75, 0.68 + 3.3 + 0.62, 0.72  # inches

@@ -12,6 +12,7 @@ __all__ = [
     "NOT_FINITE",
     "below_log_sum",
     "enough_samples",
+    "first_clause",
     "marked",
     "negative_doubts",
     "not_finite",
@@ -27,10 +28,10 @@ _NO_ERROR = "the error is not known"
 
 def marked(warnings: Sequence[str]) -> str:
     """The mark that stands behind a printed number: the first clause of each warning."""
-    return f" (! {'; '.join(_first_clause(warning) for warning in warnings)})" if warnings else ""
+    return f" (! {'; '.join(first_clause(warning) for warning in warnings)})" if warnings else ""
 
 
-def _first_clause(warning: str) -> str:
+def first_clause(warning: str) -> str:
     """What was found; the consequences follow after it."""
     ends = [place for end in (": ", ". ") if (place := warning.find(end)) > 0]
     return warning[: min(ends, default=len(warning))].rstrip(".")

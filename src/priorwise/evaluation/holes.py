@@ -71,8 +71,10 @@ def _hole(subject: Subject) -> list[GroupContrast]:
 def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell]:
     errors = (None if group["bce_stderr"] is None else group["bce_stderr"] / 2 for group in groups)
     text = " / ".join(number_words(group["jsd"], 3) for group in groups)
-    small = " / ".join(error_words(error, 3) for error in errors)
-    return {title: Cell(text, (small,))}
+    small = (" / ".join(error_words(error, 3) for error in errors),)
+    if any(group["jsd"] is not None and group["jsd"] < 0 for group in groups):
+        small += ("a lower bound, which proves nothing below 0",)
+    return {title: Cell(text, small)}
 
 
 def _contrast_cells(groups: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
@@ -199,7 +201,7 @@ def _leakage(subject: Subject) -> dict[str, Any]:
         "entropy": leaks.entropy,
         "protocol": leaks.protocol,
         "data": leaks.data,
-        "warnings": leaks.warnings,
+        "warnings": leaks.at(leaks.thresholds[_LEVEL]).warnings,
     }
 
 

@@ -200,6 +200,10 @@ def _distance(value: Mapping[str, Any]) -> Cell:
 
 def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     cells = {title: _distance(value[kind]) for kind, title in _ROWS.items()}
+    pockets = cells["distance, pockets"]
+    if not pockets.refused:
+        doubts = (*pockets.doubts, *_not_farther(value["random"], value["low_posterior"]))
+        cells["distance, pockets"] = replace(pockets, doubts=doubts)
     neighbours = value["random_neighbours"]
     cells["precision / recall"] = Cell(
         f"{number_words(neighbours['precision']['value'])} / "
@@ -208,8 +212,25 @@ def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
             f"{error_words(neighbours['precision']['stderr'])} / "
             f"{error_words(neighbours['recall']['stderr'])}",
         ),
+        tuple(
+            dict.fromkeys(
+                doubt for name in ("precision", "recall") for doubt in neighbours[name]["warnings"]
+            )
+        ),
     )
     return cells
+
+
+def _not_farther(random: Mapping[str, Any], pockets: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning if pockets come out as near to the test images as random samples."""
+    if None in (random["value"], pockets["value"]) or pockets["value"] > random["value"]:
+        return ()
+    return (
+        "samples from pockets are no farther from the test images than random samples "
+        f"({pockets['value']:.4g} against {random['value']:.4g}): the fifth of the prior's draws "
+        "that log q(z) ranks lowest decodes as well as the rest. This speaks for the prior only if "
+        "log q(z) is known between the encodings, which the entropy in the leakage tells.",
+    )
 
 
 QUALITY = Quantity(
