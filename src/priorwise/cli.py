@@ -211,6 +211,8 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """New images from a trained run."""
+    from priorwise.models.sampling_progress import sampling_reported
+    from priorwise.progress import progress_bar
     from priorwise.reporting.pictures import save_samples
     from priorwise.training.runner import load
 
@@ -223,7 +225,8 @@ def sample(
             "expected --sampler together with --temperature; got none. The model's own is "
             f"{model.default_sampler}: name it with --sampler."
         )
-    x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
+    with progress_bar("sampling", count) as advance, sampling_reported(model, count, advance):
+        x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
     path = save_samples(x, out if out is not None else run / "samples.png")
     words = str(chosen_sampler or model.default_sampler)
     if as_json:

@@ -26,6 +26,7 @@ from priorwise.estimators.top_latents import (
     places,
     posterior_draws,
     prior_draws,
+    told,
 )
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.refusals import UnavailableError
@@ -191,6 +192,7 @@ def leakage(
     space: Space = "representation",
     sampler: AbstractSampler | None = None,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Leakage:
     r"""How far the aggregate posterior reaches into regions of low prior density, over thresholds.
 
@@ -227,6 +229,8 @@ def leakage(
             its value changes with the scale of z.
         sampler: Sampler of the prior; the model's default if None.
         seed: Seed of the draws.
+        report: Called with the number of draws that are just done, ``2 * draws`` in all, for a
+            progress bar.
 
     Raises:
         ValueError: for a prior without a normalised density, or ``space="generation"`` with a prior
@@ -256,9 +260,9 @@ def leakage(
         encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
         columns = [
             (*_log_q(q, block, own_places), _log_p(block, space, log_norm), _images(block))
-            for block in encoded
+            for block in told(encoded, report)
         ]
-        blocks = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
+        blocks = told(prior_draws(model, draws, sampler, seed=seed, purpose="leakage"), report)
         log_p_prior = torch.cat([_log_p(block, space, log_norm) for block in blocks])
     log_q, log_q_with_own, surprise, log_p, images = map(torch.cat, zip(*columns, strict=True))
     entropy = float(surprise.mean())

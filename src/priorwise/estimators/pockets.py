@@ -4,7 +4,7 @@ Letters: ``N`` images, ``K`` selected samples, ``D`` latent dimensions of the to
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import AggregatePosterior, has_mean, picture
-from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws
+from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws, told
 from priorwise.models import AbstractModel, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import NotGaussianError
@@ -71,6 +71,7 @@ def low_posterior_samples(
     sampler: AbstractSampler | None = None,
     mean: bool = True,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> RankedSamples:
     r"""Pockets: the draws from the prior with the lowest aggregate posterior density.
 
@@ -95,6 +96,7 @@ def low_posterior_samples(
         sampler: Sampler of the prior; the model's default if None.
         mean: Whether ``x`` holds the decoder's means (draws if it has none) or draws from it.
         seed: Seed of the draws.
+        report: Called with the number of draws that are just done, for a progress bar.
 
     Raises:
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
@@ -116,7 +118,9 @@ def low_posterior_samples(
         lowest = _lowest(
             (
                 _columns(block.z, q.log_prob(block.vectors), log_p=block.log_p(log_norm))
-                for block in prior_draws(model, draws, sampler, seed=seed, purpose=purpose)
+                for block in told(
+                    prior_draws(model, draws, sampler, seed=seed, purpose=purpose), report
+                )
             ),
             count,
         )
@@ -139,6 +143,7 @@ def high_posterior_samples(
     draws: int | None = None,
     mean: bool = True,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> RankedSamples:
     r"""Leaks: the draws from the aggregate posterior with the lowest prior density.
 
@@ -161,6 +166,7 @@ def high_posterior_samples(
         draws: Number of draws from q(z); ten times ``count`` if None.
         mean: Whether ``x`` holds the decoder's means (draws if it has none) or draws from it.
         seed: Seed of the draws.
+        report: Called with the number of draws that are just done, for a progress bar.
 
     Example:
         >>> from priorwise.testing.oracles import LinearGaussianVAE
@@ -180,7 +186,9 @@ def high_posterior_samples(
                 _columns(
                     block.z, block.log_unnorm(), log_p=block.log_p(log_norm), images=block.images
                 )
-                for block in posterior_draws(model, x, draws, seed=seed, purpose=purpose)
+                for block in told(
+                    posterior_draws(model, x, draws, seed=seed, purpose=purpose), report
+                )
             ),
             count,
         )

@@ -8,7 +8,7 @@ Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the 
 flattened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +24,12 @@ from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
 from priorwise.estimators.doubts import require_finite
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
 from priorwise.storage import content_hash
 
-__all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws"]
+__all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws", "told"]
 
 _BLOCK = 500
 
@@ -153,6 +154,13 @@ def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
     """The index of each block, and the number of its draws that are used."""
     for block, start in enumerate(range(0, draws, size)):
         yield block, min(size, draws - start)
+
+
+def told(blocks: Iterable[TopDraws], report: Callable[[int], None] | None) -> Iterator[TopDraws]:
+    """The same blocks; ``report`` is called with the number of draws of each, once it is used."""
+    for block in blocks:
+        yield block
+        tell(report, block.count)
 
 
 def places(x: Tensor, reference: Tensor) -> Tensor:

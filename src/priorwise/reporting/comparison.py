@@ -15,6 +15,7 @@ from priorwise.data.subsets import random_part, training_part
 from priorwise.estimators.base import device_of
 from priorwise.evaluation import EvaluationRecord, kept_record
 from priorwise.models import AbstractModel
+from priorwise.progress import progress_bar
 from priorwise.reporting.drawing import (
     ENCODINGS,
     POCKET,
@@ -63,6 +64,7 @@ def save_comparison(
     draws: int = 2000,
     records: Mapping[str, EvaluationRecord] | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> dict[str, Portrait]:
     """Save a picture with one row for each model.
 
@@ -82,6 +84,7 @@ def save_comparison(
             are shown.
         records: The models' records by name; their main numbers stand above the rows.
         seed: Seed of all draws.
+        progress: Whether to show a progress bar.
 
     Returns:
         dict[str, Portrait]: What the row of each model shows.
@@ -103,11 +106,18 @@ def save_comparison(
     reference = training_part(splits, seed)
     shown = min(_IMAGES if is_images(x) else _POINTS, draws)
     rows = {}
-    for name, model in models.items():
-        device = device_of(model)
-        rows[name] = portrait(
-            model, x.to(device), reference.to(device), shown=shown, draws=draws, seed=seed
-        )
+    with progress_bar("draws", 2 * draws * len(models), show=progress) as advance:
+        for name, model in models.items():
+            device = device_of(model)
+            rows[name] = portrait(
+                model,
+                x.to(device),
+                reference.to(device),
+                shown=shown,
+                draws=draws,
+                seed=seed,
+                report=advance,
+            )
     heads = {name: f"{name}: {row.about}" for name, row in rows.items()}
     for name, record in (records or {}).items():
         heads[name] += _measured_words(record)
@@ -121,6 +131,7 @@ def compare_runs(
     *,
     draws: int = 2000,
     seed: int = 0,
+    progress: bool = True,
     code: NamedCode | None = None,
 ) -> tuple[dict[str, Portrait], dict[str, EvaluationRecord]]:
     """``save_comparison`` for trained runs, named after their folders, with their records.
@@ -133,6 +144,7 @@ def compare_runs(
         path: A ``.png`` file.
         draws: As for ``save_comparison``.
         seed: Seed of all draws.
+        progress: Whether to show a progress bar.
         code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
 
     Raises:
@@ -158,7 +170,9 @@ def compare_runs(
         for name, folder in zip(names, folders, strict=True)
         if (record := kept_record(folder, models[name], splits)) is not None
     }
-    portraits = save_comparison(models, splits, path, draws=draws, records=records, seed=seed)
+    portraits = save_comparison(
+        models, splits, path, draws=draws, records=records, seed=seed, progress=progress
+    )
     return portraits, records
 
 

@@ -59,8 +59,9 @@ class Entry:
         cells: dict[str, Cell] = {}
         for title, cell in self.record.cells().items():
             doubt = self.other_settings.get(title)
-            known = doubt is None or cell.refused
-            cells[title] = cell if known else replace(cell, doubts=(*cell.doubts, doubt))
+            if doubt is not None and not cell.refused:
+                cell = replace(cell, doubts=(*cell.doubts, doubt))
+            cells[title] = cell
             if title == "NLL":
                 cells["gain"] = _gain_cell(self.gain)
         return cells
@@ -97,7 +98,7 @@ def _other_settings(
     base_name: str, base: EvaluationRecord, other: EvaluationRecord
 ) -> dict[str, str]:
     """A doubt for each row whose settings differ from those of the base; seeds may differ."""
-    doubts = {}
+    doubts: dict[str, str] = {}
     for quantity in QUANTITIES:
         ours, theirs = (each.numbers["settings"].get(quantity.key) for each in (other, base))
         if not ours or not theirs:

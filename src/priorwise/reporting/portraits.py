@@ -3,7 +3,9 @@
 Letters: ``K`` samples that are shown, ``D`` latent dimensions of the top group.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,6 +106,7 @@ def portrait(
     shown: int,
     draws: int = 2000,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Portrait:
     """Draw from a model what its row shows.
 
@@ -115,13 +118,16 @@ def portrait(
         draws: Number of draws from the prior and from the aggregate posterior, of which K are kept.
             Use the same number for all models of a comparison.
         seed: Seed of all draws.
+        report: Called with the number of draws that are just done, ``2 * draws`` in all, for a
+            progress bar.
 
     Raises:
         NotGaussianError: for an encoder whose posteriors are not diagonal Gaussians, because
             pockets need the density q(z).
     """
-    low = low_posterior_samples(model, reference, count=shown, draws=draws, seed=seed)
-    high = high_posterior_samples(model, x, count=shown, draws=draws, seed=seed)
+    options: dict[str, Any] = {"count": shown, "draws": draws, "seed": seed, "report": report}
+    low = low_posterior_samples(model, reference, **options)
+    high = high_posterior_samples(model, x, **options)
     with frozen(model), torch.no_grad(), seeded(seed, "portrait"):
         clouds = [
             model.infer(random_part(x, CLOUD, seed))[0].z,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from priorwise.distributions import Tilted, from_noise, has_noise_form
+from priorwise.progress import tell_sampling
 from priorwise.refusals import UnavailableError
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
@@ -259,6 +260,7 @@ class Langevin(AbstractSampler):
         for _ in range(self.steps):
             state, moved = self._step(space, state)
             accepted += moved
+            tell_sampling(1 / self.steps)
         _refuse_lost(state)
         info = SampleInfo(
             method=self._name(),

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import Tilted
+from priorwise.progress import tell_sampling
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
 __all__ = ["Rejection"]
@@ -58,6 +59,7 @@ class Rejection(AbstractSampler):
             z = proposed.clone() if z is None else z
             z[accepted] = proposed[accepted]
             waiting &= ~accepted
+            tell_sampling(float(accepted.sum()) / max(1, accepted.numel()))
             if not bool(waiting.any()):
                 return z, SampleInfo(
                     method="rejection",
