@@ -72,10 +72,18 @@ def test_what_is_not_finite_is_doubtful(estimate, words, text):
 
 def test_the_samples_that_would_do():
     """ESS grows with the draws: 9 of a million, 200 wanted. Fault: the ratio upside down."""
-    assert enough_samples(10**6, 9.0, 200.0) == "It would take at least 23,000,000 `samples`."
-    assert enough_samples(100, 50.0, 20.0, "draws") == "It would take at least 40 `draws`."
-    assert enough_samples(10**6, 1.5, 200.0).startswith("No number of `samples` in reach would do")
-    assert enough_samples(10, math.nan, 20.0) == "No number of `samples` in reach would do."
+    assert enough_samples(10**6, 9.0, 200.0) == (
+        "To bring it to 200 would take at least 23,000,000 `samples`."
+    )
+    assert enough_samples(100, 50.0, 20.0, "draws") == (
+        "To bring it to 20 would take at least 40 `draws`."
+    )
+    assert enough_samples(10**6, 1.5, 200.0) == (
+        "No number of `samples` in reach would bring it to 200, more than 140,000,000."
+    )
+    assert enough_samples(10, math.nan, 20.0) == (
+        "No number of `samples` in reach would bring it to 20."
+    )
 
 
 def test_advice_of_log_norm_holds():
@@ -94,8 +102,8 @@ def test_few_samples_cannot_tell():
     model = LinearGaussianVAE(latent=2, observed=3, stretch=1.5)
     x = model.marginal().sample((20,)).float()
     (doubt,) = nll(model, x, samples=20).warnings
-    assert doubt.startswith("20 samples are too few to tell whether the weights can be trusted:")
-    assert "It would take at least " in doubt
+    assert doubt.startswith("20 samples are too few for an effective sample size of 20:")
+    assert "To bring it to 20 would take at least " in doubt
     assert nll(model, x, samples=500).warnings == ()
 
 

@@ -135,13 +135,9 @@ def enough_samples(samples: int, ess: float, wanted: float, name: str = "samples
     """
     needed = samples * wanted / ess
     if not needed <= _REACH:
-        return (
-            f"No number of `{name}` in reach would do: it would take more than "
-            f"{_round_up(min(needed, 1e18)):,}."
-            if math.isfinite(needed)
-            else f"No number of `{name}` in reach would do."
-        )
-    return f"It would take at least {_round_up(needed):,} `{name}`."
+        more = f", more than {_round_up(needed):,}" if math.isfinite(needed) else ""
+        return f"No number of `{name}` in reach would bring it to {wanted:.0f}{more}."
+    return f"To bring it to {wanted:.0f} would take at least {_round_up(needed):,} `{name}`."
 
 
 def _round_up(number: float) -> int:

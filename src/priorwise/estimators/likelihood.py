@@ -303,8 +303,8 @@ def _doubts(ess: Tensor, largest: Tensor, samples: int) -> tuple[str, ...]:
     enough = enough_samples(samples, worst, _TRUSTED_ESS)
     if samples <= _TRUSTED_ESS:
         return (
-            f"{samples} samples are too few to tell whether the weights can be trusted: the NLL "
-            f"is likely too high, and the Monte-Carlo error too small. {enough}",
+            f"{samples} samples are too few for an effective sample size of {_TRUSTED_ESS:.0f}: "
+            f"the NLL is likely too high, and the Monte-Carlo error too small. {enough}",
         )
     return (
         f"{doubtful} of {len(ess)} images have an effective sample size under {_TRUSTED_ESS:.0f} "

@@ -11,6 +11,7 @@ from priorwise.models import AbstractModel, frozen, require_prior
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
 from priorwise.randomness import seeded
+from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.stage import as_model
 
@@ -58,12 +59,24 @@ def fit_prior(
         >>> result.metric, result.model.prior is mixture
         ('cross_entropy', True)
     """
+    _refuse_tilted_model(prior)
     fitted = _with_prior(as_model(model), as_prior(prior))
     objective = ExPostPrior(fitted)
     splits = as_splits(data)
     _try(objective, splits)
     defaults = {"warmup_epochs": 0, "patience": 20}
     return fit(fitted, splits, objective, out=out, progress=progress, **{**defaults, **options})
+
+
+def _refuse_tilted_model(prior: object) -> None:
+    """Refuse a model that tilts another one, or its class, in place of a prior."""
+    kind = prior if isinstance(prior, type) else type(prior)
+    if issubclass(kind, AbstractContrastiveTilt):
+        name = kind.__name__
+        raise TypeError(
+            f"expected a prior; got {name}, which is a model over another model and has a fit of "
+            f"its own: priorwise.fit(priorwise.{name}(model), data)."
+        )
 
 
 def _with_prior(model: AbstractModel, prior: AbstractPrior) -> AbstractModel:
