@@ -143,6 +143,7 @@ def train(
         "seconds": result.seconds,
         "stopped": result.stopped,
         "data": result.data,
+        "warnings": list(result.warnings),
     }
     if as_json:
         _print_json(record)
@@ -157,6 +158,8 @@ def train(
         f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
+    for doubt in result.warnings:
+        print(f"warning: {doubt}")
 
 
 @app.command()
@@ -218,6 +221,8 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """New images from a trained run."""
+    from priorwise.models.sampling_progress import sampling_reported
+    from priorwise.progress import progress_bar
     from priorwise.reporting.pictures import save_samples
     from priorwise.training.run_record import read_run
     from priorwise.training.runner import load
@@ -231,8 +236,9 @@ def sample(
             "expected --sampler together with --temperature; got none. The model's own is "
             f"{model.default_sampler}: name it with --sampler."
         )
-    x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
     value_range = read_run(run, code)[1].known_range
+    with progress_bar("sampling", count) as advance, sampling_reported(model, count, advance):
+        x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
     path = save_samples(x, out if out is not None else run / "samples.png", value_range=value_range)
     words = str(chosen_sampler or model.default_sampler)
     if as_json:
@@ -359,27 +365,18 @@ def compare(
 
     It shows samples, encodings and prior, pockets and leaks, and what the pockets decode to.
     """
-    from priorwise.reporting.comparison import compare_runs
+    from priorwise.reporting.comparison import compare_runs, comparison_json, comparison_lines
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
 
     portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code, data=data)
     if as_json:
-        rows = {name: {"prior": row.about, **row.numbers} for name, row in portraits.items()}
-        numbers = {name: record.numbers for name, record in records.items()}
-        _print_json(
-            {
-                "comparison": str(out),
-                "draws": draws,
-                "median_log_q_over_p": rows,
-                "evaluations": numbers,
-            }
-        )
+        numbers = comparison_json(portraits, records)
+        _print_json({"comparison": str(out), "draws": draws, **numbers})
         return
     if records:
         print_table(summary_table(side_by_side(records)), stderr=False)
-    for name in portraits.keys() - records.keys():
-        print(f"{name} has no numbers here: evaluate it first (priorwise evaluate RUN).")
+    print("\n".join(comparison_lines(portraits, records)))
     print(f"{', '.join(portraits)} side by side are at {out}")
 
 

@@ -4,11 +4,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Advance", "progress_bar", "say", "tell"]
+__all__ = ["Advance", "progress_bar", "sampling_watched", "say", "tell", "tell_sampling"]
 
 
+_SAMPLING: ContextVar[Callable[[float], None] | None] = ContextVar("sampling", default=None)
 _SECONDS = 30.0
 """Where there is no terminal: seconds after which a line says how far a loop has come."""
 
@@ -149,3 +151,24 @@ def _bar(description: str, total: int | float, done: int | float, unit: str) -> 
                 bar.update(task, advance=amount, status=status)
 
         yield advance
+
+
+@contextmanager
+def sampling_watched(report: Callable[[float], None]) -> Iterator[None]:
+    """Report how much of its work each call of a sampler has done: parts that add up to 1.
+
+    Arguments:
+        report: Called with each part.
+    """
+    token = _SAMPLING.set(report)
+    try:
+        yield
+    finally:
+        _SAMPLING.reset(token)
+
+
+def tell_sampling(part: float) -> None:
+    """Report the part of a sampler's call that was just done, if anybody watches."""
+    report = _SAMPLING.get()
+    if report is not None:
+        report(part)

@@ -80,7 +80,9 @@ def test_compare(inside, vae, flow, ncp, tmp_path, monkeypatch):
         "flow": "FlowPrior",
         "ncp": "NCP over StandardNormal",
     }
-    assert rows["vae"]["pockets"] < rows["vae"]["leaks"]
+    assert rows["vae"]["pockets"]["at_least"] < rows["vae"]["leaks"]["at_least"]
+    assert record["unit"] == "nats"
+    assert record["meanings"].keys() == {"pockets", "leaks"}
     height, width = np.asarray(Image.open(tmp_path / "comparison.png")).shape[:2]
     assert height > 3 * 4 * 130
     assert width > 4 * 4 * 130

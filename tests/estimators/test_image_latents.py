@@ -18,8 +18,8 @@ from priorwise.models import NCP, VAE, AbstractModel, along, between, encodings,
 from priorwise.nn import event_rows
 from priorwise.priors import StandardNormal
 from priorwise.reporting import report, save_comparison, save_traversal
-from priorwise.reporting.comparison import portrait
 from priorwise.reporting.latents import latent_map
+from priorwise.reporting.portraits import portrait
 
 SHAPE = (1, 6, 6)
 LATENT = (2, 3, 3)

@@ -153,7 +153,12 @@ def test_narrow_encodings_are_warned_of():
     (warning,) = leak.warnings
     assert "shared by only 1.0 of 50 encodings" in warning
     assert "classifier_two_sample" in warning
-    assert leak.at(-3.0).warnings == leak.warnings
+    impossible, same = leak.at(-3.0).warnings
+    assert same == warning
+    assert impossible.startswith(f"the score is {leak.at(-3.0).value:.3g} nats, but it cannot be")
+    *numbers, doubt = str(leak).splitlines()
+    assert doubt == f"warning: {warning}"
+    assert all("nats (!), at most" in line for line in numbers)
     assert 0 <= leak.entropy < 0.1
 
 

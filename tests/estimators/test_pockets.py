@@ -111,8 +111,12 @@ def test_leaks_are_ranked_by_the_true_prior():
     length = pockets.z.square().sum(1)
     assert bool((length.diff() < 1e-5).all())
     torch.testing.assert_close(pockets.log_p, -0.5 * length - 1.5 * math.log(2 * math.pi))
-    truth = mixture(two_modes(2, MODE), scales).log_prob(pockets.z.double())
-    torch.testing.assert_close(pockets.log_q.double(), truth, rtol=1e-5, atol=1e-4)
+    truth = mixture(x, scales).log_prob(pockets.z.double())
+    torch.testing.assert_close(pockets.log_q_with_own.double(), truth, rtol=1e-5, atol=1e-4)
+    others = torch.tensor([place != int(image) for image in pockets.images for place in range(40)])
+    for leak, rows in enumerate(others.reshape(-1, 40)):  # fault: a draw that its own code explains
+        left_out = mixture(x[rows], scales).log_prob(pockets.z[leak].double())
+        assert float(pockets.log_q[leak]) == pytest.approx(float(left_out), rel=1e-5, abs=1e-4)
     assert (
         len(lowest(-length, 30) & lowest(-pockets.z[:, :2].square().sum(1), 30)) < 15
     )  # the planted fault

@@ -7,7 +7,7 @@ from made_up import entry, gain, group, nll, refused, regrouped, two_sample
 
 from priorwise.estimators import Estimate
 from priorwise.evaluation import gain_over
-from priorwise.reporting.entries import Entry
+from priorwise.reporting.entries import Entry, side_by_side
 from priorwise.reporting.tables import contrast_table, print_table, summary_table
 from priorwise.reporting.verdicts import all_doubts, headline, sentences
 
@@ -212,8 +212,63 @@ def test_a_doubtful_gain_is_marked_wherever_it_stands():
     doubtful = gain(12.0, 0.1, 0.1) | {"warnings": ["log Z rests on 15 draws."]}
     ncp = entry("NCP", gain=doubtful, same_vae=True)
     assert ncp.cells()["gain"].marked == "+12.00 (!)"
-    assert "Read it with the reasons for doubt" in sentences([entry("base"), ncp])[1]
+    sentence = sentences([entry("base"), ncp])[1]
+    assert "seems to rise by 12.00 ± 0.14 nats per test image, but this number is in doubt: log Z "
+    assert "in doubt: log Z rests on 15 draws." in sentence
+    assert "the prior alone" not in sentence
     assert all_doubts([entry("base"), ncp]) == ["NCP, gain: log Z rests on 15 draws."]
+
+
+@pytest.mark.parametrize(
+    ("warnings", "start", "end"),
+    [
+        ((), "NCP has the best", "ahead of flow."),
+        (
+            ("few draws.",),
+            "NCP seems to have the best",
+            "ahead of flow, but this lead is in doubt.",
+        ),
+    ],
+)
+def test_a_doubtful_lead_is_not_a_lead(warnings, start, end):
+    """Fault: "has the best likelihood" of one whose log Z nobody knows."""
+    others = [
+        entry("flow", nll=nll(95.0), gain=gain(5.0, 0.1, 0.1)),
+        entry("NCP", nll=nll(80.0, warnings=warnings), gain=gain(20.0, 0.1, 0.1)),
+    ]
+    best = sentences([entry("base"), *others])[-1]
+    assert best.startswith(start)
+    assert best.endswith(end)
+
+
+def test_other_settings_are_a_doubt_beside_the_number():
+    """Fault: numbers of 50 samples beside those of 5,000 without a word; a seed is no doubt."""
+    records = {name: entry(name).record for name in ("base", "other")}
+    for record, samples, seed in zip(records.values(), (5000, 50), (0, 1), strict=True):
+        record.numbers["settings"] = {
+            "nll": {"samples": samples, "seed": seed},
+            "hole": {"seed": seed},
+        }
+    base, other = side_by_side(records)
+    assert base.cells()["NLL"].doubts == ()
+    assert other.cells()["NLL"].doubts == (
+        "it was measured with other settings than for base: samples (50 against 5000). Evaluate "
+        "both in the same way before you compare them.",
+    )
+    assert other.cells()["hole"].doubts == ()
+
+
+def test_no_number_is_bare():
+    """Fault: "not a number" or an unknown error without a reason beside it."""
+    lost = entry(
+        "lost", hole=[{**group(0.1, 0.01), "jsd": None}], symmetric_kl=Estimate(1.0, math.nan, 1)
+    )
+    cells = lost.cells()
+    assert "not a finite number" in cells["hole"].doubts[0]
+    assert cells["sKL"].marked.endswith("(!)")
+    assert entry("fine").cells()["hole"].doubts == ()
+    bound = entry("bound", hole=[group(-0.01, 0.01)]).cells()["hole"]
+    assert bound.small == ("± 0.010", "a lower bound, which proves nothing below 0")
 
 
 def test_what_is_not_finite_is_shown_and_crashes_nothing(capsys):

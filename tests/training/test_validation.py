@@ -38,10 +38,14 @@ class Judged(Hooked):
         super().__init__(ELBO(model), lambda terms, step: terms)
         self.verdicts = verdicts
         self.weights: list[Tensor] = []
+        self.saw_untrained = False
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
         if len(x) < 40:  # a few examples by which a checkpoint knows the model
             return 0.0
+        if not self.saw_untrained:  # before the first step
+            self.saw_untrained = True
+            return None
         self.weights.append(self.inner.model.encoder.weight.detach().clone())
         return self.verdicts[len(self.weights) - 1]
 

@@ -90,6 +90,22 @@ class Tilted(Distribution):
             )
         return tilt
 
+    def checked_log_tilt(self, z: Tensor) -> Tensor:
+        """``log_tilt`` where draws are weighted by it: NaN and positive infinity are refused.
+
+        Raises:
+            UnavailableError: saying at how many points the tilt has no value.
+        """
+        log_tilt = self.log_tilt(z)
+        bad = log_tilt.isnan() | log_tilt.isposinf()
+        if bool(bad.any()):
+            raise UnavailableError(
+                f"expected a tilt with a value at every draw; got {float(log_tilt[bad][0])} at "
+                f"{int(bad.sum())} of {bad.numel()} draws. Look at the weights of its network: its "
+                "training may have diverged."
+            )
+        return log_tilt
+
     def log_unnorm(self, z: Tensor) -> Tensor:
         """``log p_0(z) + t(z)``, minus ``log_norm`` where that is known, in nats."""
         log_density = log_unnorm(self.base, z) + self.log_tilt(z)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from priorwise.arrays import Array
 from priorwise.estimators.blocks import tile_rows
+from priorwise.estimators.doubts import require_finite
 from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
@@ -77,7 +78,9 @@ def active_units(
             )
     units = []
     for index in range(len(means[0])):
-        variance = torch.cat([part[index] for part in means]).var(0)
+        group_means = torch.cat([part[index] for part in means])
+        require_finite(group_means, "posterior means")
+        variance = group_means.var(0)
         units.append(
             ActiveUnits(index + 1, int((variance > threshold).sum()), len(variance), variance)
         )

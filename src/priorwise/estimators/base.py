@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from priorwise.estimators.doubts import marked, not_finite, of_weights
+
 __all__ = [
     "Estimate",
     "device_of",
     "effective_sample_size",
     "jackknife_error",
     "standard_error",
+    "with_cause",
 ]
 
 
@@ -32,7 +35,8 @@ class Estimate:
         diagnostics: Numbers that show whether the value can be trusted, such as the smallest
             effective sample size.
         protocol: How it was computed: samples, seed, and what else is needed to repeat it.
-        warnings: Reasons for doubt, in words; empty when there are none.
+        warnings: Reasons for doubt, in words; empty when there are none. A value or an error that
+            is not finite always brings one. ``print`` shows their first clauses.
         data: A short hash (``storage.content_hash``) of what the values per example were computed
             on. Where examples are draws, it includes their number and seed. None where unknown.
     """
@@ -48,11 +52,15 @@ class Estimate:
     warnings: tuple[str, ...] = ()
     data: str | None = None
 
+    def __post_init__(self) -> None:
+        doubts = not_finite(self.value, self.stderr, self.per_example, self.warnings)
+        object.__setattr__(self, "warnings", (*self.warnings, *doubts))
+
     def __str__(self) -> str:
-        text = f"{self.value:.3f} ± {self.stderr:.3f}"
+        text = f"{_words(self.value)} ± {_words(self.stderr)}"
         if self.stderr_data is not None:
-            text += f" (data ± {self.stderr_data:.3f})"
-        return f"{text} {self.unit}".rstrip() + (" (!)" if self.warnings else "")
+            text += f" (data ± {_words(self.stderr_data)})"
+        return f"{text} {self.unit}".rstrip() + marked(self.warnings)
 
     def minus(self, other: "Estimate") -> "Estimate":
         """The paired difference ``self - other``, example by example.
@@ -137,6 +145,13 @@ class Estimate:
         return replace(self, warnings=self.warnings + warnings)
 
 
+def with_cause(estimate: Estimate, model: nn.Module) -> Estimate:
+    """The estimate; if it is not finite, with a warning that names weights that are not finite."""
+    if math.isfinite(estimate.value):
+        return estimate
+    return estimate.with_warnings(*of_weights(model))
+
+
 def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) -> tuple[str, ...]:
     """A warning that lists the differences between two protocols; the seed may differ."""
     names = [
@@ -150,6 +165,10 @@ def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) 
         f"{name} ({first.get(name, 'none')} against {second.get(name, 'none')})" for name in names
     )
     return (f"the two differ in {differences}, so their numbers may differ too.",)
+
+
+def _words(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.3f}"
 
 
 def _number(value: float | None) -> float:

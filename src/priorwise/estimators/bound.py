@@ -10,7 +10,7 @@ from torch import Tensor
 
 from priorwise.arrays import Array
 from priorwise.distributions import log_unnorm
-from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.base import Estimate, standard_error, with_cause
 from priorwise.estimators.blocks import image_chunks, tile_rows
 from priorwise.estimators.normalizer import require_log_norm
 from priorwise.estimators.weights import ROWS, check_images, tiles
@@ -90,7 +90,7 @@ def elbo(
         if samples > 1
         else math.nan
     )
-    return Estimate(
+    estimate = Estimate(
         value=float(per_example.mean()),
         stderr=math.hypot(float(noise), known.stderr),
         count=len(x),
@@ -101,3 +101,4 @@ def elbo(
         warnings=(*doubts, *known.doubts),
         data=content_hash({"x": x}),
     )
+    return with_cause(estimate, model)

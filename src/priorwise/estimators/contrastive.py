@@ -8,7 +8,12 @@ from torch import Tensor
 
 from priorwise.arrays import Array
 from priorwise.distributions import Tilted
-from priorwise.estimators.base import Estimate, effective_sample_size, standard_error
+from priorwise.estimators.base import (
+    Estimate,
+    effective_sample_size,
+    standard_error,
+    with_cause,
+)
 from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.objectives.nce import CONTRAST_BLOCK, contrast_logits, cross_entropy
 from priorwise.randomness import seeded
@@ -91,7 +96,7 @@ def held_out_bce(model: AbstractModel, x: Array, *, seed: int = 0) -> Estimate:
     """
     x = as_observations(model, x)
     per_example = torch.stack([cross_entropy(*pair) for pair in _logits(model, x, seed)]).sum(0)
-    return Estimate(
+    estimate = Estimate(
         value=float(per_example.mean()),
         stderr=standard_error(per_example),
         count=len(x),
@@ -100,6 +105,7 @@ def held_out_bce(model: AbstractModel, x: Array, *, seed: int = 0) -> Estimate:
         protocol={"estimator": "held-out cross-entropy, sum form", "seed": seed},
         data=content_hash({"x": x}),
     )
+    return with_cause(estimate, model)
 
 
 def contrast(

@@ -6,7 +6,7 @@ that is left out. Masks ``included`` mark the points that are not left out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from priorwise.arrays import Array, as_tensor
 from priorwise.distributions import AggregatePosterior, diagonal_gaussian, is_normalised
-from priorwise.estimators.base import Estimate, jackknife_error
+from priorwise.estimators.base import Estimate, jackknife_error, with_cause
+from priorwise.estimators.doubts import negative_doubts
 from priorwise.estimators.nearest_neighbours import (
     dealt,
     jackknife_words,
@@ -107,8 +108,7 @@ def knn_kl(points: Array, others: Array, *, neighbours: int = 1, seed: int = 0) 
         },
         warnings=(
             *_neighbour_doubts("the KL", value, points.shape[1]),
-            *_negative("KL(P || Q)", value, error),
-            *_no_error(error),
+            *negative_doubts("KL(P || Q)", value, error),
         ),
     )
 
@@ -136,21 +136,6 @@ def _neighbour_doubts(what: str, value: float, dimensions: int) -> tuple[str, ..
     return ()
 
 
-def _negative(name: str, value: float, error: float) -> tuple[str, ...]:
-    if value >= 0:
-        return ()
-    return (
-        f"the estimate of {name} is {value:.3g} ± {error:.2g} nats, but no divergence is negative: "
-        "either it cannot be distinguished from 0, or its bias is larger than its value.",
-    )
-
-
-def _no_error(error: float) -> tuple[str, ...]:
-    if not math.isnan(error):
-        return ()
-    return ("there are too few points to estimate the error: take more.",)
-
-
 def _copies(sources: Tensor) -> tuple[str, ...]:
     count = len(sources) - len(sources.unique())
     if not count:
@@ -173,6 +158,7 @@ def symmetric_kl(
     draws: int = 5000,
     neighbours: int = 1,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Estimate:
     r"""KL(q || p) + KL(p || q) between aggregate posterior and prior of the top group, in nats.
 
@@ -204,6 +190,8 @@ def symmetric_kl(
         draws: Maximal number of draws from each of q and p.
         neighbours: The k of the nearest-neighbour estimate.
         seed: Seed of the draws, and of the jackknife's groups.
+        report: Called with the number of points whose neighbours were just searched, for a
+            progress bar: four times the draws of each, in all; not for ``"density"``.
 
     Raises:
         ValueError: for ``"density"`` if the mean KL(q(z|x) || p) exceeds log N - 2, or with an
@@ -228,13 +216,27 @@ def symmetric_kl(
         top = model.infer(x[rows])[0]
         prior = model.generate(len(top.z), sampler)[0]
         if method == "knn":
-            return _by_neighbours(
-                top.z.flatten(1), prior.z.flatten(1), places(x[rows], x[rows]), neighbours, seed
+            estimate = _by_neighbours(
+                top.z.flatten(1),
+                prior.z.flatten(1),
+                places(x[rows], x[rows]),
+                neighbours,
+                seed,
+                report,
             )
-        return _by_density(model, x, rows, top, prior, seed)
+        else:
+            estimate = _by_density(model, x, rows, top, prior, seed)
+    return with_cause(estimate, model)
 
 
-def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed: int) -> Estimate:
+def _by_neighbours(
+    q: Tensor,
+    p: Tensor,
+    sources: Tensor,
+    neighbours: int,
+    seed: int,
+    report: Callable[[int], None] | None,
+) -> Estimate:
     """The estimate from encodings and prior draws, ``(N, D)`` each."""
     count, dimensions = q.shape
     if not 1 <= neighbours < count:
@@ -246,8 +248,8 @@ def _by_neighbours(q: Tensor, p: Tensor, sources: Tensor, neighbours: int, seed:
     with seeded(seed, "symmetric_kl", "groups"):
         q_included, p_included = dealt(sources, torch.arange(count), neighbours)
     names = ("encodings", "prior draws")
-    there = knn_values(q, p, q_included, p_included, neighbours, names)
-    back = knn_values(p, q, p_included, q_included, neighbours, names[::-1])
+    there = knn_values(q, p, q_included, p_included, neighbours, names, report)
+    back = knn_values(p, q, p_included, q_included, neighbours, names[::-1], report)
     protocol: dict[str, str | int | float | None] = {
         "estimator": f"symmetric KL by {neighbours} nearest neighbours",
         "points": count,
@@ -347,8 +349,7 @@ def _sum(
         protocol=protocol,
         warnings=(
             *doubts,
-            *_negative("KL(q || p)", kl_q_p, there_error),
-            *_negative("KL(p || q)", kl_p_q, back_error),
-            *_no_error(error),
+            *negative_doubts("KL(q || p)", kl_q_p, there_error),
+            *negative_doubts("KL(p || q)", kl_p_q, back_error),
         ),
     )

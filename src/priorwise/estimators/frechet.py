@@ -3,7 +3,7 @@
 Letters: ``N`` images, ``F`` features, ``G`` groups of a jackknife.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from priorwise.arrays import Array
 from priorwise.estimators.quality import Quality, as_features, protocol_of
 from priorwise.features import INCEPTION, AbstractExtractor, Features
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 
@@ -144,6 +145,7 @@ def frechet_distance(
     *,
     bootstrap: int = 100,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Quality:
     r"""The Frechet distance between Gaussians fitted to features of real and generated images.
 
@@ -179,6 +181,7 @@ def frechet_distance(
             Each costs as much as the distance: milliseconds with 64 features, seconds with 2048.
         seed: Seed of the resampling. The same seed pairs the errors of distances to one reference
             set.
+        report: Called with the number of resampled pairs that are just done, for a progress bar.
 
     Raises:
         ValueError: for features of different extractors, images without one, or too few images.
@@ -205,9 +208,11 @@ def frechet_distance(
     means, covariances = gaussian_frechet(Moments.of(real.values), Moments.of(fake.values))
     value = means + covariances
     bias = _bias(real.values, fake.values, seed)
-    replicates = torch.tensor(
-        list(_replicates(real.values, fake.values, bootstrap, seed)), dtype=torch.float64
-    )
+    distances = []
+    for distance in _replicates(real.values, fake.values, bootstrap, seed):
+        distances.append(distance)
+        tell(report, 1)
+    replicates = torch.tensor(distances, dtype=torch.float64)
     bounds = replicates.quantile(replicates.new_tensor([0.025, 0.975])) - replicates.mean() + value
     return Quality(
         name="FID" if real.extractor == INCEPTION else f"frechet distance, {real.extractor}",
@@ -234,6 +239,7 @@ def frechet_floor(
     count: int | None = None,
     bootstrap: int = 100,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Quality:
     """The distance between two disjoint random parts of the real images.
 
@@ -247,6 +253,7 @@ def frechet_floor(
             this number.
         bootstrap: As in ``frechet_distance``.
         seed: Seed of the parts and of the resampling.
+        report: As in ``frechet_distance``.
 
     Raises:
         ValueError: if there are fewer than twice ``count`` images.
@@ -269,7 +276,7 @@ def frechet_floor(
         order = torch.randperm(len(real)).to(real.values.device)
     first = _part(real, order[:count], "one part")
     second = _part(real, order[count : 2 * count], "another part")
-    return frechet_distance(first, second, bootstrap=bootstrap, seed=seed)
+    return frechet_distance(first, second, bootstrap=bootstrap, seed=seed, report=report)
 
 
 def _part(features: Features, rows: Tensor, words: str) -> Features:

@@ -20,12 +20,14 @@ from priorwise.distributions import (
     is_standard_normal,
 )
 from priorwise.estimators.base import Estimate, standard_error
+from priorwise.estimators.doubts import below_log_sum
 from priorwise.estimators.top_latents import (
     TopDraws,
     aggregate_posterior,
     places,
     posterior_draws,
     prior_draws,
+    told,
 )
 from priorwise.models import AbstractModel, as_observations, example_pass, frozen
 from priorwise.refusals import UnavailableError
@@ -132,8 +134,9 @@ class Leakage:
         """
         terms = self._terms(threshold, self.log_q)
         below = _share(self.log_p, threshold)
+        value, prior_below = float(terms.mean()), _share(self.log_p_prior, threshold)
         return Estimate(
-            value=float(terms.mean()),
+            value=value,
             stderr=math.hypot(standard_error(terms), below * self.log_norm_stderr),
             count=len(terms),
             stderr_data=self._data_error(threshold, terms),
@@ -141,14 +144,24 @@ class Leakage:
             diagnostics={
                 "upper": float(self._terms(threshold, self.log_q_with_own).mean()),
                 "below": below,
-                "prior_below": _share(self.log_p_prior, threshold),
+                "prior_below": prior_below,
                 "entropy": self.entropy,
             },
             protocol=self.protocol
             | {"threshold": threshold if math.isfinite(threshold) else str(threshold)},
-            warnings=self.warnings,
+            warnings=(*below_log_sum(value, below, prior_below), *self.warnings),
             data=self.data,
         )
+
+    def __str__(self) -> str:
+        rows = zip(self.thresholds, self.score, self.stderr, self.upper, self.below, strict=True)
+        mark = " (!)" if self.warnings else ""
+        lines = [
+            f"log p < {tau:.4g}: leakage {score:.3f} ± {error:.3f} nats{mark}, at most "
+            f"{upper:.3f}; {100 * below:.1f} % of the encodings"
+            for tau, score, error, upper, below in rows
+        ]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def _data_error(self, threshold: float, terms: Tensor) -> float:
         """Standard error over images; they also act through their encodings if these make q."""
@@ -180,6 +193,7 @@ def leakage(
     space: Space = "representation",
     sampler: AbstractSampler | None = None,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Leakage:
     r"""How far the aggregate posterior reaches into regions of low prior density, over thresholds.
 
@@ -216,6 +230,8 @@ def leakage(
             its value changes with the scale of z.
         sampler: Sampler of the prior; the model's default if None.
         seed: Seed of the draws.
+        report: Called with the number of draws that are just done, ``2 * draws`` in all, for a
+            progress bar.
 
     Raises:
         ValueError: for a prior without a normalised density, or ``space="generation"`` with a prior
@@ -248,9 +264,9 @@ def leakage(
         encoded = posterior_draws(model, x, draws, seed=seed, purpose="leakage")
         columns = [
             (*_log_q(q, block, own_places), _log_p(block, space, log_norm), _images(block))
-            for block in encoded
+            for block in told(encoded, report)
         ]
-        blocks = prior_draws(model, draws, sampler, seed=seed, purpose="leakage")
+        blocks = told(prior_draws(model, draws, sampler, seed=seed, purpose="leakage"), report)
         log_p_prior = torch.cat([_log_p(block, space, log_norm) for block in blocks])
     log_q, log_q_with_own, surprise, log_p, images = map(torch.cat, zip(*columns, strict=True))
     entropy = float(surprise.mean())

@@ -15,8 +15,15 @@ from torch import Tensor
 from priorwise.arrays import Array
 from priorwise.choices import Precision
 from priorwise.distributions import is_normalised
-from priorwise.estimators.base import Estimate, device_of, jackknife_error, standard_error
+from priorwise.estimators.base import (
+    Estimate,
+    device_of,
+    jackknife_error,
+    standard_error,
+    with_cause,
+)
 from priorwise.estimators.blocks import Chunk, draw_chunks, image_chunks, tile_rows
+from priorwise.estimators.doubts import NOT_FINITE, enough_samples
 from priorwise.estimators.journal import Journal, fingerprint
 from priorwise.estimators.normalizer import GroupNorms, require_log_norm
 from priorwise.estimators.processes import gathered, in_turn, my_share
@@ -190,7 +197,7 @@ def nll(
             tell(report, len(images))
     columns = gathered(columns)
     table = torch.tensor([columns[index] for index in range(len(x))], dtype=torch.float64).T
-    estimate = _nll_estimate(table, samples, seed, norms)
+    estimate = with_cause(_nll_estimate(table, samples, seed, norms), model)
     if rounding is not None:
         estimate = replace(
             estimate, diagnostics=estimate.diagnostics | rounding.diagnostics()
@@ -267,7 +274,7 @@ def _nll_estimate(table: Tensor, samples: int, seed: int, norms: _Normalisers) -
             if norms.by_group is None
             else f"Z per group, {norms.by_group.samples} draws each",
         },
-        warnings=(*_doubts(ess, largest), *_bias_doubts(bias, stderr)),
+        warnings=(*_doubts(ess, largest, samples), *_bias_doubts(bias, stderr)),
     )
 
 
@@ -281,19 +288,27 @@ def _bias_doubts(bias: float, stderr: float) -> tuple[str, ...]:
     )
 
 
-def _doubts(ess: Tensor, largest: Tensor) -> tuple[str, ...]:
+def _doubts(ess: Tensor, largest: Tensor, samples: int) -> tuple[str, ...]:
     missing = (~ess.isfinite()).nonzero().flatten().tolist()
     if missing:
         return (
-            f"{len(missing)} of {len(ess)} images have no finite likelihood, the first is image "
-            f"{missing[0]}: encoder or decoder overflow there. Look at its values, and at the "
-            "range that the model was trained on.",
+            f"{NOT_FINITE}: {len(missing)} of {len(ess)} images have no finite likelihood, the "
+            f"first is image {missing[0]}. Encoder or decoder overflow there: look at its values, "
+            "and at the range that the model was trained on.",
         )
     doubtful = int(((ess < _TRUSTED_ESS) | (largest > _TRUSTED_WEIGHT)).sum())
     if not doubtful:
         return ()
+    # a weight falls like 1 over the number of samples, as does the share of ESS that is needed
+    worst = float(torch.minimum(ess, _TRUSTED_ESS * _TRUSTED_WEIGHT / largest).min())
+    enough = enough_samples(samples, worst, _TRUSTED_ESS)
+    if samples <= _TRUSTED_ESS:
+        return (
+            f"{samples} samples are too few for an effective sample size of {_TRUSTED_ESS:.0f}: "
+            f"the NLL is likely too high, and the Monte-Carlo error too small. {enough}",
+        )
     return (
         f"{doubtful} of {len(ess)} images have an effective sample size under {_TRUSTED_ESS:.0f} "
         f"or one weight over {_TRUSTED_WEIGHT}: their NLL is likely too high, and the Monte-Carlo "
-        "error too small. Use more samples.",
+        f"error too small. {enough}",
     )

@@ -6,10 +6,12 @@ is left out. Masks ``included`` tell which points a row counts.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from priorwise.progress import tell
 from priorwise.refusals import UnavailableError
 
 __all__ = ["dealt", "jackknife_words", "knn_values", "without_groups"]
@@ -53,26 +55,26 @@ def jackknife_words(included: Tensor) -> str:
 # -- nearest neighbours ----------------------------------------------------------------------------
 
 
-def _nearest(points: Tensor, others: Tensor | None, included: Tensor, rank: int) -> Tensor:
+def _nearest(
+    points: Tensor,
+    others: Tensor | None,
+    included: Tensor,
+    rank: int,
+    report: Callable[[int], None] | None,
+) -> Tensor:
     """Distances of points to their ``rank``-th nearest included neighbour, ``(G + 1, N)``.
 
     Neighbours are the others. Without others they are the points themselves, where no point is its
     own neighbour.
     """
-    rows = torch.arange(len(points), device=points.device)
-    return torch.cat(
-        [
-            _ranked(
-                _distances(points[tile], others)
-                if others is not None
-                else _distances_within(points, tile),
-                included,
-                rank,
-            )
-            for tile in rows.split(_TILE)
-        ],
-        1,
-    )
+    parts = []
+    for tile in torch.arange(len(points), device=points.device).split(_TILE):
+        distances = (
+            _distances_within(points, tile) if others is None else _distances(points[tile], others)
+        )
+        parts.append(_ranked(distances, included, rank))
+        tell(report, len(tile))
+    return torch.cat(parts, 1)
 
 
 def _distances(points: Tensor, others: Tensor) -> Tensor:
@@ -107,11 +109,12 @@ def knn_values(
     others_included: Tensor,
     neighbours: int,
     names: tuple[str, str],
+    report: Callable[[int], None] | None = None,
 ) -> Tensor:
     """KL(P || Q) from all points and without each group of both sets, ``(G + 1,)`` on the CPU."""
     included, others_included = included.to(points.device), others_included.to(points.device)
-    within = _nearest(points, None, included, neighbours)
-    across = _nearest(points, others, others_included, neighbours)
+    within = _nearest(points, None, included, neighbours, report)
+    across = _nearest(points, others, others_included, neighbours, report)
     _check_distinct(within[0], across[0], names, neighbours)
     counts, others_counts = included.sum(1), others_included.sum(1)
     sums = torch.where(included, (across / within).log(), 0.0).sum(1)

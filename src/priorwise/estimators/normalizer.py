@@ -14,6 +14,7 @@ from priorwise.distributions import Tilted, from_noise, has_noise_form, is_norma
 from priorwise.estimators.annealed import annealed_log_norm
 from priorwise.estimators.base import Estimate, effective_sample_size
 from priorwise.estimators.blocks import rows_within
+from priorwise.estimators.doubts import enough_samples
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
 from priorwise.progress import tell
 from priorwise.randomness import seeded
@@ -101,7 +102,8 @@ def log_norm(
 
     Raises:
         TypeError: if ``what`` is something else.
-        ValueError: for a model with an unnormalised prior that no module owns.
+        ValueError: for a model with an unnormalised prior that no module owns, or a tilt that is
+            NaN or positive infinity at a draw.
 
     Example:
         N(0, 1) tilted by exp(z) has log Z = 1/2.
@@ -215,7 +217,9 @@ def _log_weights(
         for block in range(start, min(start + together, blocks)):
             with seeded(seed, "log_norm", *([place] if place else []), block):
                 draws.append(law.base.sample(torch.Size((_BLOCK,))))
-        parts += [law.log_tilt(tile).double().cpu() for tile in torch.cat(draws).split(rows)]
+        parts += [
+            law.checked_log_tilt(tile).double().cpu() for tile in torch.cat(draws).split(rows)
+        ]
         tell(report, min(len(draws) * _BLOCK, samples - start * _BLOCK))
     return torch.cat(parts)[:samples]
 
@@ -229,8 +233,8 @@ def _estimate(log_w: Tensor, seed: int) -> Estimate:
     if ess < _TRUSTED_ESS:
         warnings = (
             f"the effective sample size is {ess:.1f} of {count} draws: log Z is likely too low, "
-            "and likelihoods that use it are too good. Use more `samples`, or method='annealed', "
-            "which brackets it.",
+            f"and likelihoods that use it are too good. {enough_samples(count, ess, _TRUSTED_ESS)} "
+            "method='annealed' brackets log Z.",
         )
     elif ess < _TRUSTED_SHARE * count:
         warnings = (
@@ -289,7 +293,7 @@ class GroupNorms:
                 group = model.top_down(draw_untilted, (_BLOCK,))[0]
             if not isinstance(group.prior, Tilted) or is_normalised(group.prior):
                 return LogNorm()
-            parts.append(group.prior.log_tilt(group.z).double().cpu())
+            parts.append(group.prior.checked_log_tilt(group.z).double().cpu())
         estimate = _estimate(torch.cat(parts)[:samples], self.seed)
         ess, is_doubtful = estimate.diagnostics["ess"], bool(estimate.warnings)
         return LogNorm(estimate.value, estimate.stderr, ess, is_doubtful=is_doubtful)

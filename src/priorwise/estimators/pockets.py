@@ -3,7 +3,8 @@
 Letters: ``N`` images, ``K`` selected samples, ``D`` latent dimensions of the top group.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from priorwise.arrays import Array
 from priorwise.distributions import AggregatePosterior, has_mean, picture
-from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws
+from priorwise.estimators.top_latents import aggregate_posterior, posterior_draws, prior_draws, told
 from priorwise.models import AbstractModel, as_observations, frozen
 from priorwise.randomness import seeded
 from priorwise.refusals import NotGaussianError
@@ -34,8 +35,11 @@ class RankedSamples:
         z: Top latents, ``(K, *latent)``.
         x: Decoded images, ``(K, *event)``: means of the decoder or draws from it. The model draws
             the groups below the top.
-        log_q: Log density of the aggregate posterior at z, ``(K,)``, in nats; None for an encoder
-            without a density.
+        log_q: Log density of the aggregate posterior at z, ``(K,)``, in nats; for leaks without
+            each draw's own encoding, as in ``leakage``, so that its expectation is not above the
+            true one. None for an encoder without a density.
+        log_q_with_own: For leaks, the same with the encoding that made the draw, whose expectation
+            is not below the true one; None otherwise.
         log_p: Log density of the prior at z, ``(K,)``, in nats; None while its normaliser is
             unknown.
         indices: Indices of the samples among the draws, ``(K,)``.
@@ -47,6 +51,7 @@ class RankedSamples:
     z: Tensor
     x: Tensor
     log_q: Tensor | None
+    log_q_with_own: Tensor | None
     log_p: Tensor | None
     indices: Tensor
     images: Tensor | None
@@ -67,6 +72,7 @@ def low_posterior_samples(
     sampler: AbstractSampler | None = None,
     mean: bool = True,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> RankedSamples:
     r"""Pockets: the draws from the prior with the lowest aggregate posterior density.
 
@@ -91,6 +97,7 @@ def low_posterior_samples(
         sampler: Sampler of the prior; the model's default if None.
         mean: Whether ``x`` holds the decoder's means (draws if it has none) or draws from it.
         seed: Seed of the draws.
+        report: Called with the number of draws that are just done, for a progress bar.
 
     Raises:
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
@@ -113,7 +120,9 @@ def low_posterior_samples(
         lowest = _lowest(
             (
                 _columns(block.z, q.log_prob(block.vectors), log_p=block.log_p(log_norm))
-                for block in prior_draws(model, draws, sampler, seed=seed, purpose=purpose)
+                for block in told(
+                    prior_draws(model, draws, sampler, seed=seed, purpose=purpose), report
+                )
             ),
             count,
         )
@@ -136,6 +145,7 @@ def high_posterior_samples(
     draws: int | None = None,
     mean: bool = True,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> RankedSamples:
     r"""Leaks: the draws from the aggregate posterior with the lowest prior density.
 
@@ -158,6 +168,7 @@ def high_posterior_samples(
         draws: Number of draws from q(z); ten times ``count`` if None.
         mean: Whether ``x`` holds the decoder's means (draws if it has none) or draws from it.
         seed: Seed of the draws.
+        report: Called with the number of draws that are just done, for a progress bar.
 
     Example:
         >>> from priorwise.testing.oracles import LinearGaussianVAE
@@ -178,18 +189,27 @@ def high_posterior_samples(
                 _columns(
                     block.z, block.log_unnorm(), log_p=block.log_p(log_norm), images=block.images
                 )
-                for block in posterior_draws(model, x, draws, seed=seed, purpose=purpose)
+                for block in told(
+                    posterior_draws(model, x, draws, seed=seed, purpose=purpose), report
+                )
             ),
             count,
         )
         observed, decoded = _decoded(model, lowest["z"], None, seed, purpose, mean=mean)
-        q = _aggregate_or_none(model, x)
-        log_q = None if q is None else q.log_prob(lowest["z"].flatten(1))
+        log_q, log_q_with_own = _log_q(_aggregate_or_none(model, x), lowest)
     ranked_by = (
         "log p(z), the prior" if "log_p" in lowest else "log p(z), the prior, up to a constant"
     )
     protocol: _Protocol = {"ranked_by": ranked_by, "decoded": decoded, "seed": seed}
-    return _ranked(lowest, observed, draws, protocol, log_q=log_q, log_p=lowest.get("log_p"))
+    return _ranked(
+        lowest,
+        observed,
+        draws,
+        protocol,
+        log_q=log_q,
+        log_q_with_own=log_q_with_own,
+        log_p=lowest.get("log_p"),
+    )
 
 
 def _log_norm(model: AbstractModel) -> float | None:
@@ -257,6 +277,17 @@ def _aggregate_or_none(model: AbstractModel, x: Tensor) -> AggregatePosterior | 
         return None
 
 
+def _log_q(
+    q: AggregatePosterior | None, leaks: dict[str, Tensor]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Log q at the leaks without and with each one's own encoding, ``(K,)``, where it exists."""
+    if q is None or q.count < 2:
+        return None, None
+    vectors = leaks["z"].flatten(1)
+    own = leaks["images"].to(vectors.device)
+    return q.log_sum(vectors, own) - math.log(q.count - 1), q.log_prob(vectors)
+
+
 def _ranked(
     lowest: dict[str, Tensor],
     x: Tensor,
@@ -265,12 +296,14 @@ def _ranked(
     *,
     log_q: Tensor | None,
     log_p: Tensor | None,
+    log_q_with_own: Tensor | None = None,
 ) -> RankedSamples:
     images = lowest.get("images")
     return RankedSamples(
         z=lowest["z"].cpu(),
         x=x,
         log_q=None if log_q is None else log_q.cpu(),
+        log_q_with_own=None if log_q_with_own is None else log_q_with_own.cpu(),
         log_p=None if log_p is None else log_p.cpu(),
         indices=lowest["indices"].cpu(),
         images=None if images is None else images.cpu(),

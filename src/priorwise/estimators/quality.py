@@ -11,6 +11,7 @@ from torch import Tensor
 
 from priorwise.arrays import Array, as_tensor
 from priorwise.estimators.base import Estimate
+from priorwise.estimators.doubts import marked
 from priorwise.features import AbstractExtractor, Features, extract
 
 __all__ = ["Quality", "as_features", "protocol_differences", "protocol_of", "require_comparable"]
@@ -56,6 +57,7 @@ class Quality:
         counts = f"{self.protocol.get('reference_count')} real, {self.count} generated"
         return (
             f"{self.name}: {self.value:.3f} ± {self.stderr:.3f} [{low:.3f}, {high:.3f}] ({counts})"
+            f"{marked(self.warnings)}"
         )
 
     def minus(self, other: "Quality") -> Estimate:

@@ -8,7 +8,7 @@ Letters: ``N`` images, ``B`` draws of one block, ``D`` latent dimensions of the 
 flattened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +22,14 @@ from priorwise.distributions import (
 )
 from priorwise.estimators.base import device_of
 from priorwise.estimators.blocks import tile_rows
+from priorwise.estimators.doubts import require_finite
 from priorwise.models import AbstractModel, Group, draw_untilted, frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.samplers import AbstractSampler
 from priorwise.storage import content_hash
 
-__all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws"]
+__all__ = ["TopDraws", "aggregate_posterior", "places", "posterior_draws", "prior_draws", "told"]
 
 _BLOCK = 500
 
@@ -43,6 +45,7 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
 
     Raises:
         TypeError: for an encoder whose posteriors are not diagonal Gaussians.
+        UnavailableError: for encodings that are not finite.
     """
     if len(x) < 1:
         raise ValueError("expected at least one observation; got none.")
@@ -59,6 +62,7 @@ def aggregate_posterior(model: AbstractModel, x: Tensor) -> AggregatePosterior:
         ]
     loc = torch.cat([block.loc.flatten(1) for block in blocks])
     scale = torch.cat([block.scale.flatten(1) for block in blocks])
+    require_finite(torch.cat([loc, scale], 1), "encodings")
     return AggregatePosterior(diagonal_gaussian(loc, scale))
 
 
@@ -150,6 +154,13 @@ def _blocks(draws: int, size: int) -> Iterator[tuple[int, int]]:
     """The index of each block, and the number of its draws that are used."""
     for block, start in enumerate(range(0, draws, size)):
         yield block, min(size, draws - start)
+
+
+def told(blocks: Iterable[TopDraws], report: Callable[[int], None] | None) -> Iterator[TopDraws]:
+    """The same blocks; ``report`` is called with the number of draws of each, once it is used."""
+    for block in blocks:
+        yield block
+        tell(report, block.count)
 
 
 def places(x: Tensor, reference: Tensor) -> Tensor:

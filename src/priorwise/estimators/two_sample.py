@@ -5,6 +5,7 @@ Letters: ``N`` points of each kind, ``D`` dimensions.
 
 import math
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from priorwise.arrays import Array, as_tensor
 from priorwise.estimators.base import Estimate, standard_error
-from priorwise.estimators.top_latents import places, posterior_draws, prior_draws
+from priorwise.estimators.top_latents import places, posterior_draws, prior_draws, told
 from priorwise.interrupts import kept_interrupts
 from priorwise.models import AbstractModel, as_observations, frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 from priorwise.samplers import AbstractSampler
@@ -67,6 +69,7 @@ def classifier_two_sample(
     sampler: AbstractSampler | None = None,
     draws: int = 5000,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> TwoSample:
     """Whether a classifier can distinguish encodings from prior draws, in the top group.
 
@@ -85,6 +88,8 @@ def classifier_two_sample(
         sampler: Sampler of the prior; the model's default if None.
         draws: Maximal number of draws of each kind.
         seed: Seed of the draws, the split and the classifier.
+        report: Called with the number of points that are just done, for a progress bar: encodings
+            first, then as many prior draws, then as many again for the classifier.
 
     Example:
         The aggregate posterior of the first model is its prior. The encoder of the second is
@@ -105,14 +110,16 @@ def classifier_two_sample(
     purpose = "two_sample"
     count = min(draws, len(x))
     with frozen(model), torch.no_grad():
-        encoded = list(posterior_draws(model, x, count, seed=seed, purpose=purpose))
+        encoded = list(told(posterior_draws(model, x, count, seed=seed, purpose=purpose), report))
         points = torch.cat([block.vectors for block in encoded])
         images = torch.cat([block.images for block in encoded if block.images is not None])
-        blocks = prior_draws(model, count, sampler, seed=seed, purpose=purpose)
+        blocks = told(prior_draws(model, count, sampler, seed=seed, purpose=purpose), report)
         others = torch.cat([block.vectors for block in blocks])
     observations = x[images.to(x.device)]
     sources = places(observations, observations)
-    return c2st(points, others, sources=sources, classifier=classifier, seed=seed)
+    test = c2st(points, others, sources=sources, classifier=classifier, seed=seed)
+    tell(report, count)
+    return test
 
 
 def c2st(

@@ -28,6 +28,7 @@ _FEW = 100.0  # with fewer effective draws, the error of a calibration is not be
 _ROUGH = 0.1
 _ENOUGH = 1000  # points for a classifier whose silence means something
 _SURE = 2.0  # standard errors
+_POINTS = 5000  # draws of each kind, at most
 
 # The classifier that judges a prior is small, and is fitted in seconds.
 _FEATURES = (128, 128, 128)
@@ -71,8 +72,10 @@ def _hole(subject: Subject) -> list[GroupContrast]:
 def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell]:
     errors = (None if group["bce_stderr"] is None else group["bce_stderr"] / 2 for group in groups)
     text = " / ".join(number_words(group["jsd"], 3) for group in groups)
-    small = " / ".join(error_words(error, 3) for error in errors)
-    return {title: Cell(text, (small,))}
+    small = [" / ".join(error_words(error, 3) for error in errors)]
+    if any(group["jsd"] is not None and group["jsd"] < 0 for group in groups):
+        small.append("a lower bound, which proves nothing below 0")
+    return {title: Cell(text, tuple(small))}
 
 
 def _contrast_cells(groups: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
@@ -136,7 +139,11 @@ CONTRAST = Quantity(
 
 
 def _two_sample(subject: Subject) -> TwoSample:
-    return classifier_two_sample(subject.model, subject.test, seed=subject.config.seed)
+    count = min(_POINTS, len(subject.test))
+    with subject.bar("two-sample test", 3 * count) as advance:
+        return classifier_two_sample(
+            subject.model, subject.test, draws=_POINTS, seed=subject.config.seed, report=advance
+        )
 
 
 def _two_sample_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
@@ -171,7 +178,11 @@ TWO_SAMPLE = Quantity(
 
 
 def _symmetric_kl(subject: Subject) -> Estimate:
-    return symmetric_kl(subject.model, subject.test, seed=subject.config.seed)
+    count = min(_POINTS, len(subject.test))
+    with subject.bar("symmetric KL", 4 * count) as advance:
+        return symmetric_kl(
+            subject.model, subject.test, draws=_POINTS, seed=subject.config.seed, report=advance
+        )
 
 
 SYMMETRIC_KL = Quantity(
@@ -188,7 +199,10 @@ SYMMETRIC_KL = Quantity(
 
 def _leakage(subject: Subject) -> dict[str, Any]:
     """The curve over thresholds."""
-    leaks: Leakage = leakage(subject.model, subject.test, seed=subject.config.seed)
+    with subject.bar("leakage", 2 * _POINTS) as advance:
+        leaks: Leakage = leakage(
+            subject.model, subject.test, draws=_POINTS, seed=subject.config.seed, report=advance
+        )
     curves = {
         name: getattr(leaks, name).tolist()
         for name in ("score", "stderr", "upper", "below", "prior_below")
@@ -199,7 +213,7 @@ def _leakage(subject: Subject) -> dict[str, Any]:
         "entropy": leaks.entropy,
         "protocol": leaks.protocol,
         "data": leaks.data,
-        "warnings": leaks.warnings,
+        "warnings": leaks.at(leaks.thresholds[_LEVEL]).warnings,
     }
 
 

@@ -38,13 +38,15 @@ ACTIVE_UNITS = Quantity(
 def _disentanglement(subject: Subject) -> dict[str, Any]:
     """The scores on all sprites, one for each combination of factors."""
     sprites = Sprites()
-    scores = disentanglement_scores(
-        subject.model,
-        sprites.images,
-        sprites.factors,
-        names=sprites.names,
-        seed=subject.config.seed,
-    )
+    with subject.bar("disentanglement", 4) as advance:
+        scores = disentanglement_scores(
+            subject.model,
+            sprites.images,
+            sprites.factors,
+            names=sprites.names,
+            seed=subject.config.seed,
+            report=advance,
+        )
     return {
         "mig": scores.mig,
         "disentanglement": scores.dci.disentanglement,

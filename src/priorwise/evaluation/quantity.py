@@ -1,12 +1,16 @@
 """What a quantity of an evaluation is: how it is computed, and how every view shows it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from priorwise.evaluation.subject import Subject
 
 __all__ = ["Cell", "Quantity", "error_words", "estimate_cell", "number_words"]
+
+
+_NO_NUMBER = "not a number"
+_NO_ERROR = "± unknown"
 
 
 @dataclass(frozen=True)
@@ -77,18 +81,34 @@ class Quantity:
         """The cells for a value from the record, or the reason why there is no value."""
         if isinstance(value, Mapping) and "refused" in value:
             return {next(iter(self.meanings)): Cell("none", (value["refused"],), refused=True)}
-        return self.cells(value)
+        return {title: _never_bare(cell) for title, cell in self.cells(value).items()}
+
+
+def _never_bare(cell: Cell) -> Cell:
+    """A cell without a doubt gets one if its number or its error is none."""
+    if cell.doubts or cell.refused:
+        return cell
+    if _NO_NUMBER in cell.text:
+        doubt = (
+            "it is not a finite number: a NaN or an infinite value came out of the model or its "
+            "data. Look at the weights, and at the range of the data."
+        )
+    elif any(_NO_ERROR in small for small in cell.small):
+        doubt = "its error is not known: there are too few examples or draws to estimate it."
+    else:
+        return cell
+    return replace(cell, doubts=(doubt,))
 
 
 def number_words(value: float | None, digits: int = 2) -> str:
     """A number; a record has None where it was not finite."""
-    return "not a number" if value is None else f"{value:.{digits}f}"
+    return _NO_NUMBER if value is None else f"{value:.{digits}f}"
 
 
 def error_words(stderr: float | None, digits: int = 2) -> str:
     """A standard error, with more digits if it is so small that it would read as zero."""
     if stderr is None:
-        return "± unknown"
+        return _NO_ERROR
     small = 0 < stderr < 0.5 * 10**-digits
     return f"± {stderr:.{digits + 2 if small else digits}f}"
 

@@ -1,6 +1,6 @@
 """Sample quality: distances of random and of low-posterior samples from the test images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from priorwise.evaluation.subject import Subject
 from priorwise.features import AbstractExtractor, Features, extract, trained_classifier
 from priorwise.features.extractor_names import named_extractor
 from priorwise.models import AbstractModel, example_likelihood
-from priorwise.progress import progress_bar
+from priorwise.models.sampling_progress import sampling_reported
+from priorwise.progress import progress_bar, tell
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 
@@ -32,6 +33,7 @@ __all__ = ["QUALITY", "QUANTITIES", "build_extractor", "quality_measures"]
 
 _DRAWS_EACH = 5  # a fifth of the prior's draws counts as low-posterior, as in the dpVAE code
 _ENCODINGS = 10_000
+_BOOTSTRAP = 100  # resampled pairs of sets behind the error of a distance
 _SMALLEST = 8  # pixels on a side of an image that a classifier can be trained on
 # images of each kind for precision and recall, whose cost grows with the product of the two counts
 _NEIGHBOURED = 3000
@@ -87,6 +89,7 @@ def quality_measures(
     *,
     images: int = 5000,
     seed: int = 0,
+    report: Callable[[int | float], None] | None = None,
 ) -> dict[str, Any]:
     """Distances of random and of low-posterior samples from the test images, ready for JSON.
 
@@ -106,17 +109,27 @@ def quality_measures(
         extractor: Turns images into features.
         images: Number of samples of each kind, at most the number of test images.
         seed: Seed of all draws.
+        report: Called with the work that is just done, ``quality_work`` in all, for a progress bar.
     """
     count = min(images, len(test))
-    real = extract(extractor, _pixels(test, splits), split=f"{splits.spec.name} test")
+    real = extract(
+        extractor, _pixels(test, splits), split=f"{splits.spec.name} test", report=report
+    )
     with seeded(seed, "quality"):
         reference = splits.prepare(random_part(splits.train, _ENCODINGS, seed))
     mean = _shows_means(model, splits)
-    sampled = {"random": model.sample(count, mean=mean, seed=seed)}
-    measures: dict[str, Any] = {"floor": frechet_floor(real, seed=seed).to_json()}
+    with sampling_reported(model, count, report):
+        sampled = {"random": model.sample(count, mean=mean, seed=seed)}
+    measures: dict[str, Any] = {"floor": frechet_floor(real, seed=seed, report=report).to_json()}
     try:
         low = low_posterior_samples(
-            model, reference, count=count, draws=_DRAWS_EACH * count, mean=mean, seed=seed
+            model,
+            reference,
+            count=count,
+            draws=_DRAWS_EACH * count,
+            mean=mean,
+            seed=seed,
+            report=report,
         )
         sampled["low_posterior"] = low.x
     except UnavailableError as refusal:  # no aggregate posterior in closed form to rank samples by
@@ -124,18 +137,27 @@ def quality_measures(
             name: {"refused": str(refusal)}
             for name in ("low_posterior", "low_posterior_neighbours")
         }
+        tell(report, (_DRAWS_EACH + 1) * count + _BOOTSTRAP)
     for kind, x in sampled.items():
         fake = extract(
             extractor,
             _pixels(x, splits),
             split=f"{kind} samples",
             decoded="means" if mean else "draws",
+            report=report,
         )
-        measures[kind] = frechet_distance(real, fake, seed=seed).to_json()
+        measures[kind] = frechet_distance(real, fake, seed=seed, report=report).to_json()
         measures[f"{kind}_neighbours"] = precision_recall(
             _part(real, seed), _part(fake, seed), seed=seed
         ).to_json()
     return measures
+
+
+def quality_work(test_images: int, images: int) -> int:
+    """What ``quality_measures`` reports in all: images, draws and resampled sets."""
+    count = min(images, test_images)
+    sampled, features = (1 + _DRAWS_EACH) * count, test_images + 2 * count
+    return sampled + features + 3 * _BOOTSTRAP
 
 
 def _shows_means(model: AbstractModel, splits: Splits) -> bool:
@@ -160,14 +182,17 @@ def _part(features: Features, seed: int) -> Features:
 def _quality(subject: Subject) -> dict[str, Any]:
     config = subject.config
     extractor = build_extractor(config.quality, subject.splits, progress=subject.progress)
-    return quality_measures(
-        subject.model,
-        subject.splits,
-        subject.test,
-        extractor,
-        images=config.quality_images,
-        seed=config.seed,
-    )
+    work = quality_work(len(subject.test), config.quality_images)
+    with subject.bar("sample quality", work) as advance:
+        return quality_measures(
+            subject.model,
+            subject.splits,
+            subject.test,
+            extractor,
+            images=config.quality_images,
+            seed=config.seed,
+            report=advance,
+        )
 
 
 _ROWS = {
@@ -188,6 +213,10 @@ def _distance(value: Mapping[str, Any]) -> Cell:
 
 def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     cells = {title: _distance(value[kind]) for kind, title in _ROWS.items()}
+    pockets = cells["distance, pockets"]
+    if not pockets.refused:
+        doubts = (*pockets.doubts, *_not_farther(value["random"], value["low_posterior"]))
+        cells["distance, pockets"] = replace(pockets, doubts=doubts)
     neighbours = value["random_neighbours"]
     cells["precision / recall"] = Cell(
         f"{number_words(neighbours['precision']['value'])} / "
@@ -196,8 +225,25 @@ def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
             f"{error_words(neighbours['precision']['stderr'])} / "
             f"{error_words(neighbours['recall']['stderr'])}",
         ),
+        tuple(
+            dict.fromkeys(
+                doubt for name in ("precision", "recall") for doubt in neighbours[name]["warnings"]
+            )
+        ),
     )
     return cells
+
+
+def _not_farther(random: Mapping[str, Any], pockets: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning if pockets come out as near to the test images as random samples."""
+    if None in (random["value"], pockets["value"]) or pockets["value"] > random["value"]:
+        return ()
+    return (
+        "samples from pockets are no farther from the test images than random samples "
+        f"({pockets['value']:.4g} against {random['value']:.4g}): the fifth of the prior's draws "
+        "that log q(z) ranks lowest decodes as well as the rest. This speaks for the prior only if "
+        "log q(z) is known between the encodings, which the entropy in the leakage tells.",
+    )
 
 
 QUALITY = Quantity(

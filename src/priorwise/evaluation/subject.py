@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from priorwise.data.subsets import random_part
 from priorwise.distributions import log_unnorm, picture
 from priorwise.estimators.base import device_of
 from priorwise.models import AbstractModel, frozen, own_prior
+from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 from priorwise.storage import content_hash
@@ -44,6 +46,10 @@ class Subject:
     journal: Path | None = None
     keeps_log_norm: bool = False
     progress: bool = True
+
+    def bar(self, description: str, total: int) -> AbstractContextManager[Advance]:
+        """A progress bar for the work on one quantity."""
+        return progress_bar(description, total, show=self.progress)
 
     @cached_property
     def test(self) -> Tensor:

@@ -166,6 +166,10 @@ class AbstractObjective(nn.Module, ABC):
         """Name of the number that ``judge`` returns."""
         return "loss"
 
+    def is_final(self, step: int) -> bool:
+        """Whether every schedule of the loss is at its end at this step; true without schedules."""
+        return True
+
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float | None:
         """The number that selects the best weights on held-out data; lower is better.
 

@@ -12,7 +12,7 @@ from priorwise.objectives.base import (
     weight_at,
 )
 from priorwise.objectives.evidence import check_kl, one_draw
-from priorwise.objectives.judging import ROWS, mean_over_blocks
+from priorwise.objectives.judging import FINAL_STEP, ROWS, mean_over_blocks
 
 __all__ = ["ELBO"]
 
@@ -65,6 +65,10 @@ class ELBO(AbstractModelObjective):
     def metric(self) -> str:
         """The negative ELBO; the distortion where the rate has no weight."""
         return "negative_elbo" if self._has_rates else "distortion"
+
+    def is_final(self, step: int) -> bool:
+        """Whether beta has its last value."""
+        return weight_at(self.beta, step) == weight_at(self.beta, FINAL_STEP)
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
         """The mean over all examples at beta = 1, one draw for each, in nats.

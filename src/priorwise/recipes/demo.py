@@ -105,5 +105,7 @@ def _result(page: Path, *, progress: bool) -> DemoResult:
         print_table(record["table"], title="nats on the test images; ± one standard error")
         for sentence in findings:
             _say(f"- {sentence}", show=True)
+        for doubt in record["warnings"]:
+            _say(f"warning: {doubt}", show=True)
     rows = [{"model": name, **numbers} for name, numbers in record["models"].items()]
     return DemoResult(page, path, rows, findings)

@@ -31,7 +31,8 @@ def _ours(records: list[dict[str, Any]]) -> str:
 
 def _line(records: list[dict[str, Any]]) -> str:
     """A single result with its error over the data, several seeds with their standard deviation."""
-    star = " *" if any(record.get("departures") for record in records) else ""
+    star = " (!)" if any(record.get("warnings") for record in records) else ""
+    star += " *" if any(record.get("departures") for record in records) else ""
     if len(records) == 1 and not records[0].get("quality"):
         return f"{records[0]['nll']:.2f} ± {records[0]['stderr_data']:.2f}{star}"
     columns = list(zip(*(_numbers(record) for record in records), strict=True))
@@ -79,6 +80,17 @@ def _log_norms(records: Iterable[dict[str, Any]]) -> list[str]:
     return notes
 
 
+def _doubts(paper: str, records: Iterable[dict[str, Any]]) -> list[str]:
+    """Where the doubts about our NLLs stand in full; they differ from result to result."""
+    doubtful = sum(bool(record.get("warnings")) for record in records)
+    if not doubtful:
+        return []
+    return [
+        f"(!) marks an NLL with a reason for doubt ({doubtful} of ours), which "
+        f"`priorwise table {paper} --json` shows in full."
+    ]
+
+
 def _departures(records: Iterable[dict[str, Any]]) -> list[str]:
     """Each departure once, with the results that it applies to."""
     titles_by_note: dict[str, dict[str, None]] = {}
@@ -118,7 +130,9 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
             f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe
         )
     ours = [*(record for row in rows for record in row.ours), *extra]
-    notes |= dict.fromkeys(_features(ours) + _log_norms(ours) + _departures(ours))
+    notes |= dict.fromkeys(
+        _features(ours) + _doubts(paper, ours) + _log_norms(ours) + _departures(ours)
+    )
     console = Console()
     console.print(table)
     for note in notes:

@@ -1,28 +1,22 @@
-"""Models side by side, one row each: samples, encodings and prior, and decoded pockets.
-
-Letters: ``K`` samples that are shown, ``D`` latent dimensions of the top group.
-"""
+"""Models side by side, one row each: samples, encodings and prior, and decoded pockets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from priorwise.choices import Space
 from priorwise.config.own_parts import NamedCode
 from priorwise.config.run import Run
 from priorwise.data import as_splits
 from priorwise.data.subsets import random_part, training_part
 from priorwise.data.value_range import in_unit_range
-from priorwise.estimators import RankedSamples, high_posterior_samples, low_posterior_samples
 from priorwise.estimators.base import device_of
 from priorwise.evaluation import EvaluationRecord, kept_record
-from priorwise.models import AbstractModel, flow_prior, frozen, in_space
-from priorwise.priors import AbstractPrior
-from priorwise.randomness import seeded
+from priorwise.models import AbstractModel
+from priorwise.progress import progress_bar
 from priorwise.reporting.drawing import (
     ENCODINGS,
     POCKET,
@@ -37,8 +31,16 @@ from priorwise.reporting.drawing import (
     save_figure,
     write,
 )
-from priorwise.reporting.latents import LatentPlane, latent_plane
+from priorwise.reporting.entries import side_by_side
+from priorwise.reporting.latents import LatentPlane
 from priorwise.reporting.pictures import is_images
+from priorwise.reporting.portraits import (
+    CLOUD,
+    CONTRAST_MEANINGS,
+    Portrait,
+    portrait,
+)
+from priorwise.reporting.verdicts import all_doubts
 from priorwise.training.run_data import load_splits
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load
@@ -47,108 +49,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Portrait", "compare_runs", "portrait", "save_comparison"]
+__all__ = ["compare_runs", "comparison_json", "comparison_lines", "save_comparison"]
 
 _HEAD_NUMBERS = ("NLL", "hole", "two-sample test", "leakage")
 _COLUMNS = 6
 _IMAGES = _COLUMNS**2
 _POINTS = 100
-_CLOUD = 1000  # encodings, prior draws and samples that are drawn as clouds
 _SIDE, _GAP, _HEAD, _FOOT, _LEGEND = 3.3, 0.75, 0.68, 0.62, 0.72  # inches
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """What one row shows.
-
-    Attributes:
-        about: The kind of prior.
-        samples: Draws of the prior, decoded, ``(K, *event)``.
-        low: Pockets: of many draws of the prior, those of lowest aggregate posterior density.
-        high: Leaks: of as many draws of the aggregate posterior, those of lowest prior density.
-        z: The plane of the representation space.
-        z0: The plane of the generation space, for a flow prior.
-    """
-
-    about: str
-    samples: Tensor
-    low: RankedSamples
-    high: RankedSamples
-    z: LatentPlane
-    z0: LatentPlane | None
-
-    @property
-    def numbers(self) -> dict[str, float | None]:
-        """Median of log q(z) - log p(z) in nats, over pockets and over leaks.
-
-        It does not depend on the scale of z.
-        """
-        return {"pockets": _contrast(self.low), "leaks": _contrast(self.high)}
-
-
-def _contrast(samples: RankedSamples) -> float | None:
-    if samples.log_q is None or samples.log_p is None:
-        return None
-    return float((samples.log_q - samples.log_p).median())
-
-
-def portrait(
-    model: AbstractModel,
-    x: Tensor,
-    reference: Tensor,
-    *,
-    shown: int,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Portrait:
-    """Draw from a model what its row shows.
-
-    Arguments:
-        model: The model; for a hierarchy, the top group is shown.
-        x: Test data, ``(N, *event)``; their encodings are shown, and leaks are drawn from them.
-        reference: Observations whose encodings form q(z), ``(R, *event)``.
-        shown: Number K of samples, pockets and leaks.
-        draws: Number of draws from the prior and from the aggregate posterior, of which K are kept.
-            Use the same number for all models of a comparison.
-        seed: Seed of all draws.
-
-    Raises:
-        NotGaussianError: for an encoder whose posteriors are not diagonal Gaussians, because
-            pockets need the density q(z).
-    """
-    low = low_posterior_samples(model, reference, count=shown, draws=draws, seed=seed)
-    high = high_posterior_samples(model, x, count=shown, draws=draws, seed=seed)
-    with frozen(model), torch.no_grad(), seeded(seed, "portrait"):
-        clouds = [
-            model.infer(random_part(x, _CLOUD, seed))[0].z,
-            model.generate(_CLOUD)[0].z,
-            low.z,
-            high.z,
-        ]
-        spaces: list[Space] = (
-            ["representation"] if flow_prior(model) is None else ["representation", "generation"]
-        )
-        planes = [_plane_in(model, clouds, space) for space in spaces]
-    samples = model.sample(shown if is_images(x) else _CLOUD, seed=seed).cpu()
-    return Portrait(
-        _prior_words(model), samples, low, high, planes[0], planes[1] if planes[1:] else None
-    )
-
-
-def _plane_in(model: AbstractModel, clouds: list[Tensor], space: Space) -> LatentPlane:
-    encodings, prior, pockets, leaks = (
-        in_space(model, z.to(device_of(model)), space) for z in clouds
-    )
-    return latent_plane(
-        encodings, prior, pockets, leaks, letter="z" if space == "representation" else "z0"
-    )
-
-
-def _prior_words(model: AbstractModel) -> str:
-    if model.untilted is not model:
-        return f"{type(model).__name__} over {_prior_words(model.untilted)}"
-    prior = next((module for module in model.modules() if isinstance(module, AbstractPrior)), None)
-    return type(model if prior is None else prior).__name__
 
 
 def save_comparison(
@@ -159,6 +66,7 @@ def save_comparison(
     draws: int = 2000,
     records: Mapping[str, EvaluationRecord] | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> dict[str, Portrait]:
     """Save a picture with one row for each model.
 
@@ -178,6 +86,7 @@ def save_comparison(
             are shown.
         records: The models' records by name; their main numbers stand above the rows.
         seed: Seed of all draws.
+        progress: Whether to show a progress bar.
 
     Returns:
         dict[str, Portrait]: What the row of each model shows.
@@ -199,16 +108,23 @@ def save_comparison(
     reference = training_part(splits, seed)
     shown = min(_IMAGES if is_images(x) else _POINTS, draws)
     rows = {}
-    for name, model in models.items():
-        device = device_of(model)
-        rows[name] = portrait(
-            model, x.to(device), reference.to(device), shown=shown, draws=draws, seed=seed
-        )
+    with progress_bar("draws", 2 * draws * len(models), show=progress) as advance:
+        for name, model in models.items():
+            device = device_of(model)
+            rows[name] = portrait(
+                model,
+                x.to(device),
+                reference.to(device),
+                shown=shown,
+                draws=draws,
+                seed=seed,
+                report=advance,
+            )
     heads = {name: f"{name}: {row.about}" for name, row in rows.items()}
     for name, record in (records or {}).items():
         heads[name] += _measured_words(record)
     shown_rows = {name: _in_unit_range(row, splits.value_range) for name, row in rows.items()}
-    save_figure(_figure(shown_rows, heads, random_part(x, _CLOUD, seed)), path)
+    save_figure(_figure(shown_rows, heads, random_part(x, CLOUD, seed)), path)
     return rows
 
 
@@ -226,6 +142,7 @@ def compare_runs(
     *,
     draws: int = 2000,
     seed: int = 0,
+    progress: bool = True,
     code: NamedCode | None = None,
     data: str | Path | None = None,
 ) -> tuple[dict[str, Portrait], dict[str, EvaluationRecord]]:
@@ -239,6 +156,7 @@ def compare_runs(
         path: A ``.png`` file.
         draws: As for ``save_comparison``.
         seed: Seed of all draws.
+        progress: Whether to show a progress bar.
         code: Code of your own that may be executed for the runs, as for ``priorwise.load``.
         data: Where the data lie now, if they have moved.
 
@@ -268,8 +186,45 @@ def compare_runs(
         for name, folder in zip(names, folders, strict=True)
         if (record := kept_record(folder, models[name], splits)) is not None
     }
-    portraits = save_comparison(models, splits, path, draws=draws, records=records, seed=seed)
+    portraits = save_comparison(
+        models, splits, path, draws=draws, records=records, seed=seed, progress=progress
+    )
     return portraits, records
+
+
+def comparison_lines(
+    portraits: Mapping[str, Portrait], records: Mapping[str, EvaluationRecord]
+) -> list[str]:
+    """What stands below the table of a comparison: pockets and leaks in words, then all doubts."""
+    lines = ["Pockets and leaks (medians of log q(z) - log p(z)):"]
+    for name, row in portraits.items():
+        pockets, leaks = row.numbers.values()
+        lines.append(f"  {name}: pockets {pockets}; leaks {leaks}")
+    lines += [f"  {title}: {meaning}" for title, meaning in CONTRAST_MEANINGS.items()]
+    if records:
+        lines += [f"warning: {doubt}" for doubt in all_doubts(side_by_side(records))]
+    lines += [
+        f"{name} has no numbers here: evaluate it first (priorwise evaluate RUN)."
+        for name in portraits
+        if name not in records
+    ]
+    return lines
+
+
+def comparison_json(
+    portraits: Mapping[str, Portrait], records: Mapping[str, EvaluationRecord]
+) -> dict[str, Any]:
+    """The numbers of a comparison with their meanings and doubts, as plain data."""
+    return {
+        "median_log_q_over_p": {
+            name: {"prior": row.about, **{k: asdict(v) for k, v in row.numbers.items()}}
+            for name, row in portraits.items()
+        },
+        "unit": "nats",
+        "meanings": CONTRAST_MEANINGS,
+        "evaluations": {name: record.numbers for name, record in records.items()},
+        "warnings": all_doubts(side_by_side(records)) if records else [],
+    }
 
 
 def _measured_words(record: EvaluationRecord) -> str:
@@ -340,9 +295,9 @@ def _draw_legend(figure: "Figure", row: Portrait) -> None:
 
 def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
     """Samples, latents, and the decoded pockets last."""
-    pockets, leaks = (_words(value) for value in row.numbers.values())
+    pockets, leaks = (f"median of log q/p: {each}" for each in row.numbers.values())
     _draw_decoded(cells[0], row.samples, x, PRIOR, "samples of the prior, decoded")
-    _draw_latents(cells[1], row.z, f"z: encodings and prior\n{leaks and f'leaks: {leaks}'}")
+    _draw_latents(cells[1], row.z, f"z: encodings and prior\nleaks: {leaks}")
     if cells[3:] and row.z0 is not None:
         _draw_latents(cells[2], row.z0, "z0: the same, where the prior is normal")
     elif cells[3:]:
@@ -356,12 +311,6 @@ def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
             transform=cells[2].transAxes,
         )
     _draw_decoded(cells[-1], row.low.x, x, POCKET, f"pockets of the prior, decoded\n{pockets}")
-
-
-def _words(contrast: float | None) -> str:
-    return (
-        "" if contrast is None else f"median of log q/p: {contrast:.1f} nats".replace("-", "\u2212")
-    )
 
 
 def _draw_latents(axes: "Axes", plane: LatentPlane, title: str) -> None:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from priorwise.evaluation import Cell, EvaluationRecord, gain_over
+from priorwise.evaluation import QUANTITIES, Cell, EvaluationRecord, gain_over
 from priorwise.evaluation.quantity import error_words
 
 __all__ = ["Entry", "side_by_side"]
@@ -24,12 +24,15 @@ class Entry:
             for the first model itself.
         same_vae: Whether it is the first model with another prior, so that the prior alone explains
             the gain.
+        other_settings: Doubts about numbers that were measured with other settings than those of
+            the first model, by the title of the row.
     """
 
     name: str
     record: EvaluationRecord
     gain: dict[str, Any] | None = None
     same_vae: bool = False
+    other_settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def about(self) -> str:
@@ -55,6 +58,9 @@ class Entry:
         """The cells to show, by the title of the row; the gain stands below the NLL."""
         cells: dict[str, Cell] = {}
         for title, cell in self.record.cells().items():
+            doubt = self.other_settings.get(title)
+            if doubt is not None and not cell.refused:
+                cell = replace(cell, doubts=(*cell.doubts, doubt))
             cells[title] = cell
             if title == "NLL":
                 cells["gain"] = _gain_cell(self.gain)
@@ -76,10 +82,39 @@ def side_by_side(records: Mapping[str, EvaluationRecord]) -> list[Entry]:
     return [
         Entry(base_name, base),
         *(
-            Entry(name, record, gain_over(base, record), _same_networks(base, record))
+            Entry(
+                name,
+                record,
+                gain_over(base, record),
+                _same_networks(base, record),
+                _other_settings(base_name, base, record),
+            )
             for name, record in others
         ),
     ]
+
+
+def _other_settings(
+    base_name: str, base: EvaluationRecord, other: EvaluationRecord
+) -> dict[str, str]:
+    """A doubt for each row whose settings differ from those of the base; seeds may differ."""
+    doubts: dict[str, str] = {}
+    for quantity in QUANTITIES:
+        ours, theirs = (each.numbers["settings"].get(quantity.key) for each in (other, base))
+        if not ours or not theirs:
+            continue
+        differences = ", ".join(
+            f"{name} ({ours.get(name)} against {theirs.get(name)})"
+            for name in ours
+            if name != "seed" and ours[name] != theirs.get(name)
+        )
+        if differences:
+            words = (
+                f"it was measured with other settings than for {base_name}: {differences}. "
+                "Evaluate both in the same way before you compare them."
+            )
+            doubts |= dict.fromkeys(quantity.meanings, words)
+    return doubts
 
 
 def _same_networks(base: EvaluationRecord, other: EvaluationRecord) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from priorwise.estimators.doubts import first_clause
 from priorwise.evaluation import gain_over
 from priorwise.evaluation.quantity import error_words, number_words
 from priorwise.reporting.entries import Entry
@@ -81,15 +82,21 @@ def _gain_words(entry: Entry) -> str:
         return f"The likelihoods were not compared: {gain['refused']}"
     value, error = gain["value"], gain["stderr_total"]
     margin = math.inf if error is None else SURE * error
+    if gain["warnings"] and abs(value) > margin:
+        change = "rise" if value > 0 else "fall"
+        doubts = "; ".join(dict.fromkeys(first_clause(doubt) for doubt in gain["warnings"]))
+        return (
+            f"The log-likelihood seems to {change} by {_number(abs(value), error)} nats per test "
+            f"image, but this number is in doubt: {doubts}."
+        )
     if value > margin:
         cause = (
             "The VAE is unchanged, so the prior alone explains the gain."
             if entry.same_vae
             else "Its encoder or decoder differ, too, so they have a part in it."
         )
-        doubt = " Read it with the reasons for doubt." if gain["warnings"] else ""
         gain_words = _number(value, error)
-        return f"The log-likelihood rises by {gain_words} nats per test image. {cause}{doubt}"
+        return f"The log-likelihood rises by {gain_words} nats per test image. {cause}"
     if value < -margin:
         loss_words = _number(-value, error)
         return f"It does not help: the log-likelihood falls by {loss_words} nats per test image."
@@ -162,9 +169,12 @@ def _best(entries: Sequence[Entry]) -> str | None:
     lead = gain_over(second.record, first.record)
     error = lead.get("stderr_total")
     if error is not None and lead["value"] > SURE * error:
+        verb, doubt = "has", ""
+        if lead["warnings"]:
+            verb, doubt = "seems to have", ", but this lead is in doubt"
         return (
-            f"{first.name} has the best likelihood, {_number(lead['value'], error)} nats ahead of "
-            f"{second.name}."
+            f"{first.name} {verb} the best likelihood, {_number(lead['value'], error)} nats ahead "
+            f"of {second.name}{doubt}."
         )
     return (
         f"{first.name} and {second.name} have the best likelihoods; the two are too close to call."

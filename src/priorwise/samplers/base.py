@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from priorwise.distributions import Tilted
+from priorwise.progress import tell_sampling
 from priorwise.samplers.temperature import cooled
 from priorwise.typing import Shape
 
@@ -50,6 +51,8 @@ class AbstractSampler(ABC):
     2. Implement ``_run(tilted, sample_shape)`` for a ``Tilted`` distribution. Return draws of shape
        ``(*sample_shape, *batch_shape, *event_shape)`` and a ``SampleInfo``.
     3. Draw from torch's own generator and never seed it.
+    4. If it takes long, call ``priorwise.progress.tell_sampling`` with each part of the work that
+       is done; the parts of a call add up to 1.
 
     This class itself draws from every distribution that is not tilted.
 
@@ -92,7 +95,9 @@ class AbstractSampler(ABC):
         if isinstance(distribution, Tilted):
             return self._run(distribution, sample_shape)
         with torch.no_grad():
-            return distribution.sample(sample_shape), SampleInfo("ancestral")
+            z = distribution.sample(sample_shape)
+        tell_sampling(1.0)
+        return z, SampleInfo("ancestral")
 
     @abstractmethod
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import Tilted
+from priorwise.progress import tell_sampling
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
 __all__ = ["SIR"]
@@ -59,8 +60,11 @@ class SIR(AbstractSampler):
         rows = min(self.rows, _BYTES // (4 * max(1, tilted.event_shape.numel())))
         chunk = max(1, rows // max(1, draws))
         best = _propose(tilted, sample_shape, min(chunk, self.proposals))
+        tell_sampling(min(chunk, self.proposals) / self.proposals)
         for start in range(chunk, self.proposals, chunk):
-            best = _merge(best, _propose(tilted, sample_shape, min(chunk, self.proposals - start)))
+            size = min(chunk, self.proposals - start)
+            best = _merge(best, _propose(tilted, sample_shape, size))
+            tell_sampling(size / self.proposals)
         info = SampleInfo(
             method=f"SIR with {self.proposals} proposals",
             evaluations=float(self.proposals),
@@ -84,7 +88,7 @@ class _Best:
 def _propose(tilted: Tilted, sample_shape: torch.Size, count: int) -> _Best:
     """The best of ``count`` proposals per draw: the largest log weight plus Gumbel noise."""
     proposed = tilted.base.sample(torch.Size((count, *sample_shape)))
-    log_w = tilted.log_tilt(proposed)
+    log_w = tilted.checked_log_tilt(proposed)
     gumbel = -torch.empty_like(log_w).exponential_().log()
     key, index = (log_w + gumbel).max(0)
     wide = index.reshape(1, *index.shape, *[1] * len(tilted.event_shape))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from priorwise.distributions import Tilted, from_noise, has_noise_form
+from priorwise.progress import tell_sampling
 from priorwise.refusals import UnavailableError
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
@@ -160,6 +161,21 @@ def is_accepted(
     return torch.rand_like(log_accept).log() < log_accept
 
 
+def _refuse_lost(state: LangevinState) -> None:
+    """Refuse chains that ended where there is no density.
+
+    Raises:
+        UnavailableError: saying how many of them.
+    """
+    lost = state.log_density.isnan()
+    if bool(lost.any()):
+        raise UnavailableError(
+            f"expected chains that stay where the density is a number; {int(lost.sum())} of "
+            f"{lost.numel()} ended elsewhere. Lower `step_size`, or use `adjusted=True`, which "
+            "rejects such steps."
+        )
+
+
 class Langevin(AbstractSampler):
     r"""Gradient steps with noise on the log density of a tilted distribution.
 
@@ -239,10 +255,13 @@ class Langevin(AbstractSampler):
     def _run(self, tilted: Tilted, sample_shape: torch.Size) -> tuple[Tensor, SampleInfo]:
         space = space_of(tilted)
         state = self.init(tilted, tuple(sample_shape))
+        tilted.checked_log_tilt(space.to_z(state.u))
         accepted = torch.zeros_like(state.log_density)
         for _ in range(self.steps):
             state, moved = self._step(space, state)
             accepted += moved
+            tell_sampling(1 / self.steps)
+        _refuse_lost(state)
         info = SampleInfo(
             method=self._name(),
             evaluations=float(self.steps + 1),

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from priorwise.distributions import Tilted
+from priorwise.progress import tell_sampling
 from priorwise.samplers.base import AbstractSampler, SampleInfo
 
 __all__ = ["Rejection"]
@@ -47,7 +48,7 @@ class Rejection(AbstractSampler):
         z: Tensor | None = None
         for _ in range(self.max_proposals):
             proposed = tilted.base.sample(sample_shape)
-            log_w = tilted.log_tilt(proposed)
+            log_w = tilted.checked_log_tilt(proposed)
             if bool((log_w > bound + 1e-4).any()):
                 raise ValueError(
                     f"expected a tilt of at most {bound:.4f} nats; got {float(log_w.max()):.4f}. "
@@ -58,6 +59,7 @@ class Rejection(AbstractSampler):
             z = proposed.clone() if z is None else z
             z[accepted] = proposed[accepted]
             waiting &= ~accepted
+            tell_sampling(float(accepted.sum()) / max(1, accepted.numel()))
             if not bool(waiting.any()):
                 return z, SampleInfo(
                     method="rejection",

@@ -7,6 +7,7 @@ no state of a random generator is kept.
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
@@ -32,6 +33,7 @@ from priorwise.training.identity import identity_without_recipe, own_parts
 from priorwise.training.lines import about_weights, metrics_line, status
 from priorwise.training.lock import held_for_run
 from priorwise.training.modes import set_modes
+from priorwise.training.notices import diverged, still_warming_up
 from priorwise.training.own_optimizer import Factories, Interval, factories_among
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
 from priorwise.training.probe import Probe
@@ -260,6 +262,8 @@ class _Fit:
                 torch.arange(min(self.config.batch_size, self.splits.train_size)), 0
             )
             self.forward = forward_of(self.objective, batch, self.config, self.processes)
+        if self.state.step == 0:
+            self._judge_untrained()
         self.started = saved = time.monotonic()
         while not self.state.stopped:
             if self._line_is_due():
@@ -305,6 +309,13 @@ class _Fit:
     def _epoch_of(self, step: int) -> int:
         """The epoch to which the last of so many steps belongs, from 1."""
         return math.ceil(step / self.steps_per_epoch)
+
+    def _judge_untrained(self) -> None:
+        """Remember what a diverged fit is told by, and say what this fit will not do."""
+        value = judged(self.objective, self.validation, self.config.batch_size)
+        self.state.untrained = value if value is not None and math.isfinite(value) else None
+        for notice in still_warming_up(self.objective, self.config, self.steps_per_epoch):
+            say(f"note: {notice}", show=self.show)
 
     # -- one step ----------------------------------------------------------------------------------
 
@@ -395,6 +406,8 @@ class _Fit:
                 self._refuse(f"the validation {metric} is not finite {place}.")
             better = count_verdict(value, state, config, steps=self.steps, warmup=warmup)
             line = metrics_line(state, metric, value, self._epoch_of)
+            if state.stopped and (doubts := self._doubts(line)):
+                line["warnings"] = list(doubts)
             state.sums, state.examples = {}, 0
             for stepper in self.steppers:
                 stepper.finish_line(value)
@@ -404,6 +417,17 @@ class _Fit:
         words = status(line, config.epochs, state.best)
         advance(0, status=words, milestone=self._ends_epoch())
         self._watch(lambda callback: callback.on_line(self._moment(), line), self.average.applied)
+
+    def _doubts(self, last: dict[str, Any]) -> tuple[str, ...]:
+        """Reasons to doubt the finished fit; a divergence is also a warning of Python's."""
+        state, lines = self.state, [*self.store.history(), last]
+        explosion = diverged(self.objective.metric, state.untrained, state.best, lines)
+        for doubt in explosion:
+            warnings.warn(doubt, stacklevel=2)
+        return (
+            *explosion,
+            *still_warming_up(self.objective, self.config, self.steps_per_epoch),
+        )
 
     def _ends_epoch(self) -> bool:
         """Whether no other line follows in this epoch."""

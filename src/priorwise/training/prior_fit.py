@@ -14,6 +14,7 @@ from priorwise.models import AbstractModel, frozen, require_prior, with_prior, w
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
 from priorwise.randomness import seeded
+from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.stage import as_model, config_for
 
@@ -107,6 +108,7 @@ def fit_prior(
         >>> fit_prior(codes, prior, progress=False).stopped
         'solved'
     """
+    _refuse_tilted_model(prior)
     if isinstance(model, Tensor | np.ndarray):
         if data is not None:
             raise ValueError(
@@ -142,6 +144,18 @@ def fit_prior(
 def _folders(out: str | Path | None) -> tuple[Path | None, Path | None]:
     """A folder for each stage."""
     return (None, None) if out is None else (Path(out) / "prior", Path(out) / "tilt")
+
+
+def _refuse_tilted_model(prior: object) -> None:
+    """Refuse a model that tilts another one, or its class, in place of a prior."""
+    kind = prior if isinstance(prior, type) else type(prior)
+    if issubclass(kind, AbstractContrastiveTilt):
+        name = kind.__name__
+        raise TypeError(
+            f"expected a prior; got {name}, which is a model over another model and has a fit of "
+            f"its own: priorwise.fit(priorwise.{name}(model), data). To fit a prior and a tilt "
+            f"over it, give both: priorwise.fit_prior(model, prior, data, tilt=priorwise.{name})."
+        )
 
 
 def _model_of_codes(codes: Tensor | np.ndarray) -> tuple[AbstractModel, Splits]:

@@ -50,6 +50,11 @@ class FitResult:
     folder: Path | None
     data: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons to doubt the fit, in words, as in the last line of ``metrics.jsonl``."""
+        return tuple(self.history[-1].get("warnings", ())) if self.history else ()
+
     def __str__(self) -> str:
         """What was trained and for how long, how good it is, where it lies and what to do next."""
         name = type(self.model).__name__

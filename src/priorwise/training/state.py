@@ -27,6 +27,7 @@ class FitState:
         probe: The number that identifies the model on a resume, see ``priorwise.training.probe``.
         large: Identity of the file of large state that goes with the checkpoint; empty if none.
         optimizers: What optimisers and schedules of the user's own keep besides tensors, by player.
+        untrained: The validation before the first step; None if there was none.
     """
 
     step: int = 0
@@ -41,6 +42,7 @@ class FitState:
     probe: dict[str, Any] | None = None
     large: str = ""
     optimizers: dict[str, Any] = field(default_factory=dict)
+    untrained: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain data."""

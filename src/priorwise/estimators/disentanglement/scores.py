@@ -1,6 +1,6 @@
 """All three scores of a model at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from priorwise.estimators.disentanglement.information import mig
 from priorwise.estimators.disentanglement.relative_importance import DCI, dci
 from priorwise.estimators.disentanglement.votes import factor_vae_score
 from priorwise.models import AbstractModel, frozen
+from priorwise.progress import tell
 from priorwise.randomness import seeded
 
 __all__ = ["Disentanglement", "disentanglement_scores"]
@@ -43,6 +44,7 @@ def disentanglement_scores(
     sample: bool = False,
     names: Sequence[str] | None = None,
     seed: int = 0,
+    report: Callable[[int], None] | None = None,
 ) -> Disentanglement:
     """MIG, DCI and FactorVAE score of a model's codes in the top group, with default settings.
 
@@ -57,6 +59,8 @@ def disentanglement_scores(
             ignores then carry no information.
         names: Names of the factors.
         seed: Seed of the selected examples, the draws and the scores.
+        report: Called with 1 after the encoding and after each of the three scores, for a progress
+            bar.
 
     Raises:
         ValueError: if observations and factors do not fit, or cannot be used.
@@ -85,11 +89,14 @@ def disentanglement_scores(
         rows = torch.randperm(len(x))[:examples]
     codes = _codes(model, x[rows.to(x.device)], seed, sample=sample)
     factors = factors[rows.to(factors.device)]
-    return Disentanglement(
-        mig=mig(codes, factors, names=names, seed=seed),
-        dci=dci(codes, factors, names=names, seed=seed),
-        factor_vae_score=factor_vae_score(codes, factors, names=names, seed=seed),
-    )
+    tell(report, 1)
+    gap = mig(codes, factors, names=names, seed=seed)
+    tell(report, 1)
+    importances = dci(codes, factors, names=names, seed=seed)
+    tell(report, 1)
+    votes = factor_vae_score(codes, factors, names=names, seed=seed)
+    tell(report, 1)
+    return Disentanglement(mig=gap, dci=importances, factor_vae_score=votes)
 
 
 def _codes(model: AbstractModel, x: Tensor, seed: int, *, sample: bool) -> Tensor:

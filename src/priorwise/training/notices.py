@@ -1,0 +1,60 @@
+"""What a fit says about itself at its end: that it diverged, or never trained its full loss."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from priorwise.config.training import TrainingConfig
+from priorwise.objectives import AbstractObjective
+
+__all__ = ["diverged", "still_warming_up"]
+
+_WORSE = 0.1  # of the untrained model's verdict
+_EXPLODED = 10.0  # times what the training had gained
+
+
+def still_warming_up(
+    objective: AbstractObjective, config: TrainingConfig, steps_per_epoch: int
+) -> tuple[str, ...]:
+    """A warning if the weights of the loss are still moving in the last epoch but one."""
+    steps = config.epochs * steps_per_epoch
+    if objective.is_final(steps - 1 - steps_per_epoch):
+        return ()
+    trained = "trained for one epoch only" if objective.is_final(steps - 1) else "never trained"
+    return (
+        f"the full objective is {trained}: its weights warm up (`warmup_epochs` is "
+        f"{config.warmup_epochs}) for as long as the fit lasts (`epochs` is {config.epochs}). Use "
+        "more epochs, or a shorter warm-up.",
+    )
+
+
+def diverged(
+    metric: str, untrained: float | None, best: float, history: Sequence[dict[str, Any]]
+) -> tuple[str, ...]:
+    """A warning about a fit whose loss exploded without becoming infinite.
+
+    It diverged if the best validation is worse than that of the untrained model by more than a
+    tenth. It diverged later if the last validation is worse than the best by more than ten times
+    what the training had gained.
+
+    Arguments:
+        metric: Name of the validation number, lower is better.
+        untrained: Its value before the first step; None if it is unknown.
+        best: Its value for the weights that were kept.
+        history: The lines of metrics.
+    """
+    values = [line["validation"][metric] for line in history if "validation" in line]
+    if untrained is None or not values or not math.isfinite(best):
+        return ()
+    if best > untrained + _WORSE * abs(untrained):
+        return (
+            f"the fit diverged: its best {metric} is {best:.4g}, while that of the untrained model "
+            f"is {untrained:.4g}. Lower `lr`, and look for extreme values in the data.",
+        )
+    if values[-1] - best > _EXPLODED * max(untrained - best, _WORSE * abs(untrained)):
+        return (
+            f"the fit diverged after its best validation: {metric} rose from {best:.4g} to "
+            f"{values[-1]:.4g}, while that of the untrained model is {untrained:.4g}. The weights "
+            "of the best validation are usable, but `lr` is too high.",
+        )
+    return ()
