@@ -1,7 +1,6 @@
 """The ``priorwise`` command: results go to standard output, everything else to standard error."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -38,13 +37,11 @@ from priorwise.command_options import (
     Version,
     evaluation_settings,
 )
+from priorwise.last_words import ends_in_words
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
+from priorwise.terminal import say, show
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _print_json(record: dict[str, Any]) -> None:
@@ -57,7 +54,7 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say("stopped; run the same command again to continue.")
+        say("stopped; run the same command again to continue.")
         raise typer.Exit(130) from None
 
 
@@ -80,7 +77,7 @@ def demo(
     if as_json:
         _print_json({"report": str(result.report), "rows": result.rows})
     else:
-        print(f"The report is at {result.report}")
+        show(f"The report is at {result.report}")
 
 
 @app.command("list")
@@ -91,7 +88,7 @@ def list_(name: Topic = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(listing.overview() if name is None else listing.details(name))
     else:
-        print(listing.overview_text() if name is None else listing.details_text(name))
+        show(listing.overview_text() if name is None else listing.details_text(name))
 
 
 @app.command()
@@ -112,21 +109,18 @@ def train(
     from priorwise.recipes import recipe
     from priorwise.training.run_record import resolve_base
 
-    settings = list(overrides or [])
-    if data is not None:
-        settings.append(f"data.name={json.dumps(data)}")
-    if seed is not None:
-        settings.append(f"training.seed={seed}")
+    options = {"data.name": data, "training.seed": seed}
+    values = {path: value for path, value in options.items() if value is not None}
     run = resolve_base(recipe(recipe_name), base, code)
-    run = override(run, settings)
+    run = override(run, overrides or [], values)
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
     if dry_run:
-        print(json.dumps(run.model_dump(mode="json"), indent=2))
+        show(json.dumps(run.model_dump(mode="json"), indent=2))
         return
     from priorwise.training.runner import train_run
 
-    _say(f"{run.name} on {run.data.name} into {out}")
+    say(f"{run.name} on {run.data.name} into {out}")
     with _resumable():
         result = train_run(run, out)
     record = {
@@ -147,7 +141,7 @@ def train(
         else f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
     )
     options = "".join(f" --code {file}" for file in code_of(run))
-    print(
+    show(
         f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
@@ -185,7 +179,7 @@ def evaluate(
     if as_json:
         _print_json(record.numbers)
     else:
-        print("\n".join(record_lines(record)))
+        show("\n".join(record_lines(record)))
 
 
 @app.command()
@@ -226,7 +220,7 @@ def sample(
     if as_json:
         _print_json({"samples": str(path), "count": count, "sampler": words})
     else:
-        print(f"{count} samples by {words} are at {path}")
+        show(f"{count} samples by {words} are at {path}")
 
 
 @app.command()
@@ -267,7 +261,7 @@ def report(
     if as_json:
         _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
     else:
-        print(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
+        show(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
 
 
 def _by_name(runs: list[Path]) -> dict[str, Path]:
@@ -321,7 +315,7 @@ def traverse(
     if as_json:
         _print_json(asdict(picture) | {"path": str(picture.path)})
         return
-    print(
+    show(
         f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at {picture.path}"
     )
 
@@ -361,8 +355,8 @@ def compare(
     if records:
         print_table(summary_table(side_by_side(records)), stderr=False)
     for name in portraits.keys() - records.keys():
-        print(f"{name} has no numbers here: evaluate it first (priorwise evaluate RUN).")
-    print(f"{', '.join(portraits)} side by side are at {out}")
+        show(f"{name} has no numbers here: evaluate it first (priorwise evaluate RUN).")
+    show(f"{', '.join(portraits)} side by side are at {out}")
 
 
 @app.command()
@@ -388,14 +382,8 @@ def table(
 
 def main() -> None:
     """Run the command; a user's mistake becomes one message without a traceback."""
-    try:
+    with ends_in_words():
         app()
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        from priorwise.config.own_code import where_in_own_code
-
-        where = where_in_own_code(error)
-        _say(f"error: {error}" + (f"\nin your own code:\n{where}" if where else ""))
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,9 @@ Maker = Callable[[Random, Path], Case]
 """Puts hostile input into a folder, which is also the working directory of the command."""
 
 
-def run_case(kind: str, maker: Maker, number: int, seed: int, targets: Path, place: Path) -> Outcome:
+def run_case(
+    kind: str, maker: Maker, number: int, seed: int, targets: Path, place: Path
+) -> Outcome:
     """Make a case, run its command with limits, and judge it.
 
     Arguments:
@@ -236,5 +238,3 @@ def _faults_of_files(
         for name in changed
         if not any(Path(name).match(allowed) for allowed in allowed_names)
     ]
-
-

@@ -19,7 +19,23 @@ from priorwise.data import load
 from priorwise.data.files import read_idx
 from priorwise.data.omniglot import omniglot_from_mat
 
-_DTYPES = ["u1", "i1", "<f4", ">f8", "f2", "?", "i8", "u8", "c8", "S3", "U3", "O", "M8[s]", "V4", "g"]
+_DTYPES = [
+    "u1",
+    "i1",
+    "<f4",
+    ">f8",
+    "f2",
+    "?",
+    "i8",
+    "u8",
+    "c8",
+    "S3",
+    "U3",
+    "O",
+    "M8[s]",
+    "V4",
+    "g",
+]
 _SHAPES = [(0,), (), (5,), (0, 4), (4, 0), (1, 4), (2, 4), (12, 4), (3, 2, 2), (12, 4, 4)]
 _SHAPES += [(12, 3, 4, 4), (12, 4, 4, 3), (12, 4, 4, 4), (1, 1, 1, 1), (12, 2, 2, 2, 2), (12, 1)]
 
@@ -169,7 +185,9 @@ def _images(random: Random, work: Path) -> Case:
         (folder / f"{number}{suffixes[place]}").write_bytes(_picture(random, formats[place]))
     kind, path = random.randrange(9), folder / f"bad{random.choice(suffixes)}"
     if kind == 0:
-        content = png(*random.choice([(13400, 13400), (10**5, 10**5), (2**31 - 1, 1), (9500, 9500)]))
+        content = png(
+            *random.choice([(13400, 13400), (10**5, 10**5), (2**31 - 1, 1), (9500, 9500)])
+        )
         path.write_bytes(content)
     elif kind == 1:
         (work / "bin").mkdir()
@@ -184,7 +202,9 @@ def _images(random: Random, work: Path) -> Case:
         (folder / "loop").symlink_to(folder)
         path.write_bytes(b"")
     elif kind == 5:
-        other = random.choice(["ICO", "PCX", "TGA", "SGI", "PDF", "ICNS", "DDS", "IM", "MSP", "XBM"])
+        other = random.choice(
+            ["ICO", "PCX", "TGA", "SGI", "PDF", "ICNS", "DDS", "IM", "MSP", "XBM"]
+        )
         try:
             path.write_bytes(_picture(random, other, (16, 16)))
         except (OSError, KeyError, ValueError):
@@ -280,7 +300,9 @@ def _matrix(random: Random) -> bytes:
 def _named_set(random: Random, work: Path) -> Case:
     """The file of a set that has a name."""
     stream = io.BytesIO()
-    np.savez(stream, x_train=np.zeros((3, 28, 28), "u1"), x_val=_array(random), x_test=_array(random))
+    np.savez(
+        stream, x_train=np.zeros((3, 28, 28), "u1"), x_val=_array(random), x_test=_array(random)
+    )
     content = stream.getvalue()
     (work / "mnist.npz").write_bytes(damaged(content, random) if random.random() < 0.7 else content)
 
@@ -300,6 +322,8 @@ MAKERS: dict[str, Maker] = {
     "data of a run": _of_run,
     "tiny data": _tiny,
     "idx": _call(read_idx, "x-idx3-ubyte", _idx),
-    "MATLAB": _call(lambda path: omniglot_from_mat(path, path.with_name("o.npz")), "x.mat", _matrix),
+    "MATLAB": _call(
+        lambda path: omniglot_from_mat(path, path.with_name("o.npz")), "x.mat", _matrix
+    ),
     "named set": _named_set,
 }

@@ -36,9 +36,7 @@ NASTY_TEXTS = (
     "<script>alert(1)</script>",
 )
 # The same as an operating system hands it over: in an argument, or as the name of a file.
-NASTY_WORDS = tuple(
-    text.replace("\x00", "").replace("\ud800", "\udcff") for text in NASTY_TEXTS
-)
+NASTY_WORDS = tuple(text.replace("\x00", "").replace("\ud800", "\udcff") for text in NASTY_TEXTS)
 NASTY_NUMBERS = (
     0, -1, 1, 2**31, 2**63, 10**30, -(10**18), 1e308, -1e308, 1e-320, 0.5,
     float("nan"), float("inf"), -float("inf"),

@@ -1,5 +1,6 @@
 """The OMNIGLOT set of the papers, from the MATLAB file that holds it."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,22 @@ def _stored(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.rint(grey).astype(np.uint8) if exact else x.astype(np.float32))
 
 
+# What scipy raises at a damaged file.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+    zlib.error,
+)
+
+
 def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         from scipy.io import loadmat  # type: ignore[import-untyped]
@@ -35,9 +52,9 @@ def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ) from error
     try:
         content = loadmat(path)
-    except (OSError, ValueError, NotImplementedError, TypeError) as error:
+    except _DAMAGE as error:
         raise DataError(
-            f"expected MATLAB's chardata.mat; {path} cannot be read ({error})."
+            f"expected MATLAB's chardata.mat; {path} cannot be read ({str(error)[:200]})."
         ) from error
     for name, count in (("data", _TRAIN + _VALIDATION), ("testdata", _TEST)):
         if name not in content:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from priorwise.reading import UnreadableError, check_plain_file, parse_json, read_plain, shortened
 from priorwise.storage import append_line, content_hash
 from priorwise.tilts import tensors_without_log_norms
 
@@ -44,6 +45,7 @@ class Journal:
         self.path = path
         self.identity = dict(identity)
         self.probe = [value if math.isfinite(value) else str(value) for value in probe]
+        check_plain_file(path)
         if path.exists() and path.stat().st_size:
             self._check()
         else:
@@ -53,7 +55,7 @@ class Journal:
         return {**self.identity, "probe": self.probe}
 
     def _check(self) -> None:
-        content = self.path.read_bytes()
+        content = read_plain(self.path)
         start = json.dumps(self.identity).encode()[:-1]
         # The process was killed while it wrote the first line.
         if b"\n" not in content and (start.startswith(content) or content.startswith(start)):
@@ -62,8 +64,8 @@ class Journal:
             return
         lines = content.split(b"\n")
         try:
-            header = json.loads(lines[0])
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            header = parse_json(lines[0], self.path)
+        except UnreadableError:
             header = None
         self._refuse_other(header)
         whole = b"\n".join(lines[:-1]) + b"\n" if lines[-1] else b"\n".join(lines)
@@ -78,14 +80,14 @@ class Journal:
                 f"something else. {advice}"
             )
         changed = [
-            f"{name} was {header.get(name)!r}, now {self.identity.get(name)!r}"
+            f"{name[:40]} was {shortened(header.get(name))}, now {self.identity.get(name)!r}"
             for name in sorted(header.keys() | self.identity.keys() - {"probe"})
             if name != "probe" and header.get(name) != self.identity.get(name)
         ]
         if changed:
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; got parts of another "
-                f"one: {'; '.join(changed)}. {advice}"
+                f"one: {'; '.join(changed[:8])}. {advice}"
             )
         if not _close(header.get("probe"), self.probe):
             raise ValueError(
@@ -98,9 +100,26 @@ class Journal:
     def read(self) -> dict[int, list[float]]:
         """All finished entries."""
         entries: dict[int, list[float]] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines()[1:]:
-            entries.update({int(index): values for index, values in json.loads(line).items()})
+        for line in read_plain(self.path).splitlines()[1:]:
+            entries |= self._entries(parse_json(line, self.path))
+        if len({len(values) for values in entries.values()}) > 1:
+            raise self._damaged("rows of different lengths")
         return entries
+
+    def _entries(self, line: object) -> dict[int, list[float]]:
+        """One line, whose numbers are checked."""
+        if isinstance(line, dict) and all(
+            index.isdecimal() and len(index) < 20 and _is_numbers(values)
+            for index, values in line.items()
+        ):
+            return {int(index): values for index, values in line.items()}
+        raise self._damaged(shortened(line))
+
+    def _damaged(self, content: str) -> ValueError:
+        return ValueError(
+            f"expected {self.path} to hold numbers by image; got {content}. It is damaged: remove "
+            "it to measure again."
+        )
 
     def append(self, entries: Mapping[int, list[float]]) -> None:
         """Add finished entries."""
@@ -108,6 +127,10 @@ class Journal:
 
     def _write(self, record: Mapping[str, Any] | Mapping[int, Any]) -> None:
         append_line(self.path, json.dumps(dict(record)), advice=_ADVICE)
+
+
+def _is_numbers(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from priorwise.reading import UnreadableError, check_plain_file, parse_json, shortened
 from priorwise.storage import TRY_AGAIN, write_atomically
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 _FORMAT = "priorwise-2"
+# What safetensors and torch raise at a header that lies, for example at an unknown type.
+_DAMAGE = (SafetensorError, OSError, KeyError, AttributeError, RuntimeError, UnicodeDecodeError)
 
 
 class CheckpointError(ValueError):
@@ -64,24 +67,37 @@ def read_checkpoint(
         CheckpointError: if the file is missing, cut short, not safetensors (a pickle is refused
             unread), or not written by priorwise.
     """
-    if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
     try:
+        check_plain_file(path)
+        if not path.exists():
+            raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except UnreadableError as error:
+        raise CheckpointError(str(error)) from error
+    except _DAMAGE as error:
+        reason = str(error)[:200]
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, "
+            f"{path} is not a whole safetensors file ({reason}). It may be cut short or a pickle, "
             "which is never read. Restore it from a backup, or remove it to start this run again."
         ) from error
     if metadata.get("format") != _FORMAT or "state" not in metadata:
         raise CheckpointError(
             f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in "
-            f"its header; got {metadata.get('format')!r}. Read it with the version that wrote it, "
+            f"its header; got {shortened(metadata.get('format'))}. Read it with the version that wrote it, "
             "or remove it to start this run again."
         )
-    return tensors, json.loads(metadata["state"])
+    try:
+        state = parse_json(metadata["state"], f"the header of {path}")
+    except UnreadableError as error:
+        raise CheckpointError(f"{error} Restore it from a backup.") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f"expected a mapping as the state in the header of {path}; got {shortened(state)}. "
+            "Restore it from a backup."
+        )
+    return tensors, state
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -110,7 +126,8 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     if differing:
         first = differing[0]
         raise CheckpointError(
-            f"{path} holds another model: {len(differing)} tensors differ, the first is `{first}` "
+            f"{path} holds another model: {len(differing)} tensors differ, the first is "
+            f"{shortened(first)} "
             f"(expected {shapes.get(first, 'none')}, got {stored_shapes.get(first, 'none')})."
         )
     model.load_state_dict(stored)
@@ -152,7 +169,7 @@ def load_objective(
         ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
-                f"{path} holds another objective: expected `{name}` of shape {shapes[0]}, got "
+                f"{path} holds another objective: expected {shortened(name)} of shape {shapes[0]}, got "
                 f"{shapes[1]}. Continue with the objective of this run, or choose another folder."
             )
     with torch.no_grad():
@@ -184,7 +201,12 @@ def load_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith(f"optimizer/{player}/"):
-            _, _, index, name = key.split("/", 3)
+            index, _, name = key.removeprefix(f"optimizer/{player}/").partition("/")
+            if not (index.isdecimal() and name):
+                raise CheckpointError(
+                    f"expected the optimiser state in the checkpoint by parameter and name; got "
+                    f"{shortened(key)}. The file is damaged: restore it from a backup."
+                )
             if int(index) >= len(parameters):
                 raise CheckpointError(
                     f"expected the optimiser state of {len(parameters)} parameters; got more in "

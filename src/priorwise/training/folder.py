@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from priorwise.reading import UnreadableError, parse_json, read_json, read_plain, shortened
 from priorwise.storage import append_line, write_atomically
 
 __all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record"]
@@ -66,7 +67,7 @@ class RunFolder:
         if record.exists():
             stored = read_record(record)
             self._refuse_other(stored["identity"], identity)
-            self._warn_of_changes(stored.get("about", {}), about)
+            self._warn_of_changes(stored["about"], about)
             return
         other_files = sorted(
             entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")
@@ -86,7 +87,8 @@ class RunFolder:
         )
         if fields:
             differences = "; ".join(
-                f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in fields[:4]
+                f"{name} was {shortened(before.get(name))}, now {shortened(now.get(name))}"
+                for name in fields[:4]
             )
             raise RunFolderError(
                 f"{self.path} holds another run: {differences}{' ...' if len(fields) > 4 else ''}. "
@@ -96,14 +98,14 @@ class RunFolder:
 
     def _warn_of_changes(self, stored: dict[str, Any], about: dict[str, Any]) -> None:
         differences = [
-            f"{name} was {stored[name]}, now {about.get(name)}"
+            f"{name[:40]} was {str(stored[name])[:80]}, now {about.get(name)}"
             for name in stored
             if stored[name] != about.get(name)
         ]
         if differences:
             warnings.warn(
                 f"{self.path} was started with other versions or code, or on another machine "
-                f"({'; '.join(differences)}): the run goes on, but it equals an unbroken run bit "
+                f"({'; '.join(differences[:8])}): the run goes on, but it equals an unbroken run bit "
                 "for bit only with the same versions, code, processor kind and thread count.",
                 stacklevel=5,
             )
@@ -128,7 +130,7 @@ class RunFolder:
         """All lines so far."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        return [parse_json(line, self.metrics) for line in read_plain(self.metrics).splitlines()]
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -142,10 +144,13 @@ def read_record(path: Path) -> dict[str, Any]:
             f"expected a run folder with run.json; there is none at {path.parent}."
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["identity"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        record = read_json(path)
+    except UnreadableError as error:
+        raise RunFolderError(f"{error} Restore it, or choose another folder.") from error
+    record = {"about": {}} | record if isinstance(record, dict) else {}
+    if not all(isinstance(record.get(name), dict) for name in ("identity", "about")):
         raise RunFolderError(
-            f"{path} is damaged ({error}). Restore it, or choose another folder."
-        ) from error
+            f"{path} is damaged (it has no `identity`, or an `about` of another kind). Restore it, "
+            "or choose another folder."
+        )
     return record
