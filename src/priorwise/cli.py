@@ -41,6 +41,9 @@ from priorwise.last_words import ends_in_words
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 from priorwise.terminal import say, show
 
+_MOST, _MOST_PICTURES = 10**8, 1000  # of whatever is counted, beyond which no machine goes
+_LONGEST_NAME = 300  # characters that are shown
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -109,8 +112,8 @@ def train(
     from priorwise.recipes import recipe
     from priorwise.training.run_record import resolve_base
 
-    options = {"data.name": data, "training.seed": seed}
-    values = {path: value for path, value in options.items() if value is not None}
+    named = {"data.name": data, "training.seed": seed}
+    values = {path: value for path, value in named.items() if value is not None}
     run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, overrides or [], values)
     if not run.data.name:
@@ -120,7 +123,7 @@ def train(
         return
     from priorwise.training.runner import train_run
 
-    say(f"{run.name} on {run.data.name} into {out}")
+    say(f"{run.name[:_LONGEST_NAME]} on {run.data.name[:_LONGEST_NAME]} into {out}")
     with _resumable():
         result = train_run(run, out)
     record = {
@@ -185,12 +188,14 @@ def evaluate(
 @app.command()
 def sample(
     run: RunFolder,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of samples.")] = 64,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=_MOST, help="Number of samples.")
+    ] = 64,
     sampler: Annotated[
         SamplerName, typer.Option(help="How latents are drawn; default is the model's own sampler.")
     ] = SamplerName.default,
-    proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
+    proposals: Annotated[int, typer.Option(min=1, max=_MOST, help="Proposals of SIR.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, max=_MOST, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
     temperature: Temperature = 1.0,
     draw: Annotated[
@@ -278,10 +283,15 @@ def traverse(
     run: RunFolder,
     between: BetweenPair = None,
     pairs: Annotated[
-        int | None, typer.Option(min=1, help="Number of random pairs of test observations.")
+        int | None,
+        typer.Option(
+            min=1, max=_MOST_PICTURES, help="Number of random pairs of test observations."
+        ),
     ] = None,
     dimension: Dimensions = None,
-    steps: Annotated[int, typer.Option(min=2, help="Steps of a walk, both ends included.")] = 10,
+    steps: Annotated[
+        int, typer.Option(min=2, max=_MOST_PICTURES, help="Steps of a walk, both ends included.")
+    ] = 10,
     space: SpaceOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
@@ -325,7 +335,8 @@ def compare(
     runs: RunFolders,
     out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
     draws: Annotated[
-        int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
+        int,
+        typer.Option(min=1, max=_MOST, help="Draws, of which those of lowest density are shown."),
     ] = 2000,
     seed: DrawSeed = 0,
     code: Code = None,

@@ -16,7 +16,11 @@ __all__ = ["TRACEBACK", "ends_in_words"]
 TRACEBACK = "PRIORWISE_TRACEBACK"
 """If this variable is set, errors of the library itself end with Python's traceback."""
 
-_LONGEST = 3000  # characters of a message
+_FULL = (
+    "the memory is full. Take smaller data, a smaller model, smaller batches "
+    "(training.batch_size), or fewer samples, draws or steps (--count, --draws, --proposals)."
+)
+_LONGEST = 2000  # characters of a message
 
 
 @contextmanager
@@ -34,15 +38,13 @@ def ends_in_words() -> Iterator[None]:
         except (ValueError, TypeError, ArithmeticError, OSError) as error:
             _refuse(error)
         except MemoryError as error:
-            _refuse(
-                error,
-                "the memory is full. Take smaller data, a smaller model or smaller "
-                "batches (training.batch_size).",
-            )
+            _refuse(error, _FULL)
         except KeyboardInterrupt:
             say("stopped; run the same command again to continue.")
             sys.exit(130)
         except Exception as error:  # the last line of defence: each case that comes here is a bug
+            if isinstance(error, RuntimeError) and "allocate" in str(error):  # torch's words
+                _refuse(error, _FULL)
             if os.environ.get(TRACEBACK):
                 raise
             say(

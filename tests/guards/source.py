@@ -35,7 +35,7 @@ ROWS = [
     ["training"],
     ["evaluation"],
     ["reporting", "recipes"],
-    ["completion", "command_options", "cli"],
+    ["completion", "command_options", "last_words", "cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
 

@@ -223,8 +223,9 @@ def _is_control(char: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """The part of a name that is printed as it is."""
-    return max(name.encode("ascii", "replace").decode().split("?"), key=len)
+    """The longest part of a name that is printed as it is."""
+    plain = "".join(char if " " < char < "\x7f" else "\0" for char in name)
+    return max(plain.split("\0"), key=len)
 
 
 def _faults_of_files(

@@ -59,7 +59,7 @@ class GaussianMixtureConfig(AbstractPriorConfig):
     """A mixture of Gaussians with free parameters."""
 
     kind: Literal["mixture"] = "mixture"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=10**9)
     """Number of components."""
     learn_weights: bool = False
     """Whether the weights of the components are learned."""
@@ -81,7 +81,7 @@ class VampPriorConfig(AbstractPriorConfig):
     """A VampPrior with trainable pseudo-inputs."""
 
     kind: Literal["vamp"] = "vamp"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=10**9)
     """Number of pseudo-inputs K."""
     mean: float = Field(0.05, ge=0, le=1)
     """Mean of the initial pixels."""
@@ -101,7 +101,7 @@ class VampDataConfig(AbstractPriorConfig):
     """A VampPrior on a fixed random subset of the training set."""
 
     kind: Literal["vamp_data"] = "vamp_data"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=10**9)
     """Number of pseudo-inputs K."""
 
     def build(

@@ -3,6 +3,7 @@
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -32,6 +33,7 @@ _DAMAGE = (
     RecursionError,
     MemoryError,  # numpy and Python's parser say so of a header that is nested too deeply
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -91,6 +93,7 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             assert isinstance(file, np.lib.npyio.NpzFile)
             names = [name for name in file.files if wanted is None or name in wanted]
+            assert file.zip is not None
             for entry in file.zip.infolist():
                 if entry.filename.removesuffix(".npy") in names:
                     check_member(file.zip, entry, path)

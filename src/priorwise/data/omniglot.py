@@ -7,6 +7,7 @@ import numpy as np
 
 from priorwise.data.sources import cache_folder
 from priorwise.data.spec import DataError
+from priorwise.refusals import MissingExtraError
 from priorwise.storage import atomic_file
 
 __all__ = ["omniglot_from_mat"]
@@ -46,13 +47,14 @@ _DAMAGE = (
 def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         from scipy.io import loadmat  # type: ignore[import-untyped]
+        from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ImportError(
+        raise MissingExtraError(
             "reading chardata.mat needs scipy, which is not installed. Run `pip install scipy`."
         ) from error
     try:
         content = loadmat(path)
-    except _DAMAGE as error:
+    except (MatReadError, *_DAMAGE) as error:
         raise DataError(
             f"expected MATLAB's chardata.mat; {path} cannot be read ({str(error)[:200]})."
         ) from error
@@ -96,7 +98,7 @@ def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: 
 
     Raises:
         DataError: if the file does not hold these matrices; nothing is written then.
-        ImportError: if scipy is not installed.
+        MissingExtraError: if scipy is not installed.
     """
     data, testdata = (_images(matrix) for matrix in _matrices(Path(path)))
     order = np.random.RandomState(seed).permutation(len(data))

@@ -85,8 +85,8 @@ def read_checkpoint(
     if metadata.get("format") != _FORMAT or "state" not in metadata:
         raise CheckpointError(
             f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in "
-            f"its header; got {shortened(metadata.get('format'))}. Read it with the version that wrote it, "
-            "or remove it to start this run again."
+            f"its header; got {shortened(metadata.get('format'))}. Read it with the version that "
+            "wrote it, or remove it to start this run again."
         )
     try:
         state = parse_json(metadata["state"], f"the header of {path}")
@@ -169,8 +169,9 @@ def load_objective(
         ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
-                f"{path} holds another objective: expected {shortened(name)} of shape {shapes[0]}, got "
-                f"{shapes[1]}. Continue with the objective of this run, or choose another folder."
+                f"{path} holds another objective: expected {shortened(name)} of shape {shapes[0]}, "
+                f"got {shapes[1]}. Continue with the objective of this run, or choose another "
+                "folder."
             )
     with torch.no_grad():
         for name, tensor in tensors_beside.items():

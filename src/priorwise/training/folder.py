@@ -105,8 +105,9 @@ class RunFolder:
         if differences:
             warnings.warn(
                 f"{self.path} was started with other versions or code, or on another machine "
-                f"({'; '.join(differences[:8])}): the run goes on, but it equals an unbroken run bit "
-                "for bit only with the same versions, code, processor kind and thread count.",
+                f"({'; '.join(differences[:8])}): the run goes on, but it equals an unbroken "
+                "run bit for bit only with the same versions, code, processor kind and thread "
+                "count.",
                 stacklevel=5,
             )
 

@@ -8,6 +8,7 @@ import torch
 
 from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.objectives import Fit
+from priorwise.config.own_code import OwnCodeError
 from priorwise.config.own_parts import NamedCode, code_hashes, stored, warn_of_changed_code
 from priorwise.config.run import Run
 from priorwise.data import Splits
@@ -18,8 +19,9 @@ from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
 from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
 from priorwise.training.checkpoint import model_tensors as tensors_of
-from priorwise.training.folder import read_record
+from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
+from priorwise.training.model_size import refuse_too_large
 from priorwise.training.run_record import read_run
 
 __all__ = ["load", "load_splits", "save_log_norm", "train_run"]
@@ -40,6 +42,7 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
         RunFolderError: if the folder holds another run.
     """
     splits = load_splits(run)
+    refuse_too_large(run.model, splits.spec)
     model = run.model.build(splits.spec, seed=run.training.seed, x=pseudo_input_data(splits))
     if isinstance(run.model, AbstractPosthocConfig):
         base_folder = Path(run.model.base_run)
@@ -89,7 +92,15 @@ def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
         CheckpointError: if the run was not trained yet, or its checkpoint is damaged.
     """
     config, spec, _ = read_run(run, code)
-    model = config.model.build(spec, seed=config.training.seed)
+    try:
+        refuse_too_large(config.model, spec)
+        model = config.model.build(spec, seed=config.training.seed)
+    except OwnCodeError:
+        raise
+    except ValueError as error:
+        raise RunFolderError(
+            f"{Path(run) / 'run.json'} describes a model that cannot be built: {error}"
+        ) from error
     best = Path(run) / "best.safetensors"
     load_model(model, read_checkpoint(best)[0], best)
     warn_of_changed_code(config, _about(Path(run)), run)
