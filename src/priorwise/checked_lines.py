@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from priorwise.reading import UnreadableError, check_plain_file, parse_json, refuse_large
 from priorwise.storage import short_hash
 
 __all__ = ["DamagedLineError", "checked_line", "is_checked", "read_line", "whole_lines"]
@@ -41,8 +42,8 @@ def read_line(line: bytes) -> dict[str, Any]:
         DamagedLineError: if the line is not whole, or does not agree with its checksum.
     """
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line, "it")
+    except UnreadableError:
         raise DamagedLineError("it is cut short or damaged") from None
     if not isinstance(record, dict):
         raise DamagedLineError("it is no record")
@@ -58,7 +59,10 @@ def whole_lines(path: Path, length: int | None = None) -> list[bytes]:
     """The lines of a file, or of its first ``length`` bytes.
 
     Raises:
+        UnreadableError: if it is not a plain file, or too large.
         OSError: if the file cannot be read.
     """
+    check_plain_file(path)
+    refuse_large(path)
     with path.open("rb") as file:
         return file.read(-1 if length is None else length).splitlines()

@@ -1,7 +1,6 @@
 """The ``priorwise`` command: results go to standard output, everything else to standard error."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -42,13 +41,14 @@ from priorwise.command_options import (
     evaluation_settings,
 )
 from priorwise.interrupts import interruptible_imports
+from priorwise.last_words import ends_in_words
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
+from priorwise.terminal import say, show
+
+_MOST, _MOST_PICTURES = 10**8, 1000  # of whatever is counted, beyond which no machine goes
+_LONGEST_NAME = 300  # characters that are shown
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _print_json(record: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say("stopped; run the same command again to continue.")
+        say("stopped; run the same command again to continue.")
         raise typer.Exit(130) from None
 
 
@@ -84,7 +84,7 @@ def demo(
     if as_json:
         _print_json({"report": str(result.report), "rows": result.rows})
     else:
-        print(f"The report is at {result.report}")
+        show(f"The report is at {result.report}")
 
 
 @app.command("list")
@@ -95,7 +95,7 @@ def list_(name: Topic = None, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(listing.overview() if name is None else listing.details(name))
     else:
-        print(listing.overview_text() if name is None else listing.details_text(name))
+        show(listing.overview_text() if name is None else listing.details_text(name))
 
 
 @app.command()
@@ -117,21 +117,18 @@ def train(
     from priorwise.recipes import recipe
     from priorwise.training.run_record import resolve_base
 
-    settings = list(overrides or [])
-    if data is not None:
-        settings.append(f"data.name={json.dumps(data)}")
-    if seed is not None:
-        settings.append(f"training.seed={seed}")
+    named = {"data.name": data, "training.seed": seed}
+    values = {path: value for path, value in named.items() if value is not None}
     run = resolve_base(recipe(recipe_name), base, code)
-    run = override(run, settings)
+    run = override(run, overrides or [], values)
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
     if dry_run:
-        print(json.dumps(run.model_dump(mode="json"), indent=2))
+        show(json.dumps(run.model_dump(mode="json"), indent=2))
         return
     from priorwise.training.runner import train_run
 
-    _say(f"{run.name} on {run.data.name} into {out}")
+    say(f"{run.name[:_LONGEST_NAME]} on {run.data.name[:_LONGEST_NAME]} into {out}")
     with _resumable():
         result = train_run(run, out, init=init)
     record = {
@@ -154,7 +151,7 @@ def train(
         else f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
     )
     options = "".join(f" --code {file}" for file in code_of(run))
-    print(
+    show(
         f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
@@ -198,18 +195,20 @@ def evaluate(
     if as_json:
         _print_json(record.numbers)
     else:
-        print("\n".join(record_lines(record)))
+        show("\n".join(record_lines(record)))
 
 
 @app.command()
 def sample(
     run: RunFolder,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of samples.")] = 64,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=_MOST, help="Number of samples.")
+    ] = 64,
     sampler: Annotated[
         SamplerName, typer.Option(help="How latents are drawn; default is the model's own sampler.")
     ] = SamplerName.default,
-    proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
+    proposals: Annotated[int, typer.Option(min=1, max=_MOST, help="Proposals of SIR.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, max=_MOST, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
     temperature: Temperature = 1.0,
     draw: Annotated[
@@ -244,7 +243,7 @@ def sample(
     if as_json:
         _print_json({"samples": str(path), "count": count, "sampler": words})
     else:
-        print(f"{count} samples by {words} are at {path}")
+        show(f"{count} samples by {words} are at {path}")
 
 
 @app.command()
@@ -289,7 +288,7 @@ def report(
     if as_json:
         _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
     else:
-        print(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
+        show(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
 
 
 def _by_name(runs: list[Path]) -> dict[str, Path]:
@@ -306,10 +305,15 @@ def traverse(
     run: RunFolder,
     between: BetweenPair = None,
     pairs: Annotated[
-        int | None, typer.Option(min=1, help="Number of random pairs of test observations.")
+        int | None,
+        typer.Option(
+            min=1, max=_MOST_PICTURES, help="Number of random pairs of test observations."
+        ),
     ] = None,
     dimension: Dimensions = None,
-    steps: Annotated[int, typer.Option(min=2, help="Steps of a walk, both ends included.")] = 10,
+    steps: Annotated[
+        int, typer.Option(min=2, max=_MOST_PICTURES, help="Steps of a walk, both ends included.")
+    ] = 10,
     space: SpaceOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
@@ -344,7 +348,7 @@ def traverse(
     if as_json:
         _print_json(asdict(picture) | {"path": str(picture.path)})
         return
-    print(
+    show(
         f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at {picture.path}"
     )
 
@@ -354,7 +358,8 @@ def compare(
     runs: RunFolders,
     out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
     draws: Annotated[
-        int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
+        int,
+        typer.Option(min=1, max=_MOST, help="Draws, of which those of lowest density are shown."),
     ] = 2000,
     seed: DrawSeed = 0,
     data: MovedData = None,
@@ -376,8 +381,8 @@ def compare(
         return
     if records:
         print_table(summary_table(side_by_side(records)), stderr=False)
-    print("\n".join(comparison_lines(portraits, records)))
-    print(f"{', '.join(portraits)} side by side are at {out}")
+    show("\n".join(comparison_lines(portraits, records)))
+    show(f"{', '.join(portraits)} side by side are at {out}")
 
 
 @app.command()
@@ -403,15 +408,8 @@ def table(
 
 def main() -> None:
     """Run the command; a user's mistake becomes one message without a traceback."""
-    try:
-        with interruptible_imports():
-            app()
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        from priorwise.config.own_code import where_in_own_code
-
-        where = where_in_own_code(error)
-        _say(f"error: {error}" + (f"\nin your own code:\n{where}" if where else ""))
-        sys.exit(2)
+    with interruptible_imports(), ends_in_words():
+        app()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
+from priorwise.terminal import printable
+
 __all__ = ["Advance", "progress_bar", "sampling_watched", "say", "tell", "tell_sampling"]
 
 
@@ -40,7 +42,7 @@ def tell(report: Callable[[int], None] | None, count: int) -> None:
 def say(text: str, *, show: bool = True) -> None:
     """Say something on standard error."""
     if show:
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
 
 
 @contextmanager

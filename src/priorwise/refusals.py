@@ -1,6 +1,10 @@
 """Errors for a quantity that a model or its data do not have, as opposed to a mistake."""
 
-__all__ = ["NotGaussianError", "UnavailableError"]
+__all__ = ["MissingExtraError", "NotGaussianError", "UnavailableError"]
+
+
+class MissingExtraError(ImportError, ValueError):
+    """A package that an optional part needs is not installed; the message says which."""
 
 
 class UnavailableError(ValueError):

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from priorwise.reading import check_plain_file
+
 if TYPE_CHECKING:
     import torch
 
@@ -150,7 +152,9 @@ def append_line(path: Path, line: str, *, advice: str = TRY_AGAIN) -> None:
 
     Raises:
         WriteError: if the disk refuses; the message names the path.
+        UnreadableError: if there is something else than a plain file, such as a pipe.
     """
+    check_plain_file(path)
     with _as_write_error(path, advice), open(path, "ab") as file:
         file.write(f"{line}\n".encode())
         file.flush()

@@ -21,6 +21,9 @@ ROWS = [
         "arrays",
         "nn",
         "schedules",
+        "reading",
+        "terminal",
+        "memory",
         "storage",
         "checked_lines",
         "progress",
@@ -35,7 +38,7 @@ ROWS = [
     ["training"],
     ["evaluation"],
     ["reporting", "recipes"],
-    ["completion", "command_options", "cli"],
+    ["completion", "command_options", "last_words", "cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
 

@@ -1,15 +1,23 @@
 """``key.path=value`` settings for a complete run; an unknown field is told with the nearest one."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from priorwise.config.base import AbstractConfig
 from priorwise.config.run import Run
+from priorwise.config.values import ValueTextError, parse_value
+from priorwise.data.spec import DataSpec
+from priorwise.reading import shortened
 
-__all__ = ["OverrideError", "override", "validated", "with_settings"]
+__all__ = ["OverrideError", "described_data", "override", "validated", "with_settings"]
+
+_PROBLEMS = 8  # that are listed
+_LONGEST_WORDS = 300  # characters of a message that is not ours
 
 Config = TypeVar("Config", bound=AbstractConfig)
 
@@ -19,15 +27,15 @@ class OverrideError(ValueError):
 
 
 def _parsed(text: str) -> tuple[list[str], Any]:
-    import yaml
-
     path, separator, value = text.partition("=")
     if not separator or not path:
-        raise OverrideError(f"expected an override of the form key.path=value; got {text!r}.")
+        raise OverrideError(
+            f"expected an override of the form key.path=value; got {shortened(text)}."
+        )
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise OverrideError(f"expected a value that reads as YAML in {text!r}; {error}.") from error
+        parsed = parse_value(value)
+    except ValueTextError as error:
+        raise OverrideError(f"expected a value in {shortened(text)}; {error}") from error
     # YAML reads yes, no, on and off as truth values, but here `no` is a precision.
     if isinstance(parsed, bool) and value.lower() not in ("true", "false"):
         parsed = value
@@ -44,15 +52,15 @@ def _set(record: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: 
     # The options of the user's own code may have any name.
     if leaf not in record and parents[-1:] != ["options"]:
         raise OverrideError(_no_field(".".join(path), leaf, record))
-    if leaf == "kind" and record["kind"] != value:
+    if leaf == "kind" and record.get("kind") != value:
         record.clear()
     record[leaf] = value
 
 
 def _no_field(path: str, name: str, record: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, record, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:100], record, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown field {path!r}.{hint} There are: {', '.join(record)}."
+    return f"unknown field {shortened(path)}.{hint} There are: {', '.join(record)}."
 
 
 def _path(location: Sequence[str | int], record: Any) -> str:  # noqa: ANN401
@@ -72,9 +80,22 @@ def _problem(problem: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     A problem of the run as a whole has no path, and its input would be the whole run, so only the
     message is shown.
     """
+    words = problem["msg"][:_LONGEST_WORDS]
     if not problem["loc"]:
-        return problem["msg"]
-    return f"{_path(problem['loc'], record)}: {problem['msg']} (got {problem['input']!r})"
+        return words
+    path = _path(problem["loc"], record)[:_LONGEST_WORDS]
+    return f"{path}: {words} (got {_without_address(shortened(problem['input']))})"
+
+
+def _without_address(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
+def _listed(problems: list[str]) -> str:
+    """The first problems, one a line; a damaged record may have thousands."""
+    more = len(problems) - _PROBLEMS
+    rest = [f"and {more} more"] if more > 0 else []
+    return "\n  ".join([*problems[:_PROBLEMS], *rest])
 
 
 def validated(record: Mapping[str, Any]) -> Run:
@@ -84,10 +105,24 @@ def validated(record: Mapping[str, Any]) -> Run:
         OverrideError: if a field is unknown or a value does not fit; it lists all problems.
     """
     try:
-        return Run.model_validate(dict(record))
+        return Run.model_validate(record)
     except ValidationError as error:
         problems = [_problem(problem, record) for problem in error.errors()]
-        raise OverrideError("the run is not valid:\n  " + "\n  ".join(problems)) from error
+        raise OverrideError("the run is not valid:\n  " + _listed(problems)) from error
+
+
+def described_data(record: object) -> DataSpec:
+    """The description of data from plain data.
+
+    Raises:
+        OverrideError: if a field is missing or has another type.
+        DataError: if the fields do not fit each other.
+    """
+    try:
+        return TypeAdapter(DataSpec).validate_python(record)
+    except ValidationError as error:
+        problems = [_problem(problem, {}) for problem in error.errors()]
+        raise OverrideError("the data are not described:\n  " + _listed(problems)) from error
 
 
 def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -106,17 +141,25 @@ def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
         problems = []
         for problem in error.errors():
             field = ".".join(map(str, problem["loc"][:1]))
-            problems.append(f"`{field}`: {problem['msg']}; got {problem['input']!r}")
+            problems.append(f"`{field}`: {problem['msg']}; got {shortened(problem['input'])}")
         raise OverrideError(". ".join(dict.fromkeys(problems)) + ".") from error
 
 
-def override(run: Run, texts: Iterable[str]) -> Run:
+def override(
+    run: Run, texts: Iterable[str], values: Mapping[str, str | int] = MappingProxyType({})
+) -> Run:
     """The run with ``key.path=value`` settings applied, kinds first.
+
+    Arguments:
+        run: The run.
+        texts: The settings, whose values are read as YAML.
+        values: Further settings by their paths, whose values are taken as they are.
 
     Raises:
         OverrideError: if a field is unknown or a value does not fit.
     """
     parsed = [_parsed(text) for text in texts]
+    parsed += [(path.split("."), value) for path, value in values.items()]
     for path, value in sorted(parsed, key=lambda item: (item[0][-1] != "kind", len(item[0]))):
         record = run.model_dump(mode="json")
         _set(record, path, value)

@@ -66,7 +66,7 @@ class GaussianMixtureConfig(AbstractPriorConfig):
     """A mixture of Gaussians with free parameters."""
 
     kind: Literal["mixture"] = "mixture"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=10**9)
     """Number of components."""
     learn_weights: bool = False
     """Whether the weights of the components are learned."""
@@ -106,7 +106,7 @@ class VampPriorConfig(AbstractPriorConfig):
     """A VampPrior with trainable pseudo-inputs."""
 
     kind: Literal["vamp"] = "vamp"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=10**9)
     """Number of pseudo-inputs K."""
     mean: float | None = Field(None, ge=0, le=1)
     """Mean of the initial values, as a share of the range of the data; None takes 0.05 for images,
@@ -142,7 +142,7 @@ class VampDataConfig(AbstractPriorConfig):
     """A VampPrior on a fixed random subset of the training set."""
 
     kind: Literal["vamp_data"] = "vamp_data"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=10**9)
     """Number of pseudo-inputs K."""
     value_range: tuple[float, float] | None = None
     """The range to which pseudo-inputs are clamped; None takes that of the data."""

@@ -1,14 +1,19 @@
 """Arrays from .npz and .npy files, never through pickle, and from the idx files of MNIST."""
 
 import lzma
+import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from priorwise.data.headers import check_member, check_npy
 from priorwise.data.spec import DataError
+from priorwise.memory import MemoryLimitError, refuse_beyond_memory
+from priorwise.reading import UnreadableError, check_plain_file, shortened
 
 __all__ = ["array_names", "read_arrays", "read_idx"]
 
@@ -21,6 +26,14 @@ _DAMAGE = (
     ValueError,
     KeyError,
     SyntaxError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    MemoryError,  # numpy and Python's parser say so of a header that is nested too deeply
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -35,17 +48,19 @@ def _damaged(path: Path, error: Exception) -> DataError:
             "numpy.savez_compressed."
         )
     return DataError(
-        f"expected a readable .npz or .npy file; {path} is damaged or cut short ({error}). Make or "
-        "download it again."
+        f"expected a readable .npz or .npy file; {path} is damaged or cut short "
+        f"({str(error)[:200]}). Make or download it again."
     )
 
 
 def _check_kind(path: Path) -> bytes:
     """The first bytes of a file, which is refused if numpy cannot have written it."""
+    try:
+        check_plain_file(path)
+    except UnreadableError as error:
+        raise DataError(f"expected an .npz or .npy file. {error}") from error
     if not path.exists():
         raise DataError(f"expected a file; there is none at {path}.")
-    if not path.is_file():
-        raise DataError(f"expected an .npz or .npy file; {path} is not a file.")
     with path.open("rb") as stream:
         head = stream.read(len(_NPY))
     if not head:
@@ -72,10 +87,19 @@ def read_arrays(path: str | Path, wanted: tuple[str, ...] | None = None) -> dict
     head = _check_kind(path)
     try:
         if head.startswith(_NPY):
+            check_npy(path)
             return {"": np.load(path, allow_pickle=False)}
         # We open the file ourselves: if the archive is damaged, numpy leaves its own handle open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if wanted is None or name in wanted}
+            assert isinstance(file, np.lib.npyio.NpzFile)
+            names = [name for name in file.files if wanted is None or name in wanted]
+            assert file.zip is not None
+            for entry in file.zip.infolist():
+                if entry.filename.removesuffix(".npy") in names:
+                    check_member(file.zip, entry, path)
+            return {name: file[name] for name in names}
+    except (DataError, MemoryLimitError):
+        raise
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except (RuntimeError, NotImplementedError) as error:
@@ -98,6 +122,8 @@ def array_names(path: str | Path) -> list[str]:
             return list(file.files)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
+    except (RuntimeError, NotImplementedError) as error:
+        raise DataError(f"expected a zip file that Python can read; {path}: {error}.") from error
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -109,6 +135,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     Raises:
         DataError: if it is no such file, or its length contradicts the sizes in its header.
     """
+    refuse_beyond_memory(Path(path).stat().st_size, str(path), "Take a smaller file.")
     content = Path(path).read_bytes()
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _IDX_BYTES:
         raise DataError(
@@ -119,9 +146,9 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise DataError(f"expected an idx file; {path} ends within its header.")
     sizes = struct.unpack(f">{content[3]}I", content[4:start])
     values = np.frombuffer(content, np.uint8, offset=start)
-    if values.size != np.prod(sizes, dtype=np.int64):
+    if values.size != math.prod(sizes) or len(sizes) > 32:
         raise DataError(
-            f"expected {sizes} values in {path}; got {values.size}. The file is cut short or too "
-            "long."
+            f"expected {shortened(sizes)} values in {path}; got {values.size}. The file is cut "
+            "short or too long."
         )
     return values.reshape(sizes).copy()

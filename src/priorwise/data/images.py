@@ -1,5 +1,8 @@
 """Folders of images."""
 
+import struct
+import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,13 +10,36 @@ from typing import Any
 import numpy as np
 
 from priorwise.data.spec import DataError
+from priorwise.memory import refuse_beyond_memory
 
 __all__ = ["image_files", "read_images"]
 
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"}
 )
+# Pillow reads many more formats; one of them (PostScript) starts another program.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_MOST_PIXELS = 2**26  # of one image, 8192 x 8192
+_ADVICE = "Take fewer or smaller images."
 _MANY = 500  # reading more files than this takes seconds, so a progress bar is shown
+
+
+# What Pillow raises at a damaged file.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -53,7 +79,13 @@ def _pixels(path: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            # Pillow's own limit on pixels is higher than ours, which is checked below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path, formats=_FORMATS)
+        with opened as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise _too_large(path, f"{image.width}x{image.height}")
             image.load()
             if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
                 return np.asarray(_opaque(image, path))
@@ -65,10 +97,25 @@ def _pixels(path: Path) -> np.ndarray:
                 f"expected images of 8 bits per channel, grey or coloured; {path} has mode "
                 f"{image.mode}."
             )
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"expected an image; {path} cannot be read ({error}).") from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "more than twice as many") from error
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"expected an image ({', '.join(_FORMATS)}); {path} is none that can be read."
+        ) from error
+    except _DAMAGE as error:
+        raise DataError(
+            f"expected an image; {path} cannot be read ({str(error)[:200]})."
+        ) from error
+
+
+def _too_large(path: Path, size: str) -> DataError:
+    return DataError(
+        f"expected images of at most {_MOST_PIXELS:,} pixels; {path} has {size}. Make it smaller "
+        "or remove it."
+    )
 
 
 def _tracked(files: list[Path], *, show: bool) -> Iterable[Path]:
@@ -104,6 +151,10 @@ def read_images(files: list[Path], *, show: bool = True) -> np.ndarray:
                 f"{image.shape[1]}x{image.shape[0]}. Resize or remove it."
             )
         images.append(image)
+        if len(images) == 1:
+            refuse_beyond_memory(
+                len(files) * image.size, f"the images of {files[0].parent}", _ADVICE
+            )
     return _stacked(images)
 
 

@@ -1,11 +1,13 @@
 """The OMNIGLOT set of the papers, from the MATLAB file that holds it."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from priorwise.data.sources import cache_folder
 from priorwise.data.spec import DataError
+from priorwise.refusals import MissingExtraError
 from priorwise.storage import atomic_file
 
 __all__ = ["omniglot_from_mat"]
@@ -26,18 +28,35 @@ def _stored(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.rint(grey).astype(np.uint8) if exact else x.astype(np.float32))
 
 
+# What scipy raises at a damaged file.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    MemoryError,
+    zlib.error,
+)
+
+
 def _matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         from scipy.io import loadmat  # type: ignore[import-untyped]
+        from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ImportError(
+        raise MissingExtraError(
             "reading chardata.mat needs scipy, which is not installed. Run `pip install scipy`."
         ) from error
     try:
         content = loadmat(path)
-    except (OSError, ValueError, NotImplementedError, TypeError) as error:
+    except (MatReadError, *_DAMAGE) as error:
         raise DataError(
-            f"expected MATLAB's chardata.mat; {path} cannot be read ({error})."
+            f"expected MATLAB's chardata.mat; {path} cannot be read ({str(error)[:200]})."
         ) from error
     for name, count in (("data", _TRAIN + _VALIDATION), ("testdata", _TEST)):
         if name not in content:
@@ -79,7 +98,7 @@ def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: 
 
     Raises:
         DataError: if the file does not hold these matrices; nothing is written then.
-        ImportError: if scipy is not installed.
+        MissingExtraError: if scipy is not installed.
     """
     data, testdata = (_images(matrix) for matrix in _matrices(Path(path)))
     order = np.random.RandomState(seed).permutation(len(data))

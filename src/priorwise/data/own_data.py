@@ -185,8 +185,14 @@ def from_folder(
 
 def _numbers(x: Array, name: str) -> np.ndarray:
     """The observations as a numpy array; what cannot be data is refused."""
+    if isinstance(x, Tensor) and (x.is_meta or x.layout != torch.strided):
+        raise DataError(
+            f"expected `{name}` as a tensor with values, not sparse; got {x.device}, {x.layout}."
+        )
+    if not isinstance(x, (np.ndarray, Tensor)):
+        raise DataError(f"expected `{name}` as an array or tensor; got {type(x).__name__}.")
     if isinstance(x, Tensor):
-        x = x.detach().cpu()
+        x = x.detach().cpu().resolve_conj().resolve_neg()
         x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     if x.dtype.kind not in "buif":
         raise DataError(

@@ -17,12 +17,14 @@ from priorwise.checked_lines import (
     read_line,
     whole_lines,
 )
+from priorwise.reading import check_plain_file, read_plain, shortened
 from priorwise.storage import append_line, content_hash, write_atomically
 from priorwise.tilts import tensors_without_log_norms
 
 __all__ = ["Journal", "fingerprint"]
 
 _REMOVE = "Remove it, or name another file in `resume`."
+_MOST_DIGITS = 20  # of an index
 _WORDS = {"of": "the hash of the model's tensors and the images"}
 _ADVICE = "Make room and run it again: it continues after the last finished images."
 
@@ -54,6 +56,7 @@ class Journal:
         self.path = path
         self.identity = dict(identity)
         self.probe = [value if math.isfinite(value) else str(value) for value in probe]
+        check_plain_file(path)
         if path.exists() and path.stat().st_size:
             self._check()
         else:
@@ -63,7 +66,7 @@ class Journal:
         return {**self.identity, "probe": self.probe}
 
     def _check(self) -> None:
-        content = self.path.read_bytes()
+        content = read_plain(self.path)
         start = json.dumps(self.identity).encode()[:-1]
         # The process was killed while it wrote the first line.
         if b"\n" not in content and (start.startswith(content) or content.startswith(start)):
@@ -106,14 +109,15 @@ class Journal:
 
     def _refuse_other(self, header: Mapping[str, Any]) -> None:
         changed = [
-            f"{_WORDS.get(name, name)} was {header.get(name)!r}, now {self.identity.get(name)!r}"
+            f"{_WORDS.get(name, name[:40])} was {shortened(header.get(name))}, now "
+            f"{self.identity.get(name)!r}"
             for name in sorted(header.keys() | self.identity.keys() - {"probe"})
             if name != "probe" and header.get(name) != self.identity.get(name)
         ]
         if changed:
             raise ValueError(
                 f"expected {self.path} to hold parts of this computation; got parts of another "
-                f"one: {'; '.join(changed)}. {_REMOVE}"
+                f"one: {'; '.join(changed[:8])}. {_REMOVE}"
             )
         if not _close(header.get("probe"), self.probe):
             raise ValueError(
@@ -146,8 +150,9 @@ def _is_entry(line: bytes) -> bool:
         return False
     return all(
         index.isdecimal()
+        and len(index) < _MOST_DIGITS
         and isinstance(values, list)
-        and all(isinstance(value, float | int) for value in values)
+        and all(type(value) in (int, float) for value in values)
         for index, values in entries.items()
     )
 

@@ -62,6 +62,8 @@ def measure(
     if earlier is not None and _same(earlier.numbers["subject"], record.numbers["subject"]):
         _copy_all_but(missing, earlier, record)
     for quantity in missing:
+        quantity.check(subject)
+    for quantity in missing:
         _compute(quantity, subject, record)
         if save is not None:
             save(record)

@@ -47,6 +47,10 @@ def _unchanged(subject: Subject, value: Any) -> bool:  # noqa: ANN401 - any JSON
     return True
 
 
+def _nothing_to_check(subject: Subject) -> None:
+    """The quantity needs nothing beyond priorwise."""
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A quantity of an evaluation.
@@ -65,6 +69,7 @@ class Quantity:
         per_image: Whether the value of each image is kept for paired comparisons.
         still_holds: Whether the model still has what the quantity left with it, given the value
             in an earlier record.
+        check: Raises before anything is measured if the quantity needs what is not installed.
     """
 
     key: str
@@ -76,6 +81,7 @@ class Quantity:
     applies: Callable[[Subject], bool] = _always
     per_image: bool = False
     still_holds: Callable[[Subject, Any], bool] = _unchanged
+    check: Callable[[Subject], None] = _nothing_to_check
 
     def shown(self, value: Any) -> Mapping[str, Cell]:  # noqa: ANN401 - any JSON value
         """The cells for a value from the record, or the reason why there is no value."""

@@ -14,6 +14,7 @@ from priorwise.config.run import EvaluationConfig
 from priorwise.estimators import Estimate
 from priorwise.evaluation.quantities import QUANTITIES
 from priorwise.evaluation.quantity import Cell, Quantity
+from priorwise.reading import UnreadableError, read_json
 from priorwise.storage import atomic_file, short_hash
 from priorwise.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
@@ -88,7 +89,7 @@ class EvaluationRecord:
         again.
         """
         try:
-            numbers = json.loads(path.read_text(encoding="utf-8"))
+            numbers = read_json(path)
             known = isinstance(numbers, dict) and all(
                 isinstance(numbers.get(name), dict) for name in ("subject", "config", "settings")
             )
@@ -96,7 +97,10 @@ class EvaluationRecord:
                 EvaluationConfig(**numbers["config"])
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError, TypeError) as error:
+        except UnreadableError as error:
+            _warn(path, f"cannot be read ({str(error)[:200]})")
+            return None
+        except (ValueError, TypeError) as error:
             _warn(path, f"cannot be read ({type(error).__name__})")
             return None
         if not known or not isinstance(numbers["subject"].get("probe"), list):

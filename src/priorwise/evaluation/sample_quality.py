@@ -22,7 +22,7 @@ from priorwise.estimators import (
 from priorwise.evaluation.quantity import Cell, Quantity, error_words, number_words
 from priorwise.evaluation.subject import Subject
 from priorwise.features import AbstractExtractor, Features, extract, trained_classifier
-from priorwise.features.extractor_names import named_extractor
+from priorwise.features.extractor_names import check_extractor, named_extractor
 from priorwise.models import AbstractModel, example_likelihood
 from priorwise.models.sampling_progress import sampling_reported
 from priorwise.progress import progress_bar, tell
@@ -264,6 +264,7 @@ QUALITY = Quantity(
     settings=("quality", "quality_images", "seed"),
     after=("log_norm",),
     applies=lambda subject: subject.config.quality != "none",
+    check=lambda subject: check_extractor(subject.config.quality, subject.splits.spec.shape),
 )
 
 QUANTITIES: tuple[Quantity, ...] = (QUALITY,)

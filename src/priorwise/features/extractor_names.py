@@ -8,7 +8,7 @@ from priorwise.refusals import UnavailableError
 if TYPE_CHECKING:
     import priorwise.features
 
-__all__ = ["EXTRACTORS", "ExtractorName", "named_extractor"]
+__all__ = ["EXTRACTORS", "ExtractorName", "check_extractor", "named_extractor"]
 
 ExtractorName: TypeAlias = Literal["auto", "raw", "classifier", "efficientnet", "inception"]
 EXTRACTORS: tuple[str, ...] = get_args(ExtractorName)
@@ -53,3 +53,22 @@ def named_extractor(
             return features.Inception()
         case _:  # "auto" and "classifier"
             return classifier()
+
+
+def _no_classifier() -> "priorwise.features.AbstractExtractor":
+    raise AssertionError("a pretrained extractor needs no classifier")
+
+
+def check_extractor(name: str, shape: tuple[int, ...]) -> None:
+    """Build a pretrained extractor and forget it, so that what it lacks is known at once.
+
+    Arguments:
+        name: A name of ``EXTRACTORS``.
+        shape: Shape of one observation.
+
+    Raises:
+        MissingExtraError: if it needs a package that is not installed.
+        FileNotFoundError: if it needs weights that are not there.
+    """
+    if name in ("efficientnet", "inception") and len(shape) > 1:
+        named_extractor(name, shape, _no_classifier)

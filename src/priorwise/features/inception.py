@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from priorwise.features.base import AbstractImageExtractor, as_colour
+from priorwise.refusals import MissingExtraError
 from priorwise.storage import file_hash
 
 __all__ = ["INCEPTION", "INCEPTION_FILE", "Inception"]
@@ -33,8 +34,8 @@ class Inception(AbstractImageExtractor):
         download: Whether a missing file may be downloaded to the cache of torch hub.
 
     Raises:
-        ImportError: if the extra is not installed, or if torchvision, which torch-fidelity imports,
-            does not load.
+        MissingExtraError: if the extra is not installed, or if torchvision, which torch-fidelity
+            imports, does not load.
         FileNotFoundError: if there are no weights; the message says where to put them.
         ValueError: if the file does not hold the weights of the published network.
     """
@@ -73,13 +74,13 @@ def _network_class() -> type[nn.Module]:
         from torch_fidelity import FeatureExtractorInceptionV3
     except ImportError as error:
         missing = "torchvision" if "torchvision" in str(error) else "torch-fidelity"
-        raise ImportError(
+        raise MissingExtraError(
             f"expected the package {missing}, which Inception features need; it is not installed. "
             "Run pip install 'priorwise[fid]', or use another extractor: "
             "priorwise.features.trained_classifier or EfficientNetLite."
         ) from error
     except RuntimeError as error:  # this torchvision was built for another torch
-        raise ImportError(
+        raise MissingExtraError(
             "expected a torchvision that loads, since torch-fidelity imports it; it failed with: "
             f"{error}. Install the torchvision that was built for your torch, or use another "
             "extractor: priorwise.features.trained_classifier or EfficientNetLite."

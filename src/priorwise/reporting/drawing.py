@@ -13,6 +13,7 @@ from torch import Tensor
 from priorwise.reporting.latents import LatentPlane
 from priorwise.reporting.pictures import grid, png_of_figure
 from priorwise.storage import atomic_file
+from priorwise.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,15 @@ def write(
 ) -> None:
     """A line of text at the left edge of a figure, ``top`` inches from above."""
     width, height = figure.get_size_inches()
-    figure.text(0.15 / width, 1 - top / height, text, va="top", fontsize=size, fontweight=weight)
+    figure.text(
+        0.15 / width,
+        1 - top / height,
+        printable(text),
+        va="top",
+        fontsize=size,
+        fontweight=weight,
+        parse_math=False,  # a name may have dollar signs
+    )
 
 
 def picture_path(path: str | Path) -> Path:

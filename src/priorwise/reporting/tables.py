@@ -7,6 +7,7 @@ from typing import Any
 from priorwise.evaluation import QUANTITIES, Cell, EvaluationRecord
 from priorwise.evaluation.quantity import error_words, number_words
 from priorwise.reporting.entries import Entry
+from priorwise.terminal import printable
 
 __all__ = ["contrast_table", "glossary", "print_table", "record_lines", "summary_table"]
 
@@ -116,7 +117,9 @@ def print_table(table: Mapping[str, Any], *, title: str | None = None, stderr: b
     )
     grid.add_column("", no_wrap=True)
     for column in table["columns"]:
-        grid.add_column(Text(column["model"]), justify="right")
+        grid.add_column(Text(printable(column["model"])), justify="right")
     for row in table["rows"]:
-        grid.add_row(Text(row["title"]), *(Text(_with_error(cell)) for cell in row["cells"]))
+        grid.add_row(
+            Text(row["title"]), *(Text(printable(_with_error(cell))) for cell in row["cells"])
+        )
     Console(stderr=stderr).print(grid)

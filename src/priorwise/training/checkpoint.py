@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorwise.compilation import uncompiled_name
+from priorwise.reading import UnreadableError, check_plain_file, parse_json, shortened
 from priorwise.storage import TRY_AGAIN, value_bytes, write_atomically
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
 
 _FORMAT = "priorwise-2"
 _NAMED = 3  # tensors that a message names
+# What safetensors and torch raise at a header that lies, for example at an unknown type.
+_DAMAGE = (SafetensorError, OSError, KeyError, AttributeError, RuntimeError, UnicodeDecodeError)
 
 
 class CheckpointError(ValueError):
@@ -94,33 +97,48 @@ def read_checkpoint(
         CheckpointError: if the file is missing, cut short, not safetensors (a pickle is refused
             unread), not written by priorwise, changed since it was written, or of another run.
     """
-    if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
     try:
+        check_plain_file(path)
+        if not path.exists():
+            raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except UnreadableError as error:
+        raise CheckpointError(str(error)) from error
+    except _DAMAGE as error:
+        reason = str(error)[:200]
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, "
+            f"{path} is not a whole safetensors file ({reason}). It may be cut short or a pickle, "
             "which is never read. Restore it from a backup, or remove it to start this run again."
         ) from error
     if header.get("format") != _FORMAT or "state" not in header:
         raise CheckpointError(
             f"{path} was not written by this version of priorwise: expected format {_FORMAT!r} in "
-            f"its header; got {header.get('format')!r}. Read it with the version that wrote it, "
-            "or remove it to start this run again."
+            f"its header; got {shortened(header.get('format'))}. Read it with the version that "
+            "wrote it, or remove it to start this run again."
         )
     _refuse_changed(path, tensors, header)
     if run is not None and header.get("run", run) not in ("", run):
         raise CheckpointError(
             f"{path} belongs to another run, with other settings or another seed: its header names "
-            f"the run {header['run']}, and this run is {run}. Put the file of this run back from "
-            "a backup, or start the run again in another folder."
+            f"the run {shortened(header['run'])}, and this run is {run}. Put the file of this run "
+            "back from a backup, or start the run again in another folder."
         )
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(
-        header["state"]
-    )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, _state_in(path, header)
+
+
+def _state_in(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        state = parse_json(header["state"], f"the header of {path}")
+    except UnreadableError as error:
+        raise CheckpointError(f"{error} Restore it from a backup.") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f"expected a mapping as the state in the header of {path}; got {shortened(state)}. "
+            "Restore it from a backup."
+        )
+    return state
 
 
 def _refuse_changed(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
@@ -171,7 +189,8 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     )
     if differing:
         words = "; ".join(
-            f"`{name}` (expected {shapes.get(name, 'none')}, got {stored_shapes.get(name, 'none')})"
+            f"{shortened(name)} (expected {shapes.get(name, 'none')}, got "
+            f"{stored_shapes.get(name, 'none')})"
             for name in differing[:_NAMED]
         )
         raise CheckpointError(
@@ -218,8 +237,9 @@ def load_objective(
         ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
-                f"{path} holds another objective: expected `{name}` of shape {shapes[0]}, got "
-                f"{shapes[1]}. Continue with the objective of this run, or choose another folder."
+                f"{path} holds another objective: expected {shortened(name)} of shape {shapes[0]}, "
+                f"got {shapes[1]}. Continue with the objective of this run, or choose another "
+                "folder."
             )
     with torch.no_grad():
         for name, tensor in tensors_beside.items():
@@ -251,7 +271,12 @@ def load_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith(f"optimizer/{player}/"):
-            _, _, index, name = key.split("/", 3)
+            index, _, name = key.removeprefix(f"optimizer/{player}/").partition("/")
+            if not (index.isdecimal() and name):
+                raise CheckpointError(
+                    f"expected the optimiser state in the checkpoint by parameter and name; got "
+                    f"{shortened(key)}. The file is damaged: restore it from a backup."
+                )
             if int(index) >= len(parameters):
                 raise CheckpointError(
                     f"expected the optimiser state of {len(parameters)} parameters; got more in "

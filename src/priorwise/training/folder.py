@@ -20,6 +20,7 @@ from priorwise.checked_lines import (
     read_line,
     whole_lines,
 )
+from priorwise.reading import UnreadableError, read_json
 from priorwise.storage import append_line, write_atomically
 from priorwise.training.run_identity import EPOCHS, differences, is_extension, name_of, words_of
 
@@ -111,15 +112,15 @@ class RunFolder:
 
     def _warn_of_changes(self, stored: dict[str, Any], about: dict[str, Any]) -> None:
         differing = [
-            f"{name} was {stored[name]}, now {about.get(name)}"
+            f"{name[:40]} was {str(stored[name])[:80]}, now {about.get(name)}"
             for name in stored
             if name not in _NO_VERSION and stored[name] != about.get(name)
         ]
         if differing:
             warnings.warn(
                 f"{self.path} was started with other versions or code, or on another machine "
-                f"({'; '.join(differing)}): the run goes on, but it equals an unbroken run bit "
-                "for bit only with the same versions, code, processor kind and thread count.",
+                f"({'; '.join(differing[:8])}): the run goes on, but it equals an unbroken run "
+                "bit for bit only with the same versions, code, processor kind and thread count.",
                 stacklevel=5,
             )
 
@@ -157,9 +158,10 @@ class RunFolder:
         """
         if not self.metrics.exists():
             return []
-        if not self.metrics.is_file():
-            raise RunFolderError(f"expected {self.metrics} to be a file; it is none. Remove it.")
-        lines = whole_lines(self.metrics, length)
+        try:
+            lines = whole_lines(self.metrics, length)
+        except UnreadableError as error:
+            raise RunFolderError(str(error)) from error
         records = []
         for number, line in enumerate(lines, start=1):
             try:
@@ -222,10 +224,13 @@ def read_record(path: Path) -> dict[str, Any]:
             f"expected a run folder with run.json; there is none at {path.parent}."
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["identity"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        record = read_json(path)
+    except UnreadableError as error:
+        raise RunFolderError(f"{error} Restore it, or choose another folder.") from error
+    record = {"about": {}} | record if isinstance(record, dict) else {}
+    if not all(isinstance(record.get(name), dict) for name in ("identity", "about")):
         raise RunFolderError(
-            f"{path} is damaged ({error}). Restore it, or choose another folder."
-        ) from error
+            f"{path} is damaged (it has no `identity`, or an `about` of another kind). Restore it, "
+            "or choose another folder."
+        )
     return record

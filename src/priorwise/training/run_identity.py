@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from priorwise.config.training import TrainingConfig
+from priorwise.reading import shortened
 from priorwise.storage import short_hash
 
 __all__ = ["EPOCHS", "differences", "is_extension", "name_of", "words_of"]
@@ -93,5 +94,5 @@ def words_of(
                 else "it was not started from the weights of another run: leave out --init"
             )
         else:
-            shown.append(f"{name} was {before!r}, now {now!r}")
+            shown.append(f"{name[:80]} was {shortened(before)}, now {shortened(now)}")
     return "; ".join(shown) + (" ..." if len(fields) > _SHOWN else "")

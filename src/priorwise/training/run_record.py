@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from priorwise.config.models import AbstractPosthocConfig
-from priorwise.config.overrides import OverrideError, validated
+from priorwise.config.overrides import OverrideError, described_data, validated
 from priorwise.config.own_parts import NamedCode, with_code
 from priorwise.config.run import EvaluationConfig, Run
-from priorwise.data.spec import DataSpec
+from priorwise.data.spec import DataError, DataSpec
 from priorwise.training.folder import RunFolderError, read_record
 
 __all__ = ["read_run", "resolve_base"]
@@ -39,15 +39,12 @@ def read_run(
             "own. Build that model and call fit with the same `out`, or load best.safetensors "
             "into it."
         )
-    spec: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in identity["spec"].items()
-    }
     try:
         run = validated(identity["run"])
-    except OverrideError as error:
+        spec = described_data(identity.get("spec"))
+    except (OverrideError, DataError) as error:
         raise RunFolderError(f"{Path(folder) / 'run.json'} cannot be read: {error}") from error
-    return with_code(run, code, folder), DataSpec(**spec), identity
+    return with_code(run, code, folder), spec, identity
 
 
 def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = None) -> Run:

@@ -8,6 +8,7 @@ import torch
 
 from priorwise.config.models import AbstractPosthocConfig
 from priorwise.config.objectives import Fit
+from priorwise.config.own_code import OwnCodeError
 from priorwise.config.own_parts import NamedCode, code_hashes, stored, warn_of_changed_code
 from priorwise.config.run import Run
 from priorwise.data import Splits
@@ -26,6 +27,7 @@ from priorwise.training.checkpoint import (
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
+from priorwise.training.model_size import refuse_too_large
 from priorwise.training.run_data import load_splits, located, require_same_data, splits_of
 from priorwise.training.run_identity import name_of
 from priorwise.training.run_record import read_run
@@ -59,6 +61,7 @@ def train_run(
     """
     run = located(run)
     splits = splits_of(run.data)
+    refuse_too_large(run.model, splits.spec)
     model = _built(run, splits)
     identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
     if init is not None:
@@ -162,7 +165,15 @@ def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
             another run or holds weights that are not finite.
     """
     config, spec, _ = read_run(run, code)
-    model = config.model.build(spec, seed=config.training.seed)
+    try:
+        refuse_too_large(config.model, spec)
+        model = config.model.build(spec, seed=config.training.seed)
+    except OwnCodeError:
+        raise
+    except ValueError as error:
+        raise RunFolderError(
+            f"{Path(run) / 'run.json'} describes a model that cannot be built: {error}"
+        ) from error
     _load_weights(model, Path(run))
     warn_of_changed_code(config, _about(Path(run)), run)
     return model

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from priorwise.training.checkpoint import CheckpointError
 
 __all__ = ["FitState", "state_from"]
@@ -61,4 +63,11 @@ def state_from(stored: dict[str, Any], path: Path) -> FitState:
             f"expected the progress of a fit in {path}; it holds none, and may be a copy of "
             "best.safetensors. Restore it from a backup, or remove it to start this run again."
         )
-    return FitState(**stored)
+    try:
+        return TypeAdapter(FitState).validate_python(stored)
+    except ValidationError as error:
+        fields = ", ".join(str(problem["loc"][0]) for problem in error.errors()[:4])
+        raise CheckpointError(
+            f"expected the progress of a fit in {path}; these fields are damaged: {fields}. "
+            "Restore it from a backup, or remove it to start this run again."
+        ) from error
