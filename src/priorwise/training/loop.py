@@ -242,9 +242,8 @@ class _Fit:
         interrupted = stack.enter_context(catch_signals())
         advance = stack.enter_context(self._bar())
         with seeded(self.config.seed, "rehearsal"), self._autocast():
-            batch = self.splits.batch(
-                torch.arange(min(self.config.batch_size, self.splits.train_size)), 0
-            )
+            rows = torch.arange(min(self.config.batch_size, self.splits.train_size))
+            batch = self.splits.batch(rows, 0, self.config.seed)
             self.forward = forward_of(self.objective, batch, self.config, self.processes)
         started = saved = time.monotonic()
         while not self.state.stopped:
@@ -292,7 +291,7 @@ class _Fit:
         step, rank = self.state.step, self.accelerator.process_index
         mine, weight = self._share(rows)
         with seeded(self.config.seed, "train", step, rank):
-            x = self.splits.batch(mine, self._epoch_of(step + 1))
+            x = self.splits.batch(mine, self._epoch_of(step + 1), self.config.seed)
             self._turn(self.steppers[0], weight, partial(self.forward, x, step), len(rows))
         for stepper in self.steppers[1:]:
             name = stepper.player.name
