@@ -13,7 +13,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-__all__ = ["BACKEND", "CompilationError", "compiled", "explained", "untraced"]
+__all__ = [
+    "BACKEND",
+    "CompilationError",
+    "advice_if_compiled",
+    "compiled",
+    "explained",
+    "is_compiled",
+    "uncompiled_name",
+    "untraced",
+]
 
 BACKEND = "inductor"
 
@@ -49,6 +58,37 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
             _untraced[plain] = torch.compiler.disable(plain)
     options: dict[str, Any] = {"fallback_random": True} if BACKEND == "inductor" else {}
     return torch.compile(function, backend=BACKEND, options=options or None)
+
+
+def is_compiled(thing: object) -> bool:
+    """Whether ``torch.compile`` returned this module; torch's compiler is not imported for it."""
+    return (type(thing).__module__, type(thing).__name__) == (
+        "torch._dynamo.eval_frame",
+        "OptimizedModule",
+    )
+
+
+def uncompiled_name(name: str) -> str:
+    """The name that a tensor has in the module before ``torch.compile``.
+
+    Checkpoints and hashes use these names, so a model has the same ones with and without compiled
+    parts.
+
+    Example:
+        >>> uncompiled_name("encoder._orig_mod.weight")
+        'encoder.weight'
+    """
+    return name.replace("_orig_mod.", "")
+
+
+def advice_if_compiled(thing: object) -> str:
+    """What to do about a whole model or prior that is compiled; empty for anything else."""
+    if not is_compiled(thing):
+        return ""
+    return (
+        " torch.compile hides what it is, as it compiles calls on tensors alone. Compile the "
+        "networks inside it, such as encoder and decoder, or pass compile=True to priorwise.fit."
+    )
 
 
 @contextmanager

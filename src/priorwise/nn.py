@@ -25,6 +25,7 @@ __all__ = [
     "at_least_float32",
     "event_rows",
     "he_normal_",
+    "kept_modes",
     "no_autocast",
     "running_statistics",
     "unmoved_statistics",
@@ -136,6 +137,17 @@ def _refuse_statistics_of_the_batch(layer: nn.Module, inputs: object) -> None:
         "evaluation. Build it with `track_running_stats=True`, or use a layer that looks at each "
         "example alone, such as GroupNorm."
     )
+
+
+@contextmanager
+def kept_modes(module: nn.Module) -> Iterator[None]:
+    """Restore the modes of a module and of all its parts after the block."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 class Rows(nn.Module):

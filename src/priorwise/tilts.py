@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from priorwise.compilation import uncompiled_name
 from priorwise.distributions import Tilted
 from priorwise.samplers import SIR, AbstractSampler
 from priorwise.storage import content_hash
@@ -132,4 +133,8 @@ def tensors_without_log_norms(module: nn.Module) -> dict[str, Tensor]:
     tilts = [part for part in module.modules() if isinstance(part, AbstractTilt)]
     log_norms = {id(buffer) for tilt in tilts for buffer in (tilt._log_norm, tilt._log_norm_of)}
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: tensor for name, tensor in tensors.items() if id(tensor) not in log_norms}
+    return {
+        uncompiled_name(name): tensor
+        for name, tensor in tensors.items()
+        if id(tensor) not in log_norms
+    }

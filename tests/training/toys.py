@@ -1,8 +1,10 @@
 """Small data and models for the tests of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import jaxtyping
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -81,6 +83,17 @@ def with_batch_norm() -> VAE:
     model.decoder.body[0].bias.requires_grad = False
     model.encoder.body[3].eval()
     return model
+
+
+@contextmanager
+def checks_off() -> Iterator[None]:
+    """The library as its users have it: without the type checks of the tests."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def marks(model: nn.Module) -> dict[str, object]:

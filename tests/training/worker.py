@@ -1,5 +1,6 @@
 """What each process of ``test_processes`` does: run it with torchrun and a folder."""
 
+import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -81,6 +82,11 @@ def main(out: Path) -> None:
     }
     torch.save(record, out / f"rank{distributed.get_rank()}.pt")
     distributed.destroy_process_group()
+    sys.stderr.flush()
+    # The data-parallel wrapper keeps threads of gloo even after the group is destroyed. If one of
+    # them still holds a tensor while the interpreter ends, the process aborts, with all work done:
+    # https://github.com/pytorch/pytorch/pull/179291
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ class TrainingConfig(AbstractConfig):
     with half this weight, as in NVAE and VAEBM, and not the decoupled decay of AdamW."""
     eps: float = Field(1e-8, gt=0)
     """The constant that keeps the optimiser from dividing by 0; NVAE uses 1e-3."""
+    gradient_clip: float | None = Field(None, gt=0)
+    """The largest norm of a player's whole gradient in a step: a longer one is scaled down to it.
+    None clips nothing."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, such as 0.999. The average is judged
+    and kept instead of the weights themselves. None averages nothing."""
     warmup_epochs: int = Field(10, ge=0)
     """Epochs over which the ELBO's weight of the KL rises from 0 to 1, one step per epoch. Other
     objectives have no warm-up."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from priorwise.backbones import AbstractLatentClassifier, LatentClassifier
+from priorwise.compilation import advice_if_compiled
 from priorwise.distributions import Tilted, normal_within
 from priorwise.models.base import AbstractModel, Draw, Group, example_pass, frozen
 from priorwise.models.joint import JointPrior
@@ -90,7 +91,7 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
             raise TypeError(
                 "expected a priorwise model with `top_down` and `likelihood`; got "
                 f"{type(base).__name__}. Inherit from priorwise.models.AbstractModel, or use "
-                "priorwise.wrap(encode=..., decode=...)."
+                f"priorwise.wrap(encode=..., decode=...).{advice_if_compiled(base)}"
             )
         if isinstance(base, NCP):
             raise TypeError(

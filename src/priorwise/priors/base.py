@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from torch import nn
 from torch.distributions import Distribution
 
+from priorwise.compilation import advice_if_compiled, is_compiled
 from priorwise.typing import Encode
 
 __all__ = ["AbstractPrior", "WrappedPrior", "as_prior"]
@@ -99,9 +100,15 @@ class WrappedPrior(AbstractPrior):
 
 
 def as_prior(prior: nn.Module) -> AbstractPrior:
-    """The prior itself, or a wrapper around a module that returns a distribution when called."""
+    """The prior itself, or a wrapper around a module that returns a distribution when called.
+
+    Raises:
+        TypeError: if it is no module, or a compiled prior.
+    """
     if isinstance(prior, AbstractPrior):
         return prior
+    if is_compiled(prior) and isinstance(prior.get_submodule("_orig_mod"), AbstractPrior):
+        raise TypeError(f"expected a prior; got one compiled.{advice_if_compiled(prior)}")
     if isinstance(prior, nn.Module):
         return WrappedPrior(prior)
     raise TypeError(

@@ -6,18 +6,25 @@ from priorwise.lazy import lazy_names
 
 if TYPE_CHECKING:
     from priorwise.config.training import TrainingConfig
+    from priorwise.training.callbacks import AbstractCallback, Moment
     from priorwise.training.checkpoint import CheckpointError
+    from priorwise.training.divergence import TrainingDivergedError
     from priorwise.training.folder import RunFolderError
-    from priorwise.training.loop import FitResult, TrainingDivergedError, fit
+    from priorwise.training.loop import fit
     from priorwise.training.prior_fit import fit_prior
+    from priorwise.training.result import FitResult
     from priorwise.training.runner import load, train_run
+    from priorwise.training.tensorboard import TensorBoard
 else:
     __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
+    "AbstractCallback",
     "CheckpointError",
     "FitResult",
+    "Moment",
     "RunFolderError",
+    "TensorBoard",
     "TrainingConfig",
     "TrainingDivergedError",
     "fit",

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from priorwise.compilation import uncompiled_name
 from priorwise.storage import TRY_AGAIN, write_atomically
 
 __all__ = [
@@ -86,7 +87,12 @@ def read_checkpoint(
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The model's parameters and buffers, each under its name."""
-    return {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    return {f"model/{name}": tensor for name, tensor in _uncompiled(model.state_dict()).items()}
+
+
+def _uncompiled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names that they have without ``torch.compile``."""
+    return {uncompiled_name(name): tensor for name, tensor in tensors.items()}
 
 
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -100,7 +106,8 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
         for name, tensor in tensors.items()
         if name.startswith("model/")
     }
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    current = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in _uncompiled(current).items()}
     stored_shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
     differing = sorted(
         name
@@ -113,17 +120,18 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
             f"{path} holds another model: {len(differing)} tensors differ, the first is `{first}` "
             f"(expected {shapes.get(first, 'none')}, got {stored_shapes.get(first, 'none')})."
         )
-    model.load_state_dict(stored)
+    model.load_state_dict({name: stored[uncompiled_name(name)] for name in current})
 
 
 def _beside(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
     """The tensors of an objective that are not the model's, such as those of a discriminator."""
     inside = tuple(f"{path}." for path, module in objective.named_modules() if module is model)
-    return {
+    beside = {
         name: tensor
         for name, tensor in objective.state_dict().items()
         if not name.startswith(inside)
     }
+    return _uncompiled(beside)
 
 
 def objective_tensors(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
@@ -161,14 +169,15 @@ def load_objective(
 
 
 def optimizer_tensors(optimizer: Optimizer, player: str = "model") -> dict[str, Tensor]:
-    """The state of an optimiser, by parameter number and name.
+    """The tensors of an optimiser's state, by parameter number and name.
 
     Its hyper-parameters are not included: they belong to the configuration.
     """
     return {
-        f"optimizer/{player}/{index}/{name}": torch.as_tensor(value)
+        f"optimizer/{player}/{index}/{name}": value
         for index, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
+        if isinstance(value, Tensor)
     }
 
 

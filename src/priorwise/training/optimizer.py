@@ -1,6 +1,6 @@
 """Optimisers, their learning rate at every step, and the normalisation of gradients."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from priorwise.choices import OptimizerName
 from priorwise.config.training import TrainingConfig
 from priorwise.schedules import cosine
 
-__all__ = ["build_optimizer", "lr_factor", "normalize_gradients_", "set_lr"]
+__all__ = ["build_optimizer", "lr_factor", "normalize_gradients_", "set_lrs"]
 
 
 def build_optimizer(
@@ -63,10 +63,10 @@ def lr_factor(step: int, steps: int, config: TrainingConfig) -> float:
     return 1.0
 
 
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the learning rate of the next step."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def set_lrs(optimizer: Optimizer, lrs: Sequence[float], factor: float) -> None:
+    """Set the learning rate of the next step: each group's own one, times the factor."""
+    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+        group["lr"] = lr * factor
 
 
 def normalize_gradients_(optimizer: Optimizer, floor: float = 1e-7) -> None:

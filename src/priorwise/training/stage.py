@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priorwise.compilation import advice_if_compiled
 from priorwise.config.training import TrainingConfig
 from priorwise.data import Splits, Stream, as_training_data, reading_doubts
 from priorwise.models import AbstractModel, frozen, require_observations
@@ -45,7 +46,7 @@ def as_model(what: object) -> AbstractModel:
         raise TypeError(
             f"expected a model of priorwise to fit; got {type(what).__name__}. A model has "
             "`top_down` and `likelihood`: inherit from priorwise.models.AbstractModel, or use "
-            "priorwise.wrap(encode=..., decode=...)."
+            f"priorwise.wrap(encode=..., decode=...).{advice_if_compiled(what)}"
         )
     return what
 

@@ -26,6 +26,7 @@ class FitState:
         stopped: Why the fit ended; empty while it goes on.
         probe: The number that identifies the model on a resume, see ``priorwise.training.probe``.
         large: Identity of the file of large state that goes with the checkpoint; empty if none.
+        optimizers: What optimisers and schedules of the user's own keep besides tensors, by player.
     """
 
     step: int = 0
@@ -39,6 +40,7 @@ class FitState:
     stopped: str = ""
     probe: dict[str, Any] | None = None
     large: str = ""
+    optimizers: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The fields as plain data."""
@@ -51,7 +53,8 @@ def state_from(stored: dict[str, Any], path: Path) -> FitState:
     Raises:
         CheckpointError: if it holds something else.
     """
-    if stored.keys() != FitState.__dataclass_fields__.keys():
+    known = FitState.__dataclass_fields__.keys()
+    if not known - {"optimizers"} <= stored.keys() <= known:  # earlier versions stored none
         raise CheckpointError(
             f"expected the progress of a fit in {path}; it holds none, and may be a copy of "
             "best.safetensors. Restore it from a backup, or remove it to start this run again."

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priorwise.compilation import uncompiled_name
 from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective
+from priorwise.training.average import WeightAverage
 from priorwise.training.checkpoint import (
     CheckpointError,
     load_model,
@@ -21,7 +23,7 @@ from priorwise.training.checkpoint import (
 )
 from priorwise.training.folder import GOES_ON, RunFolder, RunFolderError
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
-from priorwise.training.players import Stepper
+from priorwise.training.players import Stepper, stepped_parameters
 from priorwise.training.probe import Probe
 from priorwise.training.state import FitState, state_from
 
@@ -36,6 +38,7 @@ class Store:
         model: The model that is fitted.
         objective: The objective of the fit; what it holds besides the model is stored too.
         steppers: The players and their optimisers.
+        average: The average of the weights.
         probe: The number that identifies the model of a resumed run.
         device: The device for tensors that are read.
         writes: Whether this process writes; only one of several does.
@@ -47,6 +50,7 @@ class Store:
         model: AbstractModel,
         objective: AbstractObjective,
         steppers: list[Stepper],
+        average: WeightAverage,
         probe: Probe,
         *,
         device: torch.device,
@@ -56,6 +60,7 @@ class Store:
         self.model = model
         self.objective = objective
         self.steppers = steppers
+        self.average = average
         self.probe = probe
         self.device = device
         self.writes = writes
@@ -101,8 +106,10 @@ class Store:
         state.probe = self.probe.measured()
         state.large = self._save_large(self.folder.path)
         tensors = model_tensors(self.model) | objective_tensors(self.objective, self.model)
+        tensors |= self.average.tensors()
         for stepper in self.steppers:
             tensors |= optimizer_tensors(stepper.optimizer, stepper.player.name)
+            state.optimizers[stepper.player.name] = stepper.plain_state()
         write_checkpoint(self.folder.last, tensors, state.as_json(), advice=GOES_ON)
         drop_others(self.folder.path, state.large)
 
@@ -131,8 +138,10 @@ class Store:
         state = state_from(stored, self.folder.last)
         large = load_large(self.folder.path, state.large, self.device)
         self._load_checked(tensors, state)
+        self.average.load(tensors, self.folder.last)
         for stepper in self.steppers:
             load_optimizer(stepper.optimizer, tensors, stepper.player.name)
+            stepper.load_plain_state(state.optimizers.get(stepper.player.name, {}))
         if large:
             self.objective.load_large_state(large)
         self.folder.cut_metrics(state.metrics_bytes)
@@ -144,12 +153,11 @@ class Store:
         Parameters that no player steps belong to the user: another base is never overwritten.
         """
         assert self.folder is not None
-        stepped = {
-            id(parameter) for stepper in self.steppers for parameter in stepper.player.trained()
-        }
-        for name, parameter in self.model.named_parameters():
+        stepped = stepped_parameters(self.model, self.steppers)
+        for path, parameter in self.model.named_parameters():
+            name = uncompiled_name(path)
             stored = tensors.get(f"model/{name}")
-            if id(parameter) in stepped or stored is None or stored.shape != parameter.shape:
+            if name in stepped or stored is None or stored.shape != parameter.shape:
                 continue
             if not torch.equal(stored.to(parameter.device), parameter.detach()):
                 raise RunFolderError(
