@@ -30,6 +30,9 @@ def test_train_says_what_it_did(trained):
     assert record["run"] == str(out)
     assert record["metric"] == "negative_elbo"
     assert (record["epochs"], record["stopped"]) == (3, "epochs")
+    data = record["data"]
+    assert (data["train"], data["levels"], data["seen_as"]) == (96, 2, "0 and 1")
+    assert "x of " in data["origin"]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert record["best"] == min(line["validation"]["negative_elbo"] for line in lines)
     kept = json.loads((out / "run.json").read_text())

@@ -91,8 +91,10 @@ def test_a_resumed_fit_equals_an_unbroken_one(kind, tmp_path, monkeypatch):
 def test_epochs_draw_afresh_and_the_held_out_data_stay():
     stream = Stream(Jittered())
     rows = torch.arange(5)
-    first, second = stream.batch(rows, 1), stream.batch(rows, 2)
+    first, second = stream.batch(rows, 1, 0), stream.batch(rows, 2, 0)
     assert not torch.equal(first, second)
+    assert torch.equal(stream.batch(rows, 1, 0), first)
+    assert not torch.equal(stream.batch(rows, 1, 7), first)
     assert torch.equal(stream.evaluation("validation"), Stream(Jittered()).evaluation("validation"))
     assert stream.fingerprint() == Stream(Jittered()).fingerprint()
     assert stream.fingerprint() != Stream(Jittered(), seed=1).fingerprint()
@@ -104,7 +106,7 @@ def test_epochs_draw_afresh_and_the_held_out_data_stay():
 def test_the_splits_are_those_of_the_same_arrays():
     """Nothing is lost, nothing is seen twice."""
     stream, drawn = Stream(Plain()), from_dataset(Plain())
-    parts = [stream.batch(torch.arange(stream.train_size), 1), drawn.validation, drawn.test]
+    parts = [stream.batch(torch.arange(stream.train_size), 1, 0), drawn.validation, drawn.test]
     assert torch.equal(parts[0], drawn.train)
     assert [len(part) for part in parts] == [72, 9, 9]
     rows = torch.cat(parts)
@@ -123,25 +125,28 @@ def test_a_stream_without_noise_trains_as_its_rows_do():
 
 def test_an_iterable_keeps_its_order():
     stream = flowing()
-    batches = [stream.batch(rows, 1) for rows in stream.order().split(32)]
+    batches = [stream.batch(rows, 1, 0) for rows in stream.order().split(32)]
     assert (torch.cat(batches) - ROWS[:80]).abs().max() < 0.1
-    again = flowing().batch(stream.order()[32:64], 1)  # as after a resume
-    assert torch.equal(again, batches[1])
+    resumed = flowing()
+    resumed.batch(stream.order()[:32], 0, 0)  # as a fit does first
+    assert torch.equal(resumed.batch(stream.order()[64:], 1, 0), batches[2])
+    assert not torch.equal(stream.batch(stream.order()[:32], 1, 7), batches[0])
 
 
 @pytest.mark.parametrize("workers", [0])
 def test_loaders(workers):
     by_index = Stream(DataLoader(Plain(), batch_size=7, shuffle=True, num_workers=workers))
     assert torch.equal(
-        by_index.batch(torch.arange(9), 1), Stream(Plain()).batch(torch.arange(9), 1)
+        by_index.batch(torch.arange(9), 1, 0), Stream(Plain()).batch(torch.arange(9), 1, 0)
     )
     loader = DataLoader(Flowing(), batch_size=7)
     settings = {"examples": 80, "validation": ROWS[:20], "test": ROWS[20:30]}
-    batch = Stream(loader, **settings).batch(torch.arange(10), 1)
+    batch = Stream(loader, **settings).batch(torch.arange(10), 1, 0)
     assert (batch - ROWS[:10]).abs().max() < 0.1
     doubled = DataLoader(Plain(), collate_fn=lambda rows: 2 * torch.stack([x for x, _ in rows]))
     assert torch.equal(
-        Stream(doubled).batch(torch.arange(4), 1), 2 * Stream(Plain()).batch(torch.arange(4), 1)
+        Stream(doubled).batch(torch.arange(4), 1, 0),
+        2 * Stream(Plain()).batch(torch.arange(4), 1, 0),
     )
 
 
@@ -153,7 +158,7 @@ def test_bytes_and_images_without_a_channel():
 
     stream = Stream(Grey())
     assert (stream.spec.shape, stream.spec.levels) == ((1, 4, 4), 256)
-    x = stream.batch(torch.arange(6), 1)
+    x = stream.batch(torch.arange(6), 1, 0)
     assert x.shape == (6, 1, 4, 4)
     assert 0 < float(x.min()) < float(x.max()) < 1
     encode = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
@@ -199,9 +204,9 @@ def test_what_cannot_be_streamed_is_refused(make, words):
 
 def test_an_iterable_that_ends_early_is_refused():
     stream = Stream(Flowing(), examples=95, validation=ROWS[:20], test=ROWS[20:30])
-    stream.batch(torch.arange(50), 1)
+    stream.batch(torch.arange(50), 1, 0)
     with pytest.raises(DataError, match=r"expected 95 examples in an epoch; .* ended after 90"):
-        stream.batch(torch.arange(50, 95), 1)
+        stream.batch(torch.arange(50, 95), 1, 0)
 
 
 def test_a_batch_unlike_the_held_out_data_is_refused():
@@ -212,4 +217,4 @@ def test_a_batch_unlike_the_held_out_data_is_refused():
 
     stream = Stream(Odd(example))
     with pytest.raises(DataError, match=r"expected whole numbers 0\.\.1 in a batch"):
-        stream.batch(torch.arange(30), 1)
+        stream.batch(torch.arange(30), 1, 0)

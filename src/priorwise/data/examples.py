@@ -35,17 +35,17 @@ def is_dataset(data: object) -> bool:
 
 
 @contextmanager
-def all_seeded(*address: Address) -> Iterator[None]:
-    """Draws from torch, numpy and Python that depend on the seed of torch's generator alone.
+def all_seeded(seed: int, *address: Address) -> Iterator[None]:
+    """Draws from torch, numpy and Python that depend on a seed and an address alone.
 
-    The three generators go on afterwards as if nothing had been drawn.
+    The three generators go on afterwards as if nothing had been drawn; see ``seeded``.
     """
     python, legacy = random.getstate(), np.random.get_state()
     try:
-        with seeded(torch.initial_seed(), "examples", *address):
-            seed = torch.initial_seed() % 2**32
-            random.seed(seed)
-            np.random.seed(seed)
+        with seeded(seed, "examples", *address):
+            mixed = torch.initial_seed() % 2**32
+            random.seed(mixed)
+            np.random.seed(mixed)
             yield
     finally:
         random.setstate(python)
@@ -113,9 +113,9 @@ class Source:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def rows(self, rows: Sequence[int], epoch: int = 0) -> Tensor:
-        """The examples with these indices, ``(B, *event)``, drawn afresh in every epoch."""
-        with all_seeded(epoch, rows[0]):
+    def rows(self, rows: Sequence[int], seed: int, *address: Address) -> Tensor:
+        """The examples with these indices, ``(B, *event)``; see ``all_seeded``."""
+        with all_seeded(seed, *address):
             examples = [self.dataset[row] for row in rows]
         if self.collate is None:
             return stacked(examples)

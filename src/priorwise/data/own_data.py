@@ -83,7 +83,7 @@ def from_arrays(
         x_test,
         spec,
         labels=None if labels is None else _labels_of(labels, len(arrays["train"]), rows),
-        origin=_origin(arrays, typed, seed),
+        origin=_origin(x, arrays, typed, seed),
     )
 
 
@@ -263,11 +263,13 @@ def _labels_of(labels: Array, count: int, rows: np.ndarray) -> Tensor:
     return checked[torch.from_numpy(rows)]
 
 
-def _origin(arrays: dict[str, np.ndarray], typed: dict[str, np.ndarray], seed: int) -> str:
+def _origin(
+    x: Array, arrays: dict[str, np.ndarray], typed: dict[str, np.ndarray], seed: int
+) -> str:
     """What was read, and how it was split, in words."""
-    x, read = arrays["train"], typed["train"]
-    words = f"{x.dtype} of shape {x.shape}"
-    if x.dtype.kind == "f" and read.dtype == np.uint8:
+    words = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+    real, bits = arrays["train"].dtype.kind == "f", typed["train"].max() <= 1
+    if real and typed["train"].dtype == np.uint8 and not bits:
         words += ", whole numbers read as bytes"
     missing = [key for key in ("validation", "test") if key not in arrays]
     if missing:

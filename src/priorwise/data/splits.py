@@ -191,8 +191,8 @@ class Splits:
         """A random order of the training examples for one epoch, from torch's generator."""
         return torch.randperm(len(self.train))
 
-    def batch(self, rows: Tensor, epoch: int) -> Tensor:
-        """The training examples at these places as the model sees them, in every epoch."""
+    def batch(self, rows: Tensor, epoch: int, seed: int) -> Tensor:
+        """The training examples at these places as the model sees them, whatever the epoch."""
         return self.prepare(self.train[rows])
 
     def prepare(self, raw: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ address of every draw, so that a fit that goes on from a checkpoint sees what an
 
 import hashlib
 from collections.abc import Iterator, Sized
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -20,7 +21,6 @@ from priorwise.data.own_data import from_arrays
 from priorwise.data.spec import DataError, DataSpec
 from priorwise.data.splits import SplitName, Splits
 from priorwise.data.value_range import observed_range
-from priorwise.randomness import seeded
 
 __all__ = ["Stream", "from_dataset"]
 
@@ -61,11 +61,10 @@ def _drawn(data: Any, seed: int, part: str) -> Any:  # noqa: ANN401
     if not is_dataset(data):
         return data
     source = source_of(data)
-    with seeded(seed, "stream", part):
-        if source.by_index:
-            return source.rows(range(len(source)))
-        with all_seeded():
-            return stacked(list(source.examples()))
+    if source.by_index:
+        return source.rows(range(len(source)), seed, part)
+    with all_seeded(seed, part):
+        return stacked(list(source.examples()))
 
 
 @dataclass(eq=False, repr=False)
@@ -112,7 +111,8 @@ class Stream:
     def __post_init__(self) -> None:
         self.source = source_of(self.data)
         self.device = torch.device("cpu")
-        self._at: tuple[int, int] = (-1, 0)  # epoch and position of the open iterator
+        self._at = (0, 0, 0)  # seed, epoch and position of the open iterator
+        self._size = 0  # of a full batch, once one was seen
         self._open: Iterator[Any] = iter(())
         held_out = {"validation": self.validation, "test": self.test}
         fixed = {
@@ -177,11 +177,10 @@ class Stream:
         return order[:start]
 
     def _row(self, places: Tensor, part: str) -> Tensor:
-        with seeded(self.seed, "stream", part):
-            if self.source.by_index:
-                return self.source.rows(places.tolist())
-            with all_seeded():
-                return stacked(list(islice(self.source.examples(), len(places))))
+        if self.source.by_index:
+            return self.source.rows(places.tolist(), self.seed, part)
+        with all_seeded(self.seed, part):
+            return stacked(list(islice(self.source.examples(), len(places))))
 
     def _words(self) -> str:
         inner = getattr(self.data, "dataset", self.data)
@@ -202,8 +201,9 @@ class Stream:
 
     def to(self, device: torch.device | str) -> "Stream":
         """The same stream with its batches on a device."""
-        self.device = torch.device(device)
-        return self
+        moved = copy(self)
+        moved.device = torch.device(device)
+        return moved
 
     def order(self) -> Tensor:
         """The order of an epoch: random where examples have an index, else that of the iterable."""
@@ -211,31 +211,39 @@ class Stream:
             return torch.randperm(self.train_size)
         return torch.arange(self.train_size)
 
-    def batch(self, rows: Tensor, epoch: int) -> Tensor:
-        """The examples at these places of an epoch as the model sees them, ``(B, *event)``."""
+    def batch(self, rows: Tensor, epoch: int, seed: int) -> Tensor:
+        """The examples at these places of an epoch as the model sees them, ``(B, *event)``.
+
+        Arguments:
+            rows: Places in the training data, as ``order`` returned them.
+            epoch: The epoch, from 1.
+            seed: Seed of the fit. The same places, epoch and seed give the same examples.
+        """
         if self.source.by_index:
-            raw = self.source.rows(self.places[rows.cpu()].tolist(), epoch)
+            first = int(rows[0])
+            raw = self.source.rows(self.places[rows.cpu()].tolist(), seed, epoch, first)
         else:
             if int(rows[-1] - rows[0]) != len(rows) - 1:
                 raise DataError(
                     "expected one process for an iterable, whose examples come in its own order; "
                     "got several. Start one process, or pass a data set with indices."
                 )
-            raw = self._next(int(rows[0]), len(rows), epoch)
+            raw = self._next(int(rows[0]), len(rows), epoch, seed)
         return self.kept.prepare(self._checked(raw).to(self.device))
 
-    def _next(self, start: int, count: int, epoch: int) -> Tensor:
+    def _next(self, start: int, count: int, epoch: int, seed: int) -> Tensor:
         """The next examples of an iterable; those before them are drawn again after a resume."""
-        if self._at != (epoch, start):
-            self._at, self._open = (epoch, 0), self.source.examples()
-            for position in range(0, start, count):
-                self._drawn_at(epoch, position, count)
-        examples = self._drawn_at(epoch, start, count)
-        self._at = (epoch, start + count)
+        if start == 0 or self._at != (seed, epoch, start):
+            self._open = self.source.examples()
+            for position in range(0, start, self._size or count):
+                self._drawn_at(position, self._size or count, epoch, seed)
+        self._size = max(self._size, count)
+        examples = self._drawn_at(start, count, epoch, seed)
+        self._at = (seed, epoch, start + count)
         return stacked(examples)
 
-    def _drawn_at(self, epoch: int, position: int, count: int) -> list[Any]:
-        with seeded(self.seed, "stream", epoch, position), all_seeded():
+    def _drawn_at(self, position: int, count: int, epoch: int, seed: int) -> list[Any]:
+        with all_seeded(seed, epoch, position):
             examples = list(islice(self._open, count))
         if len(examples) < count:
             raise DataError(

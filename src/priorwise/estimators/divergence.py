@@ -239,6 +239,8 @@ def _by_neighbours(
 ) -> Estimate:
     """The estimate from encodings and prior draws, ``(N, D)`` each."""
     count, dimensions = q.shape
+    if count < 2:
+        raise UnavailableError(f"expected at least 2 observations; got {count}.")
     if not 1 <= neighbours < count:
         raise UnavailableError(
             f"expected `neighbours` of at least 1 and less than the number of draws, {count}; got "

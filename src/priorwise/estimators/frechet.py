@@ -267,6 +267,11 @@ def frechet_floor(
         (300, True)
     """
     real = as_features(real, extractor, split="real")
+    if count is None and len(real) < 6:
+        raise UnavailableError(
+            "expected at least 6 images for the distance between two halves of them; got "
+            f"{len(real)}."
+        )
     count = len(real) // 2 if count is None else count
     if not 3 <= count <= len(real) // 2:
         raise UnavailableError(

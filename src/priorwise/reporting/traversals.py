@@ -191,7 +191,8 @@ def _varied_dimensions(
     scene: _Scene, dimensions: int | Sequence[int], space: Space
 ) -> tuple[list[int], list[float]]:
     """The dimensions themselves or the most active ones, with the codes' variance along each."""
-    variance = encodings(scene.model, scene.reference, space=space).flatten(1).var(0)
+    codes = encodings(scene.model, scene.reference, space=space).flatten(1)
+    variance = codes.var(0, correction=1 if len(codes) > 1 else 0)
     if isinstance(dimensions, int) and dimensions < 0:
         raise ValueError(f"expected `dimensions` of at least 0; got {dimensions}.")
     most_active = variance.argsort(descending=True).tolist()

@@ -258,9 +258,8 @@ class _Fit:
         bar = progress_bar("training", examples, done=done, unit="ex", show=self.show)
         advance = stack.enter_context(bar)
         with seeded(self.config.seed, "rehearsal"), self._autocast():
-            batch = self.splits.batch(
-                torch.arange(min(self.config.batch_size, self.splits.train_size)), 0
-            )
+            rows = torch.arange(min(self.config.batch_size, self.splits.train_size))
+            batch = self.splits.batch(rows, 0, self.config.seed)
             self.forward = forward_of(self.objective, batch, self.config, self.processes)
         if self.state.step == 0:
             self._judge_untrained()
@@ -336,7 +335,7 @@ class _Fit:
         step, rank = self.state.step, self.accelerator.process_index
         mine, weight = self._share(rows)
         with seeded(self.config.seed, "train", step, rank):
-            x = self.splits.batch(mine, self._epoch_of(step + 1))
+            x = self.splits.batch(mine, self._epoch_of(step + 1), self.config.seed)
             self._turn(self.steppers[0], weight, partial(self.forward, x, step), len(rows))
         for stepper in self.steppers[1:]:
             name = stepper.player.name
