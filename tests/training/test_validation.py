@@ -208,10 +208,9 @@ def test_without_a_judge_the_last_weights_are_kept(keep, folder, tmp_path):
         tensors, state = read_checkpoint(tmp_path / "best.safetensors")
         assert torch.equal(tensors["model/encoder.weight"], model.encoder.weight)
         assert state == {"epoch": 4, "step": 12}
-        assert (
-            json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0]).keys()
-            == result.history[0].keys() | {"check"}
-        )
+        assert json.loads(
+            (tmp_path / "metrics.jsonl").read_text().splitlines()[0]
+        ).keys() == result.history[0].keys() | {"check"}
 
 
 def test_killed_without_a_judge(tmp_path):
