@@ -15,7 +15,7 @@ from torch import nn
 
 from priorwise import load, wrap
 from priorwise.distributions import IndependentBernoulli
-from priorwise.evaluation import runs
+from priorwise.evaluation import EvaluationRecord, runs
 from priorwise.models import AbstractModel
 from priorwise.recipes.result import result_record
 from priorwise.recipes.view import print_table
@@ -218,8 +218,8 @@ def check_committed(run: Path, record: dict[str, Any]) -> None:
         "protocol": {"samples": 5},
         "diagnostics": {"elbo": -4.0, "ess_median": 3.0, "ess_min": 2.0},
     }
-    known = record | {"nll": nll}
-    (run / "evaluation.json").write_text(json.dumps(known))
+    known = {name: value for name, value in record.items() if name != "checksums"}
+    EvaluationRecord(known | {"nll": nll}).write(run / "evaluation.json")
     committed = result_record(run, paper="own")
     assert committed["quality"]["low_posterior"] == record["quality"]["low_posterior"]
     assert committed["quality"]["random"]["value"] == record["quality"]["random"]["value"]
@@ -327,3 +327,24 @@ def test_every_sampler_takes_the_temperature(inside, ncp, tmp_path):
         )
         drawn.append(np.load(out)["x"])
     assert not np.array_equal(*drawn)
+
+
+def test_data_that_moved_other_weights_and_more_epochs(inside, refused, vae, images, tmp_path):
+    """Fault: an option that does not reach the library."""
+    run, moved = tmp_path / "run", tmp_path / "elsewhere.npz"
+    shutil.copytree(vae, run)
+    shutil.copy(images, moved)
+    record = json.loads((run / "run.json").read_text())
+    record["identity"]["run"]["data"]["name"] = str(tmp_path / "gone.npz")
+    (run / "run.json").write_text(json.dumps(record))
+    walk = ("--between", 0, 1, "--out", tmp_path / "walk.png")
+    for command in (("traverse", run, *walk), ("evaluate", run), ("report", run), ("compare", run)):
+        assert "gone.npz" in refused(*command)
+    assert "1 pairs" in inside("traverse", run, *walk, "--data", moved)
+    settings = ["model.hidden=12", "model.latent=3", "training.warmup_epochs=1", "--seed", 5]
+    common = ("train", "own/vae", *settings, "--data", images)
+    inside(*common, "training.epochs=1", "--init", vae, "--out", tmp_path / "new")
+    identity = json.loads((tmp_path / "new" / "run.json").read_text())["identity"]
+    assert identity["init"]["run"] == str(vae)
+    with pytest.warns(UserWarning, match="goes on to 4 epochs instead of 3"):
+        assert "of 4 (" in inside(*common, "training.epochs=4", "--out", run)

@@ -121,6 +121,7 @@ def test_compare_names_mistakes(refused, vae, tmp_path):
     other.mkdir()
     record = json.loads((vae / "run.json").read_text())
     record["identity"]["run"]["data"]["name"] = "digits"
+    record["identity"]["data_fingerprint"] = "another"
     (other / "run.json").write_text(json.dumps(record))
     message = refused("compare", vae, other, "--out", tmp_path / "x.png")
     assert f"expected runs on the same data; {vae} has name=" in message

@@ -1,6 +1,7 @@
 """Files that are whole or not there, however the write ends."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,17 @@ def test_lines_are_added(tmp_path):
     assert path.read_text(encoding="utf-8") == '{"epoch": 1}\nµ\n'
     with no_file_above(30), pytest.raises(WriteError, match=r"metrics\.jsonl .* Start again\.$"):
         append_line(path, "x" * 100, advice="Start again.")
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path, monkeypatch):
+    """Fault: a file elsewhere that is overwritten through a link, or two writers of one file."""
+    path, target = tmp_path / "run.json", tmp_path / "precious"
+    target.write_bytes(b"mine")
+    names = iter(["taken", "free"])
+    monkeypatch.setattr(secrets, "token_hex", lambda count: next(names))
+    for link in (".run.json.partial", ".run.json.taken.partial"):
+        (tmp_path / link).symlink_to(target)
+    with pytest.raises(WriteError, match=r"could not write .*run\.json \(File exists\)"):
+        write_atomically(path, b"new")
+    write_atomically(path, b"new")
+    assert (path.read_bytes(), target.read_bytes()) == (b"new", b"mine")

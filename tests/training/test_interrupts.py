@@ -1,0 +1,126 @@
+"""Ctrl-C is never swallowed, and leaves no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+import torch
+from toys import OPTIONS, splits, wrong
+
+from priorwise import fit
+from priorwise.estimators import c2st
+from priorwise.interrupts import kept_interrupts
+from priorwise.training import loop
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+class Swallowing:
+    """A classifier that does with Ctrl-C what those of scikit-learn do."""
+
+    def fit(self, X, y):
+        try:
+            press_ctrl_c()
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+
+    def predict_proba(self, X):
+        return torch.full((len(X), 2), 0.5)
+
+
+def test_a_classifier_cannot_swallow_an_interrupt():
+    """Fault: the accuracy of a classifier that was not fitted to the end, as the result."""
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        c2st(torch.randn(100, 2), torch.randn(100, 2), classifier=Swallowing())
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_network_of_scikit_learn_cannot_either(monkeypatch):
+    from sklearn.neural_network import MLPClassifier
+
+    backprop = MLPClassifier._backprop
+
+    def interrupted(network, *arguments):
+        monkeypatch.setattr(MLPClassifier, "_backprop", backprop)
+        press_ctrl_c()
+
+    monkeypatch.setattr(MLPClassifier, "_backprop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        c2st(torch.randn(100, 2), torch.randn(100, 2))
+
+
+def test_what_was_not_interrupted_or_is_handled_elsewhere_goes_on(monkeypatch):
+    """Fault: an interrupt out of nothing; one that is raised twice."""
+    with kept_interrupts():
+        pass
+    caught = []
+    monkeypatch.setattr(signal, "default_int_handler", signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        with kept_interrupts():
+            press_ctrl_c()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught == [signal.SIGINT]
+
+
+def test_an_interrupt_in_the_last_validation_is_raised(tmp_path, monkeypatch):
+    """Fault: Ctrl-C that is ignored; or that costs the run which is complete by then."""
+    judged, calls = loop.judged, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == OPTIONS["epochs"]:
+            press_ctrl_c()
+        return judged(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "judged", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(wrong(), splits(), out=tmp_path, **OPTIONS)
+    result = fit(wrong(), splits(), out=tmp_path, **OPTIONS)
+    assert (result.stopped, len(result.history)) == ("epochs", OPTIONS["epochs"])
+
+
+WAITING = """
+import sys
+sys.argv = ["priorwise", "list"]
+from priorwise.cli import main
+from priorwise.recipes import listing
+import importlib.abc
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "slow":
+            import time
+            print("ready", flush=True)
+            try:
+                time.sleep(600)
+            except BaseException:
+                raise RuntimeError("lost")
+
+sys.meta_path.insert(0, Slow())
+def overview_text():
+    import slow
+listing.overview_text = overview_text
+main()
+"""
+
+
+def test_an_interrupt_in_an_import_ends_the_command_quietly():
+    """Fault: a traceback out of a half-imported package, or an interrupt that the package loses."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=600)
+    assert (process.returncode, errors) == (130, "")
