@@ -3,6 +3,7 @@ the card and the comparison show that record.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,14 +11,18 @@ import pytest
 import torch
 
 from priorwise.config import DataConfig, EvaluationConfig, NCPConfig, Run, TrainingConfig, VAEConfig
+from priorwise.data import as_splits
 from priorwise.estimators import nll
 from priorwise.evaluation import (
     QUANTITIES,
     EvaluationRecord,
+    Subject,
     evaluate_run,
     kept_record,
+    measure,
     record_of_run,
 )
+from priorwise.models import moons_vae
 from priorwise.recipes.result import result_record
 from priorwise.reporting import model_card, report_runs
 from priorwise.reporting.comparison import compare_runs
@@ -386,3 +391,14 @@ def test_a_data_set_is_known_by_its_name_whoever_asks(tmp_path):
     sprites = Subject(model, load_data("sprites").subset(train=50), EVALUATION)
     assert DISENTANGLEMENT.applies(sprites)
     assert not DISENTANGLEMENT.applies(Subject(model, load_data("two_moons"), EVALUATION))
+
+
+def test_weights_that_are_lost_are_refused_before_anything_is_saved():
+    """Fault: a good evaluation overwritten with NaN, and a crash in the middle."""
+    model, saved = moons_vae(), []
+    with torch.no_grad():
+        next(model.decoder.parameters()).flatten()[0] = math.nan
+    subject = Subject(model, as_splits(torch.randn(60, 2)), EVALUATION, progress=False)
+    with pytest.raises(ValueError, match=r"finite weights; got one where 1 of .*decoder"):
+        measure(subject, save=saved.append)
+    assert saved == []

@@ -112,9 +112,11 @@ def _nll_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
         difference = diagnostics["bf16_difference"]
         words = "not a number" if difference is None else f"{difference:+.3g}"
         errors.append(f"bf16 moves it by {words}")
+    # the bound contains log Z, too; the other doubts are about the weights
+    of_log_norm = tuple(doubt for doubt in value["warnings"] if doubt.startswith("log Z"))
     return {
         "NLL": Cell(number_words(value["value"]), (*errors, counts), tuple(value["warnings"])),
-        "ELBO": Cell(number_words(diagnostics["elbo"])),
+        "ELBO": Cell(number_words(diagnostics["elbo"]), (), of_log_norm),
         "ESS": Cell(
             number_words(diagnostics["ess_median"], 0),
             (f"min {number_words(diagnostics['ess_min'], 1)}",),

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from priorwise.estimators.doubts import of_weights
 from priorwise.evaluation.quantities import QUANTITIES
 from priorwise.evaluation.quantity import Quantity
 from priorwise.evaluation.record import EvaluationRecord, plain
@@ -43,7 +44,11 @@ def measure(
         subject: The model, its data and the settings.
         earlier: The record of an earlier measurement.
         save: Called with the record after each quantity, so that an interruption loses at most one.
+
+    Raises:
+        ValueError: for weights that are not finite; nothing was saved then.
     """
+    _refuse_lost_weights(subject.model)
     quantities = [quantity for quantity in QUANTITIES if quantity.applies(subject)]
     config = plain(subject.config.model_dump())
     record = EvaluationRecord(
@@ -68,6 +73,14 @@ def measure(
         if save is not None:
             save(record)
     return record
+
+
+def _refuse_lost_weights(model: AbstractModel) -> None:
+    # buffers may hold NaN on purpose, parameters cannot
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise ValueError(
+            f"expected a model with finite weights; got one where {of_weights(model)[0]}"
+        )
 
 
 def _missing(

@@ -109,7 +109,8 @@ def quality_measures(
         extractor: Turns images into features.
         images: Number of samples of each kind, at most the number of test images.
         seed: Seed of all draws.
-        report: Called with the work that is just done, ``quality_work`` in all, for a progress bar.
+        report: Called with the images, draws and resampled sets that are just done, for a progress
+            bar.
     """
     count = min(images, len(test))
     real = extract(
@@ -153,7 +154,7 @@ def quality_measures(
     return measures
 
 
-def quality_work(test_images: int, images: int) -> int:
+def _work(test_images: int, images: int) -> int:
     """What ``quality_measures`` reports in all: images, draws and resampled sets."""
     count = min(images, test_images)
     sampled, features = (1 + _DRAWS_EACH) * count, test_images + 2 * count
@@ -182,7 +183,7 @@ def _part(features: Features, seed: int) -> Features:
 def _quality(subject: Subject) -> dict[str, Any]:
     config = subject.config
     extractor = build_extractor(config.quality, subject.splits, progress=subject.progress)
-    work = quality_work(len(subject.test), config.quality_images)
+    work = _work(len(subject.test), config.quality_images)
     with subject.bar("sample quality", work) as advance:
         return quality_measures(
             subject.model,
