@@ -82,7 +82,7 @@ class EvaluationRecord:
         with a warning. They count as missing and are measured again.
         """
         try:
-            numbers = read_json(path)
+            numbers = plain(read_json(path))
             known = isinstance(numbers, dict) and all(
                 isinstance(numbers.get(name), dict) for name in ("subject", "config", "settings")
             )
