@@ -20,6 +20,7 @@ __all__ = [
 LARGEST_TEXT = 2**28
 """Bytes of the largest file of text that is read, 256 MiB."""
 
+_DEEPEST = 100  # brackets within brackets
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -104,6 +105,8 @@ def parse_json(content: bytes | str, source: str | Path) -> Any:  # noqa: ANN401
     """
     try:
         value = json.loads(content)
+        if _is_deep(value):
+            raise RecursionError
         # A lone surrogate is not a character: it could neither be printed nor written again.
         marks = (b"\\ud", b"\\uD") if isinstance(content, bytes) else ("\\ud", "\\uD")
         if any(mark in content for mark in marks):  # type: ignore[operator]
@@ -114,6 +117,21 @@ def parse_json(content: bytes | str, source: str | Path) -> Any:  # noqa: ANN401
         reason = str(error).partition(": '")[0][:200]
         raise UnreadableError(f"{source} is damaged ({reason}).") from error
     return value
+
+
+def _is_deep(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Whether brackets are nested more deeply than what walks through records can follow."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            entry
+            for holder in level
+            if isinstance(holder, (dict, list))
+            for entry in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -5,13 +5,11 @@ case repeat it: ``--seed 0 --only run.json --case 17``.
 """
 
 import argparse
-import importlib
 import json
 import os
 import shutil
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +17,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg", "NO_COLOR": "1"}
 
 import torch
 from attack import Maker, Outcome, run_case
-from targets import make_targets
+from targets import imported_by, in_child, make_targets
 
 torch.set_num_threads(1)
 
@@ -32,38 +30,6 @@ def makers() -> dict[str, Maker]:
     import word_inputs
 
     return run_inputs.MAKERS | word_inputs.MAKERS | data_inputs.MAKERS | array_inputs.MAKERS
-
-
-def import_everything(names: list[str]) -> None:
-    """What the commands imported when the targets were made, so that each child has it."""
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError:  # parts of packages that are made while they are imported
-            continue
-
-
-def in_child(work: object, *arguments: object) -> int:
-    """Call ``work`` in a child; its exit code."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        work(*arguments)  # type: ignore[operator]
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def _quietly(folder: Path) -> None:
-    stream = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(stream, 1)
-    with (folder.parent / "targets.txt").open("w") as errors:
-        os.dup2(errors.fileno(), 2)
-    make_targets(folder)
-    (folder.parent / "imported.txt").write_text("\n".join(sys.modules))
 
 
 def attack(cases: list[tuple[str, int]], seed: int, targets: Path, results: Path) -> None:
@@ -112,9 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="hostile-") as folder:
         targets = Path(folder).resolve() / "targets"
         targets.mkdir()
-        if in_child(_quietly, targets):
-            sys.exit((Path(folder) / "targets.txt").read_text())
-        import_everything((Path(folder) / "imported.txt").read_text().split())
+        imported_by(make_targets, targets)
         if options.case is not None:
             cases = [(kinds[0], options.case)]
         else:

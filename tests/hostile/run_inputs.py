@@ -87,6 +87,7 @@ def _special(random: Random, work: Path) -> Case:
     elif kind == 4:
         path.symlink_to(work / "nowhere" / "else")
     elif kind == 5:
+        path.touch()
         path.chmod(0)
     else:
         (work / "precious").write_text("precious")

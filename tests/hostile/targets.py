@@ -1,8 +1,11 @@
 """The runs and data that are attacked, made once: small enough that a command takes a moment."""
 
+import importlib
 import os
 import shutil
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +137,41 @@ def make_targets(folder: Path) -> None:
     Path("comparison.png").unlink()
     # A report keeps the record of the base here unless the base's own run has all that it needs.
     shutil.copy("vae/evaluation.json", "ncp/base/evaluation.json")
+
+
+def in_child(work: Callable[..., object], *arguments: object) -> int:
+    """Call ``work`` in a child; its exit code."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        work(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _quietly(work: Callable[[Path], object], folder: Path) -> None:
+    """Call ``work`` with its output in a file, and note what it imported."""
+    stream = os.open(folder.parent / "made.txt", os.O_WRONLY | os.O_CREAT)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    work(folder)
+    (folder.parent / "imported.txt").write_text("\n".join(sys.modules))
+
+
+def imported_by(work: Callable[[Path], object], folder: Path) -> None:
+    """Call ``work`` in a child and import what it imported, so that later children have it.
+
+    This process itself computes nothing, so that it can be forked.
+    """
+    if in_child(_quietly, work, folder):
+        sys.exit((folder.parent / "made.txt").read_text())
+    for name in (folder.parent / "imported.txt").read_text().split():
+        try:
+            importlib.import_module(name)
+        except ImportError:  # parts of packages that are made while they are imported
+            continue

@@ -78,8 +78,20 @@ def _sizes(random: Random, work: Path) -> Case:
 def _options(random: Random, work: Path) -> Case:
     """Numbers beyond all bounds as options."""
     number = random.choice(
-        ["0", "-1", "1.5", "nan", "inf", "1e400", "10000000000", "9" * 19, "9" * 40, "9" * 5000, ""]
-        + [*NASTY_WORDS[:14]]
+        [
+            "0",
+            "-1",
+            "1.5",
+            "nan",
+            "inf",
+            "1e400",
+            "10000000000",
+            "9" * 19,
+            "9" * 40,
+            "9" * 5000,
+            "",
+            *NASTY_WORDS[:14],
+        ]
     )
     run = random.choice(["vae", "ncp"])
     name, option = random.choice(
@@ -105,9 +117,23 @@ def _recipes(random: Random, work: Path) -> Case:
     (work / "loud.py").write_text("raise ValueError('\\x1b[31m' + 'x' * 100000)\n")
     (work / "bomb.py").write_text("(" * 5000)
     name = random.choice(
-        ["evil.py:make", "deep.py:make", "binary.py:make", "loud.py:make", "bomb.py:make", "vae:x"]
-        + ["none.py:make", ":", "a:", ":b", "own/vae:", "os:getcwd", "/dev/zero.py:x", "work:vae"]
-        + [*NASTY_WORDS]
+        [
+            "evil.py:make",
+            "deep.py:make",
+            "binary.py:make",
+            "loud.py:make",
+            "bomb.py:make",
+            "vae:x",
+            "none.py:make",
+            ":",
+            "a:",
+            ":b",
+            "own/vae:",
+            "os:getcwd",
+            "/dev/zero.py:x",
+            "work:vae",
+            *NASTY_WORDS,
+        ]
     )
     arguments = random.choice([["train", name, "--dry-run"], ["list", name], ["table", name]])
     return Case(arguments, (name.partition(":")[0], name, "RECIPE", repr(name)[1:40]))

@@ -89,7 +89,7 @@ class EvaluationRecord:
         again.
         """
         try:
-            numbers = read_json(path)
+            numbers = plain(read_json(path))
             known = isinstance(numbers, dict) and all(
                 isinstance(numbers.get(name), dict) for name in ("subject", "config", "settings")
             )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from priorwise.compilation import uncompiled_name
+from priorwise.memory import refuse_beyond_memory
 from priorwise.reading import UnreadableError, check_plain_file, parse_json, shortened
 from priorwise.storage import TRY_AGAIN, value_bytes, write_atomically
 
@@ -99,6 +100,8 @@ def read_checkpoint(
     """
     try:
         check_plain_file(path)
+        if path.exists():
+            refuse_beyond_memory(path.stat().st_size, str(path), "Restore it from a backup.")
         if not path.exists():
             raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
         with safe_open(str(path), framework="pt") as file:
