@@ -15,14 +15,17 @@ from priorwise.command_options import (
     Base,
     BetweenPair,
     Code,
+    Count,
     Data,
     Dimensions,
+    Draws,
     DrawSeed,
     DryRun,
     Images,
     LogNorm,
     Out,
     Overrides,
+    Pairs,
     Paper,
     PrecisionOption,
     Quality,
@@ -34,10 +37,12 @@ from priorwise.command_options import (
     Seed,
     SpaceOption,
     Temperature,
+    TensorBoardFolder,
     Topic,
     Version,
     evaluation_settings,
 )
+from priorwise.limits import LARGEST_COUNT, LARGEST_SET
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -103,12 +108,14 @@ def train(
     base: Base = None,
     seed: Seed = None,
     code: Code = None,
+    tensorboard: TensorBoardFolder = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe into a folder, or continue there. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
     from priorwise.config.own_parts import code_of
+    from priorwise.data.known_sets import where_data_are
     from priorwise.recipes import recipe
     from priorwise.training.run_record import resolve_base
 
@@ -119,36 +126,24 @@ def train(
         settings.append(f"training.seed={seed}")
     run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, settings)
-    if not run.data.name:
-        raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
     if dry_run:
         print(json.dumps(run.model_dump(mode="json"), indent=2))
+        _say(f"data: {where_data_are(run.data.name)}")
         return
-    from priorwise.training.runner import train_run
+    if not run.data.name:
+        raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
+    from priorwise.training import TensorBoard, train_run
 
+    callbacks = [] if tensorboard is None else [TensorBoard(tensorboard)]
     _say(f"{run.name} on {run.data.name} into {out}")
     with _resumable():
-        result = train_run(run, out)
-    record = {
-        "run": str(out),
-        "metric": result.metric,
-        "best": result.best,
-        "best_epoch": result.best_epoch,
-        "epochs": result.epochs,
-        "seconds": result.seconds,
-        "stopped": result.stopped,
-    }
+        result = train_run(run, out, callbacks=callbacks)
     if as_json:
-        _print_json(record)
+        _print_json({"run": str(out), **result.numbers})
         return
-    verdict = (
-        f"{result.metric} not judged, epoch {result.epochs}"
-        if result.best is None
-        else f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
-    )
     options = "".join(f" --code {file}" for file in code_of(run))
     print(
-        f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
+        f"{result.verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
 
@@ -191,12 +186,14 @@ def evaluate(
 @app.command()
 def sample(
     run: RunFolder,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of samples.")] = 64,
+    count: Count = 64,
     sampler: Annotated[
         SamplerName, typer.Option(help="How latents are drawn; default is the model's own sampler.")
     ] = SamplerName.default,
-    proposals: Annotated[int, typer.Option(min=1, help="Proposals of SIR.")] = 1000,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a chain.")] = 200,
+    proposals: Annotated[
+        int, typer.Option(min=1, max=LARGEST_SET, help="Proposals of SIR.")
+    ] = 1000,
+    steps: Annotated[int, typer.Option(min=1, max=LARGEST_COUNT, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
     temperature: Temperature = 1.0,
     draw: Annotated[
@@ -283,11 +280,11 @@ def _by_name(runs: list[Path]) -> dict[str, Path]:
 def traverse(
     run: RunFolder,
     between: BetweenPair = None,
-    pairs: Annotated[
-        int | None, typer.Option(min=1, help="Number of random pairs of test observations.")
-    ] = None,
+    pairs: Pairs = None,
     dimension: Dimensions = None,
-    steps: Annotated[int, typer.Option(min=2, help="Steps of a walk, both ends included.")] = 10,
+    steps: Annotated[
+        int, typer.Option(min=2, max=1000, help="Steps of a walk, both ends included.")
+    ] = 10,
     space: SpaceOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="A .png; RUN/traversal.png if not given.")
@@ -330,9 +327,7 @@ def traverse(
 def compare(
     runs: RunFolders,
     out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
-    draws: Annotated[
-        int, typer.Option(min=1, help="Draws, of which those of lowest density are shown.")
-    ] = 2000,
+    draws: Draws = 2000,
     seed: DrawSeed = 0,
     code: Code = None,
     as_json: AsJson = False,

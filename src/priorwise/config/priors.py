@@ -11,6 +11,7 @@ from priorwise.config.own_parts import AbstractOwnPart
 
 if TYPE_CHECKING:
     import torch
+from priorwise.limits import LARGEST_LAYER
 
 __all__ = [
     "AbstractPriorConfig",
@@ -59,7 +60,7 @@ class GaussianMixtureConfig(AbstractPriorConfig):
     """A mixture of Gaussians with free parameters."""
 
     kind: Literal["mixture"] = "mixture"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=LARGEST_LAYER)
     """Number of components."""
     learn_weights: bool = False
     """Whether the weights of the components are learned."""
@@ -81,7 +82,7 @@ class VampPriorConfig(AbstractPriorConfig):
     """A VampPrior with trainable pseudo-inputs."""
 
     kind: Literal["vamp"] = "vamp"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=LARGEST_LAYER)
     """Number of pseudo-inputs K."""
     mean: float = Field(0.05, ge=0, le=1)
     """Mean of the initial pixels."""
@@ -101,7 +102,7 @@ class VampDataConfig(AbstractPriorConfig):
     """A VampPrior on a fixed random subset of the training set."""
 
     kind: Literal["vamp_data"] = "vamp_data"
-    components: int = Field(500, ge=1)
+    components: int = Field(500, ge=1, le=LARGEST_LAYER)
     """Number of pseudo-inputs K."""
 
     def build(
@@ -121,7 +122,7 @@ class FlowPriorConfig(AbstractPriorConfig):
     """The decoupled prior: affine couplings over a normal."""
 
     kind: Literal["flow"] = "flow"
-    blocks: int = Field(6, ge=2)
+    blocks: int = Field(6, ge=2, le=LARGEST_LAYER)
     """Number of coupling blocks."""
     hidden_features: tuple[int, ...] = (64, 64)
     """Hidden layers of the two networks of each block."""

@@ -44,6 +44,19 @@ class FitResult:
     history: list[dict[str, Any]]
     folder: Path | None
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What a program wants to know, as plain data."""
+        names = ("metric", "best", "best_epoch", "epochs", "seconds", "stopped")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def verdict(self) -> str:
+        """The validation number and its epoch, in words."""
+        if self.best is None:
+            return f"{self.metric} not judged, epoch {self.epochs}"
+        return f"{self.metric} {self.best:.3f} at epoch {self.best_epoch}"
+
     def __str__(self) -> str:
         """What was trained and for how long, how good it is, where it lies and what to do next."""
         name = type(self.model).__name__

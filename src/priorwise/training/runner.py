@@ -1,5 +1,6 @@
 """Training a run into a folder, and loading its model from there."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
+from priorwise.training.callbacks import AbstractCallback
 from priorwise.training.checkpoint import load_model, read_checkpoint, write_checkpoint
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.folder import read_record
@@ -30,10 +32,17 @@ def load_splits(run: Run) -> Splits:
     return load_data(run.data.name, binarize=run.data.binarize, likelihood=run.data.likelihood)
 
 
-def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
+def train_run(
+    run: Run,
+    out: str | Path,
+    *,
+    progress: bool = True,
+    callbacks: Iterable[AbstractCallback] = (),
+) -> FitResult:
     """Train a run into a folder, or continue it from there; calling this again is safe.
 
-    If the run names code of your own, this code is executed.
+    If the run names code of your own, this code is executed. The callbacks are those of
+    ``priorwise.fit``.
 
     Raises:
         OwnCodeError: if your own code is not found, or fails.
@@ -54,6 +63,7 @@ def train_run(run: Run, out: str | Path, *, progress: bool = True) -> FitResult:
         objective,
         out=out,
         progress=progress,
+        callbacks=callbacks,
         identity=identity,
         about=code_hashes(run),
         **run.training.model_dump(),

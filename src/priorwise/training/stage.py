@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from priorwise.compilation import advice_if_compiled
+from priorwise.config.overrides import with_settings
 from priorwise.config.training import TrainingConfig
 from priorwise.models import AbstractModel, frozen
 from priorwise.objectives import AbstractObjective, default_objective
@@ -22,6 +23,7 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
 
     Raises:
         TypeError: if there is no option of such a name; the nearest is suggested.
+        ValueError: if an option cannot take its value.
     """
     known = list(TrainingConfig.model_fields)
     for name in options:
@@ -31,7 +33,7 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
             raise TypeError(
                 f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}."
             )
-    return TrainingConfig(**{**model.training_defaults, **options})
+    return with_settings(TrainingConfig(), {**model.training_defaults, **options})
 
 
 def as_model(what: object) -> AbstractModel:
@@ -62,6 +64,13 @@ def objective_for(
     """
     if objective is None:
         return default_objective(model, beta=config.kl_weight(data_size))
+    if not isinstance(objective, AbstractObjective):
+        is_class = isinstance(objective, type)
+        got = objective.__name__ if is_class else type(objective).__name__
+        raise TypeError(
+            f"expected an objective of priorwise.objectives; got {got}. Build it over the model: "
+            f"{got if is_class else 'ELBO'}(model)."
+        )
     if not any(module is model for module in objective.modules()):
         raise TypeError(
             f"expected an objective that holds the model to fit; {type(objective).__name__} holds "
