@@ -15,8 +15,10 @@ from priorwise.command_options import (
     Base,
     BetweenPair,
     Code,
+    Count,
     Data,
     Dimensions,
+    Draws,
     DrawSeed,
     DryRun,
     Images,
@@ -25,6 +27,7 @@ from priorwise.command_options import (
     MovedData,
     Out,
     Overrides,
+    Pairs,
     Paper,
     PrecisionOption,
     Quality,
@@ -36,16 +39,17 @@ from priorwise.command_options import (
     Seed,
     SpaceOption,
     Temperature,
+    TensorBoardFolder,
     Topic,
     Version,
     evaluation_settings,
 )
 from priorwise.interrupts import interruptible_imports
 from priorwise.last_words import ends_in_words
+from priorwise.limits import LARGEST_COUNT, LARGEST_SET
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
 from priorwise.terminal import say, show
 
-_MOST, _MOST_PICTURES = 10**8, 1000  # of whatever is counted, beyond which no machine goes
 _LONGEST_NAME = 300  # characters that are shown
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -108,12 +112,14 @@ def train(
     init: Init = None,
     seed: Seed = None,
     code: Code = None,
+    tensorboard: TensorBoardFolder = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe into a folder, or continue there. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
     from priorwise.config.own_parts import code_of
+    from priorwise.data.known_sets import where_data_are
     from priorwise.recipes import recipe
     from priorwise.training.run_record import resolve_base
 
@@ -121,38 +127,24 @@ def train(
     values = {path: value for path, value in named.items() if value is not None}
     run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, overrides or [], values)
-    if not run.data.name:
-        raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
     if dry_run:
         show(json.dumps(run.model_dump(mode="json"), indent=2))
+        say(f"data: {where_data_are(run.data.name)}")
         return
-    from priorwise.training.runner import train_run
+    if not run.data.name:
+        raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
+    from priorwise.training import TensorBoard, train_run
 
+    callbacks = [] if tensorboard is None else [TensorBoard(tensorboard)]
     say(f"{run.name[:_LONGEST_NAME]} on {run.data.name[:_LONGEST_NAME]} into {out}")
     with _resumable():
-        result = train_run(run, out, init=init)
-    record = {
-        "run": str(out),
-        "metric": result.metric,
-        "best": result.best,
-        "best_epoch": result.best_epoch,
-        "epochs": result.epochs,
-        "seconds": result.seconds,
-        "stopped": result.stopped,
-        "data": result.data,
-        "warnings": list(result.warnings),
-    }
+        result = train_run(run, out, init=init, callbacks=callbacks)
     if as_json:
-        _print_json(record)
+        _print_json({"run": str(out), **result.numbers})
         return
-    verdict = (
-        f"{result.metric} not judged, epoch {result.epochs}"
-        if result.best is None
-        else f"{result.metric} {result.best:.3f} at epoch {result.best_epoch}"
-    )
     options = "".join(f" --code {file}" for file in code_of(run))
     show(
-        f"{verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
+        f"{result.verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
     for doubt in result.warnings:
@@ -201,14 +193,14 @@ def evaluate(
 @app.command()
 def sample(
     run: RunFolder,
-    count: Annotated[
-        int, typer.Option("--count", "-n", min=1, max=_MOST, help="Number of samples.")
-    ] = 64,
+    count: Count = 64,
     sampler: Annotated[
         SamplerName, typer.Option(help="How latents are drawn; default is the model's own sampler.")
     ] = SamplerName.default,
-    proposals: Annotated[int, typer.Option(min=1, max=_MOST, help="Proposals of SIR.")] = 1000,
-    steps: Annotated[int, typer.Option(min=1, max=_MOST, help="Steps of a chain.")] = 200,
+    proposals: Annotated[
+        int, typer.Option(min=1, max=LARGEST_SET, help="Proposals of SIR.")
+    ] = 1000,
+    steps: Annotated[int, typer.Option(min=1, max=LARGEST_COUNT, help="Steps of a chain.")] = 200,
     step_size: Annotated[float, typer.Option(help="Step size of a chain.")] = 0.05,
     temperature: Temperature = 1.0,
     draw: Annotated[
@@ -304,15 +296,10 @@ def _by_name(runs: list[Path]) -> dict[str, Path]:
 def traverse(
     run: RunFolder,
     between: BetweenPair = None,
-    pairs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=_MOST_PICTURES, help="Number of random pairs of test observations."
-        ),
-    ] = None,
+    pairs: Pairs = None,
     dimension: Dimensions = None,
     steps: Annotated[
-        int, typer.Option(min=2, max=_MOST_PICTURES, help="Steps of a walk, both ends included.")
+        int, typer.Option(min=2, max=1000, help="Steps of a walk, both ends included.")
     ] = 10,
     space: SpaceOption = None,
     out: Annotated[
@@ -357,10 +344,7 @@ def traverse(
 def compare(
     runs: RunFolders,
     out: Annotated[Path, typer.Option("--out", help="A .png.")] = Path("comparison.png"),
-    draws: Annotated[
-        int,
-        typer.Option(min=1, max=_MOST, help="Draws, of which those of lowest density are shown."),
-    ] = 2000,
+    draws: Draws = 2000,
     seed: DrawSeed = 0,
     data: MovedData = None,
     code: Code = None,

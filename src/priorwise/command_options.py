@@ -11,6 +11,7 @@ import typer
 
 from priorwise.completion import complete_data, complete_paper, complete_recipe, complete_topic
 from priorwise.features.extractor_names import EXTRACTORS
+from priorwise.limits import LARGEST_COUNT, LARGEST_SEED, LARGEST_SET
 
 __all__ = [
     "Again",
@@ -18,9 +19,11 @@ __all__ = [
     "Base",
     "BetweenPair",
     "Code",
+    "Count",
     "Data",
     "Dimensions",
     "DrawSeed",
+    "Draws",
     "DryRun",
     "Images",
     "Init",
@@ -28,6 +31,7 @@ __all__ = [
     "MovedData",
     "Out",
     "Overrides",
+    "Pairs",
     "Paper",
     "PrecisionOption",
     "Quality",
@@ -40,6 +44,7 @@ __all__ = [
     "SpaceName",
     "SpaceOption",
     "Temperature",
+    "TensorBoardFolder",
     "Topic",
     "Version",
     "evaluation_settings",
@@ -140,21 +145,32 @@ AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output.")
 ]
 Seed: TypeAlias = Annotated[
-    int | None, typer.Option("--seed", help="Seed; without it, the one of the recipe.")
+    int | None,
+    typer.Option(
+        "--seed", min=0, max=LARGEST_SEED, help="Seed; without it, the one of the recipe."
+    ),
 ]
-DrawSeed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of the draws.")]
+DrawSeed: TypeAlias = Annotated[
+    int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the draws.")
+]
 Version: TypeAlias = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
 ]
 DryRun: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Print the complete run and stop.")
+    bool, typer.Option("--dry-run", help="Print the complete run and stop; it needs no data.")
+]
+TensorBoardFolder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--tensorboard", metavar="FOLDER", help="Also write the curves for TensorBoard there."
+    ),
 ]
 
 # -- how a model is measured -----------------------------------------------------------------------
 
 Samples: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Importance samples per image.")
+    int | None, typer.Option(min=1, max=LARGEST_COUNT, help="Importance samples per image.")
 ]
 Images: TypeAlias = Annotated[
     str | None,
@@ -191,6 +207,17 @@ Again: TypeAlias = Annotated[
 
 # -- how images are drawn --------------------------------------------------------------------------
 
+Count: TypeAlias = Annotated[
+    int, typer.Option("--count", "-n", min=1, max=LARGEST_SET, help="Number of samples.")
+]
+Draws: TypeAlias = Annotated[
+    int,
+    typer.Option(min=1, max=LARGEST_SET, help="Draws, of which those of lowest density are shown."),
+]
+Pairs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, max=LARGEST_SET, help="Number of random pairs of test observations."),
+]
 SampleFile: TypeAlias = Annotated[
     Path | None,
     typer.Option("--out", help="A .png grid or an .npz of arrays; RUN/samples.png if not given."),

@@ -12,6 +12,7 @@ ROWS = [
     [
         "lazy",
         "choices",
+        "limits",
         "refusals",
         "typing",
         "compilation",

@@ -10,6 +10,7 @@ from pydantic import Field
 from priorwise.config.base import AbstractConfig
 from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.priors import FlowPriorConfig, PriorConfig, StandardNormalConfig
+from priorwise.limits import LARGEST_LAYER
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ class AbstractVAEConfig(AbstractModelConfig):
 
     prior: PriorConfig = StandardNormalConfig()
     """Prior of the top latents."""
-    latent: int = Field(40, ge=1, le=10**9)
+    latent: int = Field(40, ge=1, le=LARGEST_LAYER)
     """Number of dimensions of each group of latents."""
     likelihood: Literal[
         "auto",
@@ -125,7 +126,7 @@ class VAEConfig(AbstractVAEConfig):
     """The one-level VAE of gated dense layers."""
 
     kind: Literal["vae"] = "vae"
-    hidden: int = Field(300, ge=1, le=10**9)
+    hidden: int = Field(300, ge=1, le=LARGEST_LAYER)
     """Size of the hidden layers."""
 
     def _networks(self, shape: tuple[int, ...], prior: "torch.nn.Module", likelihood: Any) -> Any:  # noqa: ANN401
@@ -140,7 +141,7 @@ class HVAEConfig(AbstractVAEConfig):
     """The two-level HVAE of gated dense layers."""
 
     kind: Literal["hvae"] = "hvae"
-    hidden: int = Field(300, ge=1, le=10**9)
+    hidden: int = Field(300, ge=1, le=LARGEST_LAYER)
     """Size of the hidden layers."""
 
     def _networks(self, shape: tuple[int, ...], prior: "torch.nn.Module", likelihood: Any) -> Any:  # noqa: ANN401
@@ -157,7 +158,7 @@ class ConvVAEConfig(AbstractVAEConfig):
     kind: Literal["conv_vae"] = "conv_vae"
     network: Literal["mnist", "mnist_factor", "svhn", "celeba"] = "mnist"
     """Layers for images of 1x28x28 (the first two), 3x32x32 (svhn) and 3x64x64 (celeba)."""
-    latent: int = Field(10, ge=1, le=10**9)
+    latent: int = Field(10, ge=1, le=LARGEST_LAYER)
     """Number of latent dimensions."""
 
     def _networks(self, shape: tuple[int, ...], prior: "torch.nn.Module", likelihood: Any) -> Any:  # noqa: ANN401
@@ -177,7 +178,7 @@ class MoonsVAEConfig(AbstractVAEConfig):
     """The dpVAE paper's VAE of dense layers for points in the plane."""
 
     kind: Literal["moons_vae"] = "moons_vae"
-    latent: int = Field(2, ge=1, le=10**9)
+    latent: int = Field(2, ge=1, le=LARGEST_LAYER)
     """Number of latent dimensions."""
 
     def _networks(self, shape: tuple[int, ...], prior: "torch.nn.Module", likelihood: Any) -> Any:  # noqa: ANN401

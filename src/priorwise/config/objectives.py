@@ -14,6 +14,7 @@ from priorwise.config.training import TrainingConfig
 if TYPE_CHECKING:
     import priorwise.models
     import priorwise.objectives
+from priorwise.limits import LARGEST_COUNT
 
 __all__ = [
     "AbstractObjectiveConfig",
@@ -81,7 +82,7 @@ class IWAEConfig(AbstractObjectiveConfig):
     """The importance-weighted bound."""
 
     kind: Literal["iwae"] = "iwae"
-    samples: int = Field(50, ge=1)
+    samples: int = Field(50, ge=1, le=LARGEST_COUNT)
     """Importance samples per example."""
 
     def build(
@@ -119,7 +120,7 @@ class AnnealedVAEConfig(AbstractObjectiveConfig):
     """Weight of the distance from the capacity."""
     capacity: float = Field(25.0, ge=0)
     """Final capacity, in nats per example."""
-    capacity_steps: int = Field(100_000, ge=1)
+    capacity_steps: int = Field(100_000, ge=1, le=LARGEST_COUNT)
     """Steps until the capacity is reached."""
     kl: KL = "sample"
     """How the rate is computed."""

@@ -1,7 +1,6 @@
 """``key.path=value`` settings for a complete run; an unknown field is told with the nearest one."""
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from priorwise.config.base import AbstractConfig
+from priorwise.config.problems import in_words
 from priorwise.config.run import Run
 from priorwise.config.values import ValueTextError, parse_value
 from priorwise.data.spec import DataSpec
@@ -45,21 +45,31 @@ def _parsed(text: str) -> tuple[list[str], Any]:
 def _set(record: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: ANN401
     """Set one value in a nested record; a new ``kind`` resets its part to that kind's defaults."""
     *parents, leaf = path
+    whole = record
     for depth, name in enumerate(parents):
         if not isinstance(record.get(name), dict):
             raise OverrideError(_no_field(".".join(parents[: depth + 1]), name, record))
         record = record[name]
     # The options of the user's own code may have any name.
     if leaf not in record and parents[-1:] != ["options"]:
-        raise OverrideError(_no_field(".".join(path), leaf, record))
+        raise OverrideError(_no_field(".".join(path), leaf, record, _places_of(leaf, whole)))
     if leaf == "kind" and record.get("kind") != value:
         record.clear()
     record[leaf] = value
 
 
-def _no_field(path: str, name: str, record: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name[:100], record, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+def _places_of(name: str, record: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The paths of the fields of this name, such as ``training.epochs``."""
+    places = [f"{prefix}{name}"] if name in record else []
+    for field, part in record.items():
+        if isinstance(part, Mapping):
+            places += _places_of(name, part, f"{prefix}{field}.")
+    return places
+
+
+def _no_field(path: str, name: str, record: Mapping[str, Any], places: Sequence[str] = ()) -> str:
+    near = places or difflib.get_close_matches(name[:100], record, n=1, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, near[:3]))}?" if near else ""
     return f"unknown field {shortened(path)}.{hint} There are: {', '.join(record)}."
 
 
@@ -80,15 +90,9 @@ def _problem(problem: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     A problem of the run as a whole has no path, and its input would be the whole run, so only the
     message is shown.
     """
-    words = problem["msg"][:_LONGEST_WORDS]
     if not problem["loc"]:
-        return words
-    path = _path(problem["loc"], record)[:_LONGEST_WORDS]
-    return f"{path}: {words} (got {_without_address(shortened(problem['input']))})"
-
-
-def _without_address(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
+        return problem["msg"].removeprefix("Value error, ")[:_LONGEST_WORDS]
+    return f"{_path(problem['loc'], record)[:_LONGEST_WORDS]}: {in_words(problem)}"
 
 
 def _listed(problems: list[str]) -> str:
@@ -141,7 +145,7 @@ def with_settings(config: Config, changes: Mapping[str, Any]) -> Config:
         problems = []
         for problem in error.errors():
             field = ".".join(map(str, problem["loc"][:1]))
-            problems.append(f"`{field}`: {problem['msg']}; got {shortened(problem['input'])}")
+            problems.append(f"`{field}`: {in_words(problem)}")
         raise OverrideError(". ".join(dict.fromkeys(problems)) + ".") from error
 
 

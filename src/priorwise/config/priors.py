@@ -8,6 +8,7 @@ from pydantic import Field
 from priorwise.config.base import AbstractConfig
 from priorwise.config.own_code import OwnCodeError
 from priorwise.config.own_parts import AbstractOwnPart
+from priorwise.limits import LARGEST_COUNT, LARGEST_LAYER
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ class GaussianMixtureConfig(AbstractPriorConfig):
     """A mixture of Gaussians with free parameters."""
 
     kind: Literal["mixture"] = "mixture"
-    components: int = Field(500, ge=1, le=10**9)
+    components: int = Field(500, ge=1, le=LARGEST_LAYER)
     """Number of components."""
     learn_weights: bool = False
     """Whether the weights of the components are learned."""
@@ -88,9 +89,9 @@ class FullGaussianMixtureConfig(AbstractPriorConfig):
     """A mixture of Gaussians with full covariances, for a prior that is fitted afterwards."""
 
     kind: Literal["full_mixture"] = "full_mixture"
-    components: int = Field(10, ge=1)
+    components: int = Field(10, ge=1, le=LARGEST_LAYER)
     """Number of components."""
-    iterations: int = Field(100, ge=1)
+    iterations: int = Field(100, ge=1, le=LARGEST_COUNT)
     """Iterations of expectation maximisation, at most."""
 
     def build(
@@ -106,7 +107,7 @@ class VampPriorConfig(AbstractPriorConfig):
     """A VampPrior with trainable pseudo-inputs."""
 
     kind: Literal["vamp"] = "vamp"
-    components: int = Field(500, ge=1, le=10**9)
+    components: int = Field(500, ge=1, le=LARGEST_LAYER)
     """Number of pseudo-inputs K."""
     mean: float | None = Field(None, ge=0, le=1)
     """Mean of the initial values, as a share of the range of the data; None takes 0.05 for images,
@@ -142,7 +143,7 @@ class VampDataConfig(AbstractPriorConfig):
     """A VampPrior on a fixed random subset of the training set."""
 
     kind: Literal["vamp_data"] = "vamp_data"
-    components: int = Field(500, ge=1, le=10**9)
+    components: int = Field(500, ge=1, le=LARGEST_LAYER)
     """Number of pseudo-inputs K."""
     value_range: tuple[float, float] | None = None
     """The range to which pseudo-inputs are clamped; None takes that of the data."""
@@ -171,7 +172,7 @@ class FlowPriorConfig(AbstractPriorConfig):
     """The decoupled prior: affine couplings over a normal."""
 
     kind: Literal["flow"] = "flow"
-    blocks: int = Field(6, ge=2)
+    blocks: int = Field(6, ge=2, le=LARGEST_LAYER)
     """Number of coupling blocks."""
     hidden_features: tuple[int, ...] = (64, 64)
     """Hidden layers of the two networks of each block."""

@@ -10,6 +10,7 @@ from priorwise.config.models import AbstractPosthocConfig, ModelConfig
 from priorwise.config.objectives import ELBOConfig, ObjectiveConfig
 from priorwise.config.training import TrainingConfig
 from priorwise.features.extractor_names import ExtractorName
+from priorwise.limits import LARGEST_COUNT, LARGEST_SEED
 
 __all__ = ["DataConfig", "EvaluationConfig", "Run"]
 
@@ -28,9 +29,9 @@ class DataConfig(AbstractConfig):
 class EvaluationConfig(AbstractConfig):
     """How a model is measured; ``priorwise.report`` takes the same names as keywords."""
 
-    samples: int = Field(1000, ge=1)
+    samples: int = Field(1000, ge=1, le=LARGEST_COUNT)
     """Importance samples per test image."""
-    images: int | None = Field(1000, ge=1)
+    images: int | None = Field(1000, ge=1, le=LARGEST_COUNT)
     """Size of the random subset of test images for the likelihood; None takes all of them."""
     hole_classifier: bool = True
     """Whether to judge the prior by a small classifier, which is fitted in a minute at most."""
@@ -38,21 +39,21 @@ class EvaluationConfig(AbstractConfig):
     """Features for the distances of generated images. "auto" takes the points themselves for
     vectors, and for images a classifier that is first trained on the training set. "none" measures
     no distances."""
-    quality_images: int = Field(5000, ge=50)
+    quality_images: int = Field(5000, ge=50, le=LARGEST_COUNT)
     """Generated images of each kind, at most; they are compared with all test images."""
     log_norm: LogNormMethod = "importance"
     """How to estimate the log normaliser of a tilted prior; "annealed" brackets it."""
-    log_norm_samples: int = Field(1_000_000, ge=1)
+    log_norm_samples: int = Field(1_000_000, ge=1, le=LARGEST_COUNT)
     """Draws for the log normaliser by importance sampling."""
-    log_norm_chains: int = Field(1000, ge=2)
+    log_norm_chains: int = Field(1000, ge=2, le=LARGEST_COUNT)
     """Annealing paths in each direction."""
-    log_norm_temperatures: int = Field(1000, ge=1)
+    log_norm_temperatures: int = Field(1000, ge=1, le=LARGEST_COUNT)
     """Steps of each annealing path."""
     precision: Precision = "no"
     """Precision of the decoder in the likelihood; the cost of bf16 in nats is shown beside it."""
     compile: bool = False
     """Compile the likelihood (``torch.compile``, with a C++ compiler); it pays off in long runs."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seed of the draws."""
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from priorwise.choices import OptimizerName, Precision, Trained
 from priorwise.config.base import AbstractConfig
+from priorwise.limits import LARGEST_COUNT, LARGEST_SEED
 from priorwise.schedules import warmup
 
 __all__ = ["TrainingConfig"]
@@ -15,13 +16,13 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig(AbstractConfig):
     """The options of a fit; ``priorwise.fit`` takes the same names as keywords."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(100, ge=1, le=LARGEST_COUNT)
     """Passes over the training set, at most."""
-    batch_size: int = Field(100, ge=1)
+    batch_size: int = Field(100, ge=1, le=LARGEST_COUNT)
     """Examples per step, over all processes together."""
     lr: float = Field(1e-3, gt=0)
     """Learning rate at the start."""
-    lr_warmup_steps: int = Field(0, ge=0)
+    lr_warmup_steps: int = Field(0, ge=0, le=LARGEST_COUNT)
     """Steps over which the learning rate rises linearly to ``lr``, before the schedule starts."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Course of the learning rate over all epochs."""
@@ -41,17 +42,17 @@ class TrainingConfig(AbstractConfig):
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, such as 0.999. The average is judged
     and kept instead of the weights themselves. None averages nothing."""
-    warmup_epochs: int = Field(10, ge=0)
+    warmup_epochs: int = Field(10, ge=0, le=LARGEST_COUNT)
     """Epochs over which the ELBO's weight of the KL rises from 0 to 1, one step per epoch. Other
     objectives have no warm-up."""
     train: Trained = "ours"
     """What is trained. "ours" leaves the networks of a wrapped model as they are, since somebody
     else trained them, and trains its prior; "all" trains them too. A model of priorwise has no such
     networks, so both mean everything that the objective trains."""
-    validate_every: int | None = Field(None, ge=1)
+    validate_every: int | None = Field(None, ge=1, le=LARGEST_COUNT)
     """Steps between validations, and between lines of metrics; None validates after every epoch.
     The last step is always followed by a validation."""
-    patience: int | None = Field(50, ge=1)
+    patience: int | None = Field(50, ge=1, le=LARGEST_COUNT)
     """How many validations without improvement, after the warm-up, stop the fit; None never stops
     early."""
     keep: Literal["best", "last"] = "best"
@@ -62,7 +63,7 @@ class TrainingConfig(AbstractConfig):
     compile: bool = False
     """Compile the objective before the first step (``torch.compile``; needs a C++ compiler). The
     losses are those of a plain fit up to rounding."""
-    seed: int = 14
+    seed: int = Field(14, ge=0, le=LARGEST_SEED)
     """Seed of the initial weights, the order of the examples, and the draws."""
     checkpoint_seconds: float = Field(60.0, gt=0)
     """Wall-clock seconds between checkpoints, at most; has no influence on the result."""

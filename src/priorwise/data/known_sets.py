@@ -4,6 +4,7 @@ Nothing here reads an array, so the sets can be listed without numpy and torch.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from priorwise.data.sources import CACHE_VARIABLE, DATA_VARIABLE, Remote, find, places
@@ -20,6 +21,7 @@ __all__ = [
     "names",
     "spec_of",
     "state",
+    "where_data_are",
 ]
 
 State: TypeAlias = Literal["embedded", "at hand", "download", "missing"]
@@ -196,6 +198,20 @@ def state(name: str) -> State:
     if find(name) is not None:
         return "at hand"
     return "download" if NAMED[name].remotes else "missing"
+
+
+def where_data_are(name_or_path: str) -> str:
+    """Where the data of a run are, without reading them: the file, or what is missing.
+
+    Arguments:
+        name_or_path: A name of a set, or the path of a file or folder; empty if none was given.
+    """
+    if not name_or_path:
+        return "none named yet; give them with --data FILE_OR_FOLDER"
+    if name_or_path in names():
+        return f"{name_or_path}, {_where(name_or_path)}"
+    is_there = Path(name_or_path).exists()
+    return f"{name_or_path}, {'at hand' if is_there else 'which is not there yet'}"
 
 
 def availability() -> dict[str, str]:

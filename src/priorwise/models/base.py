@@ -27,6 +27,7 @@ __all__ = [
     "AbstractModel",
     "Draw",
     "Group",
+    "as_distribution",
     "draw_posterior",
     "draw_untilted",
     "example_pass",
@@ -118,6 +119,25 @@ def require_groups(groups: Sequence[Group], batch_shape: Shape) -> None:
                     "torch.distributions.Independent over the dimensions of one latent, and "
                     "expand it to the batch."
                 )
+
+
+def as_distribution(result: object, part: str) -> Distribution:
+    """What a part of a model returned, which must be a distribution.
+
+    Arguments:
+        result: What it returned.
+        part: The name of the part, for the message.
+
+    Raises:
+        TypeError: if it is something else, such as a tensor.
+    """
+    if isinstance(result, Distribution):
+        return result
+    raise TypeError(
+        f"expected `{part}` to return a torch Distribution; got {type(result).__name__}. Build it "
+        "from a network with priorwise.conditionals.Conditional, or give networks that return "
+        "tensors to priorwise.wrap(encode=..., decode=...)."
+    )
 
 
 class AbstractModel(nn.Module, ABC):
@@ -239,8 +259,15 @@ class AbstractModel(nn.Module, ABC):
         self, n: int, sampler: AbstractSampler | None
     ) -> tuple[list[Group], Tensor | None]:
         """The pass, and the observations if they are drawn together with the latents."""
+        if not isinstance(n, int):
+            raise TypeError(f"expected `n` as a whole number; got {n!r}.")
         if n < 1:
             raise ValueError(f"expected `n` of at least 1; got {n}.")
+        if sampler is not None and not isinstance(sampler, AbstractSampler):
+            raise TypeError(
+                "expected `sampler` as an object of priorwise.samplers, such as SIR(1000); got "
+                f"{sampler!r}."
+            )
         sampler = self.default_sampler if sampler is None else sampler
         if isinstance(self, AbstractJointModel):
             u, info = sampler.run(self.law(), (n,))

@@ -1,5 +1,7 @@
 """The two-level hierarchical VAE of the VampPrior paper."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -45,7 +47,10 @@ class HVAE(AbstractModel):
         self.encoder_bottom = encoder_bottom
         self.prior_bottom = prior_bottom
         self.decoder = decoder
-        self.prior = as_prior(prior)
+        self.prior = prior
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - as torch has it
+        super().__setattr__(name, as_prior(value) if name == "prior" else value)
 
     def top_down(self, draw: Draw, batch_shape: Shape, x: Tensor | None = None) -> list[Group]:
         """z2, then z1 given z2."""

@@ -120,6 +120,14 @@ class NCP(AbstractModel, AbstractContrastiveTilt):
             )
         self.classifiers = nn.ModuleList(classifiers)
 
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - as torch has it
+        if name == "prior":
+            raise TypeError(
+                "expected the prior of an NCP to be that of its base, tilted; got one of its own. "
+                "Replace the prior of the base, and build the NCP over it anew: NCP(base)."
+            )
+        super().__setattr__(name, value)
+
     @property
     def network(self) -> nn.Module:
         """The classifiers."""

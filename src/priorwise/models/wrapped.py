@@ -66,13 +66,16 @@ class WrappedVAE(AbstractModel):
         self._likelihood = likelihood
         self._latent_shape = tuple(latent_shape)
         self._listed = tuple(modules)  # a tuple, so that torch does not register them
-        self.prior = as_prior(prior)
+        self.prior = prior
         self._register()
 
     @property
     def borrowed(self) -> tuple[nn.Module, ...]:
         """The networks of the callables, and those that were listed."""
         return tuple(part for part in self.children() if part is not self.prior)
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - as torch has it
+        super().__setattr__(name, as_prior(value) if name == "prior" else value)
 
     def _callables(self) -> list[Callable[..., Any]]:
         return [part for part in (self._encode, self._decode, self._likelihood) if part is not None]
@@ -196,6 +199,8 @@ def wrap(
     if modules is None:
         _warn_of_bare_functions(encode=encode, decode=decode)
     shape = (latent,) if isinstance(latent, int) else tuple(latent)
+    if not all(isinstance(size, int) for size in shape):
+        raise TypeError(f"expected `latent` as a whole number or a tuple of such; got {latent!r}.")
     prior = StandardNormal(shape) if prior is None else prior
     return WrappedVAE(encode, decode, shape, prior, likelihood, _checked(modules))
 

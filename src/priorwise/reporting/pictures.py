@@ -63,8 +63,10 @@ def png_of_figure(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def save_samples(x: Tensor, path: Path, *, value_range: tuple[float, float] | None = None) -> Path:
-    """Write images as a .png grid, or any samples as an .npz with the array ``x``.
+def save_samples(
+    x: Tensor, path: str | Path, *, value_range: tuple[float, float] | None = None
+) -> Path:
+    """Write images as a .png grid, or any samples as an .npz with the array ``x``; return the path.
 
     Arguments:
         x: The samples ``(N, *event)``; an .npz holds them as they are.
@@ -77,8 +79,11 @@ def save_samples(x: Tensor, path: Path, *, value_range: tuple[float, float] | No
         ValueError: for another suffix, or for samples that are not images and a .png.
         WriteError: if the disk refuses; an earlier file at the path is unchanged.
     """
+    path, x = Path(path), torch.as_tensor(x)
+    if not len(x):
+        raise ValueError("expected at least one sample to save; got none.")
     if path.suffix not in (".npz", ".png"):
-        raise ValueError(f"expected a file that ends in .png or .npz; got {path.name}.")
+        raise ValueError(f"expected a file that ends in .png or .npz; got {str(path)!r}.")
     if path.suffix == ".png" and not is_images(x):
         raise ValueError(
             "expected images (N, C, H, W) with 1 or 3 channels for a picture; got shape "

@@ -284,10 +284,11 @@ class _Fit:
 
     def _start(self) -> None:
         """Whatever starts from the data; a fit that needs no steps ends here."""
-        size = self.splits.train_size
-        batches = (self.splits.batch(rows, 1) for rows in torch.arange(size).split(_START_ROWS))
+        size, seed = self.splits.train_size, self.config.seed
+        places = torch.arange(size).split(_START_ROWS)
+        batches = (self.splits.batch(rows, 1, seed) for rows in places)
         started = time.monotonic()
-        with seeded(self.config.seed, "start"):
+        with seeded(seed, "start"):
             means = self.objective.start(batches, show=self.show)
         if means is None:
             return

@@ -55,6 +55,20 @@ class FitResult:
         """Reasons to doubt the fit, in words, as in the last line of ``metrics.jsonl``."""
         return tuple(self.history[-1].get("warnings", ())) if self.history else ()
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What a program wants to know, as plain data."""
+        names = ("metric", "best", "best_epoch", "epochs", "seconds", "stopped", "data")
+        numbers = {name: getattr(self, name) for name in names}
+        return {**numbers, "warnings": list(self.warnings)}
+
+    @property
+    def verdict(self) -> str:
+        """The validation number and its epoch, in words."""
+        if self.best is None:
+            return f"{self.metric} not judged, epoch {self.epochs}"
+        return f"{self.metric} {self.best:.3f} at epoch {self.best_epoch}"
+
     def __str__(self) -> str:
         """What was trained and for how long, how good it is, where it lies and what to do next."""
         name = type(self.model).__name__

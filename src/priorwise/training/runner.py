@@ -1,5 +1,6 @@
 """Training a run into a folder, and loading its model from there."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash, write_atomically
 from priorwise.tilts import tensors_without_log_norms
+from priorwise.training.callbacks import AbstractCallback
 from priorwise.training.checkpoint import (
     CheckpointError,
     load_model,
@@ -38,7 +40,12 @@ _BEST = "best.safetensors"
 
 
 def train_run(
-    run: Run, out: str | Path, *, init: str | Path | None = None, progress: bool = True
+    run: Run,
+    out: str | Path,
+    *,
+    init: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Iterable[AbstractCallback] = (),
 ) -> FitResult:
     """Train a run into a folder, or continue it from there; calling this again is safe.
 
@@ -52,6 +59,7 @@ def train_run(
         init: A run folder, from whose best weights training starts; its model must have the same
             tensors.
         progress: Whether to show a progress bar.
+        callbacks: Those of ``priorwise.fit``.
 
     Raises:
         OwnCodeError: if your own code is not found, or fails.
@@ -75,6 +83,7 @@ def train_run(
         objective,
         out=out,
         progress=progress,
+        callbacks=callbacks,
         identity=identity,
         about=code_hashes(run),
         **run.training.model_dump(),

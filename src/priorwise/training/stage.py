@@ -44,7 +44,7 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
             raise TypeError(
                 f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}."
             )
-    return with_settings(TrainingConfig(**model.training_defaults), options)
+    return with_settings(TrainingConfig(), {**model.training_defaults, **options})
 
 
 def as_model(what: object) -> AbstractModel:
@@ -75,6 +75,13 @@ def objective_for(
     """
     if objective is None:
         return default_objective(model, beta=config.kl_weight(data_size))
+    if not isinstance(objective, AbstractObjective):
+        is_class = isinstance(objective, type)
+        got = objective.__name__ if is_class else type(objective).__name__
+        raise TypeError(
+            f"expected an objective of priorwise.objectives; got {got}. Build it over the model: "
+            f"{got if is_class else 'ELBO'}(model)."
+        )
     if not any(module is model for module in objective.modules()):
         raise TypeError(
             f"expected an objective that holds the model to fit; {type(objective).__name__} holds "
