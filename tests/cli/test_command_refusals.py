@@ -24,7 +24,7 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
         ),
         (["train", "own/vae"], ["expected data for own/vae", "--data"]),
         (["train", "own/vae", "--data", "mnst"], ["unknown data set 'mnst'", "'mnist'"]),
-        (["train", "own/vae", "--data", "none.npz"], ["there is none at ", "none.npz"]),
+        (["train", "own/vae", "--data", "none.npz"], ["there is none at none.npz"]),
         (
             ["train", "own/vae", "training.epoch=3", "--data", "digits"],
             ["'training.epoch'", "Did you mean 'epochs'?"],

@@ -26,8 +26,9 @@ def located(run: Run) -> Run:
 
 
 def _absolute(name: str) -> str:
-    """A path as an absolute one; the name of a data set as it is."""
-    return name if name in names() else str(Path(name).expanduser().absolute())
+    """A path as an absolute one; the name of a data set, or of nothing, as it is."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name not in names() and path.exists() else name
 
 
 def splits_of(data: DataConfig) -> Splits:
