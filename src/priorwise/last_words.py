@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from priorwise.reading import shortened
 from priorwise.terminal import say
@@ -55,7 +54,7 @@ def ends_in_words() -> Iterator[None]:
             sys.exit(1)
 
 
-def _take_any_character(stream: TextIO) -> None:
+def _take_any_character(stream: object) -> None:
     """Write out what the encoding of the terminal lacks, instead of failing at it."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
@@ -81,7 +80,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         category: type[Warning],
         filename: str,
         lineno: int,
-        file: TextIO | None = None,
+        file: object = None,
         line: str | None = None,
     ) -> None:
         say(f"warning: {str(message)[:_LONGEST]}")

@@ -104,12 +104,12 @@ def parse_json(content: bytes | str, source: str | Path) -> Any:  # noqa: ANN401
         UnreadableError: if it is not JSON, is nested too deeply, or holds half characters.
     """
     try:
-        value = json.loads(content)
+        text = content.decode() if isinstance(content, bytes) else content
+        value = json.loads(text)
         if _is_deep(value):
             raise RecursionError
-        # A lone surrogate is not a character: it could neither be printed nor written again.
-        marks = (b"\\ud", b"\\uD") if isinstance(content, bytes) else ("\\ud", "\\uD")
-        if any(mark in content for mark in marks):  # type: ignore[operator]
+        # A lone surrogate is half a character: it could neither be printed nor written again.
+        if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise UnreadableError(f"{source} is damaged (it is nested too deeply).") from error

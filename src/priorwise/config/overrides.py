@@ -84,7 +84,7 @@ def _path(location: Sequence[str | int], record: Any) -> str:  # noqa: ANN401
     return ".".join([*names, str(leaf)])
 
 
-def _problem(problem: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+def _problem(problem: Mapping[str, Any], record: object) -> str:
     """One problem in words.
 
     A problem of the run as a whole has no path, and its input would be the whole run, so only the
@@ -102,7 +102,7 @@ def _listed(problems: list[str]) -> str:
     return "\n  ".join([*problems[:_PROBLEMS], *rest])
 
 
-def validated(record: Mapping[str, Any]) -> Run:
+def validated(record: object) -> Run:
     """A run from plain data.
 
     Raises:

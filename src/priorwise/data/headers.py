@@ -1,5 +1,6 @@
 """What .npy and .npz files say of their arrays, checked before any memory is taken for them."""
 
+import io
 import math
 import os
 import zipfile
@@ -23,7 +24,7 @@ _READERS = {
 _ADVICE = "Take fewer or smaller observations, or save them as bytes (uint8)."
 
 
-def _values(stream: IO[bytes], name: str) -> int:
+def _values(stream: IO[bytes] | io.BufferedIOBase, name: str) -> int:
     """The number of bytes of values that the header of an array announces."""
     version = np.lib.format.read_magic(stream)
     if version not in _READERS:

@@ -1,51 +1,41 @@
 """A model that does not fit into memory is refused before it is built."""
 
-import torch
+import math
+from itertools import pairwise
+from typing import Any
 
-from priorwise.config.models import (
-    AbstractModelConfig,
-    AbstractPosthocConfig,
-    AbstractVAEConfig,
-)
-from priorwise.config.priors import StandardNormalConfig
+from priorwise.config.models import AbstractModelConfig, AbstractPosthocConfig
 from priorwise.data import DataSpec
-from priorwise.memory import MemoryLimitError, refuse_beyond_memory
+from priorwise.memory import refuse_beyond_memory
 
 __all__ = ["refuse_too_large"]
 
 _COPIES = 4  # of each parameter in training: itself, its gradient and the optimiser's two moments
 _BYTES = 4  # of a float32
-_ADVICE = "Take a smaller one: model.latent, model.hidden, model.prior.components."
 
 
 def refuse_too_large(config: AbstractModelConfig, spec: DataSpec) -> None:
-    """Refuse a configuration whose parameters would not fit into memory in training.
+    """Refuse a configuration whose largest tensors alone would not fit into memory in training.
 
-    The networks are built without memory for their numbers (torch's device "meta"). A model of the
-    user's own is not counted, because that would execute its code once more.
+    Counted are a layer between two hidden ones, the layers to data and latents, and the components
+    of the prior. A model of the user's own has sizes of its own, which nobody knows here.
 
     Raises:
         MemoryLimitError: if it does not fit.
     """
-    below = config.base if isinstance(config, AbstractPosthocConfig) else config
-    if not isinstance(below, AbstractVAEConfig):
-        return
-    # Some priors look at their numbers while they are built, so their size is counted beside it.
-    plain: AbstractModelConfig = below.model_copy(update={"prior": StandardNormalConfig()})
-    if isinstance(config, AbstractPosthocConfig):
-        plain = config.model_copy(update={"base": plain})
-    try:
-        with torch.device("meta"):
-            model = plain.build(spec, seed=0)
-    except RuntimeError as error:  # more numbers than 64 bits can count
-        raise MemoryLimitError(
-            f"expected a model (model.*) that fits into memory. {_ADVICE}"
-        ) from error
-    numbers = sum(parameter.numel() for parameter in model.parameters()) + _of_prior(below, spec)
-    refuse_beyond_memory(_COPIES * _BYTES * numbers, "the model (model.*)", _ADVICE)
+    base = config.base if isinstance(config, AbstractPosthocConfig) else config
+    numbers = _numbers(base.model_dump(), math.prod(spec.shape))
+    layers = config.model_dump().get("hidden_features", ())
+    numbers += sum(one * other for one, other in pairwise(layers))
+    refuse_beyond_memory(
+        _COPIES * _BYTES * numbers,
+        "the model (model.*)",
+        "Take a smaller one: model.latent, model.hidden, model.prior.components.",
+    )
 
 
-def _of_prior(config: AbstractVAEConfig, spec: DataSpec) -> int:
-    """Numbers of the prior's components: means and scales of latents, or whole observations."""
-    components = config.prior.model_dump().get("components", 1)
-    return int(components) * max(2 * config.latent, torch.Size(spec.shape).numel())
+def _numbers(model: dict[str, Any], pixels: int) -> int:
+    """Parameters of the largest tensors of a model, at least."""
+    hidden, latent = model.get("hidden", 1), model.get("latent", 1)
+    components = (model.get("prior") or {}).get("components", 1)
+    return int(hidden * (hidden + pixels + latent) + components * max(2 * latent, pixels))
