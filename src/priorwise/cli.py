@@ -385,7 +385,7 @@ def main() -> None:
     """Run the command; a user's mistake becomes one message without a traceback."""
     try:
         app()
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
+    except (ValueError, TypeError, ArithmeticError, OSError, ImportError) as error:
         from priorwise.config.own_code import where_in_own_code
 
         where = where_in_own_code(error)
