@@ -34,7 +34,7 @@ def ends_in_words() -> Iterator[None]:
     with _warnings_in_one_line():
         try:
             yield
-        except (ValueError, TypeError, ArithmeticError, OSError) as error:
+        except (ValueError, TypeError, ArithmeticError, OSError, ImportError) as error:
             _refuse(error)
         except MemoryError as error:
             _refuse(error, _FULL)

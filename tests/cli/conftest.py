@@ -61,14 +61,16 @@ def refused(monkeypatch, capsys) -> Callable[..., str]:
 def inside(monkeypatch, capsys) -> Callable[..., str]:
     """What a command prints, run in this process: cheaper, where only the options differ."""
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object, said: str = "") -> str:
         from priorwise.cli import main
 
         monkeypatch.setattr(sys, "argv", ["priorwise", *[str(part) for part in arguments]])
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 0
-        return capsys.readouterr().out
+        printed = capsys.readouterr()
+        assert said in printed.err
+        return printed.out
 
     return run
 

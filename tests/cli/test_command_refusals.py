@@ -34,12 +34,22 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
             ["training.epochs", "got 0"],
         ),
         (["train", "own/vae", "model.latent=-1", "--data", "digits"], ["model.latent", "got -1"]),
+        (["train", "own/vae", "epochs=15", "--dry-run"], ["Did you mean 'training.epochs'?"]),
+        (["train", "own/vae", "--seed", "-1"], ["Invalid value", "--seed"]),
+        (
+            ["train", "own/vae", f"training.batch_size={10**22}", "--data", "digits"],
+            ["training.batch_size: expected at most 1,000,000,000"],
+        ),
         (["train", "own/vae", "--base", "run", "--data", "digits"], ["--base", "own/vae does not"]),
         (["train", "ncp/posthoc"], ["--base RUN"]),
         (["train", "ncp/posthoc", "--base", "nowhere"], ["run.json", "nowhere"]),
         (["train", "own/vae", "--seed", "x", "--data", "digits"], ["Invalid value", "--seed"]),
         (["evaluate", "nowhere"], ["expected a run folder with run.json", "nowhere"]),
         (["evaluate", "nowhere", "--samples", "0"], ["Invalid value", "--samples"]),
+        (["evaluate", "nowhere", "--samples", 10**22], ["--samples", "1000000000"]),
+        (["sample", "nowhere", "--count", 10**22], ["--count", "1000000"]),
+        (["traverse", "nowhere", "--steps", 10**22], ["--steps", "1000"]),
+        (["compare", "nowhere", "--draws", 10**22], ["--draws", "1000000"]),
         (["evaluate", "nowhere", "--images", "-1"], ["--images as a number or all; got '-1'"]),
         (["sample", "nowhere"], ["expected a run folder with run.json"]),
         (["sample", "nowhere", "--count", "0"], ["Invalid value", "--count"]),
@@ -58,6 +68,31 @@ def test_mistakes_are_named(refused, tmp_path, monkeypatch, arguments, words):
     message = refused(*arguments)
     for word in words:
         assert word in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--log-norm", "bad"], "`log_norm`: expected 'importance' or 'annealed'; got 'bad'."),
+        (["--quality", "good"], "`quality`: expected"),
+        (["--images", 10**22], "`images`: expected at most 1,000,000,000; got 10000"),
+    ],
+)
+def test_settings_of_an_evaluation_are_told_in_words(refused, vae, options, words):
+    """Fault: pydantic's own text, or an evaluation that takes a century."""
+    message = refused("evaluate", vae, *options)
+    assert words in message
+    assert "Input should" not in message
+
+
+def test_tensorboard_that_is_missing_is_told_first(refused, monkeypatch, tmp_path):
+    """Fault: an import error after the training."""
+    monkeypatch.setattr("priorwise.training.tensorboard.find_spec", lambda name: None)
+    out = tmp_path / "run"
+    board = ["--tensorboard", tmp_path / "board"]
+    message = refused("train", "own/vae", "--data", "digits", "--out", out, *board)
+    assert "pip install 'priorwise[tensorboard]'" in message
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,7 @@
 """Every command, as it is installed."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -60,8 +61,14 @@ def test_list_of_one_name(inside):
     assert "own/vae_vamp  vae" in inside("list", "own")
 
 
-def test_version(priorwise):
-    assert priorwise("--version").stdout == f"priorwise {version('priorwise')}\n"
+def test_version(inside, monkeypatch, capsys):
+    """Fault: a package that cannot be run as a module."""
+    words = f"priorwise {version('priorwise')}\n"
+    assert inside("--version") == words
+    monkeypatch.setattr(sys, "argv", ["priorwise", "--version"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("priorwise", run_name="__main__", alter_sys=True)
+    assert capsys.readouterr().out == words
 
 
 UNUSED = """
@@ -102,6 +109,20 @@ def test_dry_run_shows_the_whole_run(priorwise, images, tmp_path):
     assert run["model"]["kind"] == "hvae"
     assert run["model"]["prior"] == {"kind": "vamp", "components": 7, "mean": 0.05, "std": 0.01}
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], "data: none named yet; give them with --data FILE_OR_FOLDER"),
+        (["--data", "none.npz"], "data: none.npz, which is not there yet"),
+        (["--data", "digits"], "data: digits, embedded"),
+    ],
+)
+def test_a_dry_run_needs_no_data(inside, data, words):
+    """Fault: a dry run that is refused since it has nothing to run on."""
+    run = json.loads(inside("train", "own/vae", *data, "--dry-run", said=words))
+    assert run["data"]["name"] == (data[1] if data else "")
 
 
 def test_evaluate_resumes(priorwise, vae, tmp_path):
