@@ -21,7 +21,7 @@ LATENT = 2
 
 
 def moons() -> pw.data.Splits:
-    """Two moons moved into the unit square, because pseudo-inputs of a VampPrior lie there."""
+    """Two moons moved into the unit square, where pseudo-inputs of a VampPrior lie by default."""
     splits = pw.data.load("two_moons")
     low, high = splits.train.amin(0) - 0.2, splits.train.amax(0) + 0.2
     train, validation, test = (

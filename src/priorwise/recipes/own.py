@@ -13,7 +13,7 @@ _TRAINING = TrainingConfig(epochs=200, lr=1e-3, schedule="cosine", warmup_epochs
 
 _MODELS: dict[str, VAEConfig | HVAEConfig] = {
     "vae": VAEConfig(),
-    "vae_vamp": VAEConfig(prior=VampPriorConfig(mean=0.5, std=0.02)),  # for data in [0, 1]
+    "vae_vamp": VAEConfig(prior=VampPriorConfig(mean=0.5, std=0.02)),
     "hvae": HVAEConfig(),
 }
 

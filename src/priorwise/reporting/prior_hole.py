@@ -24,6 +24,7 @@ from priorwise.evaluation import (
 )
 from priorwise.evaluation.record import plain
 from priorwise.models import AbstractModel
+from priorwise.progress import say
 from priorwise.reporting.card import model_card
 from priorwise.reporting.entries import Entry, side_by_side
 from priorwise.reporting.page import render_page
@@ -84,6 +85,7 @@ def report(
     config = with_settings(EvaluationConfig(), settings)
     named = _named(model, models or {})
     splits = as_splits(data)
+    say(f"report on {splits.describe()}", show=progress)
     records = {}
     for name, each in named.items():
         subject = Subject(each, splits, config, keeps_log_norm=True, progress=progress)

@@ -101,8 +101,9 @@ def training_data(model: AbstractModel, data: Any) -> Splits | Stream:  # noqa: 
     """
     source = as_training_data(data)
     doubts = require_observations(model, source.evaluation("validation"), "data")
-    if isinstance(source, Splits) and source.spec.levels is None:
-        require_observations(model, source.prepare(source.train), "data")
+    spec = source.spec
+    if isinstance(source, Splits) and spec.levels is None and spec.binarize == "none":
+        require_observations(model, source.train, "data")
     for doubt in (*doubts, *reading_doubts(source)):
         warnings.warn(doubt, stacklevel=3)
     return source
