@@ -64,7 +64,9 @@ def check_plain_file(path: Path) -> None:
         return
     mode = path.stat().st_mode
     kind = next((words for test, words in _KINDS if test(mode)), "something else")
-    raise UnreadableError(f"expected a plain file at {path}; it is {kind}. Remove it.")
+    raise UnreadableError(
+        f"expected a plain file at {path}; it is {kind}. Remove it, or choose another file."
+    )
 
 
 def read_plain(path: Path, *, at_most: int = LARGEST_TEXT) -> bytes:

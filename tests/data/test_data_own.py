@@ -297,7 +297,7 @@ def test_files_that_cannot_be_used_are_refused(tmp_path, write, message):
 
 
 def test_a_path_that_is_not_a_file_is_refused():
-    with pytest.raises(DataError, match="/dev/null is not a file"):
+    with pytest.raises(DataError, match="/dev/null; it is a device"):
         load("/dev/null")
 
 

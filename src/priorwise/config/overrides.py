@@ -35,7 +35,9 @@ def _parsed(text: str) -> tuple[list[str], Any]:
     try:
         parsed = parse_value(value)
     except ValueTextError as error:
-        raise OverrideError(f"expected a value in {shortened(text)}; {error}") from error
+        raise OverrideError(
+            f"expected a value that reads as YAML in {shortened(text)}; {error}"
+        ) from error
     # YAML reads yes, no, on and off as truth values, but here `no` is a precision.
     if isinstance(parsed, bool) and value.lower() not in ("true", "false"):
         parsed = value

@@ -103,7 +103,7 @@ def _pixels(path: Path) -> np.ndarray:
         raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"expected an image ({', '.join(_FORMATS)}); {path} is none that can be read."
+            f"expected an image; {path} cannot be read (it is none of {', '.join(_FORMATS)})."
         ) from error
     except _DAMAGE as error:
         raise DataError(
