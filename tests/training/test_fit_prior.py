@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toys import splits, with_batch_norm, wrong
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from toys import splits, with_batch_norm, wrong
 
 import priorwise as pw
 from priorwise.distributions import (
