@@ -1,8 +1,9 @@
 """Good reconstructions, bad samples: repair a trained VAE without changing its weights.
 
 The VAE below is plain torch and does not use priorwise. The script wraps it, measures its hole,
-fits a noise contrastive prior (NCP) over it, and compares both on the test images. It takes about
-30 seconds on one core, and writes ``before.png``, ``after.png`` and ``report.html`` to the folder:
+fits a flow to its codes and a noise contrastive prior (NCP) over the flow, and compares both models
+on the test images. The VAE does not change. It takes about 40 seconds on one core, and writes
+``before.png``, ``after.png`` and ``report.html`` to the folder:
 
     python examples/fix_my_vae.py --out fixed
 """
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("fixed"), help="folder for pictures and report"
     )
-    parser.add_argument("--epochs", type=int, default=40, help="epochs of the VAE and of the NCP")
+    parser.add_argument("--epochs", type=int, default=40, help="epochs of each fit")
     parser.add_argument("--samples", type=int, default=1000, help="importance samples per image")
     parser.add_argument("--images", type=int, default=300, help="test images")
     options = parser.parse_args()
@@ -101,9 +102,12 @@ def main() -> None:
         train(vae, data, options.epochs)
 
     model = wrapped(vae)
-    with pw.seeded(0, "classifiers"):
-        ncp = pw.NCP(model)
-    pw.fit(ncp, data, epochs=options.epochs, progress=False)  # the VAE does not change
+    with pw.seeded(0, "flow"):
+        flow = pw.priors.FlowPrior(LATENT)
+    result = pw.fit_prior(model, flow, data, tilt=pw.NCP, epochs=options.epochs, progress=False)
+    for name, stage in result.stages.items():
+        print(f"{name} {stage.best:.3f}; trained: {stage.trained}")
+    ncp = result.model
     log_norm = pw.estimators.log_norm(ncp)
     print(f"log Z = {log_norm}")
 
@@ -121,7 +125,7 @@ def main() -> None:
         print(f"samples {name}: {picture}")
 
     page = options.out / "report.html"
-    both = {"the VAE": model, "with the NCP": ncp}
+    both = {"the VAE": model, "with flow and NCP": ncp}
     pw.report(
         model,
         data,

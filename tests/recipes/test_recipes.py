@@ -34,12 +34,20 @@ DPVAE = [f"dpvae/{data}_{cell}" for data in DPVAE_SETS for cell in CELLS] + [
 OTHERS = [
     "digits/mixture",
     "digits/ncp",
+    "digits/posthoc-flow",
+    "digits/posthoc-full-mixture",
+    "digits/posthoc-mixture",
+    "digits/posthoc-vampprior",
     "digits/standard",
     "digits/vamp",
     "ncp/posthoc",
     "own/hvae",
     "own/vae",
     "own/vae_vamp",
+    "posthoc/flow",
+    "posthoc/full-mixture",
+    "posthoc/mixture",
+    "posthoc/vampprior",
 ]
 BITS = DataSpec("bits", (1, 28, 28), 2, "bernoulli", "none", "unit")
 FACES = DataSpec("faces", (1, 28, 20), 256, "discretized_logistic", "none", "midpoint")
@@ -47,7 +55,7 @@ SMALL = DataSpec("small", (1, 8, 8), 17, "gaussian", "none", "dequantize")
 GREY = DataSpec("grey", (1, 28, 28), 256, "gaussian", "none", "dequantize")
 POINTS = DataSpec("points", (2,), None, "gaussian", "none", "none")
 SHAPES = {"/svhn": (3, 32, 32), "/celeba": (3, 64, 64)}
-MODELS = {"vae": VAE, "hvae": HVAE, "ncp": NCP, "conv_vae": VAE, "moons_vae": VAE}
+MODELS = {"vae": VAE, "hvae": HVAE, "ncp": NCP, "conv_vae": VAE, "moons_vae": VAE, "posthoc": VAE}
 
 
 def spec_for(name: str) -> DataSpec:

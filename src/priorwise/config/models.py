@@ -283,7 +283,8 @@ class FittedPriorConfig(AbstractPosthocConfig):
         with frozen(base), torch.no_grad():
             latents = tuple(example_pass(base)[0].z.shape[1:])
         with seeded(seed, "init", "prior"):
-            prior = self.prior.build(latents[0] if len(latents) == 1 else latents, spec.shape, x)
+            config = self.prior.for_data(spec)
+            prior = config.build(latents[0] if len(latents) == 1 else latents, spec.shape, x)
         return with_prior(base, as_prior(prior))
 
     def objective(

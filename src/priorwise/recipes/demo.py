@@ -42,7 +42,7 @@ def demo(
     """Train, measure, fill and report; a second call continues where the first one stopped.
 
     Arguments:
-        out: Folder of the report and of the four runs.
+        out: Folder of the report and of the runs.
         seed: Seed of weights, order and draws.
         progress: Whether to show progress and the table, on standard error.
         quick: Whether to use two epochs per fit and few samples. This shows that everything works;
@@ -52,10 +52,10 @@ def demo(
     fits: dict[str, FitResult] = {}
     stages = _stages(out, seed, quick=quick)
     for step, (name, (folder, run)) in enumerate(stages.items(), 1):
-        _say(f"{step} of 5: {name}", show=progress)
+        _say(f"{step} of {len(stages) + 1}: {name}", show=progress)
         fits[name] = train_run(run, out / folder, progress=progress)
         _say(_fit_words(fits[name]), show=progress)
-    _say("5 of 5: measuring", show=progress)
+    _say(f"{len(stages) + 1} of {len(stages) + 1}: measuring", show=progress)
     page = report_runs(
         {name: out / folder for name, (folder, _) in stages.items()},
         out / "report.html",
@@ -75,14 +75,22 @@ def _stages(out: Path, seed: int, *, quick: bool) -> dict[str, tuple[str, Run]]:
         run = packaged_recipe(f"digits/{name}")
         return run.model_copy(update={"training": run.training.model_copy(update=changes)})
 
+    def over(run: Run, base: Run, folder: str) -> Run:
+        on_top = {"base": base.model, "base_run": str(out / folder)}
+        return run.model_copy(update={"model": run.model.model_copy(update=on_top)})
+
     standard = ready("standard")
-    base = {"base": standard.model, "base_run": str(out / "standard")}
-    ncp = ready("ncp")
+    afterwards = {
+        name: over(ready(f"posthoc-{name}"), standard, "standard")
+        for name in ("flow", "mixture", "full-mixture", "vampprior")
+    }
     return {
         "standard": ("standard", standard),
-        "NCP": ("ncp", ncp.model_copy(update={"model": ncp.model.model_copy(update=base)})),
+        "NCP": ("ncp", over(ready("ncp"), standard, "standard")),
         "VampPrior": ("vamp", ready("vamp")),
         "mixture": ("mixture", ready("mixture")),
+        **{f"{name}, afterwards": (f"posthoc_{name}", run) for name, run in afterwards.items()},
+        "NCP over the flow": ("ncp_flow", over(ready("ncp"), afterwards["flow"], "posthoc_flow")),
     }
 
 

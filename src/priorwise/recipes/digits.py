@@ -1,7 +1,9 @@
 """Recipes for scikit-learn's handwritten digits: one VAE with several priors, for the demo."""
 
-from priorwise.config.models import NCPConfig, VAEConfig
+from priorwise.config.models import FittedPriorConfig, NCPConfig, VAEConfig
 from priorwise.config.priors import (
+    FlowPriorConfig,
+    FullGaussianMixtureConfig,
     GaussianMixtureConfig,
     PriorConfig,
     StandardNormalConfig,
@@ -22,6 +24,12 @@ _PRIORS: dict[str, PriorConfig] = {
     "standard": StandardNormalConfig(),
     "vamp": VampPriorConfig(components=50, mean=0.3, std=0.2),
     "mixture": GaussianMixtureConfig(components=50),
+}
+_AFTERWARDS: dict[str, tuple[PriorConfig, int, float]] = {  # prior, epochs, learning rate
+    "flow": (FlowPriorConfig(), 60, 2e-3),
+    "mixture": (GaussianMixtureConfig(components=50), 60, 1e-2),
+    "full-mixture": (FullGaussianMixtureConfig(), 1, 1e-3),
+    "vampprior": (VampPriorConfig(components=50), 60, 1e-2),
 }
 
 
@@ -49,11 +57,29 @@ def _ncp(name: str) -> Run:
     )
 
 
+def _posthoc(name: str, kind: str) -> Run:
+    """A prior fitted to the codes of another run's VAE, which ``--base`` names."""
+    prior, epochs, lr = _AFTERWARDS[kind]
+    return Run(
+        name=name,
+        data=DataConfig(name="digits"),
+        model=FittedPriorConfig(base=VAEConfig(), base_run="", prior=prior),
+        training=_NCP_TRAINING.model_copy(update={"epochs": epochs, "lr": lr}),
+        evaluation=_EVALUATION,
+    )
+
+
 FAMILIES = (
     Family("digits/{}", "handwritten digits; no download needed", _vae, (tuple(_PRIORS),)),
     Family(
         "digits/ncp",
         "a noise contrastive prior over a run on the digits, which you name with --base",
         _ncp,
+    ),
+    Family(
+        "digits/posthoc-{}",
+        "a prior fitted to the codes of a run on the digits, which you name with --base",
+        _posthoc,
+        (tuple(_AFTERWARDS),),
     ),
 )
