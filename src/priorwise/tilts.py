@@ -47,8 +47,8 @@ class LogNorm:
         )
         return (
             f"log Z = {self.value:.3f} ± {self.stderr:.3f} was doubtful when it was estimated "
-            f"(effective sample size {self.ess:.0f}{between}), so this number is doubtful too. "
-            "See the warnings of priorwise.estimators.log_norm.",
+            f"(effective sample size {self.ess:.0f}{between}): this number is doubtful, too. See "
+            "the warnings of priorwise.estimators.log_norm.",
         )
 
 

@@ -427,7 +427,7 @@ def test_a_doubt_about_log_norm_reaches_the_likelihood():
         nll(copy.deepcopy(model), x, samples=50),
     ):
         assert any("was doubtful when it was estimated" in warning for warning in found.warnings)
-        assert str(found).endswith("(!)")
+        assert "(! " in str(found)
     sure = with_prior(LinearEnergy((0.1, 0.1)))
     log_norm(sure, samples=5000)
     assert not any("doubtful when" in warning for warning in nll(sure, x, samples=50).warnings)

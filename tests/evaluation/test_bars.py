@@ -11,7 +11,7 @@ from priorwise.data import Splits, as_splits
 from priorwise.evaluation import QUANTITIES, Subject
 from priorwise.models import NCP, moons_vae
 from priorwise.models.sampling_progress import sampling_reported
-from priorwise.reporting import save_comparison
+from priorwise.reporting import save_comparison, save_traversal
 from priorwise.samplers import SIR, Langevin, Rejection
 
 
@@ -72,6 +72,13 @@ def test_a_comparison_moves_its_bar_to_the_end(monkeypatch, tmp_path):
     save_comparison(models, data(), tmp_path / "a.png", draws=600)
     assert bars.total == {"draws": 2400}
     assert sum(bars.parts["draws"]) == 2400
+
+
+def test_walks_move_their_bar_to_the_end(monkeypatch, tmp_path):
+    bars = Bars()
+    monkeypatch.setattr("priorwise.reporting.traversals.progress_bar", bars.bar)
+    save_traversal(moons_vae(), data(), tmp_path / "a.png", pairs=1, dimensions=1, steps=3)
+    assert sum(bars.parts["walks"]) == bars.total["walks"]
 
 
 @pytest.mark.parametrize("sampler", [SIR(5000), Langevin(7), Rejection(), None])

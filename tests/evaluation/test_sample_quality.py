@@ -179,3 +179,21 @@ def test_small_images_are_their_own_features():
     spec = DataSpec("small", (1, 6, 6), 2, "bernoulli", "none", "unit")
     bits = torch.randint(0, 2, (60, 1, 6, 6), dtype=torch.uint8)
     assert isinstance(build_extractor("auto", Splits(bits, bits, bits, spec)), Raw)
+
+
+@pytest.mark.parametrize(("pockets", "doubtful"), [(9.0, False), (4.0, True), (None, True)])
+def test_pockets_that_are_no_farther_are_doubted(pockets, doubtful):
+    """Fault: pockets nearer to the data than random samples without a word, or a doubt of the
+    neighbours that no view shows.
+    """
+    name = "frechet distance, raw"
+    distances = {
+        kind: {"name": name, "value": value, "stderr": 1.0, "warnings": []}
+        for kind, value in (("random", 5.0), ("low_posterior", pockets), ("floor", 1.0))
+    }
+    share = {"value": 0.5, "stderr": 0.1, "warnings": ["few images."]}
+    value = distances | {"random_neighbours": {"precision": share, "recall": share}}
+    cells = quality.QUALITY.shown(value)
+    assert bool(cells["distance, pockets"].doubts) == doubtful
+    assert cells["precision / recall"].doubts == ("few images.",)
+    assert pockets != 4.0 or "(4 against 5)" in cells["distance, pockets"].doubts[0]

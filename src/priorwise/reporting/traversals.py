@@ -24,6 +24,7 @@ from priorwise.models import (
     in_space,
     latent_range,
 )
+from priorwise.progress import progress_bar
 from priorwise.randomness import seeded
 from priorwise.reporting.bands import Band, ImageBand, Plane, PlaneBand, banded_figure
 from priorwise.reporting.drawing import picture_path, save_figure
@@ -68,6 +69,7 @@ def save_traversal(
     steps: int = 10,
     space: Space | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> TraversalPicture:
     """Draw walks between pairs of test observations, and along single dimensions.
 
@@ -90,6 +92,7 @@ def save_traversal(
         space: The space in which walks are straight and dimensions vary. If None, walks between two
             observations are straight in z0 if there is a flow prior, and dimensions are those of z.
         seed: Seed of pairs and draws.
+        progress: Whether to show a progress bar.
 
     Raises:
         ValueError: for pairs, dimensions or steps that do not exist, a space that the model lacks,
@@ -103,16 +106,22 @@ def save_traversal(
     scene = _Scene(model, x, reference, splits.value_range, steps, seed)
     walked_pairs = _walked_pairs(pairs, len(x), seed)
     along_space = space or "representation"
-    varied, variances = _varied_dimensions(scene, dimensions, along_space)
-    if not walked_pairs and not varied:
-        raise ValueError("expected something to draw; got no pairs and no dimensions.")
-    between_space, bands = (
-        _between_bands(scene, walked_pairs, space) if walked_pairs else (None, [])
-    )
-    if varied:
-        start = walked_pairs[0][0] if walked_pairs else _random_places(len(x), 1, seed)[0]
-        bands += _along_bands(scene, start, dict(zip(varied, variances, strict=True)), along_space)
-    save_figure(banded_figure(bands), path)
+    with progress_bar("walks", 4, show=progress) as advance:
+        varied, variances = _varied_dimensions(scene, dimensions, along_space)
+        if not walked_pairs and not varied:
+            raise ValueError("expected something to draw; got no pairs and no dimensions.")
+        advance(1)
+        between_space, bands = (
+            _between_bands(scene, walked_pairs, space) if walked_pairs else (None, [])
+        )
+        advance(1)
+        if varied:
+            start = walked_pairs[0][0] if walked_pairs else _random_places(len(x), 1, seed)[0]
+            units = dict(zip(varied, variances, strict=True))
+            bands += _along_bands(scene, start, units, along_space)
+        advance(1)
+        save_figure(banded_figure(bands), path)
+        advance(1)
     return TraversalPicture(
         path, walked_pairs, between_space, varied, variances, along_space if varied else None
     )

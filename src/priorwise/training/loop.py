@@ -419,11 +419,11 @@ class _Fit:
         self._watch(lambda callback: callback.on_line(self._moment(), line), self.average.applied)
 
     def _doubts(self, last: dict[str, Any]) -> tuple[str, ...]:
-        """Reasons to doubt the finished fit; a divergence is also a warning of Python's."""
+        """Reasons to doubt the finished fit; where its weights are lost, Python warns, too."""
         state, lines = self.state, [*self.store.history(), last]
         explosion = diverged(self.objective.metric, state.untrained, state.best, lines)
-        for doubt in explosion:
-            warnings.warn(doubt, stacklevel=2)
+        if explosion and state.untrained is not None and state.best > state.untrained:
+            warnings.warn(explosion[0], stacklevel=2)
         return (
             *explosion,
             *still_warming_up(self.objective, self.config, self.steps_per_epoch),
