@@ -16,7 +16,7 @@ def test_the_example_runs(capsys):
     vae = LinearGaussianVAE(2, 3, shift=2.0)
     exec(code, {"vae": vae, "data": torch.randn(300, 3)})
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:18] for line in lines[:3]] == [f"step {n} of 9: lear" for n in (3, 6, 9)]
+    assert [line[:18] for line in lines[:3]] == [f"step {n} of 9: learn" for n in (3, 6, 9)]
     assert lines[0].endswith("0.001")
     assert lines[2].endswith("0.0001")
     assert lines[3].startswith("LinearGaussianVAE was trained for 3 epochs")
