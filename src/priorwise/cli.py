@@ -81,7 +81,7 @@ def demo(
     quick: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole job on handwritten digits: train, measure the hole, fill it three ways, report."""
+    """The whole job on handwritten digits: train, measure the hole, fill it five ways, report."""
     from priorwise.recipes.demo import demo as run_demo
 
     result = run_demo(out, seed=seed, quick=quick)

@@ -33,7 +33,7 @@ def posthoc(inside, vae, tmp_path):
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_every_prior_is_fitted_and_reported_beside_its_base(name, posthoc, inside, vae):
-    """Fault: a base with weights of another prior; a gain over nothing; an encoder that moves."""
+    """Fault: a base with another prior's weights; a gain over nothing; an encoder that moves."""
     out, said = posthoc(name, *PRIORS[name])
     assert said["metric"] == "cross_entropy"
     fitted, base = load(out), load(vae)

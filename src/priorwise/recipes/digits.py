@@ -26,7 +26,7 @@ _PRIORS: dict[str, PriorConfig] = {
     "mixture": GaussianMixtureConfig(components=50),
 }
 _AFTERWARDS: dict[str, tuple[PriorConfig, int, float]] = {  # prior, epochs, learning rate
-    "flow": (FlowPriorConfig(), 60, 2e-3),
+    "flow": (FlowPriorConfig(), 40, 2e-3),
     "mixture": (GaussianMixtureConfig(components=50), 60, 1e-2),
     "full-mixture": (FullGaussianMixtureConfig(), 1, 1e-3),
     "vampprior": (VampPriorConfig(components=50), 60, 1e-2),
