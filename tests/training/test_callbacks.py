@@ -200,7 +200,7 @@ def test_tensorboard_has_every_line_once(curves, late, tmp_path):
     killer = Notes(KilledError(), "step 7")
     watching = [killer] if late else [board, killer]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("priorwise.training.loop._Fit._save_last", lambda self: None)
+        patch.setattr("priorwise.training.running_fit.RunningFit._save_last", lambda self: None)
         with pytest.raises(KilledError):
             fit(wrong(), splits(), out=out, callbacks=watching, **options)
     result = fit(wrong(), splits(), out=out, callbacks=[board], **options)
