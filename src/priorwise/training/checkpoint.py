@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -96,9 +96,10 @@ def read_checkpoint(
     if not path.is_file():
         raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()  # at once: another process may replace the file meanwhile
+        tensors = dict(sorted(load(content).items()))
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = header.get("__metadata__", {})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}). It may be cut short or a pickle, "
