@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -100,13 +100,12 @@ def read_checkpoint(
     """
     try:
         check_plain_file(path)
-        if path.exists():
-            refuse_beyond_memory(path.stat().st_size, str(path), "Restore it from a backup.")
         if not path.exists():
             raise CheckpointError(f"expected a checkpoint at {path}; there is none.")
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        refuse_beyond_memory(path.stat().st_size, str(path), "Restore it from a backup.")
+        content = path.read_bytes()  # at once: another process may replace the file meanwhile
+        tensors = dict(sorted(load(content).items()))
+        header = _metadata(content, path)
     except UnreadableError as error:
         raise CheckpointError(str(error)) from error
     except _DAMAGE as error:
@@ -129,6 +128,15 @@ def read_checkpoint(
             "back from a backup, or start the run again in another folder."
         )
     return {name: tensor.to(device) for name, tensor in tensors.items()}, _state_in(path, header)
+
+
+def _metadata(content: bytes, path: Path) -> dict[str, str]:
+    """The entries of a safetensors header besides its tensors; ``load`` has checked the rest."""
+    length = int.from_bytes(content[:8], "little")
+    header = parse_json(content[8 : 8 + length], f"the header of {path}")
+    metadata = header.get("__metadata__", {})
+    assert isinstance(metadata, dict)
+    return metadata
 
 
 def _state_in(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
