@@ -130,7 +130,7 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
         first = differing[0]
         raise CheckpointError(
             f"{path} holds another model: {len(differing)} tensors differ, the first is "
-            f"{shortened(first)} "
+            f"`{first[:200]}` "
             f"(expected {shapes.get(first, 'none')}, got {stored_shapes.get(first, 'none')})."
         )
     model.load_state_dict(stored)
@@ -172,7 +172,7 @@ def load_objective(
         ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
-                f"{path} holds another objective: expected {shortened(name)} of shape {shapes[0]}, "
+                f"{path} holds another objective: expected `{name[:200]}` of shape {shapes[0]}, "
                 f"got {shapes[1]}. Continue with the objective of this run, or choose another "
                 "folder."
             )
