@@ -78,7 +78,7 @@ def read_checkpoint(
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
     except UnreadableError as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(f"expected a checkpoint at {path}; there is none. {error}") from error
     except _DAMAGE as error:
         reason = str(error)[:200]
         raise CheckpointError(
