@@ -392,7 +392,7 @@ def table(
 
 def main() -> None:
     """Run the command; a user's mistake becomes one message without a traceback."""
-    with interruptible_imports(), ends_in_words():
+    with ends_in_words(), interruptible_imports():
         app()
 
 

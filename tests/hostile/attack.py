@@ -18,7 +18,8 @@ from random import Random
 
 from targets import command
 
-SECONDS = 20  # of wall-clock time, after which a command hangs
+SECONDS = 20  # of processor time, after which a command hangs
+PATIENCE = 60  # seconds of wall-clock time, after which a command hangs that waits for something
 MEMORY = 1536 * 2**20  # bytes of resident memory that a command may take
 ADDRESSES = 3 * 2**30  # bytes of addresses beyond those after the imports
 LARGEST_FILE = 256 * 2**20  # bytes that a command may write to one file
@@ -136,7 +137,7 @@ def _run(case: Case, place: Path) -> tuple[int, int]:
     if not child:
         _limit(place)
         os._exit(_code_of(case))
-    limit = time.monotonic() + SECONDS
+    limit = time.monotonic() + PATIENCE
     pause = 0.002
     while True:
         ended, status, usage = os.wait4(child, os.WNOHANG)
@@ -161,6 +162,7 @@ def _limit(place: Path) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     addresses = pages * resource.getpagesize() + ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     os.environ |= {
@@ -195,7 +197,7 @@ def _code_of(case: Case) -> int:
 
 def _faults_of_end(outcome: Outcome) -> list[str]:
     faults = []
-    if outcome.code == -signal.SIGKILL and outcome.seconds > SECONDS:
+    if outcome.code in (-signal.SIGKILL, -signal.SIGXCPU) and outcome.seconds >= SECONDS:
         faults.append("hangs")
     elif outcome.code not in CODES:
         faults.append(f"ends with {outcome.code}")

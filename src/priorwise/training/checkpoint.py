@@ -107,7 +107,7 @@ def read_checkpoint(
         tensors = dict(sorted(load(content).items()))
         header = _metadata(content, path)
     except UnreadableError as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(f"expected a checkpoint at {path}; there is none. {error}") from error
     except _DAMAGE as error:
         reason = str(error)[:200]
         raise CheckpointError(
@@ -200,7 +200,7 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     )
     if differing:
         words = "; ".join(
-            f"{shortened(name)} (expected {shapes.get(name, 'none')}, got "
+            f"`{name[:200]}` (expected {shapes.get(name, 'none')}, got "
             f"{stored_shapes.get(name, 'none')})"
             for name in differing[:_NAMED]
         )
@@ -248,7 +248,7 @@ def load_objective(
         ]
         if shapes[0] != shapes[1]:
             raise CheckpointError(
-                f"{path} holds another objective: expected {shortened(name)} of shape {shapes[0]}, "
+                f"{path} holds another objective: expected `{name[:200]}` of shape {shapes[0]}, "
                 f"got {shapes[1]}. Continue with the objective of this run, or choose another "
                 "folder."
             )
