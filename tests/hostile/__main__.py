@@ -109,7 +109,7 @@ def run_all(
 def report(outcomes: list[Outcome], kinds: list[str], seed: int, *, show: bool) -> None:
     failures = [outcome for outcome in outcomes if outcome.faults]
     for outcome in failures if not show else outcomes:
-        print(f"--seed {seed} --only {outcome.kind!r} --case {outcome.number}: {outcome.faults}")
+        print(f"--seed {seed} --only={outcome.kind!r} --case {outcome.number}: {outcome.faults}")
         print(f"  priorwise {outcome.arguments[:300]}")
         words = outcome.printed if show else outcome.printed[-400:].replace("\n", "\n    ")
         print(f"    {words.encode('ascii', 'backslashreplace').decode()}")
