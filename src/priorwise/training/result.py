@@ -87,7 +87,7 @@ class FitResult:
         return (
             f"{name} was trained for {epochs} in {self.seconds:.1f} s, {self.trained} "
             f"({_ENDS.get(self.stopped, self.stopped)}).\n"
-            f"{verdict}\n"
+            f"{verdict}{''.join(f' In doubt: {doubt}' for doubt in self.warnings)}\n"
             f'{place} Next: priorwise.report(result.model, data, "report.html").'
         )
 
