@@ -148,7 +148,7 @@ def train(
         f"{out}{options}"
     )
     for doubt in result.warnings:
-        print(f"warning: {doubt}")
+        show(f"warning: {doubt}")
 
 
 @app.command()

@@ -17,9 +17,11 @@ from priorwise.estimators import (
 from priorwise.evaluation.quantity import Cell, Quantity, error_words, estimate_cell, number_words
 from priorwise.evaluation.subject import Subject
 from priorwise.models import NCP
+from priorwise.progress import Advance, progress_bar
 from priorwise.randomness import seeded
 from priorwise.refusals import UnavailableError
 from priorwise.tilts import AbstractContrastiveTilt
+from priorwise.training.callbacks import AbstractCallback, Moment
 from priorwise.training.loop import fit
 
 __all__ = ["CONTRAST", "HOLE", "LEAKAGE", "QUANTITIES", "SYMMETRIC_KL", "TWO_SAMPLE"]
@@ -56,17 +58,29 @@ def _hole(subject: Subject) -> list[GroupContrast]:
     with seeded(seed, "report", "classifier"):
         ncp = NCP(model, hidden_features=_FEATURES)
     part = splits.subset(train=min(_EXAMPLES, len(splits.train)))
-    epochs_for_steps = max(1, _STEPS * _BATCH // len(part.train))
-    fit(
-        ncp,
-        part,
-        epochs=min(_EPOCHS, epochs_for_steps),
-        batch_size=_BATCH,
-        patience=15,
-        seed=seed,
-        progress=subject.progress,
-    )
+    epochs = min(_EPOCHS, max(1, _STEPS * _BATCH // len(part.train)))
+    with progress_bar("classifier of the hole", epochs, show=subject.progress) as advance:
+        fit(
+            ncp,
+            part,
+            epochs=epochs,
+            batch_size=_BATCH,
+            patience=15,
+            seed=seed,
+            progress=False,
+            callbacks=[_Epochs(advance)],
+        )
     return contrast(ncp, subject.x, seed=seed)
+
+
+class _Epochs(AbstractCallback):
+    """Moves a bar after each epoch, without the lines of a fit that somebody asked for."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+
+    def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None:
+        self.advance(1)
 
 
 def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell]:

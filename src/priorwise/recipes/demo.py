@@ -1,12 +1,12 @@
 """The whole job on handwritten digits: train a VAE, measure its prior's hole, fill it, report."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from priorwise.config.run import Run
+from priorwise.progress import say
 from priorwise.recipes.registry import packaged_recipe
 from priorwise.reporting import report_runs
 from priorwise.reporting.tables import print_table
@@ -52,10 +52,10 @@ def demo(
     fits: dict[str, FitResult] = {}
     stages = _stages(out, seed, quick=quick)
     for step, (name, (folder, run)) in enumerate(stages.items(), 1):
-        _say(f"{step} of {len(stages) + 1}: {name}", show=progress)
+        say(f"{step} of {len(stages) + 1}: {name}", show=progress)
         fits[name] = train_run(run, out / folder, progress=progress)
-        _say(_fit_words(fits[name]), show=progress)
-    _say(f"{len(stages) + 1} of {len(stages) + 1}: measuring", show=progress)
+        say(_fit_words(fits[name]), show=progress)
+    say(f"{len(stages) + 1} of {len(stages) + 1}: measuring", show=progress)
     page = report_runs(
         {name: out / folder for name, (folder, _) in stages.items()},
         out / "report.html",
@@ -97,11 +97,6 @@ def _fit_words(fit: FitResult) -> str:
     return f"       {words}; the run is at {fit.folder}"
 
 
-def _say(text: str, *, show: bool) -> None:
-    if show:
-        print(text, file=sys.stderr)
-
-
 def _result(page: Path, *, progress: bool) -> DemoResult:
     path = page.with_suffix(".json")
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -109,8 +104,8 @@ def _result(page: Path, *, progress: bool) -> DemoResult:
     if progress:
         print_table(record["table"], title="nats on the test images; ± one standard error")
         for sentence in findings:
-            _say(f"- {sentence}", show=True)
+            say(f"- {sentence}")
         for doubt in record["warnings"]:
-            _say(f"warning: {doubt}", show=True)
+            say(f"warning: {doubt}")
     rows = [{"model": name, **numbers} for name, numbers in record["models"].items()]
     return DemoResult(page, path, rows, findings)
