@@ -81,7 +81,7 @@ class IWAEConfig(AbstractObjectiveConfig):
     """The importance-weighted bound."""
 
     kind: Literal["iwae"] = "iwae"
-    samples: int = Field(50, ge=1)
+    samples: int = Field(50, ge=1, le=10**6)
     """Importance samples per example."""
 
     def build(
