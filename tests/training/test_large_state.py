@@ -216,3 +216,16 @@ def test_a_buffer_that_nobody_takes_is_refused():
         ValueError, match=r"expected an objective that restores its large state \(images\)"
     ):
         ELBO(wrong()).load_large_state({"images": torch.zeros(2)})
+
+
+class JudgedByBuffer(Replayed):
+    """Its verdict depends on the large state."""
+
+    def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
+        return float(self.buffer.square().mean())
+
+
+def test_a_verdict_may_read_the_large_state(tmp_path):
+    """Fault: a probe that is taken on a resume before the large state is there."""
+    first = fitted(JudgedByBuffer(), out=tmp_path / "run")
+    assert fitted(JudgedByBuffer(), out=tmp_path / "run").history == first.history

@@ -14,7 +14,7 @@ from priorwise.config.training import TrainingConfig
 if TYPE_CHECKING:
     import priorwise.models
     import priorwise.objectives
-from priorwise.limits import LARGEST_COUNT
+from priorwise.limits import LARGEST_COUNT, LARGEST_SET
 
 __all__ = [
     "AbstractObjectiveConfig",
@@ -82,7 +82,7 @@ class IWAEConfig(AbstractObjectiveConfig):
     """The importance-weighted bound."""
 
     kind: Literal["iwae"] = "iwae"
-    samples: int = Field(50, ge=1, le=LARGEST_COUNT)
+    samples: int = Field(50, ge=1, le=LARGEST_SET)
     """Importance samples per example."""
 
     def build(

@@ -147,13 +147,11 @@ class Store:
         self._refuse_missing_optimizers(tensors, state)
         if self.folder.best.exists():
             read_checkpoint(self.folder.best, run=self.folder.name)  # before hours of training
-        self._load_checked(tensors, state)
+        self._load_checked(tensors, state, large)
         self.average.load(tensors, self.folder.last)
         for stepper in self.steppers:
             load_optimizer(stepper.optimizer, tensors, stepper.player.name)
             stepper.load_plain_state(state.optimizers.get(stepper.player.name, {}))
-        if large:
-            self.objective.load_large_state(large)
         self.folder.cut_metrics(state.metrics_bytes)
         if self.folder.extended is not None and self.writes:
             tell_schedule(self.folder, state, self.steppers[0])
@@ -212,9 +210,17 @@ class Store:
                     "model that the fit started with."
                 )
 
-    def _load_checked(self, tensors: dict[str, Tensor], state: FitState) -> None:
-        """Load model and objective; restore them if the checkpoint is of others."""
+    def _load_checked(
+        self, tensors: dict[str, Tensor], state: FitState, large: dict[str, Tensor]
+    ) -> None:
+        """Load model and objective; restore them if the checkpoint is of others.
+
+        The large state comes before the probe, whose verdict may depend on it.
+        """
         assert self.folder is not None
+        large_before = {
+            name: tensor.clone() for name, tensor in self.objective.large_state().items()
+        }
         before = {
             name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()
         }
@@ -222,7 +228,11 @@ class Store:
         try:
             load_model(self.model, tensors, self.folder.last)
             load_objective(self.objective, self.model, tensors, self.folder.last)
+            if large:
+                self.objective.load_large_state(large)
             self.probe.refuse_other(state.probe, self.folder.path)
         except (CheckpointError, RunFolderError):
             self.objective.load_state_dict(before)
+            if large_before:
+                self.objective.load_large_state(large_before)
             raise
