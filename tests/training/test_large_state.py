@@ -222,7 +222,7 @@ class JudgedByBuffer(Replayed):
     """Its verdict depends on the large state."""
 
     def judge(self, x: Tensor, *, batch_size: int, seed: int) -> float:
-        return float(self.buffer.square().mean())
+        return -float(self.buffer.square().mean())
 
 
 def test_a_verdict_may_read_the_large_state(tmp_path):
