@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from priorwise.config import DataConfig, NCPConfig, Run, TrainingConfig, VAEConfig
+from priorwise.config import (
+    DataConfig,
+    FittedPriorConfig,
+    GaussianMixtureConfig,
+    NCPConfig,
+    Run,
+    TrainingConfig,
+    VAEConfig,
+)
 from priorwise.evaluation import evaluate_run, record_of_base
 from priorwise.reporting import report_runs
 from priorwise.reporting.comparison import compare_runs
@@ -159,6 +167,31 @@ def test_a_run_starts_from_the_weights_of_another(run, data, tmp_path):
     ):
         train_run(larger, tmp_path / "larger", init=out, progress=False)
     assert not (tmp_path / "larger").exists()
+
+
+def mixture_over(run: Path, data: Path, **training: object) -> Run:
+    prior = GaussianMixtureConfig(components=2)
+    model = FittedPriorConfig(base=MODEL, base_run=str(run), prior=prior)
+    return described(data, **training).model_copy(update={"name": "posthoc/x", "model": model})
+
+
+@pytest.mark.parametrize("over", [mixture_over, ncp_over])
+def test_a_base_is_never_replaced_by_the_weights_of_a_start(over, run, data, tmp_path):
+    """Fault: --init over another base, whose encoder and decoder take the place of those of --base;
+    a prior that starts from the codes although it was to start from another run.
+    """
+    train_run(described(data, seed=3), tmp_path / "other", progress=False)
+    first = tmp_path / "first"
+    train_run(over(run, data), first, progress=False)
+    with pytest.raises(CheckpointError, match=r"over the same base as --base; .* tensors of the"):
+        train_run(over(tmp_path / "other", data), tmp_path / "no", init=first, progress=False)
+    assert not (tmp_path / "no").exists()
+    small = over(run, data).model_copy(
+        update={"training": TrainingConfig(epochs=1, warmup_epochs=0, lr=1e-12, seed=5)}
+    )
+    again = train_run(small, tmp_path / "again", init=first, progress=False).model
+    for parameter, start in zip(again.parameters(), load(first).parameters(), strict=True):
+        torch.testing.assert_close(parameter, start, rtol=0, atol=1e-9)
 
 
 def test_the_base_is_looked_at_too(run, data, tmp_path):

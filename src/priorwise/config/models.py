@@ -249,9 +249,14 @@ class AbstractPosthocConfig(AbstractModelConfig):
 
     @abstractmethod
     def objective(
-        self, model: "priorwise.models.AbstractModel"
+        self, model: "priorwise.models.AbstractModel", *, from_codes: bool = True
     ) -> "priorwise.objectives.AbstractObjective":
-        """What the fit minimises."""
+        """What the fit minimises.
+
+        Arguments:
+            model: The model on top.
+            from_codes: Whether a prior starts from the codes; False keeps the values that it has.
+        """
 
 
 class FittedPriorConfig(AbstractPosthocConfig):
@@ -288,12 +293,12 @@ class FittedPriorConfig(AbstractPosthocConfig):
         return with_prior(base, as_prior(prior))
 
     def objective(
-        self, model: "priorwise.models.AbstractModel"
+        self, model: "priorwise.models.AbstractModel", *, from_codes: bool = True
     ) -> "priorwise.objectives.AbstractObjective":
         """The cross-entropy of the codes."""
         from priorwise.objectives import ExPostPrior
 
-        return ExPostPrior(model, from_codes=True)
+        return ExPostPrior(model, from_codes=from_codes)
 
 
 TiltableConfig = Annotated[BaseConfig | FittedPriorConfig, Field(discriminator="kind")]
@@ -332,7 +337,7 @@ class NCPConfig(AbstractPosthocConfig):
             return NCP(base, hidden_features=self.hidden_features, max_logit=self.max_logit)
 
     def objective(
-        self, model: "priorwise.models.AbstractModel"
+        self, model: "priorwise.models.AbstractModel", *, from_codes: bool = True
     ) -> "priorwise.objectives.AbstractObjective":
         """Noise contrastive estimation."""
         from priorwise.objectives import default_objective

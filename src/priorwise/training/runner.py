@@ -57,7 +57,8 @@ def train_run(
         run: The run.
         out: Its folder.
         init: A run folder, from whose best weights training starts; its model must have the same
-            tensors.
+            tensors. For a run that builds on another it must build on the same weights; a prior
+            then starts from its values, not from the codes.
         progress: Whether to show a progress bar.
         callbacks: Those of ``priorwise.fit``.
 
@@ -65,7 +66,8 @@ def train_run(
         OwnCodeError: if your own code is not found, or fails.
         RunFolderError: if the folder holds another run, another process writes to it, or the data
             of the run underneath have changed.
-        CheckpointError: if a checkpoint is damaged, or ``init`` is a run of another model.
+        CheckpointError: if a checkpoint is damaged, or ``init`` is a run of another model or over
+            another base.
     """
     run = located(run)
     splits = splits_of(run.data)
@@ -73,10 +75,10 @@ def train_run(
     model = _built(run, splits)
     identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
     if init is not None:
-        _load_weights(model, Path(init))
+        _start_from(model, Path(init), run)
         weights = content_hash(tensors_without_log_norms(model))
         identity["init"] = {"weights": weights, "run": str(Path(init).absolute())}
-    objective = _objective(run, model, len(splits.train))
+    objective = _objective(run, model, len(splits.train), from_codes=init is None)
     result = fit(
         model,
         splits,
@@ -106,6 +108,37 @@ def _built(run: Run, splits: Splits) -> AbstractModel:
     return run.model.over(base, splits.spec, **how)
 
 
+def _start_from(model: AbstractModel, folder: Path, run: Run) -> None:
+    """Load the best weights of an earlier run; those of the base must stay as they are.
+
+    Raises:
+        CheckpointError: if the earlier run is of another model, or over another base.
+    """
+    base = _base_tensors(model, run)
+    before = {name: tensor.detach().clone() for name, tensor in base.items()}
+    _load_weights(model, folder)
+    changed = [name for name, tensor in base.items() if not torch.equal(tensor, before[name])]
+    if changed:
+        raise CheckpointError(
+            f"expected --init with a run over the same base as --base; {folder} was fitted over "
+            f"another one: {len(changed)} of {len(base)} tensors of the base differ, the first is "
+            f"`{changed[0]}`. Give the base of {folder} as --base, or leave out --init."
+        )
+
+
+def _base_tensors(model: AbstractModel, run: Run) -> dict[str, torch.Tensor]:
+    """The tensors that belong to the run underneath; none if there is no such run."""
+    if not isinstance(run.model, AbstractPosthocConfig):
+        return {}
+    ours = run.model.objective(model).trained.state_dict(keep_vars=True).values()
+    trained = {id(tensor) for tensor in ours}
+    return {
+        name: tensor
+        for name, tensor in tensors_without_log_norms(model).items()
+        if id(tensor) not in trained
+    }
+
+
 def _keep_base(folder: Path, base_folder: Path) -> None:
     """Copy the weights of the model underneath, so that the folder can be moved alone."""
     kept = folder / "base" / _BEST
@@ -114,10 +147,12 @@ def _keep_base(folder: Path, base_folder: Path) -> None:
         write_atomically(kept, (base_folder / _BEST).read_bytes())
 
 
-def _objective(run: Run, model: AbstractModel, data_size: int) -> AbstractObjective | None:
+def _objective(
+    run: Run, model: AbstractModel, data_size: int, *, from_codes: bool
+) -> AbstractObjective | None:
     """The objective of a run; a model that is fitted on top of another has its own."""
     if isinstance(run.model, AbstractPosthocConfig):
-        return run.model.objective(model)
+        return run.model.objective(model, from_codes=from_codes)
     with frozen(model), torch.no_grad():
         latent = example_pass(model)[0].prior.event_shape.numel()
     with seeded(run.training.seed, "init", "objective"):
