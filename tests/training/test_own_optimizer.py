@@ -52,6 +52,7 @@ def straight(model: nn.Module, slope: float) -> Hooked:
     return Hooked(ELBO(model), change)
 
 
+@pytest.mark.filterwarnings("ignore:the fit diverged")
 @pytest.mark.parametrize("clip", [None, 0.5, 1e3])
 def test_one_clipped_step_by_hand(clip):
     """Fault: a clip by value, one norm a tensor, a clip after the step, or Adam instead of SGD.
@@ -302,3 +303,10 @@ def test_plain_state_goes_through_json():
     assert is_plain(state)
     assert not is_plain({"best": torch.zeros(1)})
     assert not is_plain([print])
+
+
+def test_an_optimizer_that_keeps_nothing_resumes(tmp_path):
+    """Fault: plain gradient descent, whose missing state is taken for damage."""
+    options = {**OWN, "optimizer": lambda parameters: SGD(parameters, lr=1e-3)}
+    first = fit(wrong(), splits(), out=tmp_path / "run", **options)
+    assert fit(wrong(), splits(), out=tmp_path / "run", **options).history == first.history
