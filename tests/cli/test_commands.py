@@ -351,6 +351,7 @@ def test_every_sampler_takes_the_temperature(inside, ncp, tmp_path):
     assert not np.array_equal(*drawn)
 
 
+@pytest.mark.filterwarnings("default:.*goes on to 4 epochs")
 def test_data_that_moved_other_weights_and_more_epochs(inside, refused, vae, images, tmp_path):
     """Fault: an option that does not reach the library."""
     run, moved = tmp_path / "run", tmp_path / "elsewhere.npz"

@@ -260,6 +260,7 @@ def test_what_a_schedule_makes_of_more_epochs_is_said(run):
     assert result.epochs == 6
 
 
+@pytest.mark.filterwarnings("ignore:the fit diverged")
 def test_a_run_that_stopped_improving_is_not_extended(tmp_path):
     """Fault: an extension that does nothing, or that trains where an unbroken run would not."""
     options = OPTIONS | {"lr": 10.0, "patience": 1, "schedule": "constant"}
