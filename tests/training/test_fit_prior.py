@@ -96,13 +96,43 @@ def test_one_full_gaussian_has_the_moments_of_the_codes(kind):
     assert result.model.prior is prior
     train = z[torch.cdist(z, _held_out(z)).min(1).values > 0]
     assert len(train) == 360
-    ridge = 1e-4 * train.var(0, correction=0).mean()
-    covariance = train.T.cov(correction=0) + ridge * torch.eye(2)
+    ridge = 1e-4 * train.var(0, correction=0)
+    covariance = train.T.cov(correction=0) + ridge.diag()
     law = MultivariateNormal(train.mean(0), covariance)
     torch.testing.assert_close(prior().log_prob(z).detach(), law.log_prob(z), rtol=1e-4, atol=1e-4)
     assert result.best == pytest.approx(-float(law.log_prob(_held_out(z)).mean()), abs=1e-4)
     assert result.metric == "cross_entropy"
     assert (result.stopped, result.epochs) == ("solved", 1)
+    assert result.history[0]["train"]["cross_entropy"] == pytest.approx(
+        -float(law.log_prob(train).mean()), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, FullGaussianMixture])
+def test_the_unit_of_the_codes_does_not_matter(kind):
+    """Fault: a range of variances, or a ridge, in the unit of the codes. Closed form: the
+    cross-entropy changes by the logarithms of the units.
+    """
+    torch.manual_seed(0)
+    z, scale = torch.randn(300, 2), torch.tensor([1000.0, 0.001])
+    torch.manual_seed(5)
+    plain, scaled = kind(2, 4), kind(2, 4)
+    scaled.load_state_dict(plain.state_dict())
+    bests = [
+        pw.fit_prior(codes, prior, epochs=3, progress=False).best
+        for codes, prior in ((z, plain), (z * scale + 5, scaled))
+    ]
+    assert bests[1] - float(scale.log().sum()) == pytest.approx(bests[0], abs=0.01)
+
+
+def test_too_many_components_are_told():
+    """Fault: a mixture that knows its codes by heart, without a word."""
+    torch.manual_seed(0)
+    result = pw.fit_prior(torch.randn(200, 10), FullGaussianMixture(10, 8), progress=False)
+    assert result.best > result.history[0]["train"]["cross_entropy"] + 1
+    assert "Use fewer `components`" in result.warnings[0]
+    few = pw.fit_prior(torch.randn(2000, 10), FullGaussianMixture(10, 1), progress=False)
+    assert few.warnings == ()
 
 
 def _held_out(z: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from priorwise.data import DataSpec, Splits, as_splits
+from priorwise.data.account import CODES
 from priorwise.models import AbstractModel, frozen, require_prior, with_prior, wrap
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
@@ -169,7 +170,7 @@ def _model_of_codes(codes: Tensor | np.ndarray) -> tuple[AbstractModel, Splits]:
         z = z[torch.randperm(len(z)).to(z.device)]
     held_out = max(1, len(z) // 10)
     validation, train = z[:held_out], z[held_out:]
-    spec = DataSpec("codes", tuple(z.shape[1:]), None, "gaussian", "none", "none")
+    spec = DataSpec(CODES, tuple(z.shape[1:]), None, "gaussian", "none", "none")
     identity = wrap(
         encode=nn.Identity(), decode=nn.Identity(), latent=tuple(z.shape[1:]), modules=()
     )
