@@ -98,7 +98,7 @@ PRIORS: dict[str, Callable[[], nn.Module]] = {
     "mixture": lambda: GaussianMixture(2, 4),
     "flow": lambda: FlowPrior(2, blocks=2, hidden_features=(8,)),
     "full mixture": lambda: FullGaussianMixture(2, 3),
-    "vamp": lambda: VampPrior.random(5, (3,), mean=0.5, std=0.2),
+    "vamp": lambda: VampPrior.random(5, (3,), mean=0.5, std=0.02, value_range=(-20.0, 20.0)),
 }
 
 
