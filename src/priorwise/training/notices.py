@@ -1,14 +1,15 @@
 """What a fit says about itself at its end: that it diverged, or never trained its full loss."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from priorwise.config.training import TrainingConfig
 from priorwise.objectives import AbstractObjective
 
-__all__ = ["diverged", "still_warming_up"]
+__all__ = ["diverged", "overfitted", "still_warming_up"]
 
+_NAT = 1.0  # the smallest difference that is worth a warning
 _WORSE = 0.1  # of the untrained model's verdict
 _EXPLODED = 10.0  # times what the training had gained
 
@@ -25,6 +26,20 @@ def still_warming_up(
         f"the full objective is {trained}: its weights warm up (`warmup_epochs` is "
         f"{config.warmup_epochs}) for as long as the fit lasts (`epochs` is {config.epochs}). Use "
         "more epochs, or a shorter warm-up.",
+    )
+
+
+def overfitted(metric: str, line: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning about a fit without steps that is worse on validation data by more than a nat.
+
+    Such a fit goes to its end at once, so no earlier weights were better.
+    """
+    train, validation = line["train"].get(metric), line.get("validation", {}).get(metric)
+    if train is None or validation is None or not validation - train > _NAT:
+        return ()
+    return (
+        f"the fit is too close to the training data: its {metric} is {validation:.2f} nats on "
+        f"validation data and {train:.2f} on training data. Use fewer `components`, or more data.",
     )
 
 

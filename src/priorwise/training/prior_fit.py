@@ -9,16 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from priorwise.data import DataSpec, Splits, as_splits
+from priorwise.config.training import TrainingConfig
+from priorwise.data import DataSpec, Splits, Stream, as_training_data
+from priorwise.data.account import CODES
 from priorwise.models import AbstractModel, frozen, require_prior, with_prior, wrap
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
 from priorwise.randomness import seeded
 from priorwise.tilts import AbstractContrastiveTilt
+from priorwise.training.callbacks import as_callbacks
 from priorwise.training.loop import FitResult, fit
+from priorwise.training.own_optimizer import factories_among
 from priorwise.training.stage import as_model, config_for
 
 __all__ = ["PriorFitResult", "fit_prior"]
+
+_RECORDED = ("identity", "about")  # options of ``fit`` that only the run folder sees
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class PriorFitResult(FitResult):
 def fit_prior(
     model: nn.Module | Tensor | np.ndarray,
     prior: nn.Module,
-    data: Any = None,  # noqa: ANN401 - whatever `as_splits` takes
+    data: Any = None,  # noqa: ANN401 - whatever `fit` takes
     *,
     tilt: Callable[[AbstractModel], AbstractModel] | None = None,
     tilt_options: Mapping[str, Any] | None = None,
@@ -81,7 +87,8 @@ def fit_prior(
         tilt: Builds a tilted model over the model with the fitted prior, such as
             ``priorwise.NCP``; it is then fitted by its own objective. Its initial weights are drawn
             with the seed of the fit.
-        tilt_options: Options of the second fit that differ from those of the first.
+        tilt_options: Options of the second fit that differ from those of the first. Callbacks, and
+            an optimiser and a schedule of your own, are those of both fits unless you give others.
         from_codes: Whether the prior's values start from the codes; False keeps those that it has,
             to train a fitted prior further.
         out: Folder for checkpoints and metrics, as for ``fit``; with a ``tilt`` the two fits lie in
@@ -122,8 +129,12 @@ def fit_prior(
             "as the third argument, or give codes in place of the model."
         )
     else:
-        splits = as_splits(data)
+        splits = as_training_data(data)
+    if "callbacks" in options:
+        options["callbacks"] = as_callbacks(options["callbacks"])  # both stages go through them
+    second = {**options, **(tilt_options or {})}
     fitted = with_prior(as_model(model), as_prior(prior))
+    seed = _config_of(fitted, second).seed  # refuses what the second stage would, before the first
     objective = ExPostPrior(fitted, from_codes=from_codes)
     _try(objective, splits)
     defaults = {"warmup_epochs": 0, "patience": 20}
@@ -133,12 +144,19 @@ def fit_prior(
     )
     stages = {stage.metric: stage}
     if tilt is not None:
-        second = {**options, **(tilt_options or {})}
-        with seeded(config_for(fitted, second).seed, "init", "tilt"):
+        with seeded(seed, "init", "tilt"):
             tilted = tilt(fitted)
         stage = fit(tilted, splits, out=second_out, progress=progress, **second)
         stages[stage.metric] = stage
     return PriorFitResult(**vars(stage), stages=stages)
+
+
+def _config_of(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration among the options of a stage, all of which are checked."""
+    rest = dict(options)
+    as_callbacks(rest.pop("callbacks", ()))
+    _, rest = factories_among(rest, rest.pop("schedule_every", "epoch"))
+    return config_for(model, {name: rest[name] for name in rest if name not in _RECORDED})
 
 
 def _folders(out: str | Path | None) -> tuple[Path | None, Path | None]:
@@ -169,14 +187,14 @@ def _model_of_codes(codes: Tensor | np.ndarray) -> tuple[AbstractModel, Splits]:
         z = z[torch.randperm(len(z)).to(z.device)]
     held_out = max(1, len(z) // 10)
     validation, train = z[:held_out], z[held_out:]
-    spec = DataSpec("codes", tuple(z.shape[1:]), None, "gaussian", "none", "none")
+    spec = DataSpec(CODES, tuple(z.shape[1:]), None, "gaussian", "none", "none")
     identity = wrap(
         encode=nn.Identity(), decode=nn.Identity(), latent=tuple(z.shape[1:]), modules=()
     )
     return identity, Splits(train, validation, validation, spec)
 
 
-def _try(objective: ExPostPrior, splits: Splits) -> None:
+def _try(objective: ExPostPrior, splits: Splits | Stream) -> None:
     """Compute the loss of two examples: what cannot be fitted is refused before a folder exists."""
     device = next(objective.parameters(), torch.empty(0)).device
     with frozen(objective), torch.no_grad(), seeded(0, "try"):

@@ -30,7 +30,7 @@ from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.lines import about_weights, metrics_line, status
 from priorwise.training.modes import set_modes
-from priorwise.training.notices import diverged, still_warming_up
+from priorwise.training.notices import diverged, overfitted, still_warming_up
 from priorwise.training.own_optimizer import Factories
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
 from priorwise.training.probe import Probe
@@ -195,8 +195,8 @@ class RunningFit:
         self.state.seconds += time.monotonic() - started
         self.state.step, self.state.examples = self.steps_per_epoch, size
         self.state.sums = {name: mean * size for name, mean in means.items()}
-        self._finish_line(lambda amount=1, *, status=None, milestone=False: None)
         self.state.stopped = "solved"
+        self._finish_line(lambda amount=1, *, status=None, milestone=False: None)
         self.store.save_last(self.state)
 
     def _save_last(self) -> None:
@@ -326,6 +326,7 @@ class RunningFit:
             warnings.warn(explosion[0], stacklevel=2)
         return (
             *explosion,
+            *(overfitted(self.objective.metric, last) if state.stopped == "solved" else ()),
             *still_warming_up(self.objective, self.config, self.steps_per_epoch),
         )
 
