@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         objectives,
         priors,
         samplers,
+        training,
     )
     from priorwise.models import HVAE, NCP, VAE, frozen, wrap
     from priorwise.randomness import seeded
@@ -54,5 +55,6 @@ __all__ = [
     "report",
     "samplers",
     "seeded",
+    "training",
     "wrap",
 ]

@@ -12,7 +12,13 @@ from priorwise.distributions import Tilted
 from priorwise.samplers import SIR, AbstractSampler
 from priorwise.storage import content_hash
 
-__all__ = ["AbstractContrastiveTilt", "AbstractTilt", "LogNorm", "tensors_without_log_norms"]
+__all__ = [
+    "AbstractContrastiveTilt",
+    "AbstractTilt",
+    "LogNorm",
+    "lost_tensors",
+    "tensors_without_log_norms",
+]
 
 _DIGEST = 8  # bytes of a content hash
 
@@ -138,3 +144,17 @@ def tensors_without_log_norms(module: nn.Module) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if id(tensor) not in log_norms
     }
+
+
+def lost_tensors(module: nn.Module) -> list[str]:
+    """Names of the tensors with which every number of a module is wrong.
+
+    These are parameters with NaN or infinity, and buffers with NaN; a mask may be infinite.
+    """
+    parameters = {uncompiled_name(name) for name, _ in module.named_parameters()}
+    return [
+        name
+        for name, tensor in tensors_without_log_norms(module).items()
+        if tensor.is_floating_point()
+        and bool((~tensor.isfinite() if name in parameters else tensor.isnan()).any())
+    ]

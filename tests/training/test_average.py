@@ -97,6 +97,21 @@ def test_resume_of_an_average_is_bit_exact(tmp_path):
             assert same_bits(tensor, quiet.model.state_dict()[name])
 
 
+def test_a_fit_that_was_killed_before_its_first_step_goes_on(tmp_path):
+    """Fault: a demand for an average that no step has made."""
+
+    class Killed(Weights):
+        def on_start(self, moment, history) -> None:
+            raise KeyboardInterrupt
+
+    options = OPTIONS | {"epochs": 1, "ema": 0.9}
+    with pytest.raises(KeyboardInterrupt):
+        fit(wrong(), splits(), out=tmp_path, callbacks=[Killed()], **options)
+    assert fit(wrong(), splits(), out=tmp_path, **options).best == (
+        fit(wrong(), splits(), **options).best
+    )
+
+
 def test_a_lost_average_is_told(tmp_path):
     """Fault: an average that starts again without a word."""
     model = wrong()

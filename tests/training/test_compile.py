@@ -72,9 +72,7 @@ def losses(name: str, *, compile: bool, epochs: int = 2, **options: object) -> l
     return found
 
 
-@pytest.mark.parametrize(
-    "name", ["vae_standard", "vae_vamp", "hvae_vamp", "ncp", "moons_factor_flow"]
-)
+@pytest.mark.parametrize("name", ["vae_vamp", "ncp", "moons_factor_flow"])
 def test_losses_are_those_of_a_plain_fit(name):
     """Fault: other random numbers, a step of the rehearsal that counts, a turn of another player,
     a batch that is left out.
@@ -86,7 +84,7 @@ def test_losses_are_those_of_a_plain_fit(name):
     torch.testing.assert_close(torch.tensor(traced[turns:]), torch.tensor(plain), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("name", ["vae_vamp", "ncp"])
+@pytest.mark.parametrize("name", ["vae_vamp"])
 def test_nothing_is_compiled_anew_after_two_epochs(name):
     """Fault: a trace for each step of a schedule, each epoch, or each smaller batch."""
     losses(name, compile=True, epochs=2)

@@ -164,6 +164,18 @@ def test_values_of_a_fitted_prior_can_be_kept():
     assert not torch.allclose(prior.loc.detach(), before)
 
 
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_solved_fit_can_be_called_again(ema, tmp_path):
+    """Fault: a demand for the state of an optimiser that never stepped, or for an average."""
+    z, options = torch.randn(50, 2), {"out": tmp_path, "ema": ema, "progress": False}
+    first, again = (pw.fit_prior(z, FullGaussianMixture(2, 1), epochs=2, **options) for _ in "ab")
+    assert (again.stopped, again.best) == ("solved", first.best)
+    assert torch.equal(again.prior.loc, first.prior.loc)
+    with pytest.warns(UserWarning, match="was solved without steps, so more epochs change nothing"):
+        more = pw.fit_prior(z, FullGaussianMixture(2, 1), epochs=4, **options)
+    assert (more.stopped, more.best) == ("solved", first.best)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

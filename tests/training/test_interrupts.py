@@ -14,7 +14,7 @@ from toys import OPTIONS, splits, wrong
 from priorwise import fit
 from priorwise.estimators import c2st
 from priorwise.interrupts import kept_interrupts
-from priorwise.training import loop
+from priorwise.training import running_fit
 
 
 def press_ctrl_c() -> None:
@@ -73,16 +73,17 @@ def test_what_was_not_interrupted_or_is_handled_elsewhere_goes_on(monkeypatch):
 
 def test_an_interrupt_in_the_last_validation_is_raised(tmp_path, monkeypatch):
     """Fault: Ctrl-C that is ignored; or that costs the run which is complete by then."""
-    judged, calls = loop.judged, []
+    judged, calls = running_fit.judged, []
+    validations = OPTIONS["epochs"] + 1  # the first one is before the first step
 
     def interrupted(*arguments):
         calls.append(1)
-        if len(calls) == OPTIONS["epochs"]:
+        if len(calls) == validations:
             press_ctrl_c()
         return judged(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "judged", interrupted)
+        patch.setattr(running_fit, "judged", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(wrong(), splits(), out=tmp_path, **OPTIONS)
     result = fit(wrong(), splits(), out=tmp_path, **OPTIONS)

@@ -41,6 +41,8 @@ def reading_words(data: Splits | Stream) -> str:
     facts = reading(data)
     origin = f"read {facts['origin']}" if facts["origin"] else "read from memory"
     labels = "no labels" if facts["classes"] is None else f"labels of {facts['classes']} classes"
+    if isinstance(data, Stream):
+        labels = "labels of a data set of torch are not kept"
     return (
         f"data {data.describe()}\n"
         f"     {origin}\n"

@@ -42,7 +42,8 @@ def from_dataset(
     Arguments:
         data: A ``Dataset``, an ``IterableDataset``, or a ``DataLoader`` of one. An example is an
             observation, a pair of observation and label, or a mapping with the key "image", "x" or
-            "pixel_values". An observation is a tensor, an array or an image of Pillow.
+            "pixel_values". An observation is a tensor, an array or an image of Pillow. Labels are
+            not kept.
         validation: A data set or an array, or the share that is held out at random.
         test: A data set or an array; by default as large a share is held out.
         examples: How many examples an iterable has, if it does not say so itself.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from priorwise.refusals import UnavailableError
-from priorwise.tilts import tensors_without_log_norms
+from priorwise.tilts import lost_tensors
 
 __all__ = [
     "NOT_FINITE",
@@ -72,18 +72,13 @@ def require_finite(values: Tensor, what: str) -> None:
 
 def of_weights(model: nn.Module) -> tuple[str, ...]:
     """A warning that names the weights of a model that are not finite; empty without any."""
-    tensors = tensors_without_log_norms(model)
-    bad = [
-        name
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
-    ]
+    bad = lost_tensors(model)
     if not bad:
         return ()
     return (
-        f"{len(bad)} of {len(tensors)} tensors of the model are not finite, the first is "
-        f"{bad[0]}: its training diverged, or its file is damaged. Train it again with a lower "
-        "`lr`, or load another checkpoint.",
+        f"{len(bad)} {'tensor' if len(bad) == 1 else 'tensors'} of the model not finite, the first "
+        f"is `{bad[0]}`: its training diverged, or its file is damaged. Train it again with a "
+        "lower `lr`, or load another checkpoint.",
     )
 
 

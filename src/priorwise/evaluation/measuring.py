@@ -76,11 +76,9 @@ def measure(
 
 
 def _refuse_lost_weights(model: AbstractModel) -> None:
-    # buffers may hold NaN on purpose, parameters cannot
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise ValueError(
-            f"expected a model with finite weights; got one where {of_weights(model)[0]}"
-        )
+    doubts = of_weights(model)
+    if doubts:
+        raise ValueError(f"expected a model with finite weights; got one with {doubts[0]}")
 
 
 def _missing(

@@ -28,6 +28,12 @@ def refuse_stopped(folder: RunFolder, state: FitState) -> None:
 def tell_schedule(folder: RunFolder, state: FitState, stepper: Stepper) -> None:
     """Warn of what the schedule of the learning rate makes of more epochs."""
     config = stepper.config
+    if folder.extended is not None and state.stopped == "solved":
+        warnings.warn(
+            f"{folder.path} was solved without steps, so more epochs change nothing in it.",
+            stacklevel=4,
+        )
+        return
     follows_options = stepper.schedule is None and config.schedule != "constant"
     if folder.extended is None or not follows_options or not state.step:
         return

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from priorwise.config.models import AbstractModelConfig, AbstractPosthocConfig
+from priorwise.config.models import AbstractModelConfig
 from priorwise.data import DataSpec
 from priorwise.memory import refuse_beyond_memory
 
@@ -23,10 +23,7 @@ def refuse_too_large(config: AbstractModelConfig, spec: DataSpec) -> None:
     Raises:
         MemoryLimitError: if it does not fit.
     """
-    base = config.base if isinstance(config, AbstractPosthocConfig) else config
-    numbers = _numbers(base.model_dump(), math.prod(spec.shape))
-    layers = config.model_dump().get("hidden_features", ())
-    numbers += sum(one * other for one, other in pairwise(layers))
+    numbers = _numbers(config.model_dump(), math.prod(spec.shape))
     refuse_beyond_memory(
         _COPIES * _BYTES * numbers,
         "the model (model.*)",
@@ -34,8 +31,11 @@ def refuse_too_large(config: AbstractModelConfig, spec: DataSpec) -> None:
     )
 
 
-def _numbers(model: dict[str, Any], pixels: int) -> int:
-    """Parameters of the largest tensors of a model, at least."""
-    hidden, latent = model.get("hidden", 1), model.get("latent", 1)
-    components = (model.get("prior") or {}).get("components", 1)
-    return int(hidden * (hidden + pixels + latent) + components * max(2 * latent, pixels))
+def _numbers(part: dict[str, Any], pixels: int) -> int:
+    """Parameters of the largest tensors of a part and of the parts within it, at least."""
+    hidden, latent = part.get("hidden", 0), part.get("latent", 1)
+    layers = part.get("hidden_features", ())
+    numbers = hidden * (hidden + pixels + latent) + part.get("components", 0) * pixels
+    numbers += part.get("blocks", 1) * sum(one * other for one, other in pairwise(layers))
+    inner = (value for value in part.values() if isinstance(value, dict))
+    return int(numbers) + sum(_numbers(each, pixels) for each in inner)

@@ -115,6 +115,12 @@ class Factories:
         return schedule
 
 
+_EXAMPLES = {
+    "optimizer": "optimizer=lambda parameters: torch.optim.{}(parameters, lr=0.1)",
+    "schedule": "schedule=lambda optimizer: torch.optim.lr_scheduler.{}(optimizer, ...)",
+}
+
+
 def factories_among(
     options: Mapping[str, Any], every: Interval
 ) -> tuple[Factories, dict[str, Any]]:
@@ -123,10 +129,18 @@ def factories_among(
     With an optimiser of the user's own the learning rate is constant unless a schedule is given.
 
     Raises:
-        ValueError: for options that a factory would overrule, and for an unknown interval.
+        ValueError: for options that a factory would overrule, for an optimiser or a schedule in
+            place of a function, and for an unknown interval.
     """
     if every not in get_args(Interval):
         raise ValueError(f"expected `schedule_every` as 'epoch' or 'step'; got {every!r}.")
+    for name, kind in (("optimizer", Optimizer), ("schedule", LRScheduler)):
+        if isinstance(options.get(name), kind):
+            made = type(options[name]).__name__
+            raise ValueError(
+                f"expected `{name}` as a word or a function, since each player gets its own; got "
+                f"one {made}. Give the function that makes it: {_EXAMPLES[name].format(made)}."
+            )
     own = {name: options[name] for name in ("optimizer", "schedule") if callable(options.get(name))}
     others = {name: value for name, value in options.items() if name not in own}
     overruled = (_OF_THE_OPTIMIZER if "optimizer" in own else ()) + (

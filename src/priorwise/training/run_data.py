@@ -52,11 +52,21 @@ def load_splits(
     """
     run, spec, _ = read_run(folder, code)
     source = run.data if data is None else run.data.model_copy(update={"name": str(data)})
+    if data is None and source.name not in names() and not Path(source.name).exists():
+        raise RunFolderError(
+            f"expected the data of {folder} at {source.name}; there are none. If they have moved, "
+            "name their new place with --data."
+        )
     splits = splits_of(source)
-    if source.name not in names():  # the name of the file does not matter
-        splits = replace(splits, spec=replace(splits.spec, name=spec.name))
     require_same_data(splits, folder)
-    return splits
+    return _named_as(splits, spec.name)
+
+
+def _named_as(splits: Splits, name: str) -> Splits:
+    """The data under the name that they had at training: that of a file does not matter."""
+    if splits.spec.name in names():
+        return splits
+    return replace(splits, spec=replace(splits.spec, name=name))
 
 
 def require_same_data(splits: Splits, folder: str | Path) -> None:
@@ -66,13 +76,15 @@ def require_same_data(splits: Splits, folder: str | Path) -> None:
         RunFolderError: if their fingerprint differs from the one in ``run.json``.
     """
     record = read_record(Path(folder) / "run.json")
-    expected = record["identity"].get("data_fingerprint", splits.fingerprint())
-    if splits.fingerprint() == expected:
+    name = record["identity"].get("spec", {}).get("name", splits.spec.name)
+    now = _named_as(splits, name).fingerprint()
+    expected = record["identity"].get("data_fingerprint", now)
+    if now == expected:
         return
     raise RunFolderError(
         f"expected the data that {folder} was trained on; those at {splits.source} are others"
         f"{_change(record.get('about', {}), splits)} (fingerprint {expected} at training, now "
-        f"{splits.fingerprint()}). Put the data back, or name their new place with --data. To use "
+        f"{now}). Put the data back, or name their new place with --data. To use "
         "other data, train another run on them."
     )
 

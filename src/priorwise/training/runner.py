@@ -18,7 +18,7 @@ from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
-from priorwise.tilts import tensors_without_log_norms
+from priorwise.tilts import lost_tensors, tensors_without_log_norms
 from priorwise.training.callbacks import AbstractCallback, Moment, as_callbacks
 from priorwise.training.checkpoint import (
     CheckpointError,
@@ -203,16 +203,13 @@ def _load_weights(model: AbstractModel, folder: Path) -> None:
 
 def _refuse_not_finite(model: AbstractModel, path: Path) -> None:
     """Refuse weights with which every number would be wrong; masks may hold infinite buffers."""
-    parameters = {name for name, _ in model.named_parameters()}
-    for name, tensor in tensors_without_log_norms(model).items():
-        if tensor.is_floating_point() and bool(
-            (~tensor.isfinite() if name in parameters else tensor.isnan()).any()
-        ):
-            raise CheckpointError(
-                f"expected finite weights in {path}; `{name}` holds NaN or infinity, so every "
-                "number of this model would be wrong. Train it again, with a lower "
-                "training.lr for example. Nothing was changed."
-            )
+    lost = lost_tensors(model)
+    if lost:
+        raise CheckpointError(
+            f"expected finite weights in {path}; `{lost[0]}` holds NaN or infinity, so every "
+            "number of this model would be wrong. Train it again, with a lower training.lr for "
+            "example. Nothing was changed."
+        )
 
 
 def _name(folder: Path) -> str:

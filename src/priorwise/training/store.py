@@ -148,7 +148,8 @@ class Store:
         if self.folder.best.exists():
             read_checkpoint(self.folder.best, run=self.folder.name)  # before hours of training
         self._load_checked(tensors, state, large)
-        self.average.load(tensors, self.folder.last)
+        if state.step and state.stopped != "solved":
+            self.average.load(tensors, self.folder.last)
         for stepper in self.steppers:
             load_optimizer(stepper.optimizer, tensors, stepper.player.name)
             stepper.load_plain_state(state.optimizers.get(stepper.player.name, {}))
@@ -181,6 +182,8 @@ class Store:
 
     def _refuse_missing_optimizers(self, tensors: dict[str, Tensor], state: FitState) -> None:
         assert self.folder is not None
+        if state.stopped == "solved":  # without a step of an optimiser
+            return
         for stepper in self.steppers:
             start = f"optimizer/{stepper.player.name}/"
             if state.step and not any(name.startswith(start) for name in tensors):
