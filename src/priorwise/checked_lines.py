@@ -56,7 +56,7 @@ def read_line(line: bytes) -> dict[str, Any]:
 
 
 def whole_lines(path: Path, length: int | None = None) -> list[bytes]:
-    """The lines of a file, or of its first ``length`` bytes.
+    """The lines of a file, or of its first ``length`` bytes; only a line feed ends a line.
 
     Raises:
         UnreadableError: if it is not a plain file, or too large.
@@ -65,4 +65,5 @@ def whole_lines(path: Path, length: int | None = None) -> list[bytes]:
     check_plain_file(path)
     refuse_large(path)
     with path.open("rb") as file:
-        return file.read(-1 if length is None else length).splitlines()
+        lines = file.read(-1 if length is None else length).split(b"\n")
+    return lines if lines[-1] else lines[:-1]

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from priorwise import NCP, seeded
-from priorwise.checked_lines import read_line
+from priorwise.checked_lines import checked_line, read_line
 from priorwise.estimators import nll
 from priorwise.estimators.journal import Journal
 from priorwise.likelihoods import Gaussian
+from priorwise.storage import append_line
 from priorwise.testing import LinearGaussianVAE
 
 SAMPLES = 150
@@ -273,3 +274,35 @@ def test_a_journal_of_an_earlier_version_is_read_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="lines without a checksum"):
         journal = Journal(path, {"of": "x"}, [1.0])
     assert journal.read() == {0: [2.0]}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{0: [1.0]}, {99: [1.0] * 4}, {3: [1e300] * 4}, {3: [True] * 4}, {3: "text"}, {-1: [1.0] * 4}],
+    ids=str,
+)
+def test_an_entry_of_another_computation_is_computed_again(tmp_path, entry):
+    """Fault: a line with a right checksum whose values no computation gave: a traceback, an image
+    too many, or a likelihood of 308 digits.
+    """
+    path = tmp_path / "journal"
+    Journal(path, {"of": "x"}, [1.0], shape=(9, 4)).append({3: [1.0, 2.0, -math.inf, 4.0]})
+    append_line(path, checked_line(entry))
+    with pytest.warns(UserWarning, match="is damaged in line 3: those lines are removed"):
+        journal = Journal(path, {"of": "x"}, [1.0], shape=(9, 4))
+    assert journal.read() == {3: [1.0, 2.0, -math.inf, 4.0]}
+
+
+def test_a_finished_image_stays_as_it_is(tmp_path):
+    """Fault: a line that was added later replaces the number of an image; a carriage return that
+    one reader takes for the end of a line and the other does not.
+    """
+    path = tmp_path / "journal"
+    journal = Journal(path, {"of": "x"}, [1.0])
+    journal.append({3: [1.0]})
+    journal.append({3: [2.0], 4: [2.0]})
+    assert journal.read() == {3: [1.0], 4: [2.0]}
+    with path.open("ab") as file:
+        file.write(b'{"5": [1.0],\r "6": [2.0]}\n')
+    with pytest.warns(UserWarning, match="lines without a checksum"):
+        assert Journal(path, {"of": "x"}, [1.0]).read().keys() == {3, 4, 5, 6}

@@ -1,13 +1,13 @@
 """A prior fitted to the codes of a frozen encoder: it learns them, and nothing else moves."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
 from autoencoder import autoencoder
-from kills import killed_before_each_write, same_bits
+from kills import assert_same_run, killed_before_each_write, same_bits
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from toys import marks, splits, with_batch_norm, wrong
@@ -28,7 +28,7 @@ from priorwise.priors import (
     VampPrior,
 )
 from priorwise.testing import LinearGaussianVAE
-from priorwise.training import fit_prior
+from priorwise.training import AbstractCallback, Moment, fit_prior
 from priorwise.training.stage import judged
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 20, "lr": 0.05, "progress": False}
@@ -241,6 +241,35 @@ def test_killed_fit_ends_as_a_quiet_one(seconds, tmp_path):
     for result in resumed:
         for key, tensor in quiet.model.state_dict().items():
             assert same_bits(result.model.state_dict()[key], tensor)
+
+
+class Fails(AbstractCallback):
+    """Raises at the first line."""
+
+    def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None:
+        raise RuntimeError("mine")
+
+
+def test_a_solved_fit_goes_on_after_a_callback_failed(tmp_path):
+    """Fault: an error of the fit instead of the callback's; a solution that is computed again, or
+    stepped on, after the resume.
+    """
+    model, start = LinearGaussianVAE(2, 3), FullGaussianMixture(2, 2)
+    quiet = fit_prior(model, copy.deepcopy(start), splits(), out=tmp_path / "quiet", **QUICK)
+    with pytest.raises(RuntimeError, match="mine"):
+        fit_prior(
+            model,
+            copy.deepcopy(start),
+            splits(),
+            out=tmp_path / "run",
+            callbacks=[Fails()],
+            **QUICK,
+        )
+    again = fit_prior(model, copy.deepcopy(start), splits(), out=tmp_path / "run", **QUICK)
+    assert quiet.stopped == again.stopped == "solved"
+    assert again.history == quiet.history
+    assert again.best == quiet.best
+    assert_same_run(tmp_path / "quiet", tmp_path / "run")
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,19 @@ from priorwise.config import (
 from priorwise.evaluation import evaluate_run, record_of_base
 from priorwise.reporting import report_runs
 from priorwise.reporting.comparison import compare_runs
-from priorwise.training import CheckpointError, RunFolderError, load, train_run
+from priorwise.training import (
+    AbstractCallback,
+    CheckpointError,
+    Moment,
+    RunFolderError,
+    load,
+    train_run,
+)
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.folder import read_record
 from priorwise.training.run_data import load_splits
 from priorwise.training.run_identity import name_of
+from priorwise.training.runner import load_base
 
 MODEL = VAEConfig(latent=2, hidden=4)
 
@@ -200,3 +209,42 @@ def test_the_base_is_looked_at_too(run, data, tmp_path):
     write_bits(data, seed=1)
     with pytest.raises(RunFolderError, match="are others"):
         record_of_base(tmp_path / "ncp", described(data).evaluation, progress=False)
+
+
+class Swap(AbstractCallback):
+    """Trains the run underneath again while the fit goes on, or removes it."""
+
+    def __init__(self, run: Path, other: Path | None) -> None:
+        self.run, self.other = run, other
+
+    def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None:
+        if self.run.exists():
+            shutil.rmtree(self.run)
+            if self.other is not None:
+                shutil.copytree(self.other, self.run)
+
+
+@pytest.mark.parametrize("retrained", [True, False])
+@pytest.mark.parametrize("over", [mixture_over, ncp_over])
+def test_the_base_is_the_model_that_the_prior_was_fitted_over(over, retrained, run, data, tmp_path):
+    """Fault: a report whose base is another model, because the run underneath was trained again or
+    removed while the prior was fitted, or because its copy was exchanged.
+    """
+    other, fitted = tmp_path / "other", tmp_path / "fitted"
+    train_run(described(data, seed=3), other, progress=False)
+    under = load(run).state_dict()
+    swap = Swap(run, other if retrained else None)
+    train_run(over(run, data), fitted, progress=False, callbacks=[swap])
+
+    def is_kept() -> bool:
+        base = load_base(fitted).state_dict()
+        return all(torch.equal(base.pop(name), under[name]) for name in under) and not base
+
+    assert is_kept()
+    for change in (lambda kept: shutil.copy(other / kept.name, kept), Path.unlink):
+        change(fitted / "base" / "best.safetensors")
+        if over is ncp_over:  # it holds the model underneath
+            assert is_kept()
+            continue
+        with pytest.raises(CheckpointError, match=r"\d tensors differ, the first|none in either"):
+            load_base(fitted)

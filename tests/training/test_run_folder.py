@@ -2,18 +2,19 @@
 
 import json
 import warnings
+from dataclasses import asdict
 
 import pytest
 import torch
 from kills import assert_same_run
 from safetensors.torch import safe_open, save_file
-from toys import OPTIONS, splits, wrong
+from toys import OPTIONS, REAL, splits, wrong
 
 from priorwise import fit
 from priorwise.training import CheckpointError, RunFolderError
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.folder import RunFolder, read_record
-from priorwise.training.run_identity import name_of
+from priorwise.training.run_identity import differences, name_of
 
 IDENTITY = {"training": {"lr": 0.1, "epochs": 3}, "data_fingerprint": "abc"}
 
@@ -292,3 +293,39 @@ def test_an_option_of_a_later_version_is_no_other_run(run):
     assert fit(wrong(), splits(), out=run, **OPTIONS).stopped == "epochs"
     with pytest.raises(RunFolderError, match=r"training\.compile was False, now True"):
         RunFolder(run, identity | {"training": identity["training"] | {"compile": True}})
+
+
+FIRST_STATE = (
+    "step best best_step since_best seconds sums examples metrics_bytes stopped probe large"
+)
+FIRST_OPTIONS = (
+    "epochs batch_size lr lr_warmup_steps schedule lr_final optimizer weight_decay eps "
+    "warmup_epochs validate_every patience keep precision compile seed checkpoint_seconds"
+)
+
+
+def test_the_first_runs_of_this_version_go_on(run):
+    """Fault: a run that nobody can resume or extend, since it was trained before there were
+    averages, clipping, a value before the first step, and a range of the data.
+    """
+    record = read_record(run / "run.json")
+    training = record["identity"]["training"]
+    record["identity"]["training"] = {name: training[name] for name in FIRST_OPTIONS.split()}
+    (run / "run.json").write_text(json.dumps(record))
+    for path in (run / "best.safetensors", run / "last.safetensors"):
+        tensors, state = read_checkpoint(path)
+        if path.stem == "last":
+            state = {name: state[name] for name in FIRST_STATE.split()}
+        write_checkpoint(path, tensors, state, run=name_of(record["identity"]))
+    assert fit(wrong(), splits(), out=run, **OPTIONS).epochs == 3
+    with pytest.warns(UserWarning, match="instead of 3"):
+        assert fit(wrong(), splits(), out=run, **OPTIONS | {"epochs": 4}).epochs == 4
+
+
+def test_what_the_data_say_is_no_other_run():
+    """Fault: a run from before the range of the data was recorded is refused for its range."""
+    spec = asdict(REAL)
+    before = {name: value for name, value in spec.items() if name != "value_range"}
+    now = spec | {"value_range": [0.0, 1.0]}
+    assert differences({"spec": before}, {"spec": now}) == {}
+    assert differences({"spec": now}, {"spec": now | {"value_range": [0.0, 2.0]}})

@@ -19,6 +19,8 @@ __all__ = [
     "with_cause",
 ]
 
+_LONG = 1e15  # from here on a number is written with its power of ten
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -168,7 +170,9 @@ def _protocol_doubts(first: Mapping[str, object], second: Mapping[str, object]) 
 
 
 def _words(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.3f}"
+    if math.isnan(value):
+        return "unknown"
+    return f"{value:.3f}" if abs(value) < _LONG else f"{value:.3e}"
 
 
 def _number(value: float | None) -> float:

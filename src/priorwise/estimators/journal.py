@@ -25,6 +25,7 @@ __all__ = ["Journal", "fingerprint"]
 
 _REMOVE = "Remove it, or name another file in `resume`."
 _MOST_DIGITS = 20  # of an index
+_LARGEST = 1e38  # nats; float32 has none beyond
 _WORDS = {"of": "the hash of the model's tensors and the images"}
 _ADVICE = "Make room and run it again: it continues after the last finished images."
 
@@ -45,15 +46,23 @@ class Journal:
         probe: A few of the numbers themselves, computed again at every start. They detect changes
             that no setting names, such as a scale that is not a parameter. They are compared up to
             rounding, so that another processor may continue.
+        shape: The number of entries of the whole computation, and of values in each; None takes
+            any.
 
     Raises:
         ValueError: if the file belongs to another computation.
     """
 
     def __init__(
-        self, path: Path, identity: Mapping[str, str | int], probe: Sequence[float] = ()
+        self,
+        path: Path,
+        identity: Mapping[str, str | int],
+        probe: Sequence[float] = (),
+        *,
+        shape: tuple[int, int] | None = None,
     ) -> None:
         self.path = path
+        self.shape = shape
         self.identity = dict(identity)
         self.probe = [value if math.isfinite(value) else str(value) for value in probe]
         check_plain_file(path)
@@ -89,7 +98,7 @@ class Journal:
 
     def _drop_damaged(self, lines: list[bytes]) -> None:
         """Remove damaged lines, with a warning; their entries are then computed again."""
-        damaged = [number for number, line in enumerate(lines, start=1) if not _is_entry(line)]
+        damaged = [number for number, line in enumerate(lines, start=1) if not self._holds(line)]
         damaged = [number for number in damaged if number > 1]  # the first one is no entry
         good = [line for number, line in enumerate(lines, start=1) if number not in damaged]
         if not all(map(is_checked, good)):
@@ -128,11 +137,27 @@ class Journal:
             )
 
     def read(self) -> dict[int, list[float]]:
-        """All finished entries."""
+        """All finished entries; of several for one index the first counts."""
         entries: dict[int, list[float]] = {}
         for line in whole_lines(self.path)[1:]:
-            entries.update({int(index): values for index, values in read_line(line).items()})
+            entries = {int(index): values for index, values in read_line(line).items()} | entries
         return entries
+
+    def _holds(self, line: bytes) -> bool:
+        """Whether a line is whole and holds the values of this computation's images."""
+        shape = self.shape
+        try:
+            entries = read_line(line)
+        except DamagedLineError:
+            return False
+        return all(
+            index.isdecimal()
+            and len(index) < _MOST_DIGITS
+            and isinstance(values, list)
+            and all(map(_is_log_weight, values))
+            and (shape is None or (int(index) < shape[0] and len(values) == shape[1]))
+            for index, values in entries.items()
+        )
 
     def append(self, entries: Mapping[int, list[float]]) -> None:
         """Add finished entries."""
@@ -142,19 +167,9 @@ class Journal:
         append_line(self.path, checked_line(record), advice=_ADVICE)
 
 
-def _is_entry(line: bytes) -> bool:
-    """Whether a line is whole and holds lists of numbers by the index of an image."""
-    try:
-        entries = read_line(line)
-    except DamagedLineError:
-        return False
-    return all(
-        index.isdecimal()
-        and len(index) < _MOST_DIGITS
-        and isinstance(values, list)
-        and all(type(value) in (int, float) for value in values)
-        for index, values in entries.items()
-    )
+def _is_log_weight(value: object) -> bool:
+    """Whether a value can be a logarithm, which is infinite for a probability of 0."""
+    return type(value) in (int, float) and not _LARGEST < abs(value) < math.inf
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:

@@ -63,13 +63,12 @@ class _Normalisers:
         return self.known if self.by_group is None else self.by_group.top
 
 
-def _probe(weights: LogWeights, x: Tensor, rows: int) -> list[float]:
+def _probe(weights: LogWeights, x: Tensor, rows: int) -> Tensor:
     """Log-weights of a few images under fixed noise, which change with every setting."""
     places = torch.linspace(0, len(x) - 1, min(_PROBE_IMAGES, len(x))).long()
     some, images = x[places.to(x.device)], Chunk(0, len(places))
     with seeded(0, "probe"):
-        table = streamed(weights, some, images, samples=_PROBE_DRAWS, seed=0, rows=rows)
-    return table[:4].flatten().tolist()
+        return streamed(weights, some, images, samples=_PROBE_DRAWS, seed=0, rows=rows)
 
 
 def nll(
@@ -181,8 +180,9 @@ def nll(
                 "precision": precision,
                 "compile": compile,
             }
-            probe = _probe(weights, x, rows)
-            journal = in_turn(lambda: Journal(Path(resume), identity, probe))
+            table = _probe(weights, x, rows)
+            probe, shape = table[:4].flatten().tolist(), (len(x), len(table))
+            journal = in_turn(lambda: Journal(Path(resume), identity, probe, shape=shape))
         done = {} if journal is None else in_turn(journal.read)
         columns: dict[int, list[float]] = dict(done)
         for images in my_share(chunks):

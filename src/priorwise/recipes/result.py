@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from priorwise.checked_lines import read_line, whole_lines
 from priorwise.config.models import (
     AbstractModelConfig,
     AbstractPosthocConfig,
@@ -104,8 +105,7 @@ def result_record(
             f"{folder}` first."
         )
     evaluation = record.numbers
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = json.loads(lines[-1])
+    last = read_line(whole_lines(folder / "metrics.jsonl")[-1])
     changes = _changes(run)
     nll = evaluation["nll"]
     if "refused" in nll:

@@ -17,6 +17,8 @@ EPOCHS = "training.epochs"
 """The field that may grow."""
 _FREE = ("data.name", "model.base_run", "init.run", "training.checkpoint_seconds")
 """Where things lie, and what has no influence on the result."""
+_DERIVED = ("spec.value_range",)
+"""What older versions did not record, and what the fingerprint of the data decides."""
 _TRAINING = "training."
 _SHOWN = 4
 
@@ -44,14 +46,16 @@ def name_of(identity: Mapping[str, Any]) -> str:
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields in which two runs differ, with both values; what is free is left out.
 
-    A training option that an older version did not know counts as its default.
+    A training option that an older version did not know counts as its default, and the range of the
+    data, which follows from them, as what it is now.
     """
     defaults = {
         f"{_TRAINING}{name}": value
         for name, value in TrainingConfig().model_dump(mode="json").items()
     }
     old, new = _flat(before), _flat(now)
-    old = {name: defaults[name] for name in new.keys() & defaults.keys()} | old
+    derived = {name: new[name] for name in _DERIVED if name in new}
+    old = derived | {name: defaults[name] for name in new.keys() & defaults.keys()} | old
     return {
         name: (old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())

@@ -1,6 +1,6 @@
 """Training a run into a folder, and loading its model from there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
 from priorwise.randomness import seeded
-from priorwise.storage import content_hash, write_atomically
+from priorwise.storage import content_hash
 from priorwise.tilts import lost_tensors, tensors_without_log_norms
-from priorwise.training.callbacks import AbstractCallback
+from priorwise.training.callbacks import AbstractCallback, Moment, as_callbacks
 from priorwise.training.checkpoint import (
     CheckpointError,
     load_model,
@@ -37,6 +37,7 @@ from priorwise.training.run_record import read_run
 __all__ = ["load", "load_base", "load_splits", "save_log_norm", "train_run"]
 
 _BEST = "best.safetensors"
+_PRIOR = "prior."
 
 
 def train_run(
@@ -72,40 +73,49 @@ def train_run(
     run = located(run)
     splits = splits_of(run.data)
     refuse_too_large(run.model, splits.spec)
-    model = _built(run, splits)
+    base = _base_of(run, splits)
+    model = _built(run, splits, base)
     identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
     if init is not None:
         _start_from(model, Path(init), run)
         weights = content_hash(tensors_without_log_norms(model))
         identity["init"] = {"weights": weights, "run": str(Path(init).absolute())}
     objective = _objective(run, model, len(splits.train), from_codes=init is None)
-    result = fit(
+    return fit(
         model,
         splits,
         objective,
         out=out,
         progress=progress,
-        callbacks=callbacks,
+        callbacks=[*_keepers(run, base), *as_callbacks(callbacks)],
         identity=identity,
         about=code_hashes(run),
         **run.training.model_dump(),
     )
-    if isinstance(run.model, AbstractPosthocConfig):
-        _keep_base(Path(out), Path(run.model.base_run))
-    return result
 
 
-def _built(run: Run, splits: Splits) -> AbstractModel:
-    """The model with its initial weights, which are those of the base if it builds on a run."""
-    how: dict[str, Any] = {"seed": run.training.seed, "x": pseudo_input_data(splits)}
+def _base_of(run: Run, splits: Splits) -> AbstractModel | None:
+    """The trained model underneath; None if the run builds on no other."""
     if not isinstance(run.model, AbstractPosthocConfig):
-        return run.model.build(splits.spec, **how)
-    base_folder = Path(run.model.base_run)
-    require_same_data(splits, base_folder)
-    base = run.model.base.build(splits.spec, **how)
-    _load_weights(base, base_folder)
-    warn_of_changed_code(run.model.base, _about(base_folder), base_folder)
-    return run.model.over(base, splits.spec, **how)
+        return None
+    folder = Path(run.model.base_run)
+    require_same_data(splits, folder)
+    base = run.model.base.build(splits.spec, **_start(run, splits))
+    _load_weights(base, folder)
+    warn_of_changed_code(run.model.base, _about(folder), folder)
+    return base
+
+
+def _built(run: Run, splits: Splits, base: AbstractModel | None) -> AbstractModel:
+    """The model with its initial weights, over the base if it builds on a run."""
+    if base is None:
+        return run.model.build(splits.spec, **_start(run, splits))
+    assert isinstance(run.model, AbstractPosthocConfig)
+    return run.model.over(base, splits.spec, **_start(run, splits))
+
+
+def _start(run: Run, splits: Splits) -> dict[str, Any]:
+    return {"seed": run.training.seed, "x": pseudo_input_data(splits)}
 
 
 def _start_from(model: AbstractModel, folder: Path, run: Run) -> None:
@@ -139,12 +149,32 @@ def _base_tensors(model: AbstractModel, run: Run) -> dict[str, torch.Tensor]:
     }
 
 
-def _keep_base(folder: Path, base_folder: Path) -> None:
-    """Copy the weights of the model underneath, so that the folder can be moved alone."""
-    kept = folder / "base" / _BEST
-    if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
-        write_atomically(kept, (base_folder / _BEST).read_bytes())
+class _KeptBase(AbstractCallback):
+    """Keeps the weights of the model underneath, so that the folder of the run can be moved alone.
+
+    They are those that the model was built over, whatever becomes of the run underneath meanwhile.
+    """
+
+    def __init__(self, base: AbstractModel, run: str) -> None:
+        self.base, self.run = base, run
+
+    def on_start(self, moment: Moment, history: list[dict[str, Any]]) -> None:
+        assert moment.folder is not None
+        kept = moment.folder / "base" / _BEST
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            write_checkpoint(kept, tensors_of(self.base), {}, run=self.run)
+
+    def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None:
+        return
+
+
+def _keepers(run: Run, base: AbstractModel | None) -> list[AbstractCallback]:
+    """What keeps the base beside a run that builds on one."""
+    if base is None:
+        return []
+    assert isinstance(run.model, AbstractPosthocConfig)
+    return [_KeptBase(base, _name(Path(run.model.base_run)))]
 
 
 def _objective(
@@ -229,21 +259,48 @@ def load_base(folder: str | Path, code: NamedCode | None = None) -> AbstractMode
 
     Raises:
         RunFolderError: if the run builds on no other.
+        CheckpointError: if the weights that were kept are not those under the prior of the run.
     """
     run, spec, _ = read_run(folder, code)
     if not isinstance(run.model, AbstractPosthocConfig):
         raise RunFolderError(f"expected a run that builds on another; {folder} does not.")
+    over = load(folder, code)
+    if over.untilted is not over:
+        return over.untilted  # a tilt keeps the whole model underneath
     kept = Path(folder) / "base" / _BEST
-    base_folder = Path(run.model.base_run)
-    if not kept.exists() and not (base_folder / _BEST).exists():
-        return load(folder, code).untilted  # an earlier version kept no copy of the weights
     model = run.model.base.build(spec, seed=run.training.seed)
     if kept.exists():
         load_model(model, read_checkpoint(kept)[0], kept)
         _refuse_not_finite(model, kept)
     else:
-        _load_weights(model, base_folder)
+        again = Path(run.model.base_run) / _BEST
+        if not again.exists():
+            raise CheckpointError(
+                f"expected the model underneath in {kept} or {again}; there is none in either "
+                "place. Restore one from a backup. The run itself can be evaluated without it."
+            )
+        kept = again
+        _load_weights(model, kept.parent)
+    _refuse_other_base(model, over, kept, Path(folder))
     return model
+
+
+def _refuse_other_base(base: AbstractModel, over: AbstractModel, path: Path, folder: Path) -> None:
+    """Refuse a base whose tensors besides the prior are not those under the fitted prior."""
+    tensors = over.state_dict()
+    shared = {name: each for name, each in base.state_dict().items() if name in tensors}
+    differing = [
+        name
+        for name, tensor in shared.items()
+        if not name.startswith(_PRIOR) and not torch.equal(tensor, tensors[name])
+    ]
+    if differing:
+        raise CheckpointError(
+            f"expected in {path} the model that the prior of {folder} was fitted over; got another "
+            f"one, trained again or elsewhere: {len(differing)} tensors differ, the first is "
+            f"`{differing[0][:200]}`. Restore the file from a backup. The run itself can be "
+            "evaluated without it."
+        )
 
 
 def save_log_norm(folder: str | Path, model: AbstractModel) -> None:

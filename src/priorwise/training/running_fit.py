@@ -195,9 +195,9 @@ class RunningFit:
         self.state.seconds += time.monotonic() - started
         self.state.step, self.state.examples = self.steps_per_epoch, size
         self.state.sums = {name: mean * size for name, mean in means.items()}
-        self.state.stopped = "solved"
-        self._finish_line(lambda amount=1, *, status=None, milestone=False: None)
-        self.store.save_last(self.state)
+        self.started = time.monotonic()
+        self._finish_line(lambda amount=1, *, status=None, milestone=False: None, solved=True)
+        self._save_last()
 
     def _save_last(self) -> None:
         """Count the time and write a checkpoint."""
@@ -296,7 +296,7 @@ class RunningFit:
             self.state.step % every == 0 or self.state.step == self.steps
         )
 
-    def _finish_line(self, advance: Advance) -> None:
+    def _finish_line(self, advance: Advance, *, solved: bool = False) -> None:
         state, config, metric = self.state, self.config, self.objective.metric
         warmup = config.warmup_epochs * self.steps_per_epoch
         with self.average.applied():
@@ -305,6 +305,8 @@ class RunningFit:
                 place = f"after step {state.step} (epoch {self._epoch_of(state.step)})"
                 self._refuse(f"the validation {metric} is not finite {place}.")
             better = count_verdict(value, state, config, steps=self.steps, warmup=warmup)
+            if solved:
+                state.stopped = "solved"
             line = metrics_line(state, metric, value, self._epoch_of)
             if state.stopped and (doubts := self._doubts(line)):
                 line["warnings"] = list(doubts)

@@ -11,6 +11,9 @@ from priorwise.training.checkpoint import CheckpointError
 
 __all__ = ["FitState", "state_from"]
 
+_LATER = {"optimizers", "untrained"}
+"""Fields that the first runs of 0.1.0 did not store; they have their defaults there."""
+
 
 @dataclass
 class FitState:
@@ -58,7 +61,7 @@ def state_from(stored: dict[str, Any], path: Path) -> FitState:
         CheckpointError: if it holds something else.
     """
     known = FitState.__dataclass_fields__.keys()
-    if not known - {"optimizers"} <= stored.keys() <= known:  # earlier versions stored none
+    if not known - _LATER <= stored.keys() <= known:
         raise CheckpointError(
             f"expected the progress of a fit in {path}; it holds none, and may be a copy of "
             "best.safetensors. Restore it from a backup, or remove it to start this run again."
