@@ -6,9 +6,8 @@ from priorwise.data.spec import DataSpec
 from priorwise.data.splits import Splits
 from priorwise.data.stream import Stream
 
-__all__ = ["CODES", "reading", "reading_doubts", "reading_words"]
+__all__ = ["reading", "reading_doubts", "reading_words"]
 
-CODES = "codes"
 """The name of codes in place of data; priors standardise them, so any unit will do."""
 
 _SEEN: dict[str, str] = {
@@ -57,7 +56,7 @@ def reading_doubts(data: Splits | Stream) -> tuple[str, ...]:
     """Reasons to read the data otherwise, in words; empty if there are none."""
     spec = data.spec
     x = data.kept.validation if isinstance(data, Stream) else data.train
-    if spec.levels is not None or spec.binarize != "none" or x.numel() < 2 or spec.name == CODES:
+    if spec.levels is not None or spec.binarize != "none" or x.numel() < 2:
         return ()
     spread = float(x.std())
     if spread == 0 or _USUAL_SPREAD[0] <= spread <= _USUAL_SPREAD[1]:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from priorwise.config.training import TrainingConfig
 from priorwise.data import DataSpec, Splits, Stream, as_training_data
-from priorwise.data.account import CODES
 from priorwise.models import AbstractModel, frozen, require_prior, with_prior, wrap
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
@@ -20,23 +19,27 @@ from priorwise.tilts import AbstractContrastiveTilt
 from priorwise.training.callbacks import as_callbacks
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.own_optimizer import factories_among
-from priorwise.training.stage import as_model, config_for
+from priorwise.training.stage import as_model, config_for, judged
 
 __all__ = ["PriorFitResult", "fit_prior"]
 
+_ROWS = 1000
 _RECORDED = ("identity", "about")  # options of ``fit`` that only the run folder sees
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PriorFitResult(FitResult):
     """What a fit of a prior came to; the numbers are those of its last stage.
 
     Attributes:
         stages: The result of each stage by its metric: ``cross_entropy``, that of the prior, and
             that of the tilt over it, such as ``held_out_bce`` of an NCP.
+        replaced: Cross-entropy of the prior that the model had before, on the same held-out codes,
+            in nats; None if it was tilted, or if codes were given without a model.
     """
 
     stages: Mapping[str, FitResult] = field(default_factory=dict)
+    replaced: float | None = None
 
     @property
     def prior(self) -> AbstractPrior:
@@ -44,6 +47,30 @@ class PriorFitResult(FitResult):
         model = next(iter(self.stages.values())).model
         assert isinstance(model, AbstractModel)
         return require_prior(model)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons to doubt any of the stages, in words."""
+        doubts = [doubt for stage in self.stages.values() for doubt in stage.warnings]
+        fitted = next(iter(self.stages.values())).best
+        if self.replaced is not None and fitted is not None and fitted >= self.replaced:
+            doubts.append(
+                f"the fitted prior is no better than the one that it replaces: cross-entropy "
+                f"{fitted:.2f} against {self.replaced:.2f} nats on held-out codes. Keep the old "
+                "one, or fit another prior or for longer."
+            )
+        return tuple(doubts)
+
+    def __str__(self) -> str:
+        """Its stages, each in two lines, and where it lies and what to do next."""
+        *first, _ = self.stages.values()
+        stages = ["\n".join(str(stage).splitlines()[:2]) for stage in first]
+        before = (
+            "" if self.replaced is None else f" The prior before had {self.replaced:.3f} there."
+        )
+        return "\n".join([*stages, super().__str__()]) + before
+
+    __repr__ = __str__
 
 
 def fit_prior(
@@ -116,6 +143,7 @@ def fit_prior(
         'solved'
     """
     _refuse_tilted_model(prior)
+    splits: Splits | Stream
     if isinstance(model, Tensor | np.ndarray):
         if data is not None:
             raise ValueError(
@@ -143,12 +171,22 @@ def fit_prior(
         fitted, splits, objective, out=first_out, progress=progress, **{**defaults, **options}
     )
     stages = {stage.metric: stage}
+    replaced = None if data is None else _cross_entropy(as_model(model), splits)
     if tilt is not None:
         with seeded(seed, "init", "tilt"):
             tilted = tilt(fitted)
         stage = fit(tilted, splits, out=second_out, progress=progress, **second)
         stages[stage.metric] = stage
-    return PriorFitResult(**vars(stage), stages=stages)
+    return PriorFitResult(**vars(stage), stages=stages, replaced=replaced)
+
+
+def _cross_entropy(model: AbstractModel, splits: Splits | Stream) -> float | None:
+    """That of the model's own prior on held-out codes; None if it is tilted."""
+    if model.tilts:
+        return None
+    objective = ExPostPrior(model)
+    device = next(model.parameters(), torch.empty(0)).device
+    return judged(objective, splits.evaluation("validation").to(device), _ROWS)
 
 
 def _config_of(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConfig:
@@ -187,7 +225,7 @@ def _model_of_codes(codes: Tensor | np.ndarray) -> tuple[AbstractModel, Splits]:
         z = z[torch.randperm(len(z)).to(z.device)]
     held_out = max(1, len(z) // 10)
     validation, train = z[:held_out], z[held_out:]
-    spec = DataSpec(CODES, tuple(z.shape[1:]), None, "gaussian", "none", "none")
+    spec = DataSpec("codes", tuple(z.shape[1:]), None, "gaussian", "none", "none")
     identity = wrap(
         encode=nn.Identity(), decode=nn.Identity(), latent=tuple(z.shape[1:]), modules=()
     )
