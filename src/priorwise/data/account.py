@@ -8,8 +8,6 @@ from priorwise.data.stream import Stream
 
 __all__ = ["reading", "reading_doubts", "reading_words"]
 
-"""The name of codes in place of data; priors standardise them, so any unit will do."""
-
 _SEEN: dict[str, str] = {
     "none": "as they are",
     "unit": "r / {last}",
