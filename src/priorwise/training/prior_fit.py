@@ -116,6 +116,7 @@ def fit_prior(
         'solved'
     """
     _refuse_tilted_model(prior)
+    splits: Splits | Stream
     if isinstance(model, Tensor | np.ndarray):
         if data is not None:
             raise ValueError(
