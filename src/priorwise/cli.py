@@ -143,12 +143,12 @@ def train(
         _print_json({"run": str(out), **result.numbers})
         return
     options = "".join(f" --code {file}" for file in code_of(run))
+    for doubt in result.warnings:
+        show(f"warning: {doubt}")
     show(
         f"{result.verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
         f"{out}{options}"
     )
-    for doubt in result.warnings:
-        show(f"warning: {doubt}")
 
 
 @app.command()

@@ -147,7 +147,7 @@ def test_changed_data_are_refused(refused, vae, images, tmp_path, monkeypatch):
 
 def test_ncp_of_an_ncp_is_refused(refused, ncp, tmp_path):
     message = refused("train", "ncp/posthoc", "--base", ncp, "--out", tmp_path / "run")
-    assert "is an NCP. Use its own base" in message
+    assert "was fitted afterwards already (NCP). Use the run that it builds on: --base" in message
 
 
 def test_sampler_that_does_not_fit_is_refused(refused, vae, ncp, tmp_path):

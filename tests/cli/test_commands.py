@@ -107,7 +107,8 @@ def test_dry_run_shows_the_whole_run(priorwise, images, tmp_path):
     assert run["data"]["name"] == str(images)
     assert run["training"]["seed"] == 3
     assert run["model"]["kind"] == "hvae"
-    assert run["model"]["prior"] == {"kind": "vamp", "components": 7, "mean": 0.05, "std": 0.01}
+    prior = run["model"]["prior"]
+    assert (prior["kind"], prior["components"], prior["value_range"]) == ("vamp", 7, None)
     assert not out.exists()
 
 
@@ -350,6 +351,7 @@ def test_every_sampler_takes_the_temperature(inside, ncp, tmp_path):
     assert not np.array_equal(*drawn)
 
 
+@pytest.mark.filterwarnings("default:.*goes on to 4 epochs")
 def test_data_that_moved_other_weights_and_more_epochs(inside, refused, vae, images, tmp_path):
     """Fault: an option that does not reach the library."""
     run, moved = tmp_path / "run", tmp_path / "elsewhere.npz"
@@ -367,5 +369,5 @@ def test_data_that_moved_other_weights_and_more_epochs(inside, refused, vae, ima
     inside(*common, "training.epochs=1", "--init", vae, "--out", tmp_path / "new")
     identity = json.loads((tmp_path / "new" / "run.json").read_text())["identity"]
     assert identity["init"]["run"] == str(vae)
-    with pytest.warns(UserWarning, match="goes on to 4 epochs instead of 3"):
-        assert "of 4 (" in inside(*common, "training.epochs=4", "--out", run)
+    said = "goes on to 4 epochs instead of 3"
+    assert "of 4 (" in inside(*common, "training.epochs=4", "--out", run, said=said)

@@ -34,7 +34,7 @@ def test_data_are_named_first_and_pictures_follow_their_range(spoken, tmp_path):
     data = ["--data", tmp_path / "soft.npz", "--out", tmp_path / "run"]
     words = spoken("train", "own/vae", *settings, *data)
     said = "data soft: 64 / 8 / 8 (train / validation / test) of 1x6x6, real values in [-1, 1]"
-    assert -1 < words.index(said) < words.index("training ")
+    assert -1 < words.index(said) < words.index("training: ")
     assert f"x_train of {tmp_path / 'soft.npz'}: float64 of shape (80, 6, 6)" in words
     assert "labels of 4 classes" in words
     for out in ("x.png", "x.npz"):

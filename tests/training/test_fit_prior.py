@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.utils.data import Dataset
 from toys import splits, with_batch_norm, wrong
 
 import priorwise as pw
@@ -23,6 +24,7 @@ from priorwise.distributions import (
     to_noise,
 )
 from priorwise.priors import FlowPrior, FullGaussianMixture, GaussianMixture, VampPrior
+from priorwise.training import AbstractCallback
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 20, "lr": 0.02, "progress": False}
 SHAPE = (2, 1, 2)
@@ -96,13 +98,43 @@ def test_one_full_gaussian_has_the_moments_of_the_codes(kind):
     assert result.model.prior is prior
     train = z[torch.cdist(z, _held_out(z)).min(1).values > 0]
     assert len(train) == 360
-    ridge = 1e-4 * train.var(0, correction=0).mean()
-    covariance = train.T.cov(correction=0) + ridge * torch.eye(2)
+    ridge = 1e-4 * train.var(0, correction=0)
+    covariance = train.T.cov(correction=0) + ridge.diag()
     law = MultivariateNormal(train.mean(0), covariance)
     torch.testing.assert_close(prior().log_prob(z).detach(), law.log_prob(z), rtol=1e-4, atol=1e-4)
     assert result.best == pytest.approx(-float(law.log_prob(_held_out(z)).mean()), abs=1e-4)
     assert result.metric == "cross_entropy"
     assert (result.stopped, result.epochs) == ("solved", 1)
+    assert result.history[0]["train"]["cross_entropy"] == pytest.approx(
+        -float(law.log_prob(train).mean()), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, FullGaussianMixture])
+def test_the_unit_of_the_codes_does_not_matter(kind):
+    """Fault: a range of variances, or a ridge, in the unit of the codes. Closed form: the
+    cross-entropy changes by the logarithms of the units.
+    """
+    torch.manual_seed(0)
+    z, scale = torch.randn(300, 2), torch.tensor([1000.0, 0.001])
+    torch.manual_seed(5)
+    plain, scaled = kind(2, 4), kind(2, 4)
+    scaled.load_state_dict(plain.state_dict())
+    bests = [
+        pw.fit_prior(codes, prior, epochs=3, progress=False).best
+        for codes, prior in ((z, plain), (z * scale + 5, scaled))
+    ]
+    assert bests[1] - float(scale.log().sum()) == pytest.approx(bests[0], abs=0.01)
+
+
+def test_too_many_components_are_told():
+    """Fault: a mixture that knows its codes by heart, without a word."""
+    torch.manual_seed(0)
+    result = pw.fit_prior(torch.randn(200, 10), FullGaussianMixture(10, 8), progress=False)
+    assert result.best > result.history[0]["train"]["cross_entropy"] + 1
+    assert "Use fewer `components`" in result.warnings[0]
+    few = pw.fit_prior(torch.randn(2000, 10), FullGaussianMixture(10, 1), progress=False)
+    assert few.warnings == ()
 
 
 def _held_out(z: Tensor) -> Tensor:
@@ -295,3 +327,82 @@ def test_a_tilt_is_fitted_in_the_same_call_and_goes_on(tmp_path):
     assert abs(log_norm.value) < 1
     assert result.model.known_log_norm() is not None
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+class Watched(AbstractCallback):
+    """Counts the lines of each fit."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_line(self, moment, line) -> None:
+        self.lines += line["validation"]
+
+
+def test_both_stages_take_callbacks_and_an_optimiser_of_ones_own():
+    """Fault: a second stage that fails after hours of the first."""
+    watched = Watched()
+    result = pw.fit_prior(
+        torch.randn(60, 2),
+        GaussianMixture(2, 2),
+        tilt=_small_ncp,
+        callbacks=iter([watched]),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01),
+        schedule=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 3),
+        schedule_every="step",
+        epochs=2,
+        progress=False,
+    )
+    assert watched.lines == ["cross_entropy"] * 2 + ["held_out_bce"] * 2
+    assert list(result.stages) == ["cross_entropy", "held_out_bce"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epoch": 2}, "Did you mean 'epochs'"),
+        ({"lr": -1.0}, "lr"),
+        ({"schedule_every": "step"}, "with a `schedule` of your own"),
+    ],
+)
+def test_options_of_the_second_stage_are_read_before_the_first(options, words, tmp_path):
+    with pytest.raises((TypeError, ValueError), match=words):
+        pw.fit_prior(
+            torch.randn(60, 2),
+            GaussianMixture(2, 2),
+            tilt=_small_ncp,
+            tilt_options=options,
+            out=tmp_path / "out",
+            **QUICK,
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_of_torch_is_drawn_afresh():
+    """Fault: augmented examples that are drawn once for all epochs."""
+
+    class Counted(Dataset):
+        calls = 0
+
+        def __len__(self) -> int:
+            return 50
+
+        def __getitem__(self, index: int) -> Tensor:
+            Counted.calls += 1
+            return torch.randn(3)
+
+    pw.fit_prior(of_images(), GaussianMixture(SHAPE, 2), Counted(), epochs=4, progress=False)
+    assert Counted.calls > 4 * 40
+
+
+def test_pseudo_inputs_start_in_their_own_range():
+    """Fault: noise and a clamp by the range of a few examples; values outside the range of the
+    prior, where their gradient is zero.
+    """
+    x = 30 * torch.rand(40, 3)
+    wide = VampPrior.random(40, (3,), mean=0.5, value_range=(0.0, 300.0))
+    torch.manual_seed(0)
+    wide.start_from(torch.zeros(40, 2), x)
+    assert float(wide.pseudo_inputs.detach().max()) > 30.5  # noise of a hundredth of 300
+    with pytest.raises(ValueError, match=r"in \[0, 1\]; got values from .* range of the data"):
+        VampPrior.random(5, (3,)).start_from(torch.zeros(40, 2), x)

@@ -25,7 +25,11 @@ def lines(*values: float) -> list[dict]:
         (100.0, [3e11, 1e11], "its best loss is 1e+11, while that of the untrained model is 100"),
         (-50.0, [-40.0, -44.0], "is -44, while that of the untrained model is -50"),
         (100.0, [60.0, 480.0], "loss rose from 60 to 480"),
-        (100.0, [60.0, 440.0], None),
+        (100.0, [60.0, 109.0], None),
+        (1e5, [90.0, 9e5], "loss rose from 90 to 9e+05"),  # whatever was gained before
+        (-0.002, [-0.001], None),  # the zero of a density depends on the unit of the data
+        (2.8, [2.0, 3.5], None),
+        (0.01, [1.2, 1.3], "its best loss is 1.2"),
         (100.0, [99.0, 205.0], "loss rose from 99 to 205"),
         (None, [1e11], None),
     ],

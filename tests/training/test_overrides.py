@@ -58,7 +58,7 @@ def test_kinds_come_first(order):
     ][::order]
     model = changed(*texts)["model"]
     assert (model["kind"], model["latent"]) == ("hvae", 3)
-    assert model["prior"] == {"kind": "vamp", "components": 20, "mean": 0.05, "std": 0.01}
+    assert (model["prior"]["kind"], model["prior"]["components"]) == ("vamp", 20)
     back = changed("model.prior.kind=standard", name="own/vae_vamp")["model"]["prior"]
     assert back == {"kind": "standard"}
     kept = changed("model.prior.kind=vamp", name="own/vae_vamp")["model"]["prior"]
@@ -78,7 +78,7 @@ def test_kinds_come_first(order):
         ("training.epochs=0", r"training\.epochs: expected at least 1; got 0"),
         ("training.epochs=-2", r"training\.epochs: expected at least 1; got -2"),
         ("model.latent=0", r"  model\.latent: expected at least 1; got 0"),
-        ("model.prior.kind=5", r"  model\.prior: .*'standard', 'mixture', 'vamp', 'vamp_data'"),
+        ("model.prior.kind=5", r"  model\.prior: .*'standard', 'full_mixture', 'mixture', 'vamp'"),
         ("training.epochs=many", r"training\.epochs: expected a whole number; got 'many'"),
         (
             "training.optimizer=sgd",
@@ -91,7 +91,7 @@ def test_kinds_come_first(order):
         ("training.epochs=1" + 22 * "0", r"expected at most 1,000,000,000; got 1000000"),
         ("evaluation.samples=1" + 22 * "0", r"samples: expected at most 1,000,000,000; got"),
         ("model.hidden=1" + 22 * "0", r"hidden: expected at most 1,000,000; got"),
-        ("training.lr=" + 4000 * "x", r"training\.lr: expected a number; got 'x{59}\.\.\.$"),
+        ("training.lr=" + 4000 * "x", r"training\.lr: expected a number; got 'x+\.\.\.x+'$"),
         ("training.compile=maybe", r"training\.compile: expected true or false; got 'maybe'"),
         ("model.kind=gan", r"model: expected a kind among 'vae', 'hvae', .*'ncp'; got 'gan'"),
     ],

@@ -55,6 +55,7 @@ def straight(model: nn.Module, slope: float) -> Hooked:
     return Hooked(ELBO(model), change)
 
 
+@pytest.mark.filterwarnings("ignore:the fit diverged")
 @pytest.mark.parametrize("clip", [None, 0.5, 1e3])
 def test_one_clipped_step_by_hand(clip):
     """Fault: a clip by value, one norm a tensor, a clip after the step, or Adam instead of SGD.
@@ -333,3 +334,10 @@ def test_a_damaged_state_of_an_own_optimiser_is_refused(damage, tmp_path):
     write_checkpoint(tmp_path / "last.safetensors", tensors, state, run=run)
     with pytest.raises(CheckpointError, match=r"optimiser of 'model' .*; its `\w+` is missing or"):
         fit(wrong(), splits(), out=tmp_path, **OWN, **own)
+
+
+def test_an_optimizer_that_keeps_nothing_resumes(tmp_path):
+    """Fault: plain gradient descent, whose missing state is taken for damage."""
+    options = {**OWN, "optimizer": lambda parameters: SGD(parameters, lr=1e-3)}
+    first = fit(wrong(), splits(), out=tmp_path / "run", **options)
+    assert fit(wrong(), splits(), out=tmp_path / "run", **options).history == first.history

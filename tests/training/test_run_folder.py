@@ -295,9 +295,17 @@ def test_what_a_schedule_makes_of_more_epochs_is_said(run):
     assert result.epochs == 6
 
 
+def test_a_verdict_that_an_unbroken_run_lacks_is_said(tmp_path):
+    """Fault: equality bit for bit that is promised although the old end was validated, too."""
+    options = OPTIONS | {"validate_every": 2, "schedule": "constant"}
+    fit(wrong(), splits(), out=tmp_path, **options | {"epochs": 1})
+    with pytest.warns(UserWarning, match=r"its old end, after step 3, where a run of 2 epochs"):
+        fit(wrong(), splits(), out=tmp_path, **options | {"epochs": 2})
+
+
 def test_a_run_that_stopped_improving_is_not_extended(tmp_path):
     """Fault: an extension that does nothing, or that trains where an unbroken run would not."""
-    options = OPTIONS | {"lr": 10.0, "patience": 1, "schedule": "constant"}
+    options = OPTIONS | {"patience": 1, "schedule": "constant"}
     result = fit(wrong(), splits(), out=tmp_path, **options | {"epochs": 50})
     assert result.stopped == "patience"
     before = contents(tmp_path)

@@ -168,7 +168,7 @@ def test_bytes_and_images_without_a_channel():
         latent=2,
         likelihood=lambda mean: Independent(Normal(mean, 0.5), 3),
     )
-    assert fit(model, Grey(), epochs=1, progress=False).data["levels"] == 256
+    assert fit(model, Grey(), epochs=1, train="all", progress=False).data["levels"] == 256
 
 
 # -- what is refused -------------------------------------------------------------------------------

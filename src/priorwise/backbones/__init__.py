@@ -9,7 +9,7 @@ from priorwise.backbones.conv import (
 from priorwise.backbones.coupling import AffineCoupling, CouplingFlow
 from priorwise.backbones.latent_classifier import AbstractLatentClassifier, LatentClassifier
 from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body
-from priorwise.backbones.standardised import Standardised
+from priorwise.backbones.standardised import Standardised, location_and_scale
 
 __all__ = [
     "IMAGE_BODIES",
@@ -22,6 +22,7 @@ __all__ = [
     "TwoBranch",
     "gated_body",
     "gated_image_body",
+    "location_and_scale",
     "moons_decoder_body",
     "moons_encoder_body",
 ]

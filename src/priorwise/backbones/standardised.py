@@ -8,7 +8,13 @@ from torch import Tensor
 
 from priorwise.distributions import AbstractBijection
 
-__all__ = ["Standardised"]
+__all__ = ["Standardised", "location_and_scale"]
+
+
+def location_and_scale(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of points ``(N, L)``, in float64; 1 where nothing varies."""
+    scale, loc = torch.std_mean(points.double(), 0, correction=0)
+    return loc, torch.where(scale > 0, scale, 1.0)
 
 
 class Standardised(AbstractBijection):
@@ -38,9 +44,9 @@ class Standardised(AbstractBijection):
 
     def standardise(self, points: Tensor) -> None:
         """Take the mean and standard deviation of points ``(N, L)``; 1 where nothing varies."""
-        scale, loc = torch.std_mean(points.double(), 0, correction=0)
+        loc, scale = location_and_scale(points)
         self.loc.copy_(loc)
-        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+        self.scale.copy_(scale)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``(*, L)`` to the noise ``(*, L)`` and the log-determinant ``(*)`` in nats."""

@@ -169,7 +169,9 @@ class Journal:
 
 def _is_log_weight(value: object) -> bool:
     """Whether a value can be a logarithm, which is infinite for a probability of 0."""
-    return type(value) in (int, float) and not _LARGEST < abs(value) < math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return not _LARGEST < abs(value) < math.inf
 
 
 def _close(stored: object, now: Sequence[float | str]) -> bool:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +144,9 @@ class AbstractObjective(nn.Module, ABC):
     def players(self) -> tuple[Player, ...]:
         """The players that take turns, the model first; one player by default."""
         return (Player("model", self.trained),)
+
+    sees_only_codes: ClassVar[bool] = False
+    """Whether no network that sees the data is trained, so that their scale does not matter."""
 
     @property
     def may_skip_parameters(self) -> bool:

@@ -45,6 +45,8 @@ class ExPostPrior(AbstractObjective):
         ValueError: if the prior shares parameters with the rest of the model.
     """
 
+    sees_only_codes = True
+
     def __init__(self, model: AbstractModel, *, from_codes: bool = False) -> None:
         super().__init__()
         self.from_codes = from_codes

@@ -72,6 +72,8 @@ class NCE(AbstractObjective):
             inherits ``AbstractContrastiveTilt``.
     """
 
+    sees_only_codes = True
+
     def __init__(self, ncp: NCP) -> None:
         super().__init__()
         if not (isinstance(ncp, AbstractModel) and isinstance(ncp, AbstractContrastiveTilt)):

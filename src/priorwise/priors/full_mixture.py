@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from priorwise.backbones import location_and_scale
 from priorwise.distributions import FullCovarianceMixture, shaped, vector_size
 from priorwise.priors.base import AbstractPrior
 from priorwise.progress import progress_bar
@@ -17,7 +18,7 @@ from priorwise.typing import Encode, Shape
 __all__ = ["FullGaussianMixture"]
 
 _STRIDE = 5  # iterations between two looks at the progress bar
-_RIDGE = 1e-4  # what is added to each variance, as a part of the codes' mean variance
+_RIDGE = 1e-4  # what is added to each variance, as a part of that of the codes
 
 
 class FullGaussianMixture(AbstractPrior):
@@ -27,8 +28,8 @@ class FullGaussianMixture(AbstractPrior):
 
     Normalised; exact sampling; not reparameterised; latents of any shape, as vectors.
     ``priorwise.fit_prior`` fits it by expectation maximisation (scikit-learn's, started by k-means)
-    on one code of each training example, without gradient steps. To keep a component from
-    collapsing onto a few codes, 1e-4 of the codes' mean variance is added to each variance. It can
+    on one code of each training example, standardised, without gradient steps. To keep a component
+    from collapsing onto a few codes, 1e-4 of the codes' variance is added to each variance. It can
     also be trained with a model, by gradients; then nothing bounds the covariances.
 
     A component has D (D + 3) / 2 + 1 numbers, so a few of them do the work of many diagonal ones.
@@ -81,7 +82,9 @@ class FullGaussianMixture(AbstractPrior):
         Raises:
             ValueError: if there are fewer codes than components.
         """
-        points = codes.flatten(1).double().cpu().numpy()
+        vectors = codes.flatten(1).double().cpu()
+        loc, scale = location_and_scale(vectors)
+        points = ((vectors - loc) / scale).numpy()
         components = len(self.loc)
         if len(points) < components:
             raise ValueError(
@@ -93,7 +96,7 @@ class FullGaussianMixture(AbstractPrior):
 
         mixture = GaussianMixture(
             components,
-            reg_covar=max(_RIDGE * float(points.var(0).mean()), 1e-12),
+            reg_covar=_RIDGE,
             max_iter=_STRIDE,
             warm_start=True,
             random_state=int(torch.randint(2**31 - 1, ())),
@@ -109,9 +112,10 @@ class FullGaussianMixture(AbstractPrior):
                 if mixture.converged_:
                     break
         factors = torch.linalg.cholesky(torch.from_numpy(mixture.covariances_))
+        factors = scale[:, None] * factors
         with torch.no_grad():
-            self.loc.copy_(torch.from_numpy(mixture.means_))
+            self.loc.copy_(loc + scale * torch.from_numpy(mixture.means_))
             self.log_diagonal.copy_(factors.diagonal(dim1=-2, dim2=-1).log())
             self.lower.copy_(factors.tril(-1))
             self.logits.copy_(torch.from_numpy(mixture.weights_).log())
-        return -float(mixture.lower_bound_)
+        return float(scale.log().sum()) - float(mixture.score(points))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
+from priorwise.backbones import location_and_scale
 from priorwise.distributions import DiagonalGaussianMixture, shaped, vector_size
 from priorwise.priors.base import AbstractPrior
 from priorwise.typing import Encode, Shape
@@ -20,6 +21,10 @@ class GaussianMixture(AbstractPrior):
     Normalised; exact sampling; reparameterised while the weights are fixed. Log-variances are
     clamped to the range of the encoder's: without a bound, components collapse onto single points.
 
+    Where the prior is fitted to codes, ``loc`` and ``log_var`` are those of standardised codes, so
+    the range is relative to the codes; ``priorwise.fit_prior`` keeps the codes' mean and scale in
+    buffers.
+
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), section 2 ("MoG"). The paper gives no
         initial spread, so ours is our choice. https://arxiv.org/abs/1705.07120
@@ -31,6 +36,9 @@ class GaussianMixture(AbstractPrior):
         spread: Standard deviation of the initial means.
         log_var_range: The log-variances are clamped to this range.
     """
+
+    code_loc: Tensor | None
+    code_scale: Tensor | None
 
     def __init__(
         self,
@@ -52,20 +60,38 @@ class GaussianMixture(AbstractPrior):
         self.loc = nn.Parameter(spread * torch.randn(components, size))
         self.log_var = nn.Parameter(torch.zeros(components, size))
         self.logits = nn.Parameter(torch.zeros(components)) if learn_weights else None
+        self.register_buffer("code_loc", None)
+        self.register_buffer("code_scale", None)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
+        loc: Tensor = self.loc
         scale = torch.exp(0.5 * F.hardtanh(self.log_var, *self.log_var_range))
+        if self.code_loc is not None and self.code_scale is not None:
+            loc, scale = self.code_loc + self.code_scale * loc, self.code_scale * scale
         log_weights = None if self.logits is None else self.logits.log_softmax(0)
-        return shaped(DiagonalGaussianMixture(self.loc, scale, log_weights), self.shape)
+        return shaped(DiagonalGaussianMixture(loc, scale, log_weights), self.shape)
+
+    def expect_codes(self) -> None:
+        """Take mean and scale of the codes, 0 and 1 until ``start_from`` sets them."""
+        if self.code_loc is None:
+            self.code_loc = torch.zeros_like(self.loc[0].detach())
+            self.code_scale = torch.ones_like(self.code_loc)
 
     def start_from(self, codes: Tensor, x: Tensor, *, show: bool = False) -> None:
         """Means at random codes, and variances that let the components fill the codes' volume."""
-        points = codes.flatten(1)
+        self.expect_codes()
+        assert self.code_loc is not None
+        assert self.code_scale is not None
+        points = codes.flatten(1).double()
         components, size = self.loc.shape
         rows = torch.randperm(len(points))[torch.arange(components) % len(points)]
-        variance = points.var(0, correction=0) * components ** (-2 / size)
+        loc, scale = location_and_scale(points)
+        standardised = (points - loc) / scale
+        variance = standardised.var(0, correction=0) * components ** (-2 / size)
         with torch.no_grad():
-            self.loc.copy_(points[rows.to(points.device)])
+            self.code_loc.copy_(loc)
+            self.code_scale.copy_(scale)
+            self.loc.copy_(standardised[rows.to(points.device)])
             self.log_var.copy_(variance.clamp_min(1e-12).log().clamp(*self.log_var_range))
 
     def extra_repr(self) -> str:

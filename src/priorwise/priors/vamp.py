@@ -58,14 +58,9 @@ class VampPrior(AbstractPrior):
                 "expected `pseudo_inputs` of shape (K, *shape) with K >= 1; got "
                 f"{tuple(pseudo_inputs.shape)}."
             )
-        low, high = float(pseudo_inputs.detach().min()), float(pseudo_inputs.detach().max())
         if not value_range[0] < value_range[1]:
             raise ValueError(f"expected `value_range` as (lowest, highest); got {value_range}.")
-        if not (low >= value_range[0] and high <= value_range[1]):
-            raise ValueError(
-                f"expected `pseudo_inputs` in [{value_range[0]:g}, {value_range[1]:g}]; got values "
-                f"from {low:g} to {high:g}. Pass the range of the data as `value_range`."
-            )
+        _refuse_outside(pseudo_inputs, value_range)
         start = pseudo_inputs.detach().clone().float()
         self.trainable = trainable
         self.value_range = (float(value_range[0]), float(value_range[1]))
@@ -150,10 +145,17 @@ class VampPrior(AbstractPrior):
         return shaped(vectors, components.loc.shape[1:])
 
     def start_from(self, codes: Tensor, x: Tensor, *, show: bool = False) -> None:
-        """Trainable pseudo-inputs at random examples, with a little noise."""
+        """Trainable pseudo-inputs at random examples, with a little noise.
+
+        Raises:
+            ValueError: if an example is outside the range of the pseudo-inputs.
+        """
         if self.trainable:
-            chosen = x[torch.randperm(len(x))[: len(self.pseudo_inputs)].to(x.device)]
-            start = VampPrior.from_data(chosen, len(chosen), trainable=True).pseudo_inputs
+            rows = x[torch.randperm(len(x))[: len(self.pseudo_inputs)].to(x.device)]
+            _refuse_outside(rows, self.value_range)
+            start = VampPrior.from_data(
+                rows, len(rows), trainable=True, value_range=self.value_range
+            ).pseudo_inputs
             with torch.no_grad():
                 self.pseudo_inputs[: len(start)] = start
 
@@ -162,6 +164,15 @@ class VampPrior(AbstractPrior):
         words = f"components={len(self.pseudo_inputs)}, trainable={self.trainable}"
         usual = self.value_range == (0.0, 1.0)
         return words if usual else f"{words}, value_range={self.value_range}"
+
+
+def _refuse_outside(u: Tensor, value_range: tuple[float, float]) -> None:
+    low, high = (float(bound) for bound in u.detach().aminmax())
+    if not (low >= value_range[0] and high <= value_range[1]):
+        raise ValueError(
+            f"expected `pseudo_inputs` in [{value_range[0]:g}, {value_range[1]:g}]; got values "
+            f"from {low:g} to {high:g}. Pass the range of the data as `value_range`."
+        )
 
 
 def _inside(u: Tensor, value_range: tuple[float, float]) -> Tensor:

@@ -27,11 +27,13 @@ CLOUD = 1000
 
 CONTRAST_MEANINGS = {
     "pockets": "the draws of the prior where q(z) is lowest. The number is far below 0 if the "
-    "prior expects data where there are none; it is a lower end, since q(z) is known only from "
-    "the encodings and is too low between them.",
+    "prior expects data where there are none; it is a lower end in expectation, since q(z) is "
+    "known only from the encodings and is too low between them. The sampling error is not "
+    "included.",
     "leaks": "the draws of q(z) where the prior is lowest. The number is far above 0 if the prior "
     "does not expect them. The lower end leaves out the encoding that made a draw, the upper end "
-    "includes it; ends far apart mean that little is known. The leakage in the table is another "
+    "includes it; ends far apart mean that little is known. They are ends in expectation: the "
+    "sampling error of the images is not included. The leakage in the table is another "
     "number: an average over all draws of q(z), which counts only those where the prior has its "
     "lowest 1 %.",
 }

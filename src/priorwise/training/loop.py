@@ -101,7 +101,7 @@ def fit(
     watching = as_callbacks(callbacks)
     factories, options = factories_among(options, schedule_every)
     config = config_for(model, options)
-    splits = training_data(model, data)
+    splits = training_data(model, data, objective)
     # Without `cpu`, torchrun's processes would not meet.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     say(reading_words(splits), show=progress and accelerator.is_main_process)

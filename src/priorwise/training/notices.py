@@ -1,14 +1,15 @@
 """What a fit says about itself at its end: that it diverged, or never trained its full loss."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from priorwise.config.training import TrainingConfig
 from priorwise.objectives import AbstractObjective
 
-__all__ = ["diverged", "still_warming_up"]
+__all__ = ["diverged", "no_better", "overfitted", "still_warming_up"]
 
+_NAT = 1.0  # the smallest difference that is worth a warning
 _WORSE = 0.1  # of the untrained model's verdict
 _EXPLODED = 10.0  # times what the training had gained
 
@@ -28,14 +29,43 @@ def still_warming_up(
     )
 
 
+def overfitted(metric: str, line: Mapping[str, Any]) -> tuple[str, ...]:
+    """A warning about a fit without steps that is worse on validation data by more than a nat.
+
+    Such a fit goes to its end at once, so no earlier weights were better.
+    """
+    train, validation = line["train"].get(metric), line.get("validation", {}).get(metric)
+    if train is None or validation is None or not validation - train > _NAT:
+        return ()
+    return (
+        f"the fit is too close to the training data: its {metric} is {validation:.2f} nats on "
+        f"validation data and {train:.2f} on training data. Use fewer `components`, or more data.",
+    )
+
+
+def no_better(metric: str, untrained: float | None, best: float) -> tuple[str, ...]:
+    """A warning about a fit that never was better than its start.
+
+    For a noise contrastive prior the start is chance, 2 log 2 nats a group: a tilt that is no
+    better is none.
+    """
+    if untrained is None or not math.isfinite(best) or best < untrained:
+        return ()
+    return (
+        f"the fit is no better than its start: its best {metric} is {best:.4g}, and it was "
+        f"{untrained:.4g} before the first step. Train for longer, or with another `lr`.",
+    )
+
+
 def diverged(
     metric: str, untrained: float | None, best: float, history: Sequence[dict[str, Any]]
 ) -> tuple[str, ...]:
     """A warning about a fit whose loss exploded without becoming infinite.
 
     It diverged if the best validation is worse than that of the untrained model by more than a
-    tenth. It diverged later if the last validation is worse than the best by more than ten times
-    what the training had gained.
+    tenth and a nat: a share alone would depend on the unit of continuous data. It diverged later if
+    the last validation is worse than that of the untrained model by so much, or worse than the best
+    by more than ten times what the training had gained.
 
     Arguments:
         metric: Name of the validation number, lower is better.
@@ -46,15 +76,19 @@ def diverged(
     values = [line["validation"][metric] for line in history if "validation" in line]
     if untrained is None or not values or not math.isfinite(best):
         return ()
-    if best > untrained + _WORSE * abs(untrained):
+    floor = max(_WORSE * abs(untrained), _NAT)
+    if best > untrained + floor:
         return (
             f"the fit diverged: its best {metric} is {best:.4g}, while that of the untrained model "
             f"is {untrained:.4g}. Lower `lr`, and look for extreme values in the data.",
         )
-    if values[-1] - best > _EXPLODED * max(untrained - best, _WORSE * abs(untrained)):
+    if values[-1] > untrained + floor or values[-1] - best > _EXPLODED * max(
+        untrained - best, floor
+    ):
         return (
-            f"the fit diverged after its best validation: {metric} rose from {best:.4g} to "
-            f"{values[-1]:.4g}, while that of the untrained model is {untrained:.4g}. The weights "
-            "of the best validation are usable, but `lr` is too high.",
+            f"the fit diverged, or overfits, after its best validation: {metric} rose from "
+            f"{best:.4g} to {values[-1]:.4g}, while that of the untrained model is "
+            f"{untrained:.4g}. The weights of the best validation are usable; lower `lr`, or stop "
+            "earlier.",
         )
     return ()

@@ -9,28 +9,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from priorwise.data import DataSpec, Splits, as_splits
+from priorwise.config.training import TrainingConfig
+from priorwise.data import DataSpec, Splits, Stream, as_training_data
 from priorwise.models import AbstractModel, frozen, require_prior, with_prior, wrap
 from priorwise.objectives import ExPostPrior
 from priorwise.priors import AbstractPrior, as_prior
 from priorwise.randomness import seeded
 from priorwise.tilts import AbstractContrastiveTilt
+from priorwise.training.callbacks import as_callbacks
 from priorwise.training.loop import FitResult, fit
-from priorwise.training.stage import as_model, config_for
+from priorwise.training.own_optimizer import factories_among
+from priorwise.training.stage import as_model, config_for, judged
 
 __all__ = ["PriorFitResult", "fit_prior"]
 
+_ROWS = 1000
+_RECORDED = ("identity", "about")  # options of ``fit`` that only the run folder sees
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class PriorFitResult(FitResult):
     """What a fit of a prior came to; the numbers are those of its last stage.
 
     Attributes:
         stages: The result of each stage by its metric: ``cross_entropy``, that of the prior, and
             that of the tilt over it, such as ``held_out_bce`` of an NCP.
+        replaced: Cross-entropy of the prior that the model had before, on the same held-out codes,
+            in nats; None if it was tilted, or if codes were given without a model.
     """
 
     stages: Mapping[str, FitResult] = field(default_factory=dict)
+    replaced: float | None = None
 
     @property
     def prior(self) -> AbstractPrior:
@@ -39,11 +48,35 @@ class PriorFitResult(FitResult):
         assert isinstance(model, AbstractModel)
         return require_prior(model)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons to doubt any of the stages, in words."""
+        doubts = [doubt for stage in self.stages.values() for doubt in stage.warnings]
+        fitted = next(iter(self.stages.values())).best
+        if self.replaced is not None and fitted is not None and fitted >= self.replaced:
+            doubts.append(
+                f"the fitted prior is no better than the one that it replaces: cross-entropy "
+                f"{fitted:.2f} against {self.replaced:.2f} nats on held-out codes. Keep the old "
+                "one, or fit another prior or for longer."
+            )
+        return tuple(doubts)
+
+    def __str__(self) -> str:
+        """Its stages, each in two lines, and where it lies and what to do next."""
+        *first, _ = self.stages.values()
+        stages = ["\n".join(str(stage).splitlines()[:2]) for stage in first]
+        before = (
+            "" if self.replaced is None else f" The prior before had {self.replaced:.3f} there."
+        )
+        return "\n".join([*stages, super().__str__()]) + before
+
+    __repr__ = __str__
+
 
 def fit_prior(
     model: nn.Module | Tensor | np.ndarray,
     prior: nn.Module,
-    data: Any = None,  # noqa: ANN401 - whatever `as_splits` takes
+    data: Any = None,  # noqa: ANN401 - whatever `fit` takes
     *,
     tilt: Callable[[AbstractModel], AbstractModel] | None = None,
     tilt_options: Mapping[str, Any] | None = None,
@@ -81,7 +114,8 @@ def fit_prior(
         tilt: Builds a tilted model over the model with the fitted prior, such as
             ``priorwise.NCP``; it is then fitted by its own objective. Its initial weights are drawn
             with the seed of the fit.
-        tilt_options: Options of the second fit that differ from those of the first.
+        tilt_options: Options of the second fit that differ from those of the first. Callbacks, and
+            an optimiser and a schedule of your own, are those of both fits unless you give others.
         from_codes: Whether the prior's values start from the codes; False keeps those that it has,
             to train a fitted prior further.
         out: Folder for checkpoints and metrics, as for ``fit``; with a ``tilt`` the two fits lie in
@@ -109,6 +143,7 @@ def fit_prior(
         'solved'
     """
     _refuse_tilted_model(prior)
+    splits: Splits | Stream
     if isinstance(model, Tensor | np.ndarray):
         if data is not None:
             raise ValueError(
@@ -122,8 +157,12 @@ def fit_prior(
             "as the third argument, or give codes in place of the model."
         )
     else:
-        splits = as_splits(data)
+        splits = as_training_data(data)
+    if "callbacks" in options:
+        options["callbacks"] = as_callbacks(options["callbacks"])  # both stages go through them
+    second = {**options, **(tilt_options or {})}
     fitted = with_prior(as_model(model), as_prior(prior))
+    seed = _config_of(fitted, second).seed  # refuses what the second stage would, before the first
     objective = ExPostPrior(fitted, from_codes=from_codes)
     _try(objective, splits)
     defaults = {"warmup_epochs": 0, "patience": 20}
@@ -132,13 +171,30 @@ def fit_prior(
         fitted, splits, objective, out=first_out, progress=progress, **{**defaults, **options}
     )
     stages = {stage.metric: stage}
+    replaced = None if data is None else _cross_entropy(as_model(model), splits)
     if tilt is not None:
-        second = {**options, **(tilt_options or {})}
-        with seeded(config_for(fitted, second).seed, "init", "tilt"):
+        with seeded(seed, "init", "tilt"):
             tilted = tilt(fitted)
         stage = fit(tilted, splits, out=second_out, progress=progress, **second)
         stages[stage.metric] = stage
-    return PriorFitResult(**vars(stage), stages=stages)
+    return PriorFitResult(**vars(stage), stages=stages, replaced=replaced)
+
+
+def _cross_entropy(model: AbstractModel, splits: Splits | Stream) -> float | None:
+    """That of the model's own prior on held-out codes; None if it is tilted."""
+    if model.tilts:
+        return None
+    objective = ExPostPrior(model)
+    device = next(model.parameters(), torch.empty(0)).device
+    return judged(objective, splits.evaluation("validation").to(device), _ROWS)
+
+
+def _config_of(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration among the options of a stage, all of which are checked."""
+    rest = dict(options)
+    as_callbacks(rest.pop("callbacks", ()))
+    _, rest = factories_among(rest, rest.pop("schedule_every", "epoch"))
+    return config_for(model, {name: rest[name] for name in rest if name not in _RECORDED})
 
 
 def _folders(out: str | Path | None) -> tuple[Path | None, Path | None]:
@@ -176,7 +232,7 @@ def _model_of_codes(codes: Tensor | np.ndarray) -> tuple[AbstractModel, Splits]:
     return identity, Splits(train, validation, validation, spec)
 
 
-def _try(objective: ExPostPrior, splits: Splits) -> None:
+def _try(objective: ExPostPrior, splits: Splits | Stream) -> None:
     """Compute the loss of two examples: what cannot be fitted is refused before a folder exists."""
     device = next(objective.parameters(), torch.empty(0)).device
     with frozen(objective), torch.no_grad(), seeded(0, "try"):

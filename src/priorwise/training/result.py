@@ -85,8 +85,8 @@ class FitResult:
             else f"Kept in {self.folder}."
         )
         return (
-            f"{name} was trained for {epochs} in {self.seconds:.1f} s, {self.trained} "
-            f"({_ENDS.get(self.stopped, self.stopped)}).\n"
+            f"{name} was trained for {epochs} ({_ENDS.get(self.stopped, self.stopped)}) in "
+            f"{self.seconds:.1f} s: {self.trained}.\n"
             f"{verdict}{''.join(f' In doubt: {doubt}' for doubt in self.warnings)}\n"
             f'{place} Next: priorwise.report(result.model, data, "report.html").'
         )

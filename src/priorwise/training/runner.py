@@ -51,8 +51,8 @@ def train_run(
     """Train a run into a folder, or continue it from there; calling this again is safe.
 
     If the run names code of your own, this code is executed. A run that has ended goes on if it is
-    given more ``training.epochs``; with a constant learning rate it then equals an unbroken run of
-    so many epochs, bit for bit.
+    given more ``training.epochs``; with a constant learning rate and a validation every epoch it
+    then equals an unbroken run of so many epochs, bit for bit.
 
     Arguments:
         run: The run.

@@ -30,7 +30,7 @@ from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.lines import about_weights, metrics_line, status
 from priorwise.training.modes import set_modes
-from priorwise.training.notices import diverged, still_warming_up
+from priorwise.training.notices import diverged, no_better, overfitted, still_warming_up
 from priorwise.training.own_optimizer import Factories
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
 from priorwise.training.probe import Probe
@@ -329,7 +329,8 @@ class RunningFit:
         if explosion and state.untrained is not None and state.best > state.untrained:
             warnings.warn(explosion[0], stacklevel=2)
         return (
-            *explosion,
+            *(explosion or no_better(self.objective.metric, state.untrained, state.best)),
+            *(overfitted(self.objective.metric, last) if state.stopped == "solved" else ()),
             *still_warming_up(self.objective, self.config, self.steps_per_epoch),
         )
 

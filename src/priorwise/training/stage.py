@@ -90,8 +90,12 @@ def objective_for(
     return objective
 
 
-def training_data(model: AbstractModel, data: Any) -> Splits | Stream:  # noqa: ANN401
-    """The data of a fit.
+def training_data(
+    model: AbstractModel,
+    data: Any,  # noqa: ANN401
+    objective: AbstractObjective | None = None,
+) -> Splits | Stream:
+    """The data of a fit with this objective, or with the model's own.
 
     Raises:
         ValueError: if they do not fit the model's likelihood.
@@ -104,7 +108,8 @@ def training_data(model: AbstractModel, data: Any) -> Splits | Stream:  # noqa: 
     spec = source.spec
     if isinstance(source, Splits) and spec.levels is None and spec.binarize == "none":
         require_observations(model, source.train, "data")
-    for doubt in (*doubts, *reading_doubts(source)):
+    scale_matters = objective is None or not objective.sees_only_codes
+    for doubt in (*doubts, *(reading_doubts(source) if scale_matters else ())):
         warnings.warn(doubt, stacklevel=3)
     return source
 

@@ -21,7 +21,7 @@ from priorwise.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from priorwise.training.extension import refuse_stopped, tell_schedule
+from priorwise.training.extension import refuse_stopped, tell_extension
 from priorwise.training.folder import GOES_ON, RunFolder, RunFolderError
 from priorwise.training.large import drop_others, identity_of, large_path, load_large
 from priorwise.training.players import Stepper, stepped_parameters
@@ -155,7 +155,7 @@ class Store:
             stepper.load_plain_state(state.optimizers.get(stepper.player.name, {}))
         self.folder.cut_metrics(state.metrics_bytes)
         if self.folder.extended is not None and self.writes:
-            tell_schedule(self.folder, state, self.steppers[0])
+            tell_extension(self.folder, state, self.steppers[0])
         if state.stopped == "epochs" and state.step < self.steppers[0].steps:
             state.stopped = ""
         if self.writes:
@@ -186,6 +186,8 @@ class Store:
             return
         for stepper in self.steppers:
             start = f"optimizer/{stepper.player.name}/"
+            if "optimizer" in stepper.own:  # one of the user's may keep nothing, as plain SGD does
+                continue
             if state.step and not any(name.startswith(start) for name in tensors):
                 raise CheckpointError(
                     f"expected the state of the optimiser of {stepper.player.name!r} in "

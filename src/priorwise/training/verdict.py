@@ -30,7 +30,7 @@ def count_verdict(
         state.since_best += 1
     if config.patience is not None and state.since_best >= config.patience:
         state.stopped = "patience"
-    elif state.step == steps:
+    elif state.step == steps and not state.stopped:
         state.stopped = "epochs"
     return better
 
