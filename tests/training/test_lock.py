@@ -116,3 +116,31 @@ def test_a_folder_that_nobody_may_write_to_needs_no_lock(tmp_path, monkeypatch):
     with held(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "folder"])
+def test_something_else_in_place_of_the_lock_is_refused(kind, tmp_path):
+    """Fault: a warning about network drives, and two writers; the file behind a link emptied."""
+    target, lock = tmp_path / "mine", tmp_path / "run" / ".lock"
+    lock.parent.mkdir()
+    if kind == "link":
+        target.write_text("mine")
+    if kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(target)
+    with pytest.raises(RunFolderError, match=r"\.lock to be a file .*Remove it"), held(lock.parent):
+        pytest.fail("it was entered")
+    assert target.exists() == (kind == "link")
+    assert kind != "link" or target.read_text() == "mine"
+
+
+def test_who_holds_a_lock_is_said_where_it_can_be(tmp_path):
+    """Fault: a folder in place of the file with the name stops every command, or leaves the lock
+    taken for the rest of this process.
+    """
+    (tmp_path / ".lock-holder.json" / "x").mkdir(parents=True)
+    with held(tmp_path), pytest.raises(RunFolderError, match="another process"), held(tmp_path):
+        pass
+    with held(tmp_path):
+        pass

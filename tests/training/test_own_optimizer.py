@@ -24,8 +24,11 @@ from toys import OPTIONS, Hooked, checks_off, splits, wrong
 from priorwise import fit
 from priorwise.models import moons_vae
 from priorwise.objectives import ELBO, Discriminator, FactorVAE, Terms
-from priorwise.training import AbstractCallback, RunFolderError
+from priorwise.training import AbstractCallback, CheckpointError, RunFolderError
+from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
+from priorwise.training.folder import read_record
 from priorwise.training.plain import is_plain, restored
+from priorwise.training.run_identity import name_of
 
 OWN = {name: value for name, value in OPTIONS.items() if name != "lr"}
 
@@ -303,6 +306,34 @@ def test_plain_state_goes_through_json():
     assert is_plain(state)
     assert not is_plain({"best": torch.zeros(1)})
     assert not is_plain([print])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {},
+        {"groups": []},
+        {"groups": [5]},
+        {"state": {"99": {}}},
+        {"schedule": None},
+        {"state": [1]},
+    ],
+    ids=str,
+)
+def test_a_damaged_state_of_an_own_optimiser_is_refused(damage, tmp_path):
+    """Fault: a traceback from a checkpoint that lacks what the optimiser or its schedule kept."""
+    own = {
+        "optimizer": lambda parameters: SGD(parameters, lr=0.01),
+        "schedule": lambda optimizer: StepLR(optimizer, 2),
+    }
+    fit(wrong(), splits(), out=tmp_path, **OWN, **own)
+    tensors, state = read_checkpoint(tmp_path / "last.safetensors")
+    kept = state["optimizers"]["model"]
+    state["optimizers"]["model"] = kept | damage if damage else {}
+    run = name_of(read_record(tmp_path / "run.json")["identity"])
+    write_checkpoint(tmp_path / "last.safetensors", tensors, state, run=run)
+    with pytest.raises(CheckpointError, match=r"optimiser of 'model' .*; its `\w+` is missing or"):
+        fit(wrong(), splits(), out=tmp_path, **OWN, **own)
 
 
 def test_an_optimizer_that_keeps_nothing_resumes(tmp_path):

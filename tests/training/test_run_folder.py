@@ -2,7 +2,9 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from safetensors.torch import safe_open, save_file
 from toys import OPTIONS, REAL, splits, wrong
 
 from priorwise import fit
-from priorwise.training import CheckpointError, RunFolderError
+from priorwise.checked_lines import checked_line, read_line
+from priorwise.training import AbstractCallback, CheckpointError, Moment, RunFolderError
 from priorwise.training.checkpoint import read_checkpoint, write_checkpoint
 from priorwise.training.folder import RunFolder, read_record
 from priorwise.training.run_identity import differences, name_of
@@ -109,14 +112,15 @@ def test_metrics_are_cut_and_never_stretched(tmp_path):
     """Fault: lines twice after a resume; a shorter file filled up with zeros."""
     folder = RunFolder(tmp_path, IDENTITY)
     assert folder.read_metrics() == []
-    folder.append_metrics({"epoch": 1})
+    first, second = {"epoch": 1, "step": 3, "train": {}}, {"epoch": 2, "step": 6, "train": {}}
+    folder.append_metrics(first)
     length = folder.metrics_bytes()
-    folder.append_metrics({"epoch": 2})
+    folder.append_metrics(second)
     folder.cut_metrics(length)
-    assert folder.read_metrics() == [{"epoch": 1}]
+    assert folder.read_metrics() == [first]
     with pytest.raises(RunFolderError, match=r"metrics\.jsonl is cut short: .* 10000 bytes"):
         folder.cut_metrics(10_000)
-    assert folder.read_metrics() == [{"epoch": 1}]
+    assert folder.read_metrics() == [first]
     folder.cut_metrics(0)
     assert folder.read_metrics() == []
 
@@ -174,6 +178,36 @@ def test_a_changed_line_of_metrics_is_named(run, old, new):
             fit(wrong(), splits(), out=run, **OPTIONS)
     else:
         refused_and_untouched(run, RunFolderError, r"line 2 of .*metrics\.jsonl is damaged")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("validation", [1]),
+        ("validation", {"negative_elbo": "abc"}),
+        ("train", 7),
+        ("epoch", "x"),
+        ("step", 1.5),
+        ("step", None),
+        ("best_step", True),
+        ("warnings", 5),
+        ("warnings", [5]),
+    ],
+)
+def test_a_line_of_other_kinds_is_named_before_anything_is_trained(run, name, value):
+    """Fault: a traceback at the end of hours, from a line with a right checksum."""
+    path = run / "metrics.jsonl"
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    record = read_line(first.rstrip())
+    record.pop(name, None)
+    record |= {} if value is None else {name: value}
+    changed = f"{checked_line(record)}\n".encode()
+    path.write_bytes(b"".join([changed, *rest]))
+    tensors, state = read_checkpoint(run / "last.safetensors")
+    state["metrics_bytes"] = path.stat().st_size
+    identity = name_of(read_record(run / "run.json")["identity"])
+    write_checkpoint(run / "last.safetensors", tensors, state, run=identity)
+    refused_and_untouched(run, RunFolderError, rf"line 1 of .* is damaged: .*`{name}`")
 
 
 def test_lines_after_the_checkpoint_are_written_again_whatever_they_hold(run):
@@ -336,3 +370,17 @@ def test_what_the_data_say_is_no_other_run():
     now = spec | {"value_range": [0.0, 1.0]}
     assert differences({"spec": before}, {"spec": now}) == {}
     assert differences({"spec": now}, {"spec": now | {"value_range": [0.0, 2.0]}})
+
+
+class Removes(AbstractCallback):
+    """Removes the record of a run while it is trained."""
+
+    def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None:
+        assert moment.folder is not None
+        (moment.folder / "run.json").unlink(missing_ok=True)
+
+
+def test_a_record_that_is_removed_during_the_fit_is_missed(tmp_path):
+    """Fault: a fit that ends as if all were well, in a folder that nobody can read."""
+    with pytest.warns(UserWarning, match=r"run\.json is gone"):
+        fit(wrong(), splits(), out=tmp_path, callbacks=[Removes()], **OPTIONS)

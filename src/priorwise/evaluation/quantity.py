@@ -11,6 +11,7 @@ __all__ = ["Cell", "Quantity", "error_words", "estimate_cell", "number_words"]
 
 _NO_NUMBER = "not a number"
 _NO_ERROR = "± unknown"
+_LONG = 1e15  # from here on a number is written with its power of ten
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def _never_bare(cell: Cell) -> Cell:
 
 def number_words(value: float | None, digits: int = 2) -> str:
     """A number; a record has None where it was not finite."""
-    return _NO_NUMBER if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return _NO_NUMBER
+    return f"{value:.{digits}{'f' if abs(value) < _LONG else 'e'}}"
 
 
 def error_words(stderr: float | None, digits: int = 2) -> str:
@@ -116,7 +119,7 @@ def error_words(stderr: float | None, digits: int = 2) -> str:
     if stderr is None:
         return _NO_ERROR
     small = 0 < stderr < 0.5 * 10**-digits
-    return f"± {stderr:.{digits + 2 if small else digits}f}"
+    return f"± {number_words(stderr, digits + 2 if small else digits)}"
 
 
 def estimate_cell(estimate: Mapping[str, Any], *, digits: int = 2, unit: str = "") -> Cell:

@@ -22,6 +22,7 @@ from priorwise.checked_lines import (
 )
 from priorwise.reading import UnreadableError, read_json
 from priorwise.storage import append_line, write_atomically
+from priorwise.training.lines import fault_of
 from priorwise.training.run_identity import EPOCHS, differences, is_extension, name_of, words_of
 
 __all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record", "refuse_strangers"]
@@ -107,6 +108,16 @@ class RunFolder:
         self._write(self._unsettled | {"about": about})
         self._unsettled = None
 
+    def warn_if_lost(self) -> None:
+        """Say that somebody removed or moved the folder, or its record, during the fit."""
+        if not self._record.is_file():
+            warnings.warn(
+                f"{self._record} is gone: somebody removed or moved it while this run was trained, "
+                "so the folder cannot be read back. Put it back from a backup, or move the files "
+                "of this run to where it is now.",
+                stacklevel=4,
+            )
+
     def _write(self, record: Mapping[str, Any]) -> None:
         write_atomically(self._record, json.dumps(record, indent=2).encode(), advice=GOES_ON)
 
@@ -165,7 +176,7 @@ class RunFolder:
         records = []
         for number, line in enumerate(lines, start=1):
             try:
-                records.append(read_line(line))
+                records.append(_metrics_in(line))
             except DamagedLineError as error:
                 raise RunFolderError(
                     f"line {number} of {self.metrics} is damaged: {error}. {_RESTORE}"
@@ -183,6 +194,15 @@ _RESTORE = (
     "Nothing was trained. Restore the file from a backup, or start the run again in another "
     "folder; the weights of this one can still be evaluated."
 )
+
+
+def _metrics_in(line: bytes) -> dict[str, Any]:
+    """The record of a line of metrics, with the fields that such a line has."""
+    record = read_line(line)
+    fault = fault_of(record)
+    if fault:
+        raise DamagedLineError(fault)
+    return record
 
 
 def _with_values_of(stored: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

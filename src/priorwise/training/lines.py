@@ -1,15 +1,18 @@
 """A line of metrics: for the file, for the checkpoint of the best weights, and for the reader."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from priorwise.training.state import FitState
+if TYPE_CHECKING:  # a folder is opened without torch
+    from priorwise.training.state import FitState
 
-__all__ = ["about_weights", "metrics_line", "status"]
+__all__ = ["about_weights", "fault_of", "metrics_line", "status"]
+
+_COUNTS = ("epoch", "step", "best_epoch", "best_step")
 
 
 def metrics_line(
-    state: FitState, metric: str, value: float | None, epoch_of: Callable[[int], int]
+    state: "FitState", metric: str, value: float | None, epoch_of: Callable[[int], int]
 ) -> dict[str, Any]:
     """The line of a validation, whose verdict the state has counted; see ``metrics.jsonl``.
 
@@ -28,6 +31,32 @@ def metrics_line(
         "best_epoch": epoch_of(state.best_step),
         "best_step": state.best_step,
     }
+
+
+def fault_of(line: Mapping[str, Any]) -> str:
+    """What a line that was read holds instead of what ``metrics_line`` makes; empty if nothing.
+
+    Example:
+        >>> fault_of({"epoch": 1, "step": 3, "train": {"kl": "much"}})
+        '`train` is not a record of numbers'
+    """
+    for name in ("epoch", "step"):
+        if name not in line:
+            return f"it has no `{name}`"
+    for name in line.keys() & set(_COUNTS):
+        if type(line[name]) is not int:
+            return f"`{name}` is not a whole number"
+    for name in ("train", "validation"):
+        if not _is_of_numbers(line.get(name, {})):
+            return f"`{name}` is not a record of numbers"
+    words = line.get("warnings", [])
+    if not (isinstance(words, list) and all(isinstance(each, str) for each in words)):
+        return "`warnings` is not a list of text"
+    return ""
+
+
+def _is_of_numbers(record: object) -> bool:
+    return isinstance(record, dict) and all(type(v) in (int, float) for v in record.values())
 
 
 def about_weights(line: dict[str, Any]) -> dict[str, Any]:

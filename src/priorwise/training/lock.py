@@ -4,13 +4,14 @@ The operating system frees the lock when its process ends, however that happens,
 leaves a folder locked. Reading needs no lock.
 """
 
+import errno
 import json
 import os
 import platform
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,8 @@ __all__ = ["held", "held_for_run"]
 
 _LOCK, _HOLDER = ".lock", ".lock-holder.json"
 _WRITTEN = ("run.json", "*.safetensors", "evaluation")
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that has no locks."""
 _LONGEST = 200  # characters of a command
 
 
@@ -38,7 +41,8 @@ def held(folder: Path, *, alone: bool = True) -> Iterator[None]:
         alone: Whether to take the lock at all; of several processes that work together, one does.
 
     Raises:
-        RunFolderError: if another process holds it; the message names the process.
+        RunFolderError: if another process holds it, whose name the message says, or if something
+            else than a file is in its place.
     """
     if not alone or not os.access(folder, os.W_OK):
         yield
@@ -49,6 +53,12 @@ def held(folder: Path, *, alone: bool = True) -> Iterator[None]:
     except Timeout:
         raise RunFolderError(_words(folder)) from None
     except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+            raise RunFolderError(
+                f"expected {folder / _LOCK} to be a file that this process may write, or to be "
+                f"missing; it cannot be opened ({error.strerror or error}). Remove it, also where "
+                "it is a folder or a link, or make it writable: priorwise makes a new one."
+            ) from error
         warnings.warn(
             f"could not lock {folder} ({error}): its file system may have no locks, as some "
             "network drives do. Make sure that no other process writes to this run meanwhile.",
@@ -59,11 +69,15 @@ def held(folder: Path, *, alone: bool = True) -> Iterator[None]:
     holder = folder / _HOLDER
     try:
         sweep_partials(folder, _WRITTEN)
-        write_atomically(holder, json.dumps(_myself()).encode())
+        with suppress(OSError):  # it only names who holds the lock
+            write_atomically(holder, json.dumps(_myself()).encode())
         yield
     finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):
+                holder.unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ __all__ = [
     "described_optimizer",
     "described_schedule",
     "factories_among",
+    "fault_of_plain_state",
     "load_plain_optimizer_state",
     "plain_optimizer_state",
 ]
@@ -201,6 +202,22 @@ def plain_optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
             state[str(place)] = plain
     groups = [_hyper_parameters(group) for group in optimizer.param_groups]
     return {"groups": groups, "state": state}
+
+
+def fault_of_plain_state(optimizer: Optimizer, stored: Mapping[str, Any]) -> str:
+    """The part of a stored state that is missing or of another optimiser; empty if none is."""
+    groups, state = stored.get("groups"), stored.get("state")
+    count = sum(len(group["params"]) for group in optimizer.param_groups)
+    if not isinstance(groups, list) or len(groups) != len(optimizer.param_groups):
+        return "groups"
+    if not all(isinstance(group, dict) for group in groups):
+        return "groups"
+    if not isinstance(state, dict) or not all(
+        place.isdecimal() and int(place) < count and isinstance(entries, dict)
+        for place, entries in state.items()
+    ):
+        return "state"
+    return "" if isinstance(stored.get("schedule"), dict) else "schedule"
 
 
 def load_plain_optimizer_state(optimizer: Optimizer, stored: Mapping[str, Any]) -> None:

@@ -11,11 +11,13 @@ from priorwise.choices import OptimizerName
 from priorwise.compilation import uncompiled_name
 from priorwise.config.training import TrainingConfig
 from priorwise.objectives import AbstractObjective, Player
+from priorwise.training.checkpoint import CheckpointError
 from priorwise.training.optimizer import build_optimizer, lr_factor, normalize_gradients_, set_lrs
 from priorwise.training.own_optimizer import (
     Factories,
     described_optimizer,
     described_schedule,
+    fault_of_plain_state,
     load_plain_optimizer_state,
     plain_optimizer_state,
 )
@@ -99,9 +101,20 @@ class Stepper:
         return as_json({**plain_optimizer_state(self.optimizer), "schedule": schedule})
 
     def load_plain_state(self, stored: dict[str, Any]) -> None:
-        """Restore what ``plain_state`` returned, after the tensors of the optimiser."""
+        """Restore what ``plain_state`` returned, after the tensors of the optimiser.
+
+        Raises:
+            CheckpointError: if something else is stored.
+        """
         if not self.own:
             return
+        fault = fault_of_plain_state(self.optimizer, stored)
+        if fault:
+            raise CheckpointError(
+                f"expected what the optimiser of {self.player.name!r} keeps besides tensors in the "
+                f"checkpoint; its `{fault}` is missing or damaged. Restore the file from a backup, "
+                "or start the run again in another folder."
+            )
         load_plain_optimizer_state(self.optimizer, stored)
         if self.schedule is not None:
             self.schedule.load_state_dict(restored(self.schedule.state_dict(), stored["schedule"]))

@@ -117,6 +117,8 @@ class RunningFit:
                             self._train(stack)
                 self.accelerator.wait_for_everyone()
                 self.store.load_best()
+                if folder is not None:
+                    folder.warn_if_lost()
         finally:
             self.objective.zero_grad()
             self.model.to(home)
