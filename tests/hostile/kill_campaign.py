@@ -43,10 +43,19 @@ def measuring(name: str, run: str) -> list[str]:
     return [name, run, "--samples", "2000", "--images", "all", *(CODE if run == "buffered" else [])]
 
 
+def fitting(prior: str) -> list[str]:
+    """The arguments of a prior that is fitted over the VAE, into a folder of its name."""
+    settings = ["model.prior.components=2", "training.batch_size=10", *LONG]
+    return ["train", f"posthoc/{prior}", *settings, "--base", "vae", "--out", prior]
+
+
 COMMANDS: dict[str, tuple[str, list[str]]] = {
     "train a VAE": ("vae", training("vae")),
     "train two players": ("factor", training("factor")),
     "train with a buffer": ("buffered", training("buffered")),
+    "train an average": ("vae", [*training("vae"), "training.ema=0.9", "training.gradient_clip=1"]),
+    "fit a mixture": ("mixture", fitting("mixture")),
+    "fit a full mixture": ("full-mixture", fitting("full-mixture")),
     "evaluate a VAE": ("vae", measuring("evaluate", "vae")),
     "evaluate an NCP": ("ncp", measuring("evaluate", "ncp")),
     "report": ("ncp", measuring("report", "ncp")),
@@ -120,7 +129,7 @@ class Trials:
         work = Path(tempfile.mkdtemp(dir=self.folder))
         shutil.copytree(self.targets, work, dirs_exist_ok=True)
         if arguments[0] == "train":
-            shutil.rmtree(work / run)
+            shutil.rmtree(work / run, ignore_errors=True)
         else:
             for path in (work / run).glob("evaluation*"):
                 path.unlink()
@@ -200,7 +209,7 @@ def main() -> None:
             for _ in range(share)
             if kind in (options.only or kinds)
         ]
-        trained = [name for name in COMMANDS if name.startswith("train")]
+        trained = [name for name in COMMANDS if name.startswith(("train", "fit"))]
         counts: Counter[tuple[str, str, bool]] = Counter()
         for number in range(options.count):
             random = Random(f"{options.seed}/{number}")

@@ -1,11 +1,14 @@
 """Ctrl-C is never swallowed, and leaves no traceback."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +16,9 @@ from toys import OPTIONS, splits, wrong
 
 from priorwise import fit
 from priorwise.estimators import c2st
-from priorwise.interrupts import kept_interrupts
-from priorwise.training import running_fit
+from priorwise.interrupts import interruptible_imports, kept_interrupts
+from priorwise.training import AbstractCallback, Moment, running_fit
+from priorwise.training.checkpoint import read_checkpoint
 
 
 def press_ctrl_c() -> None:
@@ -125,3 +129,27 @@ def test_an_interrupt_in_an_import_ends_the_command_quietly():
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (130, "")
+
+
+def test_an_import_in_the_middle_of_a_fit_does_not_end_it(tmp_path, monkeypatch):
+    """Fault: Ctrl-C during a step that imports something ends the command without a checkpoint."""
+    (tmp_path / "pressed.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+
+    class Imports(AbstractCallback):
+        def on_step(self, moment: Moment) -> None:
+            importlib.import_module("pressed")
+
+        def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None: ...
+
+    options = OPTIONS | {"checkpoint_seconds": 1e9}
+    with pytest.raises(KeyboardInterrupt), interruptible_imports():
+        fit(wrong(), splits(), out=tmp_path / "run", callbacks=[Imports()], **options)
+    assert not ended
+    assert read_checkpoint(tmp_path / "run" / "last.safetensors")[1]["step"] == 1
+    monkeypatch.delitem(sys.modules, "pressed")
+    with pytest.raises(KeyboardInterrupt), interruptible_imports():  # elsewhere it does
+        importlib.import_module("pressed")
+    assert set(ended) == {130}
