@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from priorwise.config.training import TrainingConfig
     from priorwise.training.callbacks import AbstractCallback, Moment
     from priorwise.training.checkpoint import CheckpointError
-    from priorwise.training.divergence import TrainingDivergedError
+    from priorwise.training.fit_result import FitResult
     from priorwise.training.folder import RunFolderError
     from priorwise.training.loop import fit
+    from priorwise.training.not_finite import TrainingDivergedError
     from priorwise.training.prior_fit import fit_prior
-    from priorwise.training.result import FitResult
     from priorwise.training.runner import load, train_run
     from priorwise.training.tensorboard import TensorBoard
 else:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from priorwise.models import AbstractModel
 from priorwise.objectives import AbstractObjective
-from priorwise.training.result import FitResult
+from priorwise.training.fit_result import FitResult
 
 __all__ = ["AbstractCallback", "Moment", "as_callbacks"]
 

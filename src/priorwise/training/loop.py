@@ -12,12 +12,12 @@ from priorwise.data import reading_words
 from priorwise.objectives import AbstractObjective
 from priorwise.progress import say
 from priorwise.training.callbacks import AbstractCallback, as_callbacks
-from priorwise.training.divergence import TrainingDivergedError
+from priorwise.training.fit_result import FitResult
 from priorwise.training.folder import RunFolder
 from priorwise.training.identity import identity_without_recipe, own_parts
 from priorwise.training.lock import held_for_run
+from priorwise.training.not_finite import TrainingDivergedError
 from priorwise.training.own_optimizer import Interval, factories_among
-from priorwise.training.result import FitResult
 from priorwise.training.running_fit import RunningFit
 from priorwise.training.stage import (
     as_model,

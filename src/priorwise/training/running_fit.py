@@ -25,11 +25,12 @@ from priorwise.progress import Advance, progress_bar, say
 from priorwise.randomness import seeded
 from priorwise.training.average import WeightAverage
 from priorwise.training.callbacks import AbstractCallback, Moment
-from priorwise.training.divergence import bad_terms, refuse
+from priorwise.training.fit_result import FitResult
 from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.lines import about_weights, metrics_line, status
 from priorwise.training.modes import set_modes
+from priorwise.training.not_finite import bad_terms, refuse
 from priorwise.training.notices import (
     diverged,
     no_better,
@@ -40,7 +41,6 @@ from priorwise.training.notices import (
 from priorwise.training.own_optimizer import Factories
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
 from priorwise.training.probe import Probe
-from priorwise.training.result import FitResult
 from priorwise.training.signals import catch_signals
 from priorwise.training.stage import (
     judged,

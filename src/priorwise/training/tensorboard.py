@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from priorwise.training.callbacks import AbstractCallback, Moment
-from priorwise.training.result import FitResult
+from priorwise.training.fit_result import FitResult
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
