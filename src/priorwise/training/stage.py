@@ -137,8 +137,8 @@ def left_alone(model: AbstractModel, config: TrainingConfig) -> Iterator[None]:
         if borrowed and not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError(
                 "expected something of ours to train; the prior of this wrapped model has no "
-                "parameters, and somebody else trained its networks. Fit another prior to the codes: "
-                "priorwise.fit_prior(model, prior, data). Or tilt the prior: "
+                "parameters, and somebody else trained its networks. Fit another prior to the "
+                "codes: priorwise.fit_prior(model, prior, data). Or tilt the prior: "
                 'priorwise.fit(priorwise.NCP(model), data). Or train the networks: train="all".'
             )
         yield
