@@ -170,7 +170,7 @@ def test_a_fit_says_first_how_it_read_the_data(capsys):
         modules=(),
     )
     with pytest.warns(UserWarning, match="Networks learn badly at this scale"):
-        result = pw.fit(model, x, epochs=1, objective=pw.objectives.ELBO(model))
+        result = pw.fit(model, x, pw.objectives.ELBO(model), epochs=1, train="all")
     assert "data own: 48 / 6 / 6" in capsys.readouterr().err
     assert (result.data["train"], result.data["likelihood"]) == (48, "gaussian")
 
