@@ -26,6 +26,7 @@ __all__ = [
     "event_rows",
     "he_normal_",
     "kept_modes",
+    "moves_statistics",
     "no_autocast",
     "running_statistics",
     "unmoved_statistics",
@@ -123,6 +124,13 @@ def unmoved_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
                 stack.callback(setattr, layer, "track_running_stats", layer.track_running_stats)
                 layer.track_running_stats = False
         yield
+
+
+def moves_statistics(modules: Iterable[nn.Module]) -> bool:
+    """Whether a pass would move running statistics of batch or instance normalisation."""
+    return any(
+        layer.training and layer.running_mean is not None for layer in _normalisations(modules)
+    )
 
 
 def _normalisations(modules: Iterable[nn.Module]) -> list[_NormBase]:

@@ -81,9 +81,11 @@ def test_the_samples_that_would_do():
     assert enough_samples(10**6, 1.5, 200.0) == (
         "No number of `samples` in reach would bring it to 200, more than 140,000,000."
     )
-    assert enough_samples(10, math.nan, 20.0) == (
-        "No number of `samples` in reach would bring it to 20."
-    )
+    for unknown in (math.nan, 0.0):
+        assert enough_samples(10, unknown, 20.0) == (
+            "No number of `samples` in reach would bring it to 20."
+        )
+    assert "at least 1 `samples`" in enough_samples(10, math.inf, 20.0)
 
 
 def test_advice_of_log_norm_holds():
@@ -116,6 +118,8 @@ def test_negative_numbers_are_doubted():
         "with an error of 0.1, but it cannot be negative: it cannot be distinguished from 0."
     )
     assert beyond.endswith("its bias is larger than its value.")
+    (unknown,) = negative_doubts("KL", -0.3, math.nan)
+    assert unknown.endswith("whether its bias or its noise is larger is not known.")
 
 
 def test_log_sum_inequality():

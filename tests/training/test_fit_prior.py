@@ -17,6 +17,7 @@ from toys import splits, with_batch_norm, wrong
 
 import priorwise as pw
 from priorwise.distributions import (
+    DiagonalGaussianMixture,
     FullCovarianceMixture,
     Reshaped,
     diagonal_gaussian,
@@ -60,6 +61,24 @@ def test_full_covariances_have_the_density_and_moments_of_torch():
     covariance = theirs.sample((20_000,)).T.cov()
     torch.testing.assert_close(draws.T.cov(), covariance, atol=0.2, rtol=0.1)
     torch.testing.assert_close(draws.mean(0), theirs.mean, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal"])
+def test_half_precision_changes_no_draw_and_no_moment(kind):
+    """Fault: draws and moments in bfloat16, which has three digits."""
+    law: FullCovarianceMixture | DiagonalGaussianMixture = full_mixture()[0]
+    law = FullCovarianceMixture(law.loc.float(), law.scale_tril.float(), law.log_weights.float())
+    if kind == "diagonal":
+        law = DiagonalGaussianMixture(law.loc, law.scale_tril.diagonal(dim1=-2, dim2=-1))
+
+    def numbers() -> tuple[Tensor, ...]:
+        with pw.seeded(0):
+            return law.sample((5,)), law.mean, law.variance
+
+    plain = numbers()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = numbers()
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(half, plain, strict=True))
 
 
 def test_a_reshaped_law_is_that_of_the_vectors():

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from toys import splits, wrong
+from toys import splits, with_batch_norm, wrong
 
 from priorwise.config.training import TrainingConfig
 from priorwise.objectives import ELBO
@@ -70,6 +70,18 @@ def test_a_warm_up_without_an_end_is_told(epochs, warmup, words):
         assert words in notices[0]
         assert f"`warmup_epochs` is {warmup}" in notices[0]
         assert still_warming_up(ELBO(wrong(), beta=0.5), config, 3) == ()
+
+
+def test_statistics_of_other_weights_are_told(capsys):
+    """Fault: an average that is judged with the batch statistics of the last weights, in silence;
+    a note where nothing is averaged, or nothing has such statistics.
+    """
+    options = QUICK | {"epochs": 1, "lr": 0.01, "progress": True}
+    told = []
+    for model, ema in ((with_batch_norm(), 0.9), (with_batch_norm(), None), (wrong(), 0.9)):
+        fit(model, splits(), ema=ema, **options)
+        told.append("note: the average of the weights (`ema`)" in capsys.readouterr().err)
+    assert told == [True, False, False]
 
 
 def test_the_notice_comes_first(capsys):

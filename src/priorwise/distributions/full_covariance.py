@@ -59,15 +59,17 @@ class FullCovarianceMixture(Distribution):
     @property
     def mean(self) -> Tensor:
         """The mean, ``(*batch, D)``."""
-        return (self.log_weights.exp() @ self.loc).expand(*self.batch_shape, -1)
+        with no_autocast(self.loc):
+            return (self.log_weights.exp() @ self.loc).expand(*self.batch_shape, -1)
 
     @property
     def variance(self) -> Tensor:
         """The variance of each dimension, ``(*batch, D)``."""
-        weights = self.log_weights.exp()
-        within = self.scale_tril.square().sum(-1)
-        between = (self.loc - weights @ self.loc).square()
-        return (weights @ (within + between)).expand(*self.batch_shape, -1)
+        with no_autocast(self.loc):
+            weights = self.log_weights.exp()
+            within = self.scale_tril.square().sum(-1)
+            between = (self.loc - weights @ self.loc).square()
+            return (weights @ (within + between)).expand(*self.batch_shape, -1)
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "FullCovarianceMixture":
         """The same mixture for every member of a larger batch; the components are not copied."""
@@ -105,7 +107,7 @@ class FullCovarianceMixture(Distribution):
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Exact draws, ``(*sample, *batch, D)``: a component, then a point from it."""
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast(self.loc):
             shape = torch.Size(sample_shape) + self.batch_shape
             rows = Categorical(logits=self.log_weights, validate_args=False).sample(shape)
             flat = rows.flatten()

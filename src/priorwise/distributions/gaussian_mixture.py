@@ -78,14 +78,16 @@ class DiagonalGaussianMixture(Distribution):
     @property
     def mean(self) -> Tensor:
         """The mean, ``(*batch, D)``."""
-        return (self.weights @ self.loc).expand(*self.batch_shape, -1)
+        with no_autocast(self.loc):
+            return (self.weights @ self.loc).expand(*self.batch_shape, -1)
 
     @property
     def variance(self) -> Tensor:
         """The variance of each dimension, ``(*batch, D)``."""
-        centre = self.weights @ self.loc
-        second = self.weights @ (self.scale.square() + (self.loc - centre).square())
-        return second.expand(*self.batch_shape, -1)
+        with no_autocast(self.loc):
+            centre = self.weights @ self.loc
+            second = self.weights @ (self.scale.square() + (self.loc - centre).square())
+            return second.expand(*self.batch_shape, -1)
 
     def expand(self, batch_shape: SizeLike, _instance: None = None) -> "DiagonalGaussianMixture":
         """The same mixture for every member of a larger batch; the components are not copied."""

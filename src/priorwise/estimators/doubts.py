@@ -76,9 +76,9 @@ def of_weights(model: nn.Module) -> tuple[str, ...]:
     if not bad:
         return ()
     return (
-        f"{len(bad)} {'tensor' if len(bad) == 1 else 'tensors'} of the model not finite, the first "
-        f"is `{bad[0]}`: its training diverged, or its file is damaged. Train it again with a "
-        "lower `lr`, or load another checkpoint.",
+        f"{len(bad)} of the tensors of the model not finite, the first is {bad[0]}: its training "
+        "diverged, or its file is damaged. Train it again with a lower `lr`, or load another "
+        "checkpoint.",
     )
 
 
@@ -87,11 +87,12 @@ def negative_doubts(name: str, value: float, error: float, unit: str = "nats") -
     if not value < 0:
         return ()
     bar = "an unknown error" if math.isnan(error) else f"an error of {error:.2g}"
-    cause = (
-        "its bias is larger than its value"
-        if abs(value) > 2 * error
-        else "it cannot be distinguished from 0"
-    )
+    if math.isnan(error):
+        cause = "whether its bias or its noise is larger is not known"
+    elif abs(value) > 2 * error:
+        cause = "its bias is larger than its value"
+    else:
+        cause = "it cannot be distinguished from 0"
     return (
         f"the estimate of {name} is {value:.3g} {unit} with {bar}, but it cannot be negative: "
         f"{cause}.",
@@ -128,11 +129,13 @@ def enough_samples(samples: int, ess: float, wanted: float, name: str = "samples
         wanted: The effective sample size that is large enough.
         name: The option that sets the number.
     """
-    needed = samples * wanted / ess
+    needed = samples * wanted / ess if ess > 0 else math.inf
     if not needed <= _REACH:
         more = f", more than {_round_up(needed):,}" if math.isfinite(needed) else ""
         return f"No number of `{name}` in reach would bring it to {wanted:.0f}{more}."
-    return f"To bring it to {wanted:.0f} would take at least {_round_up(needed):,} `{name}`."
+    return (
+        f"To bring it to {wanted:.0f} would take at least {_round_up(max(needed, 1.0)):,} `{name}`."
+    )
 
 
 def _round_up(number: float) -> int:

@@ -64,8 +64,8 @@ class GaussianMixture(AbstractPrior):
         self.register_buffer("code_scale", None)
 
     def _distribution(self, encode_top: Encode | None) -> Distribution:
-        loc: Tensor = self.loc
         scale = torch.exp(0.5 * F.hardtanh(self.log_var, *self.log_var_range))
+        loc: Tensor = self.loc
         if self.code_loc is not None and self.code_scale is not None:
             loc, scale = self.code_loc + self.code_scale * loc, self.code_scale * scale
         log_weights = None if self.logits is None else self.logits.log_softmax(0)

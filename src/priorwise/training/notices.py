@@ -1,13 +1,22 @@
 """What a fit says about itself at its end: that it diverged, or never trained its full loss."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from priorwise.config.training import TrainingConfig
+from priorwise.nn import moves_statistics
 from priorwise.objectives import AbstractObjective
 
-__all__ = ["diverged", "no_better", "overfitted", "still_warming_up"]
+__all__ = [
+    "diverged",
+    "no_better",
+    "overfitted",
+    "still_warming_up",
+    "unaveraged_statistics",
+]
 
 _NAT = 1.0  # the smallest difference that is worth a warning
 _WORSE = 0.1  # of the untrained model's verdict
@@ -26,6 +35,17 @@ def still_warming_up(
         f"the full objective is {trained}: its weights warm up (`warmup_epochs` is "
         f"{config.warmup_epochs}) for as long as the fit lasts (`epochs` is {config.epochs}). Use "
         "more epochs, or a shorter warm-up.",
+    )
+
+
+def unaveraged_statistics(config: TrainingConfig, modules: Iterable[nn.Module]) -> tuple[str, ...]:
+    """A warning if an average of the weights is judged with statistics of other weights."""
+    if config.ema is None or not moves_statistics(modules):
+        return ()
+    return (
+        "the average of the weights (`ema`) is judged and kept with running statistics of batch "
+        "normalisation that belong to the weights themselves, not to their average, so it may do "
+        "worse than it could. Use a normalisation without running statistics, such as GroupNorm.",
     )
 
 

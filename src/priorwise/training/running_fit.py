@@ -30,7 +30,13 @@ from priorwise.training.folder import RunFolder
 from priorwise.training.forward import forward_of, require_compilation
 from priorwise.training.lines import about_weights, metrics_line, status
 from priorwise.training.modes import set_modes
-from priorwise.training.notices import diverged, no_better, overfitted, still_warming_up
+from priorwise.training.notices import (
+    diverged,
+    no_better,
+    overfitted,
+    still_warming_up,
+    unaveraged_statistics,
+)
 from priorwise.training.own_optimizer import Factories
 from priorwise.training.players import Stepper, stepped_parameters, steppers_for
 from priorwise.training.probe import Probe
@@ -216,7 +222,10 @@ class RunningFit:
         """Remember what a diverged fit is told by, and say what this fit will not do."""
         value = judged(self.objective, self.validation, self.config.batch_size)
         self.state.untrained = value if value is not None and math.isfinite(value) else None
-        for notice in still_warming_up(self.objective, self.config, self.steps_per_epoch):
+        for notice in (
+            *still_warming_up(self.objective, self.config, self.steps_per_epoch),
+            *unaveraged_statistics(self.config, [each.player.module for each in self.steppers]),
+        ):
             say(f"note: {notice}", show=self.show)
 
     # -- one step ----------------------------------------------------------------------------------
