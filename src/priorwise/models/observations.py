@@ -47,7 +47,9 @@ def checked_observations(
             where the likelihood is of real numbers.
     """
     raw = as_tensor(x, what)
-    likelihood = example_likelihood(model)
+    device = next(model.parameters(), torch.empty(0)).device
+    with torch.autocast(device.type, enabled=False):  # whatever the caller opened
+        likelihood = example_likelihood(model)
     require_event_shape(likelihood, raw, what)
     tensor = input_tensor(model, raw if isinstance(x, Tensor) else x, what)
     doubts = require_support(likelihood, tensor, what)
