@@ -172,14 +172,13 @@ def test_pictures_that_are_none(tmp_path, content, words):
 
 def test_models_that_no_machine_holds():
     """Fault: RuntimeError of torch's allocator, after gigabytes were taken."""
-    run = override(recipe("digits/vamp"), ["model.hidden=1000000000"])
+    run = override(recipe("digits/vamp"), ["model.hidden=1000000"])
     spec = load("digits").spec
     with pytest.raises(MemoryLimitError, match=r"model\.hidden"):
         refuse_too_large(run.model, spec)
-    with pytest.raises(MemoryLimitError, match=r"model\.prior\.components"):
-        refuse_too_large(
-            override(recipe("digits/vamp"), ["model.prior.components=1000000000"]).model, spec
-        )
+    wide = ["model.prior.kind=flow", "model.prior.hidden_features=[1000000,1000000]"]
+    with pytest.raises(MemoryLimitError, match=r"model\.prior"):
+        refuse_too_large(override(recipe("digits/vamp"), wide).model, spec)
     refuse_too_large(recipe("digits/vamp").model, spec)
     with pytest.raises(MemoryLimitError, match="a cake to fit"):
         refuse_beyond_memory(2**62, "a cake", "Bake less.")
