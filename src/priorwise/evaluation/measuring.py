@@ -78,7 +78,7 @@ def measure(
 def _refuse_lost_weights(model: AbstractModel) -> None:
     doubts = of_weights(model)
     if doubts:
-        raise ValueError(f"expected a model with finite weights; got one with {doubts[0]}")
+        raise ValueError(f"expected a model with finite weights; got one where {doubts[0]}")
 
 
 def _missing(
