@@ -306,8 +306,8 @@ def test_observations_of_two_numbers_are_shown_as_points(tmp_path):
     ("path", "changes", "message"),
     [
         ("page.txt", {}, "ends in .html"),
-        ("page.html", {"samples": 0}, "`samples`: .* expected at least 1; got 0"),
-        ("page.html", {"images": 0}, "`images`: .* expected at least 1; got 0"),
+        ("page.html", {"samples": 0}, "`samples`: expected at least 1; got 0"),
+        ("page.html", {"images": 0}, "`images`: expected at least 1; got 0"),
         ("page.html", {"sample": 5}, "unknown field 'sample'. Did you mean 'samples'"),
     ],
 )

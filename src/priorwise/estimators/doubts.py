@@ -77,8 +77,8 @@ def of_weights(model: nn.Module) -> tuple[str, ...]:
         return ()
     return (
         f"{len(bad)} of the tensors of the model are not finite, the first is {bad[0]}: its "
-        "training diverged, or its file is damaged. Train it again with a lower `lr`, or load another "
-        "checkpoint.",
+        "training diverged, or its file is damaged. Train it again with a lower `lr`, or load "
+        "another checkpoint.",
     )
 
 
