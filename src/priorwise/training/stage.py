@@ -108,8 +108,8 @@ def training_data(
     spec = source.spec
     if isinstance(source, Splits) and spec.levels is None and spec.binarize == "none":
         require_observations(model, source.train, "data")
-    scale_matters = objective is None or not objective.sees_only_codes
-    for doubt in (*doubts, *(reading_doubts(source) if scale_matters else ())):
+    sees_only_codes = isinstance(objective, AbstractObjective) and objective.sees_only_codes
+    for doubt in (*doubts, *(() if sees_only_codes else reading_doubts(source))):
         warnings.warn(doubt, stacklevel=3)
     return source
 
