@@ -108,7 +108,7 @@ def main() -> None:
     for name, stage in result.stages.items():
         print(f"{name} {stage.best:.3f}; trained: {stage.trained}")
     ncp = result.model
-    log_norm = pw.estimators.log_norm(ncp)
+    log_norm = pw.estimators.log_norm(ncp, samples=100_000)
     print(f"log Z = {log_norm}")
 
     test = data.evaluation("test")[: options.images]

@@ -15,7 +15,7 @@ from torch.distributions import MultivariateNormal
 from priorwise.models import VAE
 from priorwise.objectives import ELBO, Discriminator, FactorVAE
 from priorwise.testing import check_mean
-from priorwise.training.optimizer import set_lr
+from priorwise.training.optimizer import set_lrs
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
 BLUR = 0.5
@@ -95,7 +95,7 @@ def test_discriminator_learns_the_total_correlation():
     law = MultivariateNormal(torch.zeros(2), COVARIANCE)
     optimizer = torch.optim.Adam(objective.discriminator.parameters(), 1e-2)
     for step in range(300):
-        set_lr(optimizer, 1e-2 * (1 - step / 300))
+        set_lrs(optimizer, [1e-2], 1 - step / 300)
         optimizer.zero_grad()
         objective(law.sample((200,)), player="discriminator").loss().backward()
         optimizer.step()
