@@ -165,7 +165,7 @@ def test_metrics_that_were_cut_stop_the_run_before_it_starts(run, cut):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("1", "2"), ('"epoch"', "'epoch'"), ('"check"', '"chekc"')]
+    ("old", "new"), [("1", "2"), ('"epoch"', "'epoch'"), ('"check"', '"kcehc"')]
 )
 def test_a_changed_line_of_metrics_is_named(run, old, new):
     """Fault: a changed number that is taken for measured."""
@@ -173,7 +173,7 @@ def test_a_changed_line_of_metrics_is_named(run, old, new):
     first, second, *rest = path.read_text().splitlines(keepends=True)
     assert old in second
     path.write_text("".join([first, second.replace(old, new, 1), *rest]))
-    if new == '"chekc"':  # like a line of an earlier version
+    if new == '"kcehc"':  # like a line of an earlier version
         with pytest.warns(UserWarning, match="lines without a checksum"):
             fit(wrong(), splits(), out=run, **OPTIONS)
     else:
