@@ -99,6 +99,14 @@ def test_a_missing_channel_and_bytes_are_refused(use):
             USES[use]((255 * X).to(torch.uint8))
 
 
+@pytest.mark.parametrize("use", sorted(USES.keys() - {"between", "reconstruct"}))
+@pytest.mark.parametrize("x", [torch.tensor(0.5), X[:0]], ids=["0-d", "empty"])
+def test_what_is_no_set_of_observations_is_refused(use, x):
+    """Fault: torch's "len() of a 0-d tensor", which names neither the argument nor its form."""
+    with pytest.raises(ValueError, match="expected"):
+        USES[use](x)
+
+
 @pytest.mark.parametrize(
     ("shape", "advice"),
     [

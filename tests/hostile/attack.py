@@ -23,7 +23,7 @@ PATIENCE = 60  # seconds of wall-clock time, after which a command hangs that wa
 MEMORY = 1536 * 2**20  # bytes of resident memory that a command may take
 ADDRESSES = 3 * 2**30  # bytes of addresses beyond those after the imports
 LARGEST_FILE = 256 * 2**20  # bytes that a command may write to one file
-LONGEST_MESSAGE = 4000  # characters on standard error
+LONGEST_MESSAGE = 4000  # characters on standard error, beyond what was typed
 CODES = (0, 2, 130)  # done, refused, stopped; 1 is what Python itself ends with
 CANARY = "executed"  # a file beside the cases that appears if hostile input is executed
 
@@ -89,7 +89,7 @@ def run_case(
     shutil.copytree(targets, work, symlinks=True)
     os.chdir(work)
     case = maker(random, work)
-    before = _contents(work)
+    before = _contents(work, targets)
     start = time.monotonic()
     code, usage = _run(case, place)
     outcome = Outcome(kind, number, code, seconds=time.monotonic() - start)
@@ -100,7 +100,7 @@ def run_case(
     outcome.faults = [
         *_faults_of_end(outcome),
         *_faults_of_words(case, code, _read(place / "errors"), _read(place / "output")),
-        *_faults_of_files(case, code, before, _contents(work)),
+        *_faults_of_files(case, code, before, _contents(work, targets)),
     ]
     if (place / CANARY).exists():
         outcome.faults.append("executed")
@@ -111,19 +111,30 @@ def _read(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "replace")
 
 
-def _contents(folder: Path) -> dict[str, str]:
-    """A mark of each file below a folder; what is not a plain file is only named."""
+def _contents(folder: Path, source: Path) -> dict[str, str]:
+    """A mark of each file below a folder; what is not a plain file is only named.
+
+    A run that goes on may note that its data lie in ``folder`` now, and no longer in ``source``.
+    """
     marks = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             marks[name] = f"link to {os.readlink(path)}"
         elif path.is_file():
-            small = path.stat().st_size < 2**22
-            marks[name] = hashlib.sha256(path.read_bytes()).hexdigest() if small else "large"
+            marks[name] = _mark(path, folder, source)
         elif not path.is_dir():
             marks[name] = "special"
     return marks
+
+
+def _mark(path: Path, folder: Path, source: Path) -> str:
+    if path.stat().st_size >= 2**22:
+        return "large"
+    content = path.read_bytes()
+    if path.name == "run.json":
+        content = content.replace(str(source).encode(), str(folder).encode())
+    return hashlib.sha256(content).hexdigest()
 
 
 # -- the child -------------------------------------------------------------------------------------
@@ -210,7 +221,8 @@ def _faults_of_end(outcome: Outcome) -> list[str]:
 
 def _faults_of_words(case: Case, code: int, errors: str, output: str) -> list[str]:
     faults = []
-    if len(errors) > LONGEST_MESSAGE:
+    typed = sum(map(len, case.arguments)) if isinstance(case.arguments, list) else 0
+    if len(errors) > LONGEST_MESSAGE + typed:
         faults.append(f"{len(errors)} characters on standard error")
     raw = {char for char in errors + output if _is_control(char)}
     if raw:

@@ -70,7 +70,7 @@ def from_arrays(
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
         raise DataError(f"expected observations of one shape in all splits; got {listed}.")
-    share = 0.1 if "validation" in arrays else float(validation)
+    share = 0.1 if "validation" in arrays else _share(validation)
     typed = _channels_first(_typed(arrays))
     parts, rows = _held_out(typed, share, seed)
     spec = _spec_for(parts, name).overridden(likelihood=likelihood)
@@ -292,6 +292,15 @@ def _channels_first(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "expected vectors (N, D), grey images (N, H, W), or images of 1 or 3 channels, (N, C, H, "
         f"W) or (N, H, W, C); got {shape}. Drop an alpha channel, or flatten other data to vectors."
     )
+
+
+def _share(validation: object) -> float:
+    if not isinstance(validation, int | float | np.floating):
+        raise DataError(
+            "expected `validation` as an array or a share above 0 and below 0.5; got "
+            f"{type(validation).__name__}."
+        )
+    return float(validation)
 
 
 def _held_out(

@@ -64,9 +64,9 @@ def active_units(
         >>> units.active, units.dimensions
         (2, 2)
     """
+    x = as_observations(model, x)
     if len(x) < 2:
         raise UnavailableError(f"expected at least 2 observations; got {len(x)}.")
-    x = as_observations(model, x)
     means: list[list[Tensor]] = []
     with frozen(model), torch.no_grad():
         rows = max(1, tile_rows(model, _BLOCK * samples) // samples)

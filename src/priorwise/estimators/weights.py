@@ -34,7 +34,7 @@ def check_images(model: AbstractModel, x: Array, samples: int, rows: int | None)
         )
     if samples < 1:
         raise ValueError(f"expected at least 1 of `samples`; got {samples}.")
-    if len(x) < 1:
+    if getattr(x, "shape", ())[:1] == (0,):
         raise ValueError("expected at least one example in `x`; got none.")
     if rows is not None and rows < 1:
         raise ValueError(f"expected `rows` of at least 1; got {rows}.")

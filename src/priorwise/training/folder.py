@@ -247,7 +247,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record = read_json(path)
     except UnreadableError as error:
         raise RunFolderError(f"{error} Restore it, or choose another folder.") from error
-    record = {"about": {}} | record if isinstance(record, dict) else {}
+    record = record | {"about": record.get("about", {})} if isinstance(record, dict) else {}
     if not all(isinstance(record.get(name), dict) for name in ("identity", "about")):
         raise RunFolderError(
             f"{path} is damaged (it has no `identity`, or an `about` of another kind). Restore it, "

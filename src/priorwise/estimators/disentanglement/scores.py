@@ -74,12 +74,12 @@ def disentanglement_scores(
         >>> round(scores.mig.value, 3), scores.factor_vae_score.value
         (1.0, 1.0)
     """
-    if len(x) != len(factors):
-        raise ValueError(
-            f"expected `factors` for every observation; got {len(x)} observations and factors of "
-            f"{len(factors)}."
-        )
     x, factors = as_tensor(x), as_tensor(factors, "factors")
+    if not x.dim() or not factors.dim() or len(x) != len(factors):
+        raise ValueError(
+            "expected `factors` for every observation; got observations of shape "
+            f"{tuple(x.shape)} and factors of shape {tuple(factors.shape)}."
+        )
     if not x.is_floating_point() and int(x.max()) > 1:
         raise ValueError(
             f"expected `x` as the model sees it; got integers up to {int(x.max())}. Pass the "
