@@ -24,7 +24,17 @@ from priorwise.storage import write_atomically
 from priorwise.training.folder import GOES_ON, GROUP, RunFolderError
 from priorwise.training.run_identity import differences, is_extension, words_of
 
-__all__ = ["SEED", "Choice", "End", "RunGroup", "is_group", "one_run", "opened", "read_group"]
+__all__ = [
+    "SEED",
+    "Choice",
+    "End",
+    "RunGroup",
+    "is_group",
+    "one_run",
+    "opened",
+    "read_group",
+    "stands_for_all",
+]
 
 SEED = "training.seed"
 """The setting in which the members differ if they are repetitions of one run."""
@@ -147,6 +157,14 @@ class RunGroup:
 def is_group(folder: str | Path) -> bool:
     """Whether a folder holds a group of runs."""
     return (Path(folder) / GROUP).is_file()
+
+
+def stands_for_all(folder: str | Path) -> bool:
+    """Whether a folder holds a group of seeds of which none was chosen: all of them count."""
+    if not is_group(folder):
+        return False
+    group = read_group(folder)
+    return group.repeats and group.choice is None
 
 
 def read_group(folder: str | Path) -> RunGroup:
