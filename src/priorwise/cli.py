@@ -29,6 +29,7 @@ from priorwise.command_options import (
     Samples,
     Seed,
     SpaceOption,
+    TableRuns,
     Temperature,
     Topic,
     Version,
@@ -307,16 +308,22 @@ def compare(
 @app.command()
 def table(
     paper: Paper,
+    runs: TableRuns = None,
     every: Annotated[
         bool, typer.Option("--all", help="Also show the rows for which there is no recipe here.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Published numbers beside ours."""
-    from priorwise.recipes.published import published_beside_ours, unpublished_results
+    """Published numbers beside ours, and beside those of your own runs."""
+    from priorwise.recipes.published import published_beside_ours, unpublished_results, with_runs
 
     rows = [row for row in published_beside_ours(paper) if every or row.recipe]
     extra = unpublished_results(paper)
+    if runs:
+        from priorwise.recipes.result import result_of
+
+        results = {name: result_of(run, paper=paper) for name, run in _by_name(runs).items()}
+        rows, extra = with_runs(rows, extra, results)
     if as_json:
         print_json({"paper": paper, "rows": [asdict(row) for row in rows], "more": extra})
         return
