@@ -104,6 +104,26 @@ def test_table_takes_the_seeds_as_one_result(group, inside, monkeypatch, tmp_pat
     assert all("a note" in member["departures"] for member in result["members"])
 
 
+def test_the_report_has_the_summary_and_links_each_seed(group, inside):
+    """Fault: a page of the first seed alone; a link to nowhere; a mean without its doubt."""
+    assert "links that of each" in inside("report", group)
+    page = (group / "report.html").read_text()
+    record = json.loads((group / "report.json").read_text())
+    (spread,) = record["summary"]["NLL"]
+    assert record["verdict"] == (
+        f"NLL {spread['mean']:.2f} (!); standard deviation "
+        f"{spread['standard_deviation']:.2f} over 2 seeds."
+    )
+    assert record["verdict"] in page
+    for name in NAMES:
+        assert f'<a href="{name}/report.html">{name}</a>' in page
+        assert (group / name / "report.html").is_file()
+        assert any(
+            words.startswith(f"mean, NLL: the number of {name}") for words in record["warnings"]
+        )
+    assert "so a mean over seeds does not make it smaller" in page
+
+
 def test_training_again_extends_the_seeds_that_are_there(group, inside, images, tmp_path):
     """Fault: --out of a group without --seeds that is taken for a folder of something else."""
     out = tmp_path / "group"

@@ -37,7 +37,7 @@ from priorwise.training.run_data import load_splits
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load, load_base
 
-__all__ = ["report", "report_runs"]
+__all__ = ["checked_page", "report", "report_runs"]
 
 
 def report(
@@ -81,7 +81,7 @@ def report(
         ValueError: for a path that does not end in .html, or a setting that does not exist.
         TypeError: for something that is not a model.
     """
-    path = _checked(path)
+    path = checked_page(path)
     config = with_settings(EvaluationConfig(), settings)
     named = _named(model, models or {})
     splits = as_splits(data)
@@ -126,7 +126,7 @@ def report_runs(
         ValueError: for a path that does not end in .html, a setting that does not exist, or runs on
             different data.
     """
-    path = _checked(path)
+    path = checked_page(path)
     records = {
         name: record_of_run(
             folder, progress=progress, code=code, data=data, again=again, **settings
@@ -154,7 +154,12 @@ def _file_name(name: str) -> str:
     return hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
 
 
-def _checked(path: str | Path) -> Path:
+def checked_page(path: str | Path) -> Path:
+    """The path of a page.
+
+    Raises:
+        ValueError: if its name does not end in .html.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"expected `path` as a page that ends in .html; got {path.name!r}.")
