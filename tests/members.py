@@ -17,6 +17,7 @@ from priorwise.nn import MLP, FlattenEvent
 from priorwise.testing import GaussianTilt, LadderVAE, LinearGaussianVAE
 
 SHAPE = (1, 3, 2)  # of one observation
+PLANES = (4, 3, 2)  # of the features of a convolutional decoder
 LATENT = 2
 
 
@@ -144,7 +145,20 @@ LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "DiscretizedLogisticMixture, colour": lambda: likelihoods.DiscretizedLogisticMixture(
         8, (3, 2, 2), components=3, levels=16
     ),
+    "Bernoulli, of planes": lambda: likelihoods.Bernoulli(PLANES, SHAPE),
+    "Gaussian, predicted, of planes": lambda: likelihoods.Gaussian(
+        PLANES, SHAPE, scale="predicted"
+    ),
+    "DiscretizedLogistic, of planes": lambda: likelihoods.DiscretizedLogistic(PLANES, SHAPE),
+    "DiscretizedLogisticMixture, of planes": lambda: likelihoods.DiscretizedLogisticMixture(
+        PLANES, (3, *SHAPE[1:]), components=2
+    ),
 }
+
+
+def features(name: str, *batch: int) -> Tensor:
+    """Features that the likelihood of this name takes."""
+    return torch.randn(*batch, *(PLANES if "of planes" in name else (8,)))
 
 
 def vae(

@@ -176,7 +176,8 @@ class Rows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """All leading dimensions as one, and back."""
         rows, batch_shape = event_rows(x, self.event_dims)
-        return self.module(rows).unflatten(0, batch_shape)
+        result = self.module(rows)
+        return result.reshape(*batch_shape, *result.shape[1:])
 
 
 class FlattenEvent(nn.Module):
