@@ -51,7 +51,11 @@ def conv_hvae(
             ``priorwise.likelihoods``.
         latent: Number of latent dimensions of each of the two groups.
         hidden: Size of the hidden layers.
+
+    Raises:
+        ValueError: if observations are no images.
     """
+    _require_images(shape)
     from_latents = TwoBranch(
         GatedDense(latent, hidden), GatedDense(latent, hidden), hidden, math.prod(shape)
     )
@@ -92,7 +96,11 @@ def pixel_hvae(
         features: Features of each layer of the PixelCNN.
         published: Whether the PixelCNN has the form of the paper's code, which hides latents from
             pixels and treats the channels of a pixel as independent; see ``PixelCNN``.
+
+    Raises:
+        ValueError: if observations are no images.
     """
+    _require_images(shape)
     planes = LatentPlanes((latent, latent), shape)
     network = PixelCNN(shape[0], planes.planes, features=features, published=published)
     decoder = PixelConditional(planes, network, likelihood, shape)
@@ -106,16 +114,7 @@ def _hvae(
     latent: int,
     hidden: int,
 ) -> HVAE:
-    """The networks that both have, and a decoder.
-
-    Raises:
-        ValueError: if observations are no images.
-    """
-    if len(shape) != 3:
-        raise ValueError(
-            f"expected images of shape (C, H, W) for convolutions; got {tuple(shape)}. Add the "
-            "channel, or use gated_hvae."
-        )
+    """The networks that both have, and a decoder."""
     encoder_top = Conditional(gated_conv_body(shape), GaussianHead(conv_features(shape), latent))
     encoder_bottom = Conditional(
         gated_conv_two_branch(shape, latent, hidden), GaussianHead(hidden, latent)
@@ -132,3 +131,12 @@ def _hvae(
         decoder,
         StandardNormal(latent) if prior is None else prior,
     )
+
+
+def _require_images(shape: Shape) -> None:
+    """Refuse observations that are no images."""
+    if len(shape) != 3:
+        raise ValueError(
+            f"expected images of shape (C, H, W) for convolutions; got {tuple(shape)}. Add the "
+            "channel, or use gated_hvae."
+        )
