@@ -143,11 +143,17 @@ def details_text(topic: str) -> str:
 
 
 def _recipes_text(group: str, descriptions: dict[str, dict[str, Any]]) -> str:
-    """A table with a line for each recipe."""
-    head = ["recipe", *next(iter(descriptions.values()))]
+    """A table with a line for each recipe; what is the same for all stands above it."""
+    columns = next(iter(descriptions.values()))
+    shared = [
+        column
+        for column in columns
+        if len(descriptions) > 1 and len({facts[column] for facts in descriptions.values()}) == 1
+    ]
+    head = ["recipe", *(column for column in columns if column not in shared)]
     rows = [
-        [name, *("-" if value is None else str(value) for value in description.values())]
-        for name, description in descriptions.items()
+        [name, *(_word(facts[column]) for column in head[1:])]
+        for name, facts in descriptions.items()
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
@@ -155,7 +161,12 @@ def _recipes_text(group: str, descriptions: dict[str, dict[str, Any]]) -> str:
         for row in [head, *rows]
     ]
     title = f"Recipes of {group} (priorwise train RECIPE; --dry-run prints all settings):"
-    return "\n".join([title, *lines])
+    facts = [f"{column} {columns[column]}" for column in shared if columns[column] is not None]
+    return "\n".join([title, *([f"all of them: {', '.join(facts)}"] if facts else []), *lines])
+
+
+def _word(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def _data_text(data: dict[str, Any]) -> str:
