@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["interruptible_imports", "kept_interrupts"]
+__all__ = ["INTERRUPTED", "interruptible_imports", "kept_interrupts"]
 
 INTERRUPTED = 130
 """What a command returns that was ended by Ctrl-C."""

@@ -8,6 +8,7 @@ READS = re.compile(r"\bRun\.model_validate|\bvalidated\(|\brecipe\(")
 DOORS = {
     "config/overrides.py": 3,  # `validated` itself, its one call, and the validation inside
     "training/run_record.py": 1,  # `read_run`
+    "training/run_group.py": 1,  # `RunGroup.run_of`, which asks in the same way
     "recipes/registry.py": 1,  # recipes are named by the user
     "cli.py": 1,
 }

@@ -7,17 +7,21 @@ from priorwise.training.optimizer import lr_factor
 from priorwise.training.players import Stepper
 from priorwise.training.state import FitState
 
-__all__ = ["refuse_stopped", "tell_extension"]
+__all__ = ["StoppedEarlyError", "refuse_stopped", "tell_extension"]
+
+
+class StoppedEarlyError(RunFolderError):
+    """A run that patience stopped, and that more epochs would not change."""
 
 
 def refuse_stopped(folder: RunFolder, state: FitState) -> None:
     """Refuse to extend a fit that validation ended: with more epochs it would end there, too.
 
     Raises:
-        RunFolderError: if it is such a fit.
+        StoppedEarlyError: if it is such a fit.
     """
     if state.stopped == "patience":
-        raise RunFolderError(
+        raise StoppedEarlyError(
             f"expected a run that used up its epochs; {folder.path} was stopped after step "
             f"{state.step}, because validation no longer improved, and more epochs do not change "
             "that. Nothing in it was changed. To train its best weights further, start another "

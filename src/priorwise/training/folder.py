@@ -25,7 +25,10 @@ from priorwise.storage import append_line, write_atomically
 from priorwise.training.lines import fault_of
 from priorwise.training.run_identity import EPOCHS, differences, is_extension, name_of, words_of
 
-__all__ = ["GOES_ON", "RunFolder", "RunFolderError", "read_record", "refuse_strangers"]
+__all__ = ["GOES_ON", "GROUP", "RunFolder", "RunFolderError", "read_record", "refuse_strangers"]
+
+GROUP = "group.json"
+"""The record of a group of runs, whose folder holds those of its members, see ``run_group``."""
 
 GOES_ON = "Make room and run the same command again: it goes on from the last checkpoint."
 """What to do when a file of a fit cannot be written to the disk."""
@@ -225,12 +228,22 @@ def refuse_strangers(path: Path) -> None:
         raise RunFolderError(f"expected a folder for the run; {path} is a file.")
     if not path.exists() or (path / "run.json").exists():
         return
+    if (path / GROUP).exists():
+        raise RunFolderError(
+            f"expected the folder of a single run; {path} holds a group of runs. Choose another "
+            "folder, or one of its members."
+        )
     other_files = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if other_files:
         raise RunFolderError(
             f"expected an empty folder or one of this run; {path} holds "
             f"{', '.join(other_files[:3])}. Choose another folder with --out."
         )
+
+
+def _first_member(group: Path) -> Path:
+    """The folder of the first member that has been started, to name it; else any."""
+    return min((record.parent for record in group.glob("*/run.json")), default=group / "MEMBER")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -240,8 +253,12 @@ def read_record(path: Path) -> dict[str, Any]:
         RunFolderError: if there is none, or it is damaged.
     """
     if not path.is_file():
+        group = path.with_name(GROUP).is_file()
         raise RunFolderError(
-            f"expected a run folder with run.json; there is none at {path.parent}."
+            f"expected the folder of a single run; {path.parent} holds a group of runs. Name one "
+            f"of its members, such as {_first_member(path.parent)}."
+            if group
+            else f"expected a run folder with run.json; there is none at {path.parent}."
         )
     try:
         record = read_json(path)

@@ -10,6 +10,7 @@ from priorwise.data import Splits
 from priorwise.data import load as load_data
 from priorwise.data.known_sets import names
 from priorwise.training.folder import RunFolderError, read_record
+from priorwise.training.run_group import one_run
 from priorwise.training.run_record import read_run
 
 __all__ = ["load_splits", "located", "require_same_data", "splits_of"]
@@ -42,7 +43,7 @@ def load_splits(
     """The data of a run, if they are still those that it was trained on.
 
     Arguments:
-        folder: The run folder.
+        folder: The run folder, or that of a group of runs, as for ``priorwise.load``.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
         data: Where the data lie now, if they have moved; None takes the place in ``run.json``.
 
@@ -50,6 +51,7 @@ def load_splits(
         RunFolderError: if there is no such run, or the data have changed since it was trained.
         DataError: if there are no data at that place, or they cannot be used.
     """
+    folder = one_run(folder, show=False)
     run, spec, _ = read_run(folder, code)
     source = run.data if data is None else run.data.model_copy(update={"name": str(data)})
     if data is None and source.name not in names() and not Path(source.name).exists():

@@ -12,6 +12,7 @@ from priorwise.config.own_parts import NamedCode, with_code
 from priorwise.config.run import EvaluationConfig, Run
 from priorwise.data.spec import DataError, DataSpec
 from priorwise.training.folder import RunFolderError, read_record
+from priorwise.training.run_group import is_group, one_run, read_group
 
 __all__ = ["read_run", "resolve_base"]
 
@@ -52,7 +53,7 @@ def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = Non
 
     Arguments:
         run: The run to complete.
-        base: The folder of the run underneath.
+        base: The folder of the run underneath, or of a group of which one member was chosen.
         code: Python files or modules that may be executed for the run underneath.
 
     Raises:
@@ -70,6 +71,8 @@ def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = Non
         raise RunFolderError(
             f"expected the run that {run.name} builds on; got none. Give it with --base RUN."
         )
+    if is_group(source) and read_group(source).choice is not None:
+        source = one_run(source)
     base_run, _, _ = read_run(source, code)
     if isinstance(base_run.model, AbstractPosthocConfig) and not run.model.builds_on_fitted(
         base_run.model

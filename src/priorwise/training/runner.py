@@ -31,6 +31,7 @@ from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.model_size import refuse_too_large
 from priorwise.training.run_data import load_splits, located, require_same_data, splits_of
+from priorwise.training.run_group import one_run
 from priorwise.training.run_identity import name_of
 from priorwise.training.run_record import read_run
 
@@ -225,7 +226,7 @@ def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
     """The trained model of a run folder, with the weights of its best validation.
 
     Arguments:
-        run: The folder.
+        run: The folder; of a group of runs, the chosen member is loaded, or else the first.
         code: Python files or modules of your own that may be executed, if the run needs them. The
             folder does not decide what is executed.
 
@@ -235,6 +236,7 @@ def load(run: str | Path, code: NamedCode | None = None) -> AbstractModel:
         CheckpointError: if the run was not trained yet, or its checkpoint is damaged, belongs to
             another run or holds weights that are not finite.
     """
+    run = one_run(run)
     config, spec, _ = read_run(run, code)
     try:
         refuse_too_large(config.model, spec)
