@@ -143,30 +143,24 @@ def details_text(topic: str) -> str:
 
 
 def _recipes_text(group: str, descriptions: dict[str, dict[str, Any]]) -> str:
-    """A table with a line for each recipe; what is the same for all stands above it."""
-    columns = next(iter(descriptions.values()))
-    shared = [
-        column
-        for column in columns
-        if len(descriptions) > 1 and len({facts[column] for facts in descriptions.values()}) == 1
-    ]
-    head = ["recipe", *(column for column in columns if column not in shared)]
-    rows = [
-        [name, *(_word(facts[column]) for column in head[1:])]
-        for name, facts in descriptions.items()
-    ]
+    """A table with a line for each recipe; what all of several share stands above it."""
+    facts = {
+        name: {key: "-" if value is None else str(value) for key, value in description.items()}
+        for name, description in descriptions.items()
+    }
+    shared = set.intersection(*(set(each.items()) for each in facts.values()))
+    shared = shared if len(facts) > 1 else set()
+    keys = [key for key, value in next(iter(facts.values())).items() if (key, value) not in shared]
+    head = ["recipe", *keys]
+    rows = [[name, *(each[key] for key in keys)] for name, each in facts.items()]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [head, *rows]
     ]
     title = f"Recipes of {group} (priorwise train RECIPE; --dry-run prints all settings):"
-    facts = [f"{column} {columns[column]}" for column in shared if columns[column] is not None]
-    return "\n".join([title, *([f"all of them: {', '.join(facts)}"] if facts else []), *lines])
-
-
-def _word(value: object) -> str:
-    return "-" if value is None else str(value)
+    words = ", ".join(f"{key} {value}" for key, value in sorted(shared))
+    return "\n".join([title, *([f"The same for all: {words}"] if words else []), *lines])
 
 
 def _data_text(data: dict[str, Any]) -> str:
