@@ -55,7 +55,7 @@ def test_the_overview_tells_which_data_are_at_hand(at_hand):
     """Fault: a set under the wrong heading, or under none."""
     text = overview_text()
     rows = {
-        word: set(re.search(rf"^  {word} +(.*(?:\n {{12}}.*)*)", text, re.MULTILINE)[1].split(", "))
+        word: set(re.split(r",\s+", re.search(rf"^  {word} +(.*(?:\n {{12}}.*)*)", text, re.M)[1]))
         for word in ["embedded", *(["at hand"] if at_hand else ["download", "missing"])]
     }
     assert rows.pop("embedded") == set(EMBEDDED)

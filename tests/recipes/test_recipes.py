@@ -11,12 +11,22 @@ from priorwise.config.models import NCPConfig
 from priorwise.config.overrides import validated
 from priorwise.config.run import Run
 from priorwise.data import DataSpec
+from priorwise.data.known_sets import spec_of
 from priorwise.models import HVAE, NCP, VAE
 from priorwise.priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from priorwise.recipes import UnknownRecipeError, recipe, recipes
 from priorwise.recipes.published import papers, published_beside_ours
 
-SETS = ["static_mnist", "dynamic_mnist", "omniglot", "omniglot_part", "frey"]
+SETS = {  # of the VampPrior's recipes, with the initial mean and spread of the pseudo-inputs
+    "static_mnist": (0.05, 0.01),
+    "dynamic_mnist": (0.05, 0.01),
+    "omniglot": (0.05, 0.01),
+    "omniglot_part": (0.05, 0.01),
+    "frey": (0.5, 0.02),
+    "caltech": (0.5, 0.02),
+    "histopathology": (0.4, 0.05),
+}
+GREY_SETS = ("frey", "histopathology")
 KINDS = ["standard", "mixture", "vamp", "vamp_data"]
 VAMPPRIOR = [
     f"vampprior/{data}_{model}_{prior}"
@@ -88,7 +98,9 @@ def spec_for(name: str) -> DataSpec:
         if data in ("/two", "/sprites"):
             return POINTS if data == "/two" else replace(BITS, shape=(1, 32, 32))
         return replace(GREY, shape=SHAPES.get(data, GREY.shape))
-    return FACES if "/frey" in name else BITS
+    if "/frey" in name:
+        return FACES
+    return replace(FACES, shape=(1, 28, 28)) if "/histopathology" in name else BITS
 
 
 def built(name: str, run: Run) -> nn.Module:
@@ -127,9 +139,8 @@ def test_vampprior_follows_the_paper(name):
     run = recipe(name)
     assert run.name == name
     assert validated(run.model_dump(mode="json")) == run
-    data, _, prior = (
-        name.removeprefix("vampprior/").replace("_vamp_data", "_vamp-data").rpartition("_")
-    )
+    data = next(word for word in SETS if name.startswith(f"vampprior/{word}_{run.model.kind}"))
+    prior = name.removeprefix(f"vampprior/{data}_{run.model.kind}_")
     training = run.training
     assert (training.optimizer, training.lr, training.schedule) == (
         "adam_normalized",
@@ -151,13 +162,12 @@ def test_vampprior_follows_the_paper(name):
     if prior != "standard":
         assert run.model.prior.components == (1000 if data.startswith("omniglot") else 500)
     if prior == "vamp":
-        assert (run.model.prior.mean, run.model.prior.std) == (
-            (0.5, 0.02) if data.startswith("frey") else (0.05, 0.01)
-        )
-    paper = "discretized_logistic_paper" if data.startswith("frey") else "bernoulli"
+        assert (run.model.prior.mean, run.model.prior.std) == SETS[data]
+    paper = "discretized_logistic_paper" if data in GREY_SETS else "bernoulli"
     assert run.model.likelihood == paper
-    fixed = data.startswith(("static", "frey"))
+    fixed = data in (*GREY_SETS, "static_mnist", "caltech")
     assert run.data.binarize == (None if fixed else "dynamic")
+    assert spec_of(run.data.name).shape == spec_for(name).shape
 
 
 # Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the
@@ -293,6 +303,29 @@ def test_recipes_of_our_own_sets():
     assert recipe("dpvae/sprites_beta_b_flow").objective.capacity == 20
 
 
+def test_published_vampprior_rows_have_recipes():
+    """Fault: a row of the six sets without a recipe, or beside that of another set or prior."""
+    words = {
+        "staticMNIST": "static_mnist",
+        "dynamicMNIST": "dynamic_mnist",
+        "Omniglot": "omniglot",
+        "Caltech101": "caltech",
+        "FreyFaces": "frey",
+        "Histopathology": "histopathology",
+    }
+    models = {"VAE": "vae", "HVAE": "hvae", "convHVAE-PixelCNN": "pixel_hvae"}
+    priors = {"SG": "standard", "MoG": "mixture", "Vamp": "vamp", "VampData": "vamp_data"}
+    columns = {
+        f"{model}-{prior}": f"{word}_{kind}"
+        for model, word in models.items()
+        for prior, kind in priors.items()
+    } | {"convHVAE-Vamp": "pixel_hvae_vamp"}
+    rows = [row for row in published_beside_ours("vampprior") if row.row in columns]
+    for row in rows:
+        assert row.recipe == f"vampprior/{words[row.dataset]}_{columns[row.row]}"
+    assert len({(row.row, row.dataset) for row in rows if row.table == "T1"}) == 6 * len(words)
+
+
 def test_published_dpvae_rows_have_recipes():
     """Fault: a flow's row beside a plain run, or a row without a recipe."""
     rows = published_beside_ours("dpvae")
@@ -326,6 +359,9 @@ SIZES = {
     "vampprior/static_mnist_vae_mixture": 1_116_864 + 2 * 500 * 40,
     "vampprior/static_mnist_hvae_standard": 2_431_024,
     "vampprior/omniglot_hvae_vamp": 2_431_024 + 1000 * 784,
+    "vampprior/caltech_vae_vamp": 1_116_864 + 500 * 784,
+    # a second head of 300 inputs and a bias for the scale of each pixel
+    "vampprior/histopathology_hvae_vamp": 2_431_024 + 301 * 784 + 500 * 784,
     "vampprior/static_mnist_conv_hvae_standard": 2_210_861,
     "vampprior/static_mnist_pixel_hvae_vamp": 1_385_821 + 500 * 784,
     "dpvae/mnist_vae_standard": 467_173,

@@ -39,7 +39,11 @@ _DATA = {
     "omniglot": DataConfig(name="omniglot", binarize="dynamic"),
     "omniglot_part": DataConfig(name="omniglot_part", binarize="dynamic"),
     "frey": DataConfig(name="freyfaces"),
+    "caltech": DataConfig(name="caltech_silhouettes"),
+    "histopathology": DataConfig(name="histopathology"),
 }
+_GREY = ("frey", "histopathology")
+_PSEUDO_INPUTS = {"frey": (0.5, 0.02), "caltech": (0.5, 0.02), "histopathology": (0.4, 0.05)}
 _MODELS: dict[str, Callable[..., AbstractVAEConfig]] = {
     "vae": VAEConfig,
     "hvae": HVAEConfig,
@@ -63,7 +67,7 @@ def _prior(
     kind: str, data: str
 ) -> StandardNormalConfig | GaussianMixtureConfig | VampPriorConfig | VampDataConfig:
     components = 1000 if data.startswith("omniglot") else 500
-    mean, std = (0.5, 0.02) if data == "frey" else (0.05, 0.01)
+    mean, std = _PSEUDO_INPUTS.get(data, (0.05, 0.01))
     match kind:
         case "standard":
             return StandardNormalConfig()
@@ -84,7 +88,7 @@ def _row(name: str, data: str, model: str, prior: str) -> Run:
         model=_MODELS[model](
             prior=_prior(prior, data),
             # grey pixels have the paper's own form, so that our numbers can be compared with its
-            likelihood="discretized_logistic_paper" if data == "frey" else "bernoulli",
+            likelihood="discretized_logistic_paper" if data in _GREY else "bernoulli",
         ),
         training=_PAPER,
         evaluation=EvaluationConfig(samples=5000, images=None),
