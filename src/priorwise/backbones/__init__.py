@@ -9,6 +9,12 @@ from priorwise.backbones.conv import (
 from priorwise.backbones.coupling import AffineCoupling, CouplingFlow
 from priorwise.backbones.latent_classifier import AbstractLatentClassifier, LatentClassifier
 from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body
+from priorwise.backbones.residual import (
+    ResidualBlock,
+    residual_decoder_body,
+    residual_encoder_body,
+    residual_sizes,
+)
 from priorwise.backbones.standardised import Standardised, location_and_scale
 
 __all__ = [
@@ -18,6 +24,7 @@ __all__ = [
     "CouplingFlow",
     "ImageBodies",
     "LatentClassifier",
+    "ResidualBlock",
     "Standardised",
     "TwoBranch",
     "gated_body",
@@ -25,4 +32,7 @@ __all__ = [
     "location_and_scale",
     "moons_decoder_body",
     "moons_encoder_body",
+    "residual_decoder_body",
+    "residual_encoder_body",
+    "residual_sizes",
 ]
