@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from priorwise import distributions, likelihoods, models, objectives, priors, samplers
-from priorwise.backbones import CouplingFlow
-from priorwise.conditionals import Conditional, GaussianHead
+from priorwise.backbones import CouplingFlow, PixelCNN
+from priorwise.conditionals import Conditional, GaussianHead, PixelConditional
 from priorwise.features import AbstractExtractor, Raw, TrainedClassifier
 from priorwise.nn import MLP, FlattenEvent
 from priorwise.testing import GaussianTilt, LadderVAE, LinearGaussianVAE
@@ -97,9 +97,17 @@ def _logistic_mixture(channels: int) -> Distribution:
     )
 
 
+def _autoregressive(channels: int, *, published: bool = False) -> Distribution:
+    network = PixelCNN(channels, 1, features=6, layers=2, published=published).eval()
+    law = PixelConditional(nn.Identity(), network, likelihoods.Bernoulli, (channels, 2, 2))
+    return law(torch.randn(3, 4, 1, 2, 2))
+
+
 # name -> (constructor, whether it has a density over real numbers)
 DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
     "AggregatePosterior": (lambda: distributions.AggregatePosterior(gaussian(7), tile=3), True),
+    "Autoregressive": (lambda: _autoregressive(2), False),
+    "Autoregressive, published": (lambda: _autoregressive(1, published=True), False),
     "DiagonalGaussianMixture": (_mixture, True),
     "DiscretizedLogistic": (
         lambda: distributions.DiscretizedLogistic(
@@ -171,6 +179,12 @@ def hvae(prior: nn.Module | None = None) -> models.HVAE:
     return models.gated_hvae(SHAPE, prior=prior, latent=LATENT, hidden=8)
 
 
+def pixel_hvae(prior: nn.Module | None = None, *, published: bool = False) -> models.HVAE:
+    return models.pixel_hvae(
+        SHAPE, prior=prior, latent=LATENT, hidden=8, features=8, published=published
+    )
+
+
 def _wrapped() -> models.WrappedVAE:
     """A convolutional decoder, which takes rows only, and an encoder that returns (mean,
     log-variance).
@@ -197,6 +211,9 @@ def _wrapped() -> models.WrappedVAE:
 MODELS: dict[str, Callable[[], models.AbstractModel]] = {
     "VAE": vae,
     "HVAE": hvae,
+    "HVAE, convolutions": lambda: models.conv_hvae(SHAPE, latent=LATENT, hidden=8),
+    "HVAE, pixels": lambda: pixel_hvae(),
+    "HVAE, pixels, published": lambda: pixel_hvae(published=True),
     "WrappedVAE": _wrapped,
     "NCP": lambda: models.NCP(vae(), hidden_features=(8,)),
     "NCP, two groups": lambda: models.NCP(hvae(), hidden_features=(8, 8)),

@@ -13,6 +13,7 @@ from priorwise.models.base import (
     require_groups,
     require_prior,
 )
+from priorwise.models.conv_presets import conv_hvae, pixel_hvae
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
@@ -51,6 +52,7 @@ __all__ = [
     "as_observations",
     "between",
     "checked_observations",
+    "conv_hvae",
     "conv_vae",
     "draw_posterior",
     "draw_untilted",
@@ -65,6 +67,7 @@ __all__ = [
     "latent_range",
     "moons_vae",
     "own_prior",
+    "pixel_hvae",
     "require_groups",
     "require_observations",
     "require_prior",
