@@ -34,6 +34,7 @@ __all__ = [
     "opened",
     "read_group",
     "refuse_candidates",
+    "stands_for_all",
 ]
 
 SEED = "training.seed"
@@ -157,6 +158,14 @@ class RunGroup:
 def is_group(folder: str | Path) -> bool:
     """Whether a folder holds a group of runs."""
     return (Path(folder) / GROUP).is_file()
+
+
+def stands_for_all(folder: str | Path) -> bool:
+    """Whether a folder holds a group of seeds of which none was chosen: all of them count."""
+    if not is_group(folder):
+        return False
+    group = read_group(folder)
+    return group.repeats and group.choice is None
 
 
 def read_group(folder: str | Path) -> RunGroup:
