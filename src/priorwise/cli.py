@@ -1,37 +1,28 @@
 """The ``priorwise`` command: results go to standard output, everything else to standard error."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from priorwise.command_options import (
     Again,
     AsJson,
-    Base,
     BetweenPair,
     Code,
     Count,
-    Data,
     Dimensions,
     Draws,
     DrawSeed,
-    DryRun,
     Images,
-    Init,
     LogNorm,
     MovedData,
     Out,
-    Overrides,
     Pairs,
     Paper,
     PrecisionOption,
     Quality,
-    RecipeName,
     RunFolder,
     RunFolders,
     SampleFile,
@@ -39,34 +30,18 @@ from priorwise.command_options import (
     Seed,
     SpaceOption,
     Temperature,
-    TensorBoardFolder,
     Topic,
     Version,
     evaluation_settings,
 )
 from priorwise.interrupts import interruptible_imports
-from priorwise.last_words import ends_in_words
+from priorwise.last_words import Interruptible, ends_in_words
 from priorwise.limits import LARGEST_COUNT, LARGEST_SET
 from priorwise.samplers.sampler_names import SamplerName, named_sampler
-from priorwise.terminal import say, show
+from priorwise.terminal import print_json, show
+from priorwise.train_command import train
 
-_LONGEST_NAME = 300  # characters that are shown
-
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-def _print_json(record: dict[str, Any]) -> None:
-    print(json.dumps(record))
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Ctrl-C ends the command with a message that says how to continue."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("stopped; run the same command again to continue.")
-        raise typer.Exit(130) from None
+app = typer.Typer(cls=Interruptible, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -86,7 +61,7 @@ def demo(
 
     result = run_demo(out, seed=seed, quick=quick)
     if as_json:
-        _print_json({"report": str(result.report), "rows": result.rows})
+        print_json({"report": str(result.report), "rows": result.rows})
     else:
         show(f"The report is at {result.report}")
 
@@ -97,58 +72,12 @@ def list_(name: Topic = None, as_json: AsJson = False) -> None:
     from priorwise.recipes import listing
 
     if as_json:
-        _print_json(listing.overview() if name is None else listing.details(name))
+        print_json(listing.overview() if name is None else listing.details(name))
     else:
         show(listing.overview_text() if name is None else listing.details_text(name))
 
 
-@app.command()
-def train(
-    recipe_name: RecipeName,
-    overrides: Overrides = None,
-    out: Out = Path("run"),
-    data: Data = None,
-    base: Base = None,
-    init: Init = None,
-    seed: Seed = None,
-    code: Code = None,
-    tensorboard: TensorBoardFolder = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a recipe into a folder, or continue there. Safe to repeat after Ctrl-C or a crash."""
-    from priorwise.config.overrides import override
-    from priorwise.config.own_parts import code_of
-    from priorwise.data.known_sets import where_data_are
-    from priorwise.recipes import recipe
-    from priorwise.training.run_record import resolve_base
-
-    named = {"data.name": data, "training.seed": seed}
-    values = {path: value for path, value in named.items() if value is not None}
-    run = resolve_base(recipe(recipe_name), base, code)
-    run = override(run, overrides or [], values)
-    if dry_run:
-        show(json.dumps(run.model_dump(mode="json"), indent=2))
-        say(f"data: {where_data_are(run.data.name)}")
-        return
-    if not run.data.name:
-        raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
-    from priorwise.training import TensorBoard, train_run
-
-    callbacks = [] if tensorboard is None else [TensorBoard(tensorboard)]
-    say(f"{run.name[:_LONGEST_NAME]} on {run.data.name[:_LONGEST_NAME]} into {out}")
-    with _resumable():
-        result = train_run(run, out, init=init, callbacks=callbacks)
-    if as_json:
-        _print_json({"run": str(out), **result.numbers})
-        return
-    options = "".join(f" --code {file}" for file in code_of(run))
-    for doubt in result.warnings:
-        show(f"warning: {doubt}")
-    show(
-        f"{result.verdict} of {result.epochs} ({result.seconds:.0f} s). Next: priorwise evaluate "
-        f"{out}{options}"
-    )
+app.command()(train)
 
 
 @app.command()
@@ -166,26 +95,27 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Likelihood, hole, leakage and sample quality on the test set, with errors. Resumable."""
-    from priorwise.evaluation import evaluate_run
+    from priorwise.evaluation import evaluate_group, evaluate_run
     from priorwise.reporting.tables import record_lines
+    from priorwise.training.run_group import stands_for_all
 
-    with _resumable():
-        record = evaluate_run(
-            run,
-            code=code,
-            data=data,
-            again=again,
-            **evaluation_settings(
-                samples=samples,
-                images=images,
-                quality=quality,
-                log_norm=log_norm,
-                precision=precision,
-                seed=seed,
-            ),
-        )
+    settings = evaluation_settings(
+        samples=samples,
+        images=images,
+        quality=quality,
+        log_norm=log_norm,
+        precision=precision,
+        seed=seed,
+    )
+    if stands_for_all(run):
+        from priorwise.reporting.group_summary import GroupSummary
+
+        summary = GroupSummary(evaluate_group(run, code=code, data=data, again=again, **settings))
+        print_json(summary.numbers) if as_json else show("\n".join(summary.lines))
+        return
+    record = evaluate_run(run, code=code, data=data, again=again, **settings)
     if as_json:
-        _print_json(record.numbers)
+        print_json(record.numbers)
     else:
         show("\n".join(record_lines(record)))
 
@@ -215,9 +145,11 @@ def sample(
     from priorwise.models.sampling_progress import sampling_reported
     from priorwise.progress import progress_bar
     from priorwise.reporting.pictures import save_samples
+    from priorwise.training.run_group import one_run
     from priorwise.training.run_record import read_run
     from priorwise.training.runner import load
 
+    run = one_run(run)
     model = load(run, code)
     chosen_sampler = named_sampler(
         sampler, proposals=proposals, steps=steps, step_size=step_size, temperature=temperature
@@ -233,7 +165,7 @@ def sample(
     path = save_samples(x, out if out is not None else run / "samples.png", value_range=value_range)
     words = str(chosen_sampler or model.default_sampler)
     if as_json:
-        _print_json({"samples": str(path), "count": count, "sampler": words})
+        print_json({"samples": str(path), "count": count, "sampler": words})
     else:
         show(f"{count} samples by {words} are at {path}")
 
@@ -261,24 +193,23 @@ def report(
     """
     from priorwise.reporting import report_runs
 
-    with _resumable():
-        path = report_runs(
-            _by_name(runs),
-            out if out is not None else runs[0] / "report.html",
-            code=code,
-            data=data,
-            again=again,
-            **evaluation_settings(
-                samples=samples,
-                images=images,
-                quality=quality,
-                log_norm=log_norm,
-                precision=precision,
-                seed=seed,
-            ),
-        )
+    path = report_runs(
+        _by_name(runs),
+        out if out is not None else runs[0] / "report.html",
+        code=code,
+        data=data,
+        again=again,
+        **evaluation_settings(
+            samples=samples,
+            images=images,
+            quality=quality,
+            log_norm=log_norm,
+            precision=precision,
+            seed=seed,
+        ),
+    )
     if as_json:
-        _print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
+        print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
     else:
         show(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
 
@@ -317,8 +248,10 @@ def traverse(
     """
     from priorwise.reporting import save_traversal
     from priorwise.training.run_data import load_splits
+    from priorwise.training.run_group import one_run
     from priorwise.training.runner import load
 
+    run = one_run(run)
     if between is not None and pairs is not None:
         raise ValueError("expected --between or --pairs; got both. Leave one out.")
     everything = between is None and pairs is None and not dimension
@@ -333,7 +266,7 @@ def traverse(
         seed=seed,
     )
     if as_json:
-        _print_json(asdict(picture) | {"path": str(picture.path)})
+        print_json(asdict(picture) | {"path": str(picture.path)})
         return
     show(
         f"{len(picture.pairs)} pairs and {len(picture.dimensions)} dimensions are at {picture.path}"
@@ -357,11 +290,13 @@ def compare(
     from priorwise.reporting.comparison import compare_runs, comparison_json, comparison_lines
     from priorwise.reporting.entries import side_by_side
     from priorwise.reporting.tables import print_table, summary_table
+    from priorwise.training.run_group import one_run
 
+    runs = [one_run(run) for run in runs]
     portraits, records = compare_runs(runs, out, draws=draws, seed=seed, code=code, data=data)
     if as_json:
         numbers = comparison_json(portraits, records)
-        _print_json({"comparison": str(out), "draws": draws, **numbers})
+        print_json({"comparison": str(out), "draws": draws, **numbers})
         return
     if records:
         print_table(summary_table(side_by_side(records)), stderr=False)
@@ -383,7 +318,7 @@ def table(
     rows = [row for row in published_beside_ours(paper) if every or row.recipe]
     extra = unpublished_results(paper)
     if as_json:
-        _print_json({"paper": paper, "rows": [asdict(row) for row in rows], "more": extra})
+        print_json({"paper": paper, "rows": [asdict(row) for row in rows], "more": extra})
         return
     from priorwise.recipes.view import print_table
 

@@ -27,6 +27,7 @@ __all__ = [
     "DryRun",
     "Images",
     "Init",
+    "Jobs",
     "LogNorm",
     "MovedData",
     "Out",
@@ -41,6 +42,7 @@ __all__ = [
     "SampleFile",
     "Samples",
     "Seed",
+    "Seeds",
     "SpaceName",
     "SpaceOption",
     "Temperature",
@@ -98,7 +100,9 @@ Paper: TypeAlias = Annotated[
         metavar="PAPER", help="vampprior, dpvae, ncp or vaebm.", autocompletion=complete_paper
     ),
 ]
-RunFolder: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+RunFolder: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a run, or of several seeds of it.")
+]
 RunFolders: TypeAlias = Annotated[
     list[Path],
     typer.Argument(metavar="RUN...", help="Folders of runs on the same data, the base first."),
@@ -148,6 +152,26 @@ Seed: TypeAlias = Annotated[
     int | None,
     typer.Option(
         "--seed", min=0, max=LARGEST_SEED, help="Seed; without it, the one of the recipe."
+    ),
+]
+Seeds: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        min=1,
+        max=LARGEST_SET,
+        help="Train so many seeds, counted from --seed, each into a folder of its own in --out. A "
+        "larger number extends them.",
+    ),
+]
+Jobs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        max=LARGEST_SET,
+        help="How many seeds are trained at once, each with its share of the threads; 1 if not "
+        "given.",
     ),
 ]
 DrawSeed: TypeAlias = Annotated[

@@ -6,11 +6,15 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import typer
+
+from priorwise.interrupts import INTERRUPTED
 from priorwise.reading import shortened
 from priorwise.terminal import say
 
-__all__ = ["TRACEBACK", "ends_in_words"]
+__all__ = ["TRACEBACK", "Interruptible", "ends_in_words"]
 
 TRACEBACK = "PRIORWISE_TRACEBACK"
 """If this variable is set, errors of the library itself end with Python's traceback."""
@@ -20,6 +24,25 @@ _FULL = (
     "(training.batch_size), or fewer samples, draws or steps (--count, --draws, --proposals)."
 )
 _LONGEST = 2000  # characters of a message
+_RESUMABLE = ("demo", "train", "evaluate", "report")
+"""The commands that go on where they were; the others start over."""
+
+
+class Interruptible(typer.core.TyperGroup):
+    """Commands that say something when Ctrl-C ends them; typer's own end silently."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer keeps its types to itself
+        """Run a command.
+
+        Raises:
+            Exit: with 130, if Ctrl-C ended it.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            goes_on = ctx.invoked_subcommand in _RESUMABLE
+            say(f"stopped; run the same command again{' to continue' if goes_on else ''}.")
+            raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -39,8 +62,8 @@ def ends_in_words() -> Iterator[None]:
         except MemoryError as error:
             _refuse(error, _FULL)
         except KeyboardInterrupt:
-            say("stopped; run the same command again to continue.")
-            sys.exit(130)
+            say("stopped; run the same command again.")
+            sys.exit(INTERRUPTED)
         except Exception as error:  # the last line of defence: each case that comes here is a bug
             if isinstance(error, RuntimeError) and "allocate" in str(error):  # torch's words
                 _refuse(error, _FULL)

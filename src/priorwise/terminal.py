@@ -1,9 +1,12 @@
 """Text for a terminal: what came from a file cannot steer it."""
 
+import json
 import sys
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["printable", "say", "show"]
+__all__ = ["print_json", "printable", "say", "show"]
 
 _KEPT = "\n\t"
 _STEERS = ("Cc", "Cs")  # control characters, and halves of characters
@@ -42,3 +45,8 @@ def say(text: str) -> None:
 def show(text: str) -> None:
     """Print a result on standard output."""
     print(printable(text))
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Print plain data as one JSON object on standard output."""
+    print(json.dumps(record))

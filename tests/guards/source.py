@@ -39,7 +39,7 @@ ROWS = [
     ["training"],
     ["evaluation"],
     ["reporting", "recipes"],
-    ["completion", "command_options", "last_words", "cli"],
+    ["completion", "command_options", "last_words", "train_command", "cli"],
 ]
 FACADE = {"", "__main__"}  # the package itself imports from all rows
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from priorwise.config.models import NCPConfig
-from priorwise.config.overrides import validated
+from priorwise.config.overrides import override, validated
 from priorwise.config.run import Run
 from priorwise.data import DataSpec
 from priorwise.data.known_sets import spec_of
@@ -16,6 +16,7 @@ from priorwise.models import HVAE, NCP, VAE
 from priorwise.priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from priorwise.recipes import UnknownRecipeError, recipe, recipes
 from priorwise.recipes.published import papers, published_beside_ours
+from priorwise.recipes.result import _changes
 
 SETS = {  # of the VampPrior's recipes, with the initial mean and spread of the pseudo-inputs
     "static_mnist": (0.05, 0.01),
@@ -46,6 +47,11 @@ CONVOLUTIONAL_SHAPES = [
     "vampprior/frey_conv_hvae_standard",
     "vampprior/static_mnist_pixel_hvae_standard",
     "vampprior/frey_pixel_hvae_vamp",
+]
+CHOSEN = [
+    f"vampprior/{data}_{model}_vamp_k"
+    for data in SETS
+    for model in ("vae", "hvae", "conv_hvae", "pixel_hvae")
 ]
 COLUMNS = ["mnist", "mnist_latent10", "svhn", "celeba"]  # of the dpVAE paper's table
 DPVAE_SETS = ["two_moons", "sprites", *COLUMNS]
@@ -112,7 +118,7 @@ def test_names_are_frozen():
     """Fault: a recipe that is renamed or lost, and somebody's scripts with it. New ones are added
     here.
     """
-    assert sorted(recipes()) == sorted([*VAMPPRIOR, *CONVOLUTIONAL, *DPVAE, *OTHERS])
+    assert sorted(recipes()) == sorted([*VAMPPRIOR, *CONVOLUTIONAL, *CHOSEN, *DPVAE, *OTHERS])
 
 
 @pytest.mark.parametrize("name", [*VAMPPRIOR, *CONVOLUTIONAL_SHAPES, *DPVAE, *OTHERS])
@@ -168,6 +174,24 @@ def test_vampprior_follows_the_paper(name):
     fixed = data in (*GREY_SETS, "static_mnist", "caltech")
     assert run.data.binarize == (None if fixed else "dynamic")
     assert spec_of(run.data.name).shape == spec_for(name).shape
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_k_is_chosen_from_the_papers_and_others(name):
+    """Fault: a grid without the paper's K, or a run that differs in more than its candidates."""
+    run, fixed = recipe(name), recipe(name.removesuffix("_k"))
+    assert validated(run.model_dump(mode="json")) == run
+    assert run.record() == fixed.record() | {"name": name}
+    assert run.candidates.setting == "model.prior.components"
+    assert fixed.model.prior.components in run.candidates.values
+    assert fixed.candidates.values == ()
+
+
+def test_what_was_chosen_is_no_departure():
+    """Fault: a committed result that is marked, because K is not that of the recipe."""
+    run = recipe("vampprior/caltech_vae_vamp_k")
+    assert _changes(override(run, ["model.prior.components=250"])) == {}
+    assert list(_changes(override(run, ["model.prior.components=251"]))) == ["prior"]
 
 
 # Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the

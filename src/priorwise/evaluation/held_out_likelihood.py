@@ -56,7 +56,8 @@ def _log_norm_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     lower, upper = (number_words(ends.get(name), 3) for name in ("lower", "upper"))
     bracket = (f"[{lower}, {upper}]",) if "lower" in ends else ()
     small = (error_words(value["stderr"], 3), *bracket)
-    return {"log Z": Cell(number_words(value["value"], 3), small, tuple(value["warnings"]))}
+    number, doubts = value["value"], tuple(value["warnings"])
+    return {"log Z": Cell(number_words(number, 3), small, doubts, values=(number,))}
 
 
 LOG_NORM = Quantity(
@@ -115,11 +116,19 @@ def _nll_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
     # the bound contains log Z, too; the other doubts are about the weights
     of_log_norm = tuple(doubt for doubt in value["warnings"] if doubt.startswith("log Z"))
     return {
-        "NLL": Cell(number_words(value["value"]), (*errors, counts), tuple(value["warnings"])),
-        "ELBO": Cell(number_words(diagnostics["elbo"]), (), of_log_norm),
+        "NLL": Cell(
+            number_words(value["value"]),
+            (*errors, counts),
+            tuple(value["warnings"]),
+            values=(value["value"],),
+        ),
+        "ELBO": Cell(
+            number_words(diagnostics["elbo"]), (), of_log_norm, values=(diagnostics["elbo"],)
+        ),
         "ESS": Cell(
             number_words(diagnostics["ess_median"], 0),
             (f"min {number_words(diagnostics['ess_min'], 1)}",),
+            values=(diagnostics["ess_median"],),
         ),
     }
 

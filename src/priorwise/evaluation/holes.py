@@ -89,7 +89,8 @@ def _jsd_cell(groups: Sequence[Mapping[str, Any]], title: str) -> dict[str, Cell
     small = [" / ".join(error_words(error, 3) for error in errors)]
     if any(group["jsd"] is not None and group["jsd"] < 0 for group in groups):
         small.append("a lower bound, which proves nothing below 0")
-    return {title: Cell(text, tuple(small))}
+    values = tuple(group["jsd"] for group in groups)
+    return {title: Cell(text, tuple(small), values=values)}
 
 
 def _contrast_cells(groups: Sequence[Mapping[str, Any]]) -> dict[str, Cell]:
@@ -174,7 +175,8 @@ def _two_sample_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
             f"the classifier was fitted to {points} points only. That it finds no difference "
             "proves little; a difference that it finds is there."
         )
-    return {"two-sample test": Cell(share, small, tuple(doubts))}
+    values = (100 * accuracy["value"],)
+    return {"two-sample test": Cell(share, small, tuple(doubts), values=values)}
 
 
 TWO_SAMPLE = Quantity(
@@ -243,7 +245,8 @@ def _leakage_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
         f"at most {number_words(upper, 3)}",
         f"{100 * below:.1f} % of encodings",
     )
-    return {"leakage": Cell(number_words(score, 3), small, tuple(value["warnings"]))}
+    doubts = tuple(value["warnings"])
+    return {"leakage": Cell(number_words(score, 3), small, doubts, values=(score,))}
 
 
 LEAKAGE = Quantity(

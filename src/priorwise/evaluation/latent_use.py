@@ -20,7 +20,8 @@ def _active_units(subject: Subject) -> list[dict[str, int]]:
 
 def _active_cells(groups: Sequence[Mapping[str, int]]) -> dict[str, Cell]:
     counts = (f"{group['active']} of {group['dimensions']}" for group in groups)
-    return {"active units": Cell(" / ".join(counts))}
+    values = tuple(float(group["active"]) for group in groups)
+    return {"active units": Cell(" / ".join(counts), values=values)}
 
 
 ACTIVE_UNITS = Quantity(

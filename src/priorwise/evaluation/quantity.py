@@ -25,12 +25,15 @@ class Cell:
         small: Its errors and further notes, in small print.
         doubts: Reasons to doubt the number, in words.
         refused: Whether there is no number; then ``small`` says why.
+        values: The numbers in the text, one for each part that a slash divides; None where one is
+            not finite. A mean over several models is taken of them.
     """
 
     text: str
     small: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     refused: bool = False
+    values: tuple[float | None, ...] = ()
 
     @property
     def marked(self) -> str:
@@ -127,5 +130,8 @@ def estimate_cell(estimate: Mapping[str, Any], *, digits: int = 2, unit: str = "
     error = error_words(estimate["stderr"], digits)
     value = estimate["value"]
     return Cell(
-        number_words(value, digits), (f"{error} {unit}".rstrip(),), tuple(estimate["warnings"])
+        number_words(value, digits),
+        (f"{error} {unit}".rstrip(),),
+        tuple(estimate["warnings"]),
+        values=(value,),
     )

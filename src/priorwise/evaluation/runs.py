@@ -16,12 +16,22 @@ from priorwise.evaluation.record import EvaluationRecord
 from priorwise.evaluation.subject import Subject
 from priorwise.models import AbstractModel
 from priorwise.progress import say
+from priorwise.training.folder import RunFolderError
 from priorwise.training.lock import held
 from priorwise.training.run_data import load_splits
+from priorwise.training.run_group import RunGroup, one_run, read_group
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load, load_base, save_log_norm
 
-__all__ = ["evaluate_run", "kept_record", "record_of_base", "record_of_run"]
+__all__ = [
+    "GroupRecords",
+    "evaluate_group",
+    "evaluate_run",
+    "kept_record",
+    "record_of_base",
+    "record_of_run",
+    "seeds_of",
+]
 
 _NAME = "evaluation.json"
 
@@ -43,7 +53,7 @@ def evaluate_run(
     the run's best checkpoint.
 
     Arguments:
-        folder: The run.
+        folder: The run; of a group of runs, the chosen member is measured, or else the first.
         progress: Whether to show progress bars.
         code: Code of your own that may be executed for the run, as for ``priorwise.load``.
         data: Where the data lie now, if they have moved.
@@ -56,12 +66,67 @@ def evaluate_run(
         CheckpointError: as ``priorwise.load``.
         OverrideError: for a setting that does not exist or cannot have that value.
     """
+    folder = one_run(folder)
     run, _, _ = read_run(folder, code)
-    place = _Place(Path(folder), run, code, data)
+    place = _Place(folder, run, code, data)
     with held(place.folder, alone=is_first()):
         earlier = None if again else EvaluationRecord.read(place.folder / _NAME)
         config = with_settings(run.evaluation, changes)
         return _of_run(place, config, earlier, progress=progress)
+
+
+@dataclass(frozen=True)
+class GroupRecords:
+    """The records of several seeds of a run.
+
+    Attributes:
+        group: The group.
+        records: The record of each member whose fit came to its end, by its name.
+    """
+
+    group: RunGroup
+    records: dict[str, EvaluationRecord]
+
+
+def evaluate_group(
+    folder: str | Path,
+    **options: Any,  # noqa: ANN401 - those of `evaluate_run`
+) -> GroupRecords:
+    """Evaluate each seed of a run as ``evaluate_run`` does; safe to repeat after an interruption.
+
+    Arguments:
+        folder: The group.
+        **options: Those of ``evaluate_run``.
+
+    Raises:
+        RunFolderError: if the members are no seeds of one run, or none of them was trained, and as
+            ``evaluate_run``.
+    """
+    group = seeds_of(folder)
+    members = group.finished.items()
+    return GroupRecords(group, {name: evaluate_run(path, **options) for name, path in members})
+
+
+def seeds_of(folder: str | Path) -> RunGroup:
+    """The group of seeds in a folder.
+
+    Raises:
+        RunFolderError: if there is none, its members differ in something else than the seed, or
+            none of them was trained to its end.
+    """
+    group = read_group(folder)
+    if not group.repeats:
+        raise RunFolderError(
+            f"expected several seeds of a run, whose numbers have a mean; the members of {folder} "
+            f"differ in {group.setting}. Name one of them: "
+            f"{', '.join(map(str, group.members.values()))}."
+        )
+    if not group.finished:
+        raise RunFolderError(
+            f"expected a seed that was trained to its end; {folder} has none: "
+            + "; ".join(f"{name} {words}" for name, words in group.missing.items())
+        )
+    return group
 
 
 def record_of_run(
@@ -86,8 +151,9 @@ def record_of_run(
     Raises:
         RunFolderError: as ``evaluate_run``.
     """
+    folder = one_run(folder)
     run, _, _ = read_run(folder, code)
-    place = _Place(Path(folder), run, code, data)
+    place = _Place(folder, run, code, data)
     with held(place.folder, alone=is_first()):
         earlier = EvaluationRecord.read(place.folder / _NAME)
         config = with_settings(run.evaluation if earlier is None else earlier.config, changes)

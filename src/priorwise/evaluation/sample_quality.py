@@ -209,7 +209,7 @@ def _distance(value: Mapping[str, Any]) -> Cell:
     features = str(value["name"]).removeprefix("frechet distance, ")
     small = (error_words(value["stderr"]), features)
     text = "not a number" if value["value"] is None else f"{value['value']:.4g}"
-    return Cell(text, small, tuple(value["warnings"]))
+    return Cell(text, small, tuple(value["warnings"]), values=(value["value"],))
 
 
 def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
@@ -231,6 +231,7 @@ def _quality_cells(value: Mapping[str, Any]) -> dict[str, Cell]:
                 doubt for name in ("precision", "recall") for doubt in neighbours[name]["warnings"]
             )
         ),
+        values=tuple(neighbours[name]["value"] for name in ("precision", "recall")),
     )
     return cells
 

@@ -27,7 +27,7 @@ from priorwise.config.priors import (
     VampDataConfig,
     VampPriorConfig,
 )
-from priorwise.config.run import DataConfig, EvaluationConfig, Run
+from priorwise.config.run import CandidatesConfig, DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
 from priorwise.recipes.family import Family
 
@@ -50,6 +50,7 @@ _MODELS: dict[str, Callable[..., AbstractVAEConfig]] = {
     "conv_hvae": ConvHVAEConfig,
     "pixel_hvae": partial(PixelHVAEConfig, published=True),
 }
+_CANDIDATES = CandidatesConfig(values=(50, 100, 250, 500, 1000))
 _PRIORS = ("standard", "mixture", "vamp", "vamp_data")
 _PAPER = TrainingConfig(
     epochs=2000,
@@ -95,11 +96,22 @@ def _row(name: str, data: str, model: str, prior: str) -> Run:
     )
 
 
+def _chosen(name: str, data: str, model: str) -> Run:
+    """A cell with the VampPrior, whose number of pseudo-inputs the validation bound chooses."""
+    return _row(name, data, model, "vamp").model_copy(update={"candidates": _CANDIDATES})
+
+
 FAMILIES = (
     Family(
         "vampprior/{}_{}_{}",
         "VAE with a VampPrior (Tomczak & Welling, 2018), the rows of tables 1-4",
         _row,
         (tuple(_DATA), tuple(_MODELS), _PRIORS),
+    ),
+    Family(
+        "vampprior/{}_{}_vamp_k",
+        "the same with the number of pseudo-inputs that the validation bound chooses",
+        _chosen,
+        (tuple(_DATA), tuple(_MODELS)),
     ),
 )

@@ -16,7 +16,8 @@ from priorwise.training.folder import RunFolderError
 from priorwise.training.lock import held
 from priorwise.training.member_process import MemberFit, Outcome, fitted_at_once
 from priorwise.training.run_data import located
-from priorwise.training.run_group import SEED, RunGroup, opened
+from priorwise.training.run_group import SEED, RunGroup, opened, refuse_candidates
+from priorwise.training.spread import Spread
 
 __all__ = ["GroupResult", "train_group", "train_seeds"]
 
@@ -34,6 +35,20 @@ class GroupResult:
     group: RunGroup
     numbers: dict[str, dict[str, Any]]
     diverged: dict[str, str]
+
+    @property
+    def best(self) -> Spread | None:
+        """The best validation over the seeds; None if there is none, or members are no seeds."""
+        values = [numbers["best"] for numbers in self.numbers.values()]
+        if not self.group.repeats or not values or None in values:
+            return None
+        return Spread(tuple(values))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a program wants to know, as plain data."""
+        best = None if self.best is None else self.best.numbers
+        return {"members": self.numbers, "diverged": self.diverged, "best": best}
 
 
 def train_seeds(
@@ -100,6 +115,7 @@ def train_group(
     if jobs < 1:
         raise ValueError(f"expected `jobs` of at least 1; got {jobs}.")
     _refuse_torchrun()
+    refuse_candidates(run)
     run, folder, values = located(run), Path(out), list(values)
     opened(folder, run, setting, values)  # refuses before anything is made
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,18 @@ from priorwise.storage import write_atomically
 from priorwise.training.folder import GOES_ON, GROUP, RunFolderError
 from priorwise.training.run_identity import differences, is_extension, words_of
 
-__all__ = ["SEED", "Choice", "End", "RunGroup", "is_group", "one_run", "opened", "read_group"]
+__all__ = [
+    "SEED",
+    "Choice",
+    "End",
+    "RunGroup",
+    "is_group",
+    "one_run",
+    "opened",
+    "read_group",
+    "refuse_candidates",
+    "stands_for_all",
+]
 
 SEED = "training.seed"
 """The setting in which the members differ if they are repetitions of one run."""
@@ -149,6 +160,14 @@ def is_group(folder: str | Path) -> bool:
     return (Path(folder) / GROUP).is_file()
 
 
+def stands_for_all(folder: str | Path) -> bool:
+    """Whether a folder holds a group of seeds of which none was chosen: all of them count."""
+    if not is_group(folder):
+        return False
+    group = read_group(folder)
+    return group.repeats and group.choice is None
+
+
 def read_group(folder: str | Path) -> RunGroup:
     """The group of runs in a folder.
 
@@ -214,6 +233,20 @@ def _check_values(values: Sequence[Value]) -> None:
         raise ValueError(f"expected `values` that differ, at least one; got {shortened(values)}.")
 
 
+def refuse_candidates(run: Run) -> None:
+    """Refuse a run with candidates where all of the runs that are trained count.
+
+    Raises:
+        ValueError: for such a run.
+    """
+    if run.candidates.values:
+        raise ValueError(
+            "expected a run without `candidates`, of which one would be chosen; got "
+            f"{run.candidates.setting} with {_listed(run.candidates.values)}. Call "
+            "priorwise.training.train_candidates, or set candidates.values=[]."
+        )
+
+
 def opened(folder: str | Path, run: Run, setting: str, values: Sequence[Value]) -> RunGroup:
     """The group of a folder: a new one, or the one that is there, with more values or epochs.
 
@@ -236,7 +269,7 @@ def opened(folder: str | Path, run: Run, setting: str, values: Sequence[Value]) 
     runs = {value: stored(override(run, [], {setting: value})) for value in values}
     earlier = read_group(folder) if is_group(folder) else None
     first = values[0] if earlier is None or earlier.values[0] not in runs else earlier.values[0]
-    group = RunGroup(folder, runs[first].model_dump(mode="json"), setting, tuple(values))
+    group = RunGroup(folder, runs[first].record(), setting, tuple(values))
     if earlier is None:
         _refuse_others(folder)
         return group
