@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from priorwise import distributions, likelihoods, models, objectives, priors, samplers
-from priorwise.backbones import CouplingFlow
-from priorwise.conditionals import Conditional, GaussianHead
+from priorwise.backbones import CouplingFlow, PixelCNN
+from priorwise.conditionals import Conditional, GaussianHead, PixelConditional
 from priorwise.features import AbstractExtractor, Raw, TrainedClassifier
 from priorwise.nn import MLP, FlattenEvent
 from priorwise.testing import GaussianTilt, LadderVAE, LinearGaussianVAE
 
 SHAPE = (1, 3, 2)  # of one observation
+PLANES = (4, 3, 2)  # of the features of a convolutional decoder
 LATENT = 2
 
 
@@ -96,9 +97,17 @@ def _logistic_mixture(channels: int) -> Distribution:
     )
 
 
+def _autoregressive(channels: int, *, published: bool = False) -> Distribution:
+    network = PixelCNN(channels, 1, features=6, layers=2, published=published).eval()
+    law = PixelConditional(nn.Identity(), network, likelihoods.Bernoulli, (channels, 2, 2))
+    return law(torch.randn(3, 4, 1, 2, 2))
+
+
 # name -> (constructor, whether it has a density over real numbers)
 DISTRIBUTIONS: dict[str, tuple[Callable[[], Distribution], bool]] = {
     "AggregatePosterior": (lambda: distributions.AggregatePosterior(gaussian(7), tile=3), True),
+    "Autoregressive": (lambda: _autoregressive(2), False),
+    "Autoregressive, published": (lambda: _autoregressive(1, published=True), False),
     "DiagonalGaussianMixture": (_mixture, True),
     "DiscretizedLogistic": (
         lambda: distributions.DiscretizedLogistic(
@@ -144,7 +153,20 @@ LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "DiscretizedLogisticMixture, colour": lambda: likelihoods.DiscretizedLogisticMixture(
         8, (3, 2, 2), components=3, levels=16
     ),
+    "Bernoulli, of planes": lambda: likelihoods.Bernoulli(PLANES, SHAPE),
+    "Gaussian, predicted, of planes": lambda: likelihoods.Gaussian(
+        PLANES, SHAPE, scale="predicted"
+    ),
+    "DiscretizedLogistic, of planes": lambda: likelihoods.DiscretizedLogistic(PLANES, SHAPE),
+    "DiscretizedLogisticMixture, of planes": lambda: likelihoods.DiscretizedLogisticMixture(
+        PLANES, (3, *SHAPE[1:]), components=2
+    ),
 }
+
+
+def features(name: str, *batch: int) -> Tensor:
+    """Features that the likelihood of this name takes."""
+    return torch.randn(*batch, *(PLANES if "of planes" in name else (8,)))
 
 
 def vae(
@@ -155,6 +177,12 @@ def vae(
 
 def hvae(prior: nn.Module | None = None) -> models.HVAE:
     return models.gated_hvae(SHAPE, prior=prior, latent=LATENT, hidden=8)
+
+
+def pixel_hvae(prior: nn.Module | None = None, *, published: bool = False) -> models.HVAE:
+    return models.pixel_hvae(
+        SHAPE, prior=prior, latent=LATENT, hidden=8, features=8, published=published
+    )
 
 
 def _wrapped() -> models.WrappedVAE:
@@ -183,6 +211,9 @@ def _wrapped() -> models.WrappedVAE:
 MODELS: dict[str, Callable[[], models.AbstractModel]] = {
     "VAE": vae,
     "HVAE": hvae,
+    "HVAE, convolutions": lambda: models.conv_hvae(SHAPE, latent=LATENT, hidden=8),
+    "HVAE, pixels": lambda: pixel_hvae(),
+    "HVAE, pixels, published": lambda: pixel_hvae(published=True),
     "WrappedVAE": _wrapped,
     "NCP": lambda: models.NCP(vae(), hidden_features=(8,)),
     "NCP, two groups": lambda: models.NCP(hvae(), hidden_features=(8, 8)),

@@ -1,6 +1,7 @@
 """Small layers from which the backbones are built.
 
-Every layer here maps the last dimension and lets any number of leading dimensions through.
+A dense layer maps the last dimension and lets any number of leading dimensions through.
+Convolutions take rows; ``Rows`` gives them leading dimensions.
 """
 
 import math
@@ -19,6 +20,7 @@ from priorwise.typing import Shape
 __all__ = [
     "MLP",
     "FlattenEvent",
+    "GatedConv2d",
     "GatedDense",
     "GatedMerge",
     "Rows",
@@ -49,7 +51,7 @@ def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:
     return tensor.reshape(-1, *tensor.shape[tensor.dim() - event_dims :]), tuple(batch_shape)
 
 
-def he_normal_(module: nn.Module) -> nn.Module:
+def he_normal_(module: nn.Module, *, convolutions: bool = True) -> nn.Module:
     """Initialise the weights of dense and convolutional layers from N(0, 2 / fan_in), in place.
 
     Biases are left alone.
@@ -58,12 +60,16 @@ def he_normal_(module: nn.Module) -> nn.Module:
 
     References:
         Delving Deep into Rectifiers (He et al., 2015), equation 10. https://arxiv.org/abs/1502.01852
-        The VampPrior code initialises its layers in this way.
+        The VampPrior code initialises its dense layers in this way.
+
+    Arguments:
+        module: The module whose layers are initialised.
+        convolutions: Whether its convolutions are, too.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=math.sqrt(2.0 / layer.in_features))
-        elif isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        elif convolutions and isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             stride = math.prod(layer.stride) if isinstance(layer, nn.ConvTranspose2d) else 1
             fan_in = layer.in_channels * math.prod(layer.kernel_size) / stride
             nn.init.normal_(layer.weight, std=math.sqrt(2.0 / fan_in))
@@ -176,7 +182,8 @@ class Rows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """All leading dimensions as one, and back."""
         rows, batch_shape = event_rows(x, self.event_dims)
-        return self.module(rows).unflatten(0, batch_shape)
+        result = self.module(rows)
+        return result.reshape(*batch_shape, *result.shape[1:])
 
 
 class FlattenEvent(nn.Module):
@@ -216,6 +223,37 @@ class GatedDense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(*, in_features) -> (*, out_features)``."""
         return F.glu(self.linear(x))
+
+
+class GatedConv2d(nn.Module):
+    r"""A convolution with a learned gate, as one convolution.
+
+    .. math:: h = (W * x + b) \odot \sigma(V * x + c)
+
+    With a stride of 2 and the default padding, a side of n pixels becomes one of ceil(n / 2).
+
+    References:
+        VAE with a VampPrior (Tomczak & Welling, 2018), section 5, after Dauphin et al. (2016).
+        https://arxiv.org/abs/1705.07120
+
+    Arguments:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Side of the kernel, an odd number; the padding is half of it.
+        stride: Step from one output pixel to the next.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, 2 * out_channels, kernel_size, stride, padding=kernel_size // 2
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(rows, in_channels, H, W) -> (rows, out_channels, H', W')``."""
+        return F.glu(self.conv(x), dim=1)
 
 
 class GatedMerge(nn.Module):

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from priorwise.data import DataError, MissingDataError, availability, load, names, omniglot_from_mat
-from priorwise.data import omniglot as omniglot_module
+from priorwise.data import DataError, MissingDataError, availability, load, names
 from priorwise.data.files import read_idx
 from priorwise.data.known_sets import NAMED, NamedSet
 from priorwise.data.sources import Remote
@@ -24,6 +23,8 @@ SIZES = {
     "omniglot": (23_000, 1_345, 8_070),
     "omniglot_part": (11_937, 698, 4_198),
     "freyfaces": (1_565, 200, 200),
+    "caltech_silhouettes": (4_100, 2_264, 2_307),
+    "histopathology": (6_800, 2_000, 2_000),
 }
 KEYS = ("x_train", "x_val", "x_test")
 SMALL = (6, 2, 3)
@@ -97,20 +98,34 @@ def test_availability_without_any_file(cache):
         "embedded"
     ] * 4
     assert [places[name] for name in ("mnist", "fashion_mnist")] == ["download"] * 2
-    for name in ("mnist_static", "omniglot", "omniglot_part", "freyfaces"):
+    for name in set(SIZES) - {"mnist", "fashion_mnist"}:
         assert places[name].startswith(f"missing: expected {name}.npz")
     assert not cache.exists()
 
 
-def test_a_missing_set_says_which_file_where_and_how(cache, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("omniglot", 'github.com/yburda/iwae.*omniglot_from_mat."chardata.mat"'),
+        (
+            "caltech_silhouettes",
+            'people.cs.umass.edu/~marlin/data.*caltech_from_mat."caltech101_silhouettes_28_split1',
+        ),
+        (
+            "histopathology",
+            'github.com/jmtomczak/vae_householder_flow.*histopathology_from_pickle."histopath',
+        ),
+    ],
+)
+def test_a_missing_set_says_which_file_where_and_how(cache, monkeypatch, tmp_path, name, how):
     monkeypatch.setenv("PRIORWISE_DATA", str(tmp_path / "own"))
-    with pytest.raises(MissingDataError) as caught:
-        load("omniglot")
+    with pytest.raises(MissingDataError, match=how) as caught:
+        load(name)
     text = str(caught.value)
-    assert "x_train (23000, 28, 28), x_val (1345, 28, 28), x_test (8070, 28, 28)" in text
-    assert str(tmp_path / "own" / "omniglot.npz") in text
-    assert str(cache / "omniglot.npz") in text
-    assert "omniglot_from_mat" in text
+    for key, size in zip(KEYS, SIZES[name], strict=True):
+        assert f"{key} ({size}, 28, 28)" in text
+    assert str(tmp_path / "own" / f"{name}.npz") in text
+    assert str(cache / f"{name}.npz") in text
     assert "PRIORWISE_DATA" in text
     assert not cache.exists()
 
@@ -235,103 +250,6 @@ def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(cache, serve, 
     ):
         load("mnist")
     assert list(cache.iterdir()) == []
-
-
-# -- omniglot --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def chardata(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
-    """``chardata(values)`` writes a chardata.mat of 5 + 2 training and 3 test images; returns its
-    path.
-    """
-    io = pytest.importorskip("scipy.io")
-    monkeypatch.setattr(omniglot_module, "_TRAIN", 5)
-    monkeypatch.setattr(omniglot_module, "_VALIDATION", 2)
-    monkeypatch.setattr(omniglot_module, "_TEST", 3)
-
-    def write(**matrices: np.ndarray) -> Path:
-        path = tmp_path / "chardata.mat"
-        io.savemat(path, matrices)
-        return path
-
-    return write
-
-
-def upright(n: int) -> np.ndarray:
-    return np.random.RandomState(n).randint(0, 256, (n, 28, 28)).astype(np.uint8)
-
-
-def stored(images: np.ndarray) -> np.ndarray:
-    """Each image column by column, one a column, in [0, 1]: the layout of chardata.mat."""
-    return np.stack([image.flatten(order="F") for image in images], axis=1) / 255.0
-
-
-def test_omniglot_is_turned_upright_split_and_found(cache, chardata, monkeypatch):
-    train, test = upright(7), upright(3)
-    target = omniglot_from_mat(chardata(data=stored(train), testdata=stored(test)), seed=4)
-    assert target == cache / "omniglot.npz"
-    monkeypatch.setitem(NAMED, "omniglot", replace(NAMED["omniglot"], sizes=(5, 2, 3)))
-    data = load("omniglot")
-    order = np.random.RandomState(4).permutation(7)
-    assert (data.train[:, 0].numpy() == train[order[:5]]).all()
-    assert (data.validation[:, 0].numpy() == train[order[5:]]).all()
-    assert (data.test[:, 0].numpy() == test).all()
-    assert data.spec.levels == 256
-
-
-def test_omniglot_of_other_greys_is_not_rounded(cache, chardata, monkeypatch):
-    train = np.random.RandomState(0).rand(7, 28, 28)
-    matrix = np.stack([image.flatten(order="F") for image in train], axis=1)
-    omniglot_from_mat(chardata(data=matrix, testdata=stored(upright(3))))
-    monkeypatch.setitem(NAMED, "omniglot", replace(NAMED["omniglot"], sizes=(5, 2, 3)))
-    data = load("omniglot")
-    order = np.random.RandomState(0).permutation(7)
-    assert (data.train[:, 0].numpy() == train[order[:5]].astype(np.float32)).all()
-    assert (data.spec.levels, data.spec.binarize, data.spec.likelihood) == (
-        None,
-        "dynamic",
-        "bernoulli",
-    )
-    drawn = np.random.RandomState(777).binomial(1, data.validation.numpy())
-    assert (data.evaluation("validation").numpy() == drawn).all()
-
-
-@pytest.mark.parametrize(
-    ("matrices", "message"),
-    [
-        ({"data": np.zeros((784, 7))}, "expected the matrices data and testdata in .* got data"),
-        (
-            {"data": np.zeros((784, 6)), "testdata": np.zeros((784, 3))},
-            r"expected `data` of shape \(784, 7\)",
-        ),
-        (
-            {"data": np.zeros((784, 7)), "testdata": np.full((784, 3), 2.0)},
-            r"expected `testdata` with values in \[0, 1\]",
-        ),
-    ],
-)
-def test_another_matlab_file_is_refused_and_nothing_is_written(cache, chardata, matrices, message):
-    with pytest.raises(DataError, match=message):
-        omniglot_from_mat(chardata(**matrices))
-    assert not cache.exists()
-
-
-def test_a_file_that_is_not_matlabs_is_refused(cache, tmp_path):
-    pytest.importorskip("scipy.io")
-    (tmp_path / "chardata.mat").write_bytes(b"not a matrix" * 20)
-    with pytest.raises(DataError, match=r"expected MATLAB's chardata.mat"):
-        omniglot_from_mat(tmp_path / "chardata.mat")
-    with pytest.raises(DataError, match=r"expected MATLAB's chardata.mat"):
-        omniglot_from_mat(tmp_path / "nowhere.mat")
-
-
-def test_without_scipy_the_error_says_so(cache, monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
-    with pytest.raises(
-        ImportError, match=r"needs scipy, which is not installed. Run `pip install scipy`"
-    ):
-        omniglot_from_mat(tmp_path / "chardata.mat")
 
 
 # -- the real files, where they are ----------------------------------------------------------------

@@ -17,6 +17,7 @@ from targets import SMALL
 
 from priorwise.data import load
 from priorwise.data.files import read_idx
+from priorwise.data.histopathology import histopathology_from_pickle
 from priorwise.data.omniglot import omniglot_from_mat
 
 _DTYPES = [
@@ -325,6 +326,13 @@ def _matrix(random: Random) -> bytes:
     return stream.getvalue()
 
 
+def _pickle(random: Random) -> bytes:
+    """A pickle of arrays, or of something else."""
+    parts = {name: np.zeros((2, 28, 28)) for name in ("training", "validation", "test")}
+    content = random.choice([parts, {key: list(x) for key, x in parts.items()}, [np.float64(1)]])
+    return pickle.dumps(content, random.randrange(6))
+
+
 def _named_set(random: Random, work: Path) -> Case:
     """The file of a set that has a name."""
     stream = io.BytesIO()
@@ -352,6 +360,9 @@ MAKERS: dict[str, Maker] = {
     "idx": _call(read_idx, "x-idx3-ubyte", _idx),
     "MATLAB": _call(
         lambda path: omniglot_from_mat(path, path.with_name("o.npz")), "x.mat", _matrix
+    ),
+    "pickle": _call(
+        lambda path: histopathology_from_pickle(path, path.with_name("h.npz")), "x.pkl", _pickle
     ),
     "named set": _named_set,
 }

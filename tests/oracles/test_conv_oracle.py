@@ -180,6 +180,37 @@ def test_pixels_are_the_likelihoods_numbers():
     assert not list(Bernoulli(None, (8,)).parameters())
 
 
+@pytest.mark.parametrize(
+    ("head", "outputs"),
+    [(Bernoulli, 3), (DiscretizedLogistic, 6), (DiscretizedLogisticMixture, 100)],
+)
+def test_planes_have_one_map_for_all_pixels(head, outputs):
+    """Fault: planes that are mixed up with rows or columns; a weight for each pixel.
+
+    The numbers of a pixel depend on its own features alone, and moved features move them along.
+    """
+    part, planes = head((5, 4, 3), (3, 4, 3)), torch.randn(2, 5, 4, 3)
+    assert sum(parameter.numel() for parameter in part.parameters()) == outputs * (5 + 1)
+    moved, one = planes.roll((1, 2), (-2, -1)), planes.clone()
+    one[..., 2, 1] += 1.0
+    with torch.no_grad():
+        mean, touched = part(planes).mean, part(one).mean - part(planes).mean
+        torch.testing.assert_close(part(moved).mean, mean.roll((1, 2), (-2, -1)))
+    assert touched[..., 2, 1].abs().min() > 0
+    touched[..., 2, 1] = 0.0
+    assert not touched.any()
+    dense = Bernoulli(5, (2, 1, 1))
+    pixelwise = Bernoulli((5, 1, 1), (2, 1, 1))
+    pixelwise.load_state_dict(
+        {
+            "logits.module.0.weight": dense.logits.weight[:, :, None, None],
+            "logits.module.0.bias": dense.logits.bias,
+        }
+    )
+    h = torch.randn(6, 5)
+    torch.testing.assert_close(pixelwise(h[:, :, None, None]).mean, dense(h).mean)
+
+
 def test_refusals():
     """Fault: an unknown network that ends in a key error; a likelihood that has no features to make
     its numbers of.
@@ -198,3 +229,6 @@ def test_refusals():
             ValueError, match=f"expected `in_features` for {what}, which computes several numbers"
         ):
             conv_vae("mnist", likelihood=build)
+    for planes in [(8, 4, 5), (8, 16)]:
+        with pytest.raises(ValueError, match=r"expected `in_features` as \(F, H, W\)"):
+            Bernoulli(planes, (1, 4, 4))

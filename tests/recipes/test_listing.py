@@ -55,7 +55,7 @@ def test_the_overview_tells_which_data_are_at_hand(at_hand):
     """Fault: a set under the wrong heading, or under none."""
     text = overview_text()
     rows = {
-        word: set(re.search(rf"^  {word} +(.*(?:\n {{12}}.*)*)", text, re.MULTILINE)[1].split(", "))
+        word: set(re.split(r",\s+", re.search(rf"^  {word} +(.*(?:\n {{12}}.*)*)", text, re.M)[1]))
         for word in ["embedded", *(["at hand"] if at_hand else ["download", "missing"])]
     }
     assert rows.pop("embedded") == set(EMBEDDED)
@@ -73,14 +73,21 @@ def test_papers_are_named():
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_shows_each_of_its_recipes(group):
-    """Fault: a recipe that is left out, a line that is wrapped."""
+    """Fault: a recipe that is left out, a line that is wrapped, a fact that stands nowhere."""
     record = details(group)
     assert list(record["recipes"]) == [name for name in recipes() if name.startswith(f"{group}/")]
     lines = details_text(group).splitlines()
     assert max(map(len, lines)) <= 100
+    shared = dict(
+        pair.split()
+        for pair in lines[1].removeprefix("The same for all: ").split(", ")
+        if lines[1].startswith("The same")
+    )
+    head = next(line for line in lines if line.startswith("recipe ")).split()[1:]
     for name, facts in record["recipes"].items():
         (line,) = [line for line in lines if line.startswith(f"{name} ")]
-        assert line.split()[1:] == ["-" if fact is None else str(fact) for fact in facts.values()]
+        told = shared | dict(zip(head, line.split()[1:], strict=True))
+        assert told == {key: "-" if fact is None else str(fact) for key, fact in facts.items()}
 
 
 def test_a_line_says_what_its_run_is():

@@ -8,21 +8,50 @@ import torch
 from torch import nn
 
 from priorwise.config.models import NCPConfig
-from priorwise.config.overrides import validated
+from priorwise.config.overrides import override, validated
 from priorwise.config.run import Run
 from priorwise.data import DataSpec
+from priorwise.data.known_sets import spec_of
 from priorwise.models import HVAE, NCP, VAE
 from priorwise.priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from priorwise.recipes import UnknownRecipeError, recipe, recipes
 from priorwise.recipes.published import papers, published_beside_ours
+from priorwise.recipes.result import _changes
 
-SETS = ["static_mnist", "dynamic_mnist", "omniglot", "omniglot_part", "frey"]
+SETS = {  # of the VampPrior's recipes, with the initial mean and spread of the pseudo-inputs
+    "static_mnist": (0.05, 0.01),
+    "dynamic_mnist": (0.05, 0.01),
+    "omniglot": (0.05, 0.01),
+    "omniglot_part": (0.05, 0.01),
+    "frey": (0.5, 0.02),
+    "caltech": (0.5, 0.02),
+    "histopathology": (0.4, 0.05),
+}
+GREY_SETS = ("frey", "histopathology")
 KINDS = ["standard", "mixture", "vamp", "vamp_data"]
 VAMPPRIOR = [
     f"vampprior/{data}_{model}_{prior}"
     for data in SETS
     for model in ("vae", "hvae")
     for prior in KINDS
+]
+CONVOLUTIONAL = [
+    f"vampprior/{data}_{model}_{prior}"
+    for data in SETS
+    for model in ("conv_hvae", "pixel_hvae")
+    for prior in KINDS
+]
+# the others differ in their data or their prior alone, and 500 images take time to encode
+CONVOLUTIONAL_SHAPES = [
+    "vampprior/static_mnist_conv_hvae_standard",
+    "vampprior/frey_conv_hvae_standard",
+    "vampprior/static_mnist_pixel_hvae_standard",
+    "vampprior/frey_pixel_hvae_vamp",
+]
+CHOSEN = [
+    f"vampprior/{data}_{model}_vamp_k"
+    for data in SETS
+    for model in ("vae", "hvae", "conv_hvae", "pixel_hvae")
 ]
 COLUMNS = ["mnist", "mnist_latent10", "svhn", "celeba"]  # of the dpVAE paper's table
 DPVAE_SETS = ["two_moons", "sprites", *COLUMNS]
@@ -55,7 +84,16 @@ SMALL = DataSpec("small", (1, 8, 8), 17, "gaussian", "none", "dequantize")
 GREY = DataSpec("grey", (1, 28, 28), 256, "gaussian", "none", "dequantize")
 POINTS = DataSpec("points", (2,), None, "gaussian", "none", "none")
 SHAPES = {"/svhn": (3, 32, 32), "/celeba": (3, 64, 64)}
-MODELS = {"vae": VAE, "hvae": HVAE, "ncp": NCP, "conv_vae": VAE, "moons_vae": VAE, "posthoc": VAE}
+MODELS = {
+    "vae": VAE,
+    "hvae": HVAE,
+    "conv_hvae": HVAE,
+    "pixel_hvae": HVAE,
+    "ncp": NCP,
+    "conv_vae": VAE,
+    "moons_vae": VAE,
+    "posthoc": VAE,
+}
 
 
 def spec_for(name: str) -> DataSpec:
@@ -66,7 +104,9 @@ def spec_for(name: str) -> DataSpec:
         if data in ("/two", "/sprites"):
             return POINTS if data == "/two" else replace(BITS, shape=(1, 32, 32))
         return replace(GREY, shape=SHAPES.get(data, GREY.shape))
-    return FACES if "/frey" in name else BITS
+    if "/frey" in name:
+        return FACES
+    return replace(FACES, shape=(1, 28, 28)) if "/histopathology" in name else BITS
 
 
 def built(name: str, run: Run) -> nn.Module:
@@ -78,10 +118,10 @@ def test_names_are_frozen():
     """Fault: a recipe that is renamed or lost, and somebody's scripts with it. New ones are added
     here.
     """
-    assert sorted(recipes()) == sorted([*VAMPPRIOR, *DPVAE, *OTHERS])
+    assert sorted(recipes()) == sorted([*VAMPPRIOR, *CONVOLUTIONAL, *CHOSEN, *DPVAE, *OTHERS])
 
 
-@pytest.mark.parametrize("name", [*VAMPPRIOR, *DPVAE, *OTHERS])
+@pytest.mark.parametrize("name", [*VAMPPRIOR, *CONVOLUTIONAL_SHAPES, *DPVAE, *OTHERS])
 def test_recipe_is_complete_and_its_model_works(name):
     """Fault: a recipe that fails only once it is trained,
     or that changes on its way through JSON.
@@ -97,15 +137,16 @@ def test_recipe_is_complete_and_its_model_works(name):
             assert bool(model.log_joint(model.infer(x), x).isfinite().all())
 
 
-@pytest.mark.parametrize("name", VAMPPRIOR)
+@pytest.mark.parametrize("name", [*VAMPPRIOR, *CONVOLUTIONAL])
 def test_vampprior_follows_the_paper(name):
     """Tomczak & Welling (2018), section 5 and its code: K, initial pseudo-inputs, optimiser,
     warm-up, sizes, likelihood.
     """
     run = recipe(name)
-    data, _, prior = (
-        name.removeprefix("vampprior/").replace("_vamp_data", "_vamp-data").rpartition("_")
-    )
+    assert run.name == name
+    assert validated(run.model_dump(mode="json")) == run
+    data = next(word for word in SETS if name.startswith(f"vampprior/{word}_{run.model.kind}"))
+    prior = name.removeprefix(f"vampprior/{data}_{run.model.kind}_")
     training = run.training
     assert (training.optimizer, training.lr, training.schedule) == (
         "adam_normalized",
@@ -122,16 +163,35 @@ def test_vampprior_follows_the_paper(name):
     assert run.evaluation.samples == 5000
     assert run.evaluation.images is None
     assert (run.model.latent, run.model.hidden) == (40, 300)
+    if "pixel" in name:
+        assert run.model.published
     if prior != "standard":
         assert run.model.prior.components == (1000 if data.startswith("omniglot") else 500)
     if prior == "vamp":
-        assert (run.model.prior.mean, run.model.prior.std) == (
-            (0.5, 0.02) if data.startswith("frey") else (0.05, 0.01)
-        )
-    paper = "discretized_logistic_paper" if data.startswith("frey") else "bernoulli"
+        assert (run.model.prior.mean, run.model.prior.std) == SETS[data]
+    paper = "discretized_logistic_paper" if data in GREY_SETS else "bernoulli"
     assert run.model.likelihood == paper
-    fixed = data.startswith(("static", "frey"))
+    fixed = data in (*GREY_SETS, "static_mnist", "caltech")
     assert run.data.binarize == (None if fixed else "dynamic")
+    assert spec_of(run.data.name).shape == spec_for(name).shape
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_k_is_chosen_from_the_papers_and_others(name):
+    """Fault: a grid without the paper's K, or a run that differs in more than its candidates."""
+    run, fixed = recipe(name), recipe(name.removesuffix("_k"))
+    assert validated(run.model_dump(mode="json")) == run
+    assert run.record() == fixed.record() | {"name": name}
+    assert run.candidates.setting == "model.prior.components"
+    assert fixed.model.prior.components in run.candidates.values
+    assert fixed.candidates.values == ()
+
+
+def test_what_was_chosen_is_no_departure():
+    """Fault: a committed result that is marked, because K is not that of the recipe."""
+    run = recipe("vampprior/caltech_vae_vamp_k")
+    assert _changes(override(run, ["model.prior.components=250"])) == {}
+    assert list(_changes(override(run, ["model.prior.components=251"]))) == ["prior"]
 
 
 # Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the
@@ -267,6 +327,29 @@ def test_recipes_of_our_own_sets():
     assert recipe("dpvae/sprites_beta_b_flow").objective.capacity == 20
 
 
+def test_published_vampprior_rows_have_recipes():
+    """Fault: a row of the six sets without a recipe, or beside that of another set or prior."""
+    words = {
+        "staticMNIST": "static_mnist",
+        "dynamicMNIST": "dynamic_mnist",
+        "Omniglot": "omniglot",
+        "Caltech101": "caltech",
+        "FreyFaces": "frey",
+        "Histopathology": "histopathology",
+    }
+    models = {"VAE": "vae", "HVAE": "hvae", "convHVAE-PixelCNN": "pixel_hvae"}
+    priors = {"SG": "standard", "MoG": "mixture", "Vamp": "vamp", "VampData": "vamp_data"}
+    columns = {
+        f"{model}-{prior}": f"{word}_{kind}"
+        for model, word in models.items()
+        for prior, kind in priors.items()
+    } | {"convHVAE-Vamp": "pixel_hvae_vamp"}
+    rows = [row for row in published_beside_ours("vampprior") if row.row in columns]
+    for row in rows:
+        assert row.recipe == f"vampprior/{words[row.dataset]}_{columns[row.row]}"
+    assert len({(row.row, row.dataset) for row in rows if row.table == "T1"}) == 6 * len(words)
+
+
 def test_published_dpvae_rows_have_recipes():
     """Fault: a flow's row beside a plain run, or a row without a recipe."""
     rows = published_beside_ours("dpvae")
@@ -300,6 +383,11 @@ SIZES = {
     "vampprior/static_mnist_vae_mixture": 1_116_864 + 2 * 500 * 40,
     "vampprior/static_mnist_hvae_standard": 2_431_024,
     "vampprior/omniglot_hvae_vamp": 2_431_024 + 1000 * 784,
+    "vampprior/caltech_vae_vamp": 1_116_864 + 500 * 784,
+    # a second head of 300 inputs and a bias for the scale of each pixel
+    "vampprior/histopathology_hvae_vamp": 2_431_024 + 301 * 784 + 500 * 784,
+    "vampprior/static_mnist_conv_hvae_standard": 2_210_861,
+    "vampprior/static_mnist_pixel_hvae_vamp": 1_385_821 + 500 * 784,
     "dpvae/mnist_vae_standard": 467_173,
     "dpvae/mnist_vae_flow": 467_173 + 53_784,
     "dpvae/mnist_latent10_vae_flow": 467_173 + 8 * (2 * 257 + 256) + 66_168,

@@ -28,14 +28,21 @@ class TwoBranch(nn.Module):
     Arguments:
         first: Body of the first input, to ``hidden`` features.
         second: Body of the second input, to ``hidden`` features.
-        hidden: Number of features of each branch and of the result.
+        hidden: Number of features of each branch.
+        out_features: Number of features of the result; ``hidden`` if None.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module, hidden: int = 300) -> None:
+    def __init__(
+        self,
+        first: nn.Module,
+        second: nn.Module,
+        hidden: int = 300,
+        out_features: int | None = None,
+    ) -> None:
         super().__init__()
         self.first = first
         self.second = second
-        self.merge = GatedMerge(hidden, hidden, hidden)
+        self.merge = GatedMerge(hidden, hidden, hidden if out_features is None else out_features)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Features of the two inputs, whose leading dimensions broadcast."""

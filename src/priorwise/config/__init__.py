@@ -8,12 +8,13 @@ from priorwise.config.overrides import OverrideError, override, validated, with_
 from priorwise.config.own_code import OwnCodeError
 from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.priors import *  # noqa: F403
-from priorwise.config.run import DataConfig, EvaluationConfig, Run
+from priorwise.config.run import CandidatesConfig, DataConfig, EvaluationConfig, Run
 from priorwise.config.training import TrainingConfig
 
 __all__ = [
     "AbstractConfig",
     "AbstractOwnPart",
+    "CandidatesConfig",
     "DataConfig",
     "EvaluationConfig",
     "OverrideError",

@@ -1,6 +1,6 @@
 """A run as one complete, validated configuration."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,7 @@ from priorwise.config.training import TrainingConfig
 from priorwise.features.extractor_names import ExtractorName
 from priorwise.limits import LARGEST_COUNT, LARGEST_SEED
 
-__all__ = ["DataConfig", "EvaluationConfig", "Run"]
+__all__ = ["CandidatesConfig", "DataConfig", "EvaluationConfig", "Run"]
 
 
 class DataConfig(AbstractConfig):
@@ -57,6 +57,17 @@ class EvaluationConfig(AbstractConfig):
     """Seed of the draws."""
 
 
+class CandidatesConfig(AbstractConfig):
+    """Runs that differ in one setting; the bound on the validation data chooses one of them."""
+
+    setting: str = "model.prior.components"
+    """The setting in which they differ."""
+    values: tuple[int | str, ...] = ()
+    """Its values, such as [50, 100, 250]; if there are none, the run is trained as it is."""
+    samples: int = Field(10, ge=1, le=LARGEST_COUNT)
+    """Draws from the posterior of each validation example, for the bound."""
+
+
 class Run(AbstractConfig):
     """A complete run: data, model, training, evaluation."""
 
@@ -67,6 +78,11 @@ class Run(AbstractConfig):
     objective: ObjectiveConfig = ELBOConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+
+    def record(self) -> dict[str, Any]:
+        """The run as plain data; what it was chosen from is no part of it."""
+        return self.model_dump(mode="json", exclude={"candidates"})
 
     @model_validator(mode="after")
     def _check_objective(self) -> "Run":

@@ -6,8 +6,10 @@ from priorwise.lazy import lazy_names
 
 if TYPE_CHECKING:
     from priorwise.data.account import reading, reading_doubts, reading_words
+    from priorwise.data.caltech import caltech_from_mat
     from priorwise.data.catalogue import as_splits, as_training_data, load
     from priorwise.data.embedded import gaussians25_log_prob
+    from priorwise.data.histopathology import histopathology_from_pickle
     from priorwise.data.known_sets import availability, names
     from priorwise.data.labels import training_labels
     from priorwise.data.omniglot import omniglot_from_mat
@@ -29,11 +31,13 @@ __all__ = [
     "as_splits",
     "as_training_data",
     "availability",
+    "caltech_from_mat",
     "from_arrays",
     "from_dataset",
     "from_file",
     "from_folder",
     "gaussians25_log_prob",
+    "histopathology_from_pickle",
     "load",
     "names",
     "omniglot_from_mat",

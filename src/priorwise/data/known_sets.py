@@ -152,6 +152,28 @@ _SETS = (
         "Its source is the set of 1,965 frames of 20 wide by 28 high, as in the VampPrior code "
         "(github.com/jmtomczak/vae_vampprior)",
     ),
+    NamedSet(
+        DataSpec(
+            "caltech_silhouettes", (1, 28, 28), 2, "bernoulli", "none", "unit",
+            "Marlin, Swersky, Chen & de Freitas, Inductive Principles for Restricted Boltzmann "
+            "Machine Learning, 2010",
+            "outlines of the objects of Caltech 101, as ones on zeros; split 1 of its authors",
+        ),
+        (4_100, 2_264, 2_307),
+        "Get caltech101_silhouettes_28_split1.mat (people.cs.umass.edu/~marlin/data) and call "
+        'priorwise.data.caltech_from_mat("caltech101_silhouettes_28_split1.mat")',
+    ),
+    NamedSet(
+        DataSpec(
+            "histopathology", (1, 28, 28), 256, "discretized_logistic", "none", "midpoint",
+            "Tomczak & Welling, Improving Variational Auto-Encoders using Householder Flow, 2016",
+            "grey values in 256 bins, which is all that the paper's likelihood sees of them",
+        ),
+        (6_800, 2_000, 2_000),
+        "Get histopathology.pkl.tar.gz from github.com/jmtomczak/vae_householder_flow (folder "
+        "datasets/histopathologyGray), unpack it, and call "
+        'priorwise.data.histopathology_from_pickle("histopathology.pkl")',
+    ),
 )  # fmt: skip
 NAMED: dict[str, NamedSet] = {entry.spec.name: entry for entry in _SETS}
 

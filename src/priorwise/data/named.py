@@ -1,5 +1,6 @@
 """The papers' data sets, each read from an .npz file of fixed layout, or made from a download."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from priorwise.data.spec import DataError, MissingDataError
 from priorwise.data.splits import Splits
 from priorwise.storage import atomic_file
 
-__all__ = ["load_named"]
+__all__ = ["load_named", "save_named"]
 
 
 def load_named(name: str, *, show: bool = True) -> Splits:
@@ -31,6 +32,20 @@ def load_named(name: str, *, show: bool = True) -> Splits:
     if path is None:
         path = _download(entry, show=show)
     return _read(entry, path)
+
+
+def save_named(name: str, parts: Sequence[np.ndarray], out: str | Path | None = None) -> Path:
+    """Write the file of a published data set.
+
+    Arguments:
+        name: The name of the set.
+        parts: Training, validation and test images.
+        out: The file to write. By default it is in the cache, where ``load(name)`` finds it.
+    """
+    target = cache_folder() / f"{name}.npz" if out is None else Path(out)
+    with atomic_file(target) as partial:
+        np.savez_compressed(partial, **dict(zip(ARRAYS, parts, strict=True)))  # type: ignore[arg-type]
+    return target
 
 
 def _download(entry: NamedSet, *, show: bool) -> Path:

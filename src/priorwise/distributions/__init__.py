@@ -1,6 +1,7 @@
 """Distributions that torch lacks, as ``torch.distributions`` objects; densities are in nats."""
 
 from priorwise.distributions.aggregate import AggregatePosterior
+from priorwise.distributions.autoregressive import AbstractConditionals, Autoregressive
 from priorwise.distributions.bernoulli import IndependentBernoulli
 from priorwise.distributions.delta import Delta
 from priorwise.distributions.display import has_mean, picture
@@ -32,7 +33,9 @@ from priorwise.distributions.tilted import Tilted, is_normalised, log_unnorm, ti
 
 __all__ = [
     "AbstractBijection",
+    "AbstractConditionals",
     "AggregatePosterior",
+    "Autoregressive",
     "Delta",
     "DiagonalGaussianMixture",
     "DiscretizedLogistic",

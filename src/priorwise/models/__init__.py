@@ -13,6 +13,7 @@ from priorwise.models.base import (
     require_groups,
     require_prior,
 )
+from priorwise.models.conv_presets import conv_hvae, pixel_hvae
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.joint import JointPrior
 from priorwise.models.ncp import NCP
@@ -22,7 +23,7 @@ from priorwise.models.observations import (
     example_likelihood,
     require_observations,
 )
-from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
+from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae, residual_vae
 from priorwise.models.replaced import with_prior
 from priorwise.models.traversal import (
     Traversal,
@@ -51,6 +52,7 @@ __all__ = [
     "as_observations",
     "between",
     "checked_observations",
+    "conv_hvae",
     "conv_vae",
     "draw_posterior",
     "draw_untilted",
@@ -65,9 +67,11 @@ __all__ = [
     "latent_range",
     "moons_vae",
     "own_prior",
+    "pixel_hvae",
     "require_groups",
     "require_observations",
     "require_prior",
+    "residual_vae",
     "with_prior",
     "wrap",
 ]

@@ -143,19 +143,24 @@ def details_text(topic: str) -> str:
 
 
 def _recipes_text(group: str, descriptions: dict[str, dict[str, Any]]) -> str:
-    """A table with a line for each recipe."""
-    head = ["recipe", *next(iter(descriptions.values()))]
-    rows = [
-        [name, *("-" if value is None else str(value) for value in description.values())]
+    """A table with a line for each recipe; what all of several share stands above it."""
+    facts = {
+        name: {key: "-" if value is None else str(value) for key, value in description.items()}
         for name, description in descriptions.items()
-    ]
+    }
+    shared = set.intersection(*(set(each.items()) for each in facts.values()))
+    shared = shared if len(facts) > 1 else set()
+    keys = [key for key, value in next(iter(facts.values())).items() if (key, value) not in shared]
+    head = ["recipe", *keys]
+    rows = [[name, *(each[key] for key in keys)] for name, each in facts.items()]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [head, *rows]
     ]
     title = f"Recipes of {group} (priorwise train RECIPE; --dry-run prints all settings):"
-    return "\n".join([title, *lines])
+    words = ", ".join(f"{key} {value}" for key, value in sorted(shared))
+    return "\n".join([title, *([f"The same for all: {words}"] if words else []), *lines])
 
 
 def _data_text(data: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from priorwise.config.models import (
     AbstractVAEConfig,
     FittedPriorConfig,
 )
+from priorwise.config.overrides import override
 from priorwise.config.run import Run
 from priorwise.evaluation import EvaluationRecord, seeds_of
 from priorwise.recipes.registry import packaged_recipe
@@ -34,13 +35,23 @@ _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warn
 def _changes(run: Run) -> dict[str, str]:
     """Settings of model, training and objective that differ from the recipe's, except the seed."""
     departures: dict[str, str] = {}
+    recipe = _planned(run)
     posthoc = isinstance(run.model, AbstractPosthocConfig)
     for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
-        recipe = packaged_recipe(run.name)
         paper, ours = getattr(recipe, part).model_dump(), getattr(run, part).model_dump()
         differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
         departures |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
     return departures
+
+
+def _planned(run: Run) -> Run:
+    """The recipe of a run; of one that was chosen, with its value, if the recipe offers that."""
+    recipe = packaged_recipe(run.name)
+    offered = (
+        override(recipe, [], {recipe.candidates.setting: value})
+        for value in recipe.candidates.values
+    )
+    return next((candidate for candidate in offered if candidate.model == run.model), recipe)
 
 
 def _values(measures: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from priorwise.lazy import lazy_names
 if TYPE_CHECKING:
     from priorwise.config.training import TrainingConfig
     from priorwise.training.callbacks import AbstractCallback, Moment
+    from priorwise.training.candidates import train_candidates
     from priorwise.training.checkpoint import CheckpointError
     from priorwise.training.fit_result import FitResult
     from priorwise.training.folder import RunFolderError
@@ -35,6 +36,7 @@ __all__ = [
     "fit_prior",
     "load",
     "read_group",
+    "train_candidates",
     "train_group",
     "train_run",
     "train_seeds",

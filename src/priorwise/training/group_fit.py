@@ -16,7 +16,7 @@ from priorwise.training.folder import RunFolderError
 from priorwise.training.lock import held
 from priorwise.training.member_process import MemberFit, Outcome, fitted_at_once
 from priorwise.training.run_data import located
-from priorwise.training.run_group import SEED, RunGroup, opened
+from priorwise.training.run_group import SEED, RunGroup, opened, refuse_candidates
 from priorwise.training.spread import Spread
 
 __all__ = ["GroupResult", "train_group", "train_seeds"]
@@ -115,6 +115,7 @@ def train_group(
     if jobs < 1:
         raise ValueError(f"expected `jobs` of at least 1; got {jobs}.")
     _refuse_torchrun()
+    refuse_candidates(run)
     run, folder, values = located(run), Path(out), list(values)
     opened(folder, run, setting, values)  # refuses before anything is made
     folder.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ __all__ = [
     "one_run",
     "opened",
     "read_group",
+    "refuse_candidates",
     "stands_for_all",
 ]
 
@@ -232,6 +233,20 @@ def _check_values(values: Sequence[Value]) -> None:
         raise ValueError(f"expected `values` that differ, at least one; got {shortened(values)}.")
 
 
+def refuse_candidates(run: Run) -> None:
+    """Refuse a run with candidates where all of the runs that are trained count.
+
+    Raises:
+        ValueError: for such a run.
+    """
+    if run.candidates.values:
+        raise ValueError(
+            "expected a run without `candidates`, of which one would be chosen; got "
+            f"{run.candidates.setting} with {_listed(run.candidates.values)}. Call "
+            "priorwise.training.train_candidates, or set candidates.values=[]."
+        )
+
+
 def opened(folder: str | Path, run: Run, setting: str, values: Sequence[Value]) -> RunGroup:
     """The group of a folder: a new one, or the one that is there, with more values or epochs.
 
@@ -254,7 +269,7 @@ def opened(folder: str | Path, run: Run, setting: str, values: Sequence[Value]) 
     runs = {value: stored(override(run, [], {setting: value})) for value in values}
     earlier = read_group(folder) if is_group(folder) else None
     first = values[0] if earlier is None or earlier.values[0] not in runs else earlier.values[0]
-    group = RunGroup(folder, runs[first].model_dump(mode="json"), setting, tuple(values))
+    group = RunGroup(folder, runs[first].record(), setting, tuple(values))
     if earlier is None:
         _refuse_others(folder)
         return group

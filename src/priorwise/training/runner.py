@@ -31,7 +31,7 @@ from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.model_size import refuse_too_large
 from priorwise.training.run_data import load_splits, located, require_same_data, splits_of
-from priorwise.training.run_group import one_run
+from priorwise.training.run_group import one_run, refuse_candidates
 from priorwise.training.run_identity import name_of
 from priorwise.training.run_record import read_run
 
@@ -65,18 +65,20 @@ def train_run(
         callbacks: Those of ``priorwise.fit``.
 
     Raises:
+        ValueError: if the run has ``candidates``, which ``train_candidates`` trains.
         OwnCodeError: if your own code is not found, or fails.
         RunFolderError: if the folder holds another run, another process writes to it, or the data
             of the run underneath have changed.
         CheckpointError: if a checkpoint is damaged, or ``init`` is a run of another model or over
             another base.
     """
+    refuse_candidates(run)
     run = located(run)
     splits = splits_of(run.data)
     refuse_too_large(run.model, splits.spec)
     base = _base_of(run, splits)
     model = _built(run, splits, base)
-    identity = {"run": stored(run).model_dump(mode="json"), "spec": asdict(splits.spec)}
+    identity = {"run": stored(run).record(), "spec": asdict(splits.spec)}
     if init is not None:
         _start_from(model, Path(init), run)
         weights = content_hash(tensors_without_log_norms(model))
