@@ -70,7 +70,7 @@ def test_the_other_commands_take_the_chosen_one(chosen, capsys):
     for command in ("sample", "report"):
         assert ended(command, chosen) == 0
         assert f"{member.name} was chosen" in capsys.readouterr().err
-    assert (chosen / "samples.png").exists()
+    assert (member / "samples.png").exists()
     assert (chosen / "report.html").exists()
     assert len(load(chosen).prior.pseudo_inputs) == read_group(chosen).choice.value
 
