@@ -178,8 +178,8 @@ Jobs: TypeAlias = Annotated[
         "--jobs",
         min=1,
         max=LARGEST_SET,
-        help="How many seeds are trained at once, each with its share of the threads; 1 if not "
-        "given.",
+        help="How many seeds or candidates are trained at once, each with its share of the "
+        "threads; 1 if not given.",
     ),
 ]
 DrawSeed: TypeAlias = Annotated[

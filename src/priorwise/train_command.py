@@ -1,4 +1,4 @@
-"""``priorwise train``: one run, or several seeds of it."""
+"""``priorwise train``: one run, several seeds of it, or candidates of which one is chosen."""
 
 import json
 from pathlib import Path
@@ -56,9 +56,15 @@ def train(
     values = {path: value for path, value in named.items() if value is not None}
     run = resolve_base(recipe(recipe_name), base, code)
     run = override(run, overrides or [], values)
-    if seeds is None and is_group(out):
+    choosing = bool(run.candidates.values)
+    if choosing and seeds is not None:
+        raise ValueError(
+            "expected candidates or --seeds; got both. Choose first, then train seeds of what was "
+            f"chosen: --seeds {seeds} candidates.values=[] {run.candidates.setting}=VALUE."
+        )
+    if seeds is None and not choosing and is_group(out):
         seeds = len(read_group(out).values)
-    if jobs is not None and seeds is None:
+    if jobs is not None and seeds is None and not choosing:
         raise ValueError("expected --seeds together with --jobs; got none. Leave --jobs out.")
     if dry_run:
         show(json.dumps(run.model_dump(mode="json"), indent=2))
@@ -66,15 +72,17 @@ def train(
         return
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
-    from priorwise.training import TensorBoard, train_run, train_seeds
+    from priorwise.training import TensorBoard, train_candidates, train_run, train_seeds
 
     options = "".join(f" --code {file}" for file in code_of(run))
     advice = f"Next: priorwise evaluate {out}{options}"
     say(f"{run.name[:_LONGEST_NAME]} on {run.data.name[:_LONGEST_NAME]} into {out}")
+    shared: dict[str, Any] = {"jobs": jobs or 1, "init": init, "tensorboard": tensorboard}
+    if choosing:
+        _show_choice(train_candidates(run, out, **shared), out, advice, as_json=as_json)
+        return
     if seeds is not None:
-        group = train_seeds(
-            run, out, seeds=seeds, jobs=jobs or 1, init=init, tensorboard=tensorboard
-        )
+        group = train_seeds(run, out, seeds=seeds, **shared)
         _show_group(group, out, advice, as_json=as_json)
         return
     callbacks = [] if tensorboard is None else [TensorBoard(tensorboard)]
@@ -109,6 +117,17 @@ def _show_group(result: "GroupResult", out: Path, advice: str, *, as_json: bool)
         raise TrainingDivergedError(
             f"{len(result.diverged)} of {len(result.group.values)} seeds diverged: {listed}"
         )
+
+
+def _show_choice(result: "GroupResult", out: Path, advice: str, *, as_json: bool) -> None:
+    """The bound of each candidate, and which one was chosen."""
+    from priorwise.training.candidates import choice_lines
+
+    if as_json:
+        choice = vars(result.group.choice)
+        print_json({"run": str(out), **result.record, "choice": choice})
+    else:
+        show("\n".join([*choice_lines(result.group), advice]))
 
 
 def _best_words(numbers: dict[str, Any]) -> str:

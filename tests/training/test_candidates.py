@@ -120,7 +120,7 @@ def test_more_candidates_are_chosen_from_anew(two, tmp_path):
         train_candidates(among(2), tmp_path, **QUIET)
 
 
-def test_one_that_diverges_is_said_and_not_chosen(tmp_path, monkeypatch, capsys):
+def test_one_that_diverges_is_said_and_not_chosen(tmp_path, monkeypatch):
     train, diverging = runner.train_run, {2}
 
     def trained(run, *arguments, **options):
@@ -129,10 +129,10 @@ def test_one_that_diverges_is_said_and_not_chosen(tmp_path, monkeypatch, capsys)
         return train(run, *arguments, **options)
 
     monkeypatch.setattr(runner, "train_run", trained)
-    result = train_candidates(among(2, 6), tmp_path / "one")
+    result = train_candidates(among(2, 6), tmp_path / "one", **QUIET)
     assert result.group.choice.value == 6
     assert result.diverged == {"components-2": "NaN at step 3."}
-    assert "components-2: diverged: NaN at step 3." in capsys.readouterr().err
+    assert choice_lines(result.group)[0] == "components-2: diverged: NaN at step 3."
     diverging.add(6)
     with pytest.raises(RunFolderError, match=r"there is none: components-2 diverged: NaN"):
         train_candidates(among(2, 6), tmp_path / "none", **QUIET)

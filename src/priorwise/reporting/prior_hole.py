@@ -34,6 +34,7 @@ from priorwise.reporting.verdicts import all_doubts, headline, sentences
 from priorwise.storage import write_atomically
 from priorwise.training.loop import FitResult
 from priorwise.training.run_data import load_splits
+from priorwise.training.run_group import one_run
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load, load_base
 
@@ -112,7 +113,8 @@ def report_runs(
     A single run whose prior was fitted afterwards is compared with the model underneath.
 
     Arguments:
-        folders: Runs by the names that the report shows, the base of all comparisons first.
+        folders: Runs by the names that the report shows, the base of all comparisons first. Of a
+            group of runs, the chosen member is shown.
         path: The page; its name ends in .html.
         fits: Results of their fits by name, to show their training curves.
         progress: Whether to show progress bars.
@@ -127,6 +129,7 @@ def report_runs(
             different data.
     """
     path = checked_page(path)
+    folders = {name: one_run(folder) for name, folder in folders.items()}
     records = {
         name: record_of_run(
             folder, progress=progress, code=code, data=data, again=again, **settings

@@ -71,8 +71,6 @@ def train_candidates(run: Run, out: str | Path, **options: Any) -> GroupResult: 
         bounds = _bounds(group, candidates.samples, code_of(run))
         group = replace(group, choice=_choice(group, bounds))
         group.write()
-    for line in choice_lines(group):
-        say(line, show=show)
     return replace(result, group=group)
 
 
@@ -154,12 +152,12 @@ def _why(best: Estimate, behind: Mapping[str, Estimate]) -> str:
     if not behind:
         return f"it is the only candidate, with a validation bound of {best.value:.3f} nats"
     runner_up = min(behind, key=lambda name: behind[name].value)
-    gap = _numbers(behind[runner_up])
+    gap, error = behind[runner_up].value, behind[runner_up].stderr_data
     words = (
-        f"its validation bound, {best.value:.3f} nats, is the highest, {_difference(gap)} nats "
-        f"above {runner_up}"
+        f"its validation bound, {best.value:.3f} nats, is the highest, "
+        f"{_difference(_numbers(behind[runner_up]))} nats above {runner_up}"
     )
-    if gap["stderr_data"] is not None and gap["value"] > _SURE * gap["stderr_data"]:
+    if error is not None and gap > _SURE * error:
         return words
     return f"{words}, so within the error the two are equal"
 
