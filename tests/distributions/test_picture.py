@@ -121,7 +121,7 @@ def bits(count: int) -> torch.Tensor:
 
 
 def test_pages_and_pictures_show_draws(tmp_path):
-    """Fault: a report that stops at the first picture."""
+    """Fault: a report that stops at the first picture, or that calls draws means."""
     splits = Splits(
         bits(80), bits(40), bits(40), DataSpec("bits", SHAPE, 2, "bernoulli", "none", "unit")
     )
@@ -136,6 +136,8 @@ def test_pages_and_pictures_show_draws(tmp_path):
         quality="none",
         progress=False,
     )
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("draws from the decoder, which has no mean in closed form") == 2
     save_comparison({"model": model}, splits, tmp_path / "comparison.png", draws=40)
     save_traversal(model, splits, tmp_path / "traversal.png", pairs=2, dimensions=2, steps=3)
     qualities = quality_measures(model, splits, splits.evaluation("test"), Raw(), images=20)

@@ -185,13 +185,23 @@ def test_batch_shapes():
 
 
 def test_densities_stay_in_single_precision():
-    """Fault: logits in bfloat16, wrong by whole nats."""
+    """Fault: logits in bfloat16, wrong by whole nats; a network that forgets, once autocast is
+    closed, that it was to work in half precision.
+    """
     law = conditional("published", (1, 6, 5), likelihoods.Bernoulli)
     planes, x = torch.randn(4, 2, 6, 5), torch.bernoulli(torch.full((4, 1, 6, 5), 0.5))
+    inputs: list[torch.dtype] = []
+    law.heads[0].register_forward_hook(lambda head, args, output: inputs.append(args[0].dtype))
     with torch.autocast("cpu", torch.bfloat16):
-        half = law(planes.bfloat16()).log_prob(x)
-    assert half.dtype == torch.float32
-    torch.testing.assert_close(half, law(planes).log_prob(x), rtol=0.02, atol=0.2)
+        half = law(planes.bfloat16())
+        with seeded(0):
+            drawn = half.sample()
+    log_p = half.log_prob(x)
+    assert inputs == [*30 * [torch.float32], torch.bfloat16]
+    assert log_p.dtype == torch.float32
+    with seeded(0):
+        assert torch.equal(law(planes.bfloat16().float()).sample(), drawn)
+    torch.testing.assert_close(log_p, law(planes).log_prob(x), rtol=0.02, atol=0.2)
 
 
 # -- the models ------------------------------------------------------------------------------------
@@ -229,7 +239,7 @@ def test_pseudo_inputs_meet_no_batch_statistics():
     for norm in norms:
         norm.register_forward_hook(lambda norm, inputs, output: sizes.append(len(inputs[0])))
     x = torch.bernoulli(torch.full((3, 1, 6, 5), 0.5))
-    ELBO(model)(x, 0)
+    ELBO(model)(x, 0).loss().backward()
     assert sizes == 8 * [3]
     assert not any(isinstance(part, nn.BatchNorm2d) for part in model.encoder_top.modules())
     assert not any(isinstance(p, nn.BatchNorm2d) for p in pixel_hvae((1, 6, 5)).modules())

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from priorwise import VAE
+from priorwise import HVAE, VAE
 from priorwise.conditionals import Conditional, GaussianHead
 from priorwise.data import DataSpec, Splits
 from priorwise.likelihoods import Gaussian
+from priorwise.models import pixel_hvae
 from priorwise.objectives import AbstractObjective, Explanation, Player, Terms
-from priorwise.priors import StandardNormal
+from priorwise.priors import StandardNormal, VampPrior
 from priorwise.testing import LinearGaussianVAE
 
 REAL = DataSpec("toy", (3,), None, "gaussian", "none", "none")
@@ -35,6 +36,15 @@ def splits(train: int = 60, validation: int = 40) -> Splits:
         torch.manual_seed(0)
         x = LinearGaussianVAE(2, 3).marginal().sample((train + 2 * validation,)).float()
     return Splits(*x.split([train, validation, validation]), REAL)
+
+
+def bits(train: int = 30, validation: int = 10) -> Splits:
+    """Small binary images, the same for every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x = torch.bernoulli(torch.full((train + 2 * validation, 1, 3, 2), 0.3)).to(torch.uint8)
+    spec = DataSpec("toy", (1, 3, 2), 2, "bernoulli", "none", "unit")
+    return Splits(*x.split([train, validation, validation]), spec)
 
 
 def wrong() -> LinearGaussianVAE:
@@ -83,6 +93,12 @@ def with_batch_norm() -> VAE:
     model.decoder.body[0].bias.requires_grad = False
     model.encoder.body[3].eval()
     return model
+
+
+def with_pixelcnn() -> HVAE:
+    """A PixelCNN decoder with batch statistics, and pseudo-inputs that do not meet them."""
+    prior = VampPrior.random(4, (1, 3, 2), mean=0.5, std=0.2)
+    return pixel_hvae((1, 3, 2), prior=prior, latent=2, hidden=4, features=2, published=True)
 
 
 @contextmanager

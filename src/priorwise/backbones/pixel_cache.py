@@ -56,7 +56,8 @@ class PixelCache:
         for layer, values, results in zip(
             self.layers, self.values[:-1], self.values[1:], strict=True
         ):
-            results[:, column + 1, layer.part(group)] = layer.at(column, group, values)
+            h = layer.at(column, group, values)
+            torch.clamp(h, min=0.0, out=results[:, column + 1, layer.part(group)])
         return self.values[-1][:, column + 1, self.layers[-1].part(group)]
 
     def put(self, column: int, group: int, drawn: Tensor) -> None:
@@ -88,12 +89,9 @@ class _CachedLayer:
         self.from_above = three @ self.above
 
     def at(self, column: int, group: int, values: Tensor) -> Tensor:
-        """The features of a group at one pixel, from the row so far ``(R, W + 2, I)``."""
+        """The features of a group at one pixel before the ReLU, from the row ``(R, W + 2, I)``."""
         two = values[:, column : column + 2].flatten(1)
         h = torch.addmm(self.from_above[:, column, self.part(group)], two, self.own_row[group])
-        return F.relu(self._normalised(h, group))
-
-    def _normalised(self, h: Tensor, group: int) -> Tensor:
         if isinstance(self.norm, ChannelNorm):
             return self.norm.at(h, group)
         norm = self.norm

@@ -80,12 +80,12 @@ class ChannelNorm(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """``(R, F, H, W) -> (R, F, H, W)``."""
-        groups = h.movedim(1, -1).unflatten(-1, tuple(self.weight.shape))
-        each = F.layer_norm(groups, groups.shape[-1:]) * self.weight + self.bias
-        return each.flatten(-2).movedim(-1, 1)
+        groups = h.movedim(1, -1).chunk(len(self.weight), -1)
+        each = [self.at(part, group) for group, part in enumerate(groups)]
+        return torch.cat(each, -1).movedim(-1, 1)
 
     def at(self, h: Tensor, group: int) -> Tensor:
-        """One pixel's features of one group, ``(R, F/G) -> (R, F/G)``."""
+        """The features of one group, ``(*, F/G) -> (*, F/G)``."""
         return F.layer_norm(h, h.shape[-1:], self.weight[group], self.bias[group])
 
 

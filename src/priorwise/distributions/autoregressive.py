@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from priorwise.nn import at_least_float32, event_rows
+from priorwise.nn import at_least_float32, event_rows, no_autocast
 from priorwise.typing import Shape, SizeLike
 
 __all__ = ["AbstractConditionals", "Autoregressive"]
@@ -46,6 +46,9 @@ class Autoregressive(Distribution):
     draws one part after the other. The mean has no closed form: ``has_mean`` says no, and wherever
     means are shown this law is drawn from instead.
 
+    The network works later than the call that made the law. So ``log_prob`` opens the automatic
+    half precision that was open then; densities and draws are in float32 all the same.
+
     References:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016), equation 1.
         https://arxiv.org/abs/1601.06759
@@ -63,6 +66,8 @@ class Autoregressive(Distribution):
     ) -> None:
         self.condition = at_least_float32(condition)
         self.conditionals = conditionals
+        device = condition.device.type
+        self.autocast = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         super().__init__(
             condition.shape[:batch_dims], torch.Size(conditionals.event_shape), validate_args=False
         )
@@ -93,13 +98,14 @@ class Autoregressive(Distribution):
         rows, _ = event_rows(x.expand(*batch, *self.event_shape), event_dims)
         condition = self.condition.expand(*batch, *self._condition_shape)
         condition, _ = event_rows(condition, len(self._condition_shape))
-        return self.conditionals.log_prob_of_rows(rows.to(condition.dtype), condition).reshape(
-            batch
-        )
+        enabled, dtype = self.autocast
+        with torch.autocast(condition.device.type, dtype=dtype, enabled=enabled):
+            log_p = self.conditionals.log_prob_of_rows(rows.to(condition.dtype), condition)
+        return log_p.reshape(batch)
 
     def sample(self, sample_shape: SizeLike = torch.Size()) -> Tensor:
         """Draws, ``(*sample, *batch, *event)``."""
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast(self.condition):
             batch = torch.Size(sample_shape) + self.batch_shape
             condition = self.condition.expand(*batch, *self._condition_shape)
             rows, _ = event_rows(condition, len(self._condition_shape))

@@ -20,6 +20,7 @@ from priorwise.models.ncp import NCP
 from priorwise.models.observations import (
     as_observations,
     checked_observations,
+    decodes_to_means,
     example_likelihood,
     require_observations,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "checked_observations",
     "conv_hvae",
     "conv_vae",
+    "decodes_to_means",
     "draw_posterior",
     "draw_untilted",
     "encodings",

@@ -5,11 +5,22 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from priorwise.arrays import Array, as_tensor, input_tensor
-from priorwise.distributions import has_whole_numbers, require_event_shape, require_support
+from priorwise.distributions import (
+    has_mean,
+    has_whole_numbers,
+    require_event_shape,
+    require_support,
+)
 from priorwise.models.base import AbstractModel, example_pass, frozen
 from priorwise.randomness import seeded
 
-__all__ = ["as_observations", "checked_observations", "example_likelihood", "require_observations"]
+__all__ = [
+    "as_observations",
+    "checked_observations",
+    "decodes_to_means",
+    "example_likelihood",
+    "require_observations",
+]
 
 
 def as_observations(model: AbstractModel, x: Array, what: str = "x") -> Tensor:
@@ -72,3 +83,11 @@ def example_likelihood(model: AbstractModel) -> Distribution:
     """The likelihood p(x|z) of one draw from the untilted priors, of batch shape ``(1,)``."""
     with frozen(model), torch.no_grad(), seeded(0, "observations"):
         return model.likelihood(example_pass(model))
+
+
+def decodes_to_means(model: AbstractModel) -> bool:
+    """Whether ``sample`` and ``reconstruct`` show the decoder's means.
+
+    A decoder without a mean in closed form, such as a PixelCNN, is drawn from instead.
+    """
+    return has_mean(example_likelihood(model))

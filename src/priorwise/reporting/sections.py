@@ -8,7 +8,7 @@ from torch import Tensor
 from priorwise.data import Splits
 from priorwise.data.subsets import random_part, training_part
 from priorwise.data.value_range import in_unit_range
-from priorwise.models import AbstractModel
+from priorwise.models import AbstractModel, decodes_to_means
 from priorwise.progress import progress_bar
 from priorwise.reporting.figures import (
     curves_figure,
@@ -60,7 +60,7 @@ def picture_sections(
             maps[name] = latent_map(model, x, reference, seed=seed)
             advance(1)
     sections = [
-        *_samples(samples, x, splits.value_range, seed),
+        *_samples(samples, x, splits.value_range, seed, _shown_words(models)),
         _latents(maps, splits.value_range),
         *_reconstructions(models, x, splits.value_range, seed),
         _curves(fits),
@@ -68,8 +68,20 @@ def picture_sections(
     return [section for section in sections if section.figures]
 
 
+def _shown_words(models: Mapping[str, AbstractModel]) -> str:
+    """Whether means of the decoders are shown, or draws."""
+    drawn = [name for name, model in models.items() if not decodes_to_means(model)]
+    if not drawn:
+        return "Shown are the means of the decoder."
+    if len(drawn) == len(models):
+        return "Shown are draws from the decoder, which has no mean in closed form."
+    return (
+        f"Shown are the means of the decoder, but draws for {', '.join(drawn)}, where it has none."
+    )
+
+
 def _samples(
-    samples: Mapping[str, Tensor], x: Tensor, value_range: Range, seed: int
+    samples: Mapping[str, Tensor], x: Tensor, value_range: Range, seed: int, words: str
 ) -> list[Section]:
     if is_images(x):
         shown = {"test images": random_part(x, _SHOWN, seed), **samples}
@@ -82,8 +94,8 @@ def _samples(
         return [
             Section(
                 "Samples",
-                "Draws of each prior, decoded. The pictures show the means of the decoder, or "
-                "draws if it has no mean. Test images stand beside them for comparison.",
+                f"Draws of each prior, decoded. {words} Test images stand beside them for "
+                "comparison.",
                 figures,
                 tight=True,
             )
@@ -93,10 +105,7 @@ def _samples(
             Picture(name, points_figure(x.flatten(1), part.flatten(1)))
             for name, part in samples.items()
         ]
-        text = (
-            "Draws of each prior, decoded, on top of the test data. The points are the means of "
-            "the decoder, or draws if it has no mean."
-        )
+        text = f"Draws of each prior, decoded, on top of the test data. {words}"
         return [Section("Samples", text, figures)]
     return []
 
@@ -147,15 +156,16 @@ def _reconstructions(
         return []
     x = random_part(x, _PAIRS, seed)
     figures = []
-    for name, model in models.items():
-        if model.untilted is model:
-            both = pairs(x, model.reconstruct(x, seed=seed), _COLUMNS)
-            uri = images_uri(in_unit_range(both, value_range), _COLUMNS)
-            figures.append(Picture(name, uri, pixels=True))
+    bases = {name: model for name, model in models.items() if model.untilted is model}
+    for name, model in bases.items():
+        both = pairs(x, model.reconstruct(x, seed=seed), _COLUMNS)
+        uri = images_uri(in_unit_range(both, value_range), _COLUMNS)
+        figures.append(Picture(name, uri, pixels=True))
     return [
         Section(
             "Reconstructions",
-            "Rows of random test images, each above the row of its reconstructions.",
+            "Rows of random test images, each above the row of its reconstructions. "
+            + _shown_words(bases),
             figures,
             tight=True,
         )
