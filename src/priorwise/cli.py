@@ -119,8 +119,8 @@ def train(
     """Train a recipe into a folder, or continue there. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
     from priorwise.config.own_parts import code_of
-    from priorwise.data.known_sets import where_data_are
     from priorwise.recipes import recipe
+    from priorwise.training.decision import outlook
     from priorwise.training.run_record import resolve_base
 
     named = {"data.name": data, "training.seed": seed}
@@ -129,7 +129,7 @@ def train(
     run = override(run, overrides or [], values)
     if dry_run:
         show(json.dumps(run.model_dump(mode="json"), indent=2))
-        say(f"data: {where_data_are(run.data.name)}")
+        say(outlook(run))
         return
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")
