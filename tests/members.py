@@ -210,6 +210,9 @@ def _wrapped() -> models.WrappedVAE:
 
 MODELS: dict[str, Callable[[], models.AbstractModel]] = {
     "VAE": vae,
+    "VAE, residual": lambda: models.residual_vae(
+        SHAPE, likelihood=likelihoods.DiscretizedLogistic, latent=LATENT, width=4
+    ),
     "HVAE": hvae,
     "HVAE, convolutions": lambda: models.conv_hvae(SHAPE, latent=LATENT, hidden=8),
     "HVAE, pixels": lambda: pixel_hvae(),

@@ -7,6 +7,7 @@ __all__ = [
     "Binarize",
     "Likelihood",
     "LogNormMethod",
+    "ModelLikelihood",
     "OptimizerName",
     "Precision",
     "Scaling",
@@ -19,6 +20,14 @@ Binarize: TypeAlias = Literal["none", "dynamic", "threshold"]
 KL: TypeAlias = Literal["sample", "entropy", "analytic"]
 Likelihood: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
 LogNormMethod: TypeAlias = Literal["importance", "annealed"]
+ModelLikelihood: TypeAlias = Literal[
+    "auto",
+    "bernoulli",
+    "gaussian",
+    "gaussian_predicted",
+    "discretized_logistic",
+    "discretized_logistic_paper",
+]
 OptimizerName: TypeAlias = Literal["adam", "adam_normalized", "adamax"]
 Precision: TypeAlias = Literal["no", "bf16"]
 Scaling: TypeAlias = Literal["unit", "midpoint", "dequantize", "none"]

@@ -47,8 +47,8 @@ def train(
     """Train a recipe into a folder, or continue there. Safe to repeat after Ctrl-C or a crash."""
     from priorwise.config.overrides import override
     from priorwise.config.own_parts import code_of
-    from priorwise.data.known_sets import where_data_are
     from priorwise.recipes import recipe
+    from priorwise.training.decision import outlook
     from priorwise.training.run_group import is_group, read_group
     from priorwise.training.run_record import resolve_base
 
@@ -68,7 +68,7 @@ def train(
         raise ValueError("expected --seeds together with --jobs; got none. Leave --jobs out.")
     if dry_run:
         show(json.dumps(run.model_dump(mode="json"), indent=2))
-        say(f"data: {where_data_are(run.data.name)}")
+        say(outlook(run))
         return
     if not run.data.name:
         raise ValueError(f"expected data for {recipe_name}; name them with --data FILE_OR_FOLDER.")

@@ -57,8 +57,8 @@ def test_list(priorwise):
 def test_list_of_one_name(inside):
     """Fault: a name that is read and ignored."""
     record = json.loads(inside("list", "own", "--json"))
-    assert list(record["recipes"]) == ["own/vae", "own/vae_vamp", "own/hvae"]
-    assert "own/vae_vamp  vae" in inside("list", "own")
+    assert list(record["recipes"]) == ["own/vae", "own/vae_vamp", "own/hvae", "own/conv_vae"]
+    assert "own/vae_vamp  vae_by_size" in inside("list", "own")
 
 
 def test_version(inside, monkeypatch, capsys):

@@ -70,13 +70,21 @@ def test_sizes_of_the_levels():
         residual_vae((6,))
 
 
+@pytest.mark.parametrize("planes", [2, 12, 44])
+def test_any_width(planes):
+    """Fault: groups that do not divide the planes."""
+    h = torch.randn(2, planes, 3, 3)
+    assert ResidualBlock(planes)(h).shape == h.shape
+
+
 def test_parameters_grow_with_the_logarithm_of_the_size():
     """Fault: a dense layer on all pixels. From 64x64 to 256x256 there are two levels more."""
     small, large = (
         sum(each.numel() for each in residual_vae((3, side, side), width=16).parameters())
         for side in (64, 256)
     )
-    level = 64 * 64 * (9 + 4 * 9 + 16) + 6 * 64  # down, two blocks, up; with their biases
+    # down, two blocks of two convolutions, and up; with their biases and four normalisations
+    level = 64 * 64 * (9 + 4 * 9 + 16) + 6 * 64 + 4 * 2 * 64
     assert large - small == 2 * level
 
 
@@ -99,23 +107,22 @@ def test_nothing_depends_on_the_batch():
     assert not list(model.encoder.buffers())
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
+@pytest.mark.parametrize("shape", [(3, 28, 28), (3, 64, 64)])
 def test_latents_and_images_come_through_at_the_start(shape):
     """Fault: a start at which the code ignores the image, or the image the code.
 
-    Codes of different images differ by a good part of the posterior's standard deviation, and
-    features of different latents by a good part of their size.
+    Of images of one colour each. Over 6 seeds the mean spread of four models was at least 0.19 and
+    0.35, and with torch's default weights at most 0.06 and 0.03.
     """
-    model = residual_vae(shape, latent=8, width=8)
-    with torch.no_grad():
-        q = model.encoder(
-            torch.rand(20, 3)
-            .repeat_interleave(math.prod(shape) // 3 + 1, 1)[:, : math.prod(shape)]
-            .unflatten(1, shape)
-        )
-        planes = model.decoder.body(torch.randn(20, 8))
-    assert q.mean.std(0).mean() > 0.1
-    assert 0.1 < planes.std(0).mean() < 10
+    codes, planes = 0.0, 0.0
+    for _ in range(4):
+        model = residual_vae(shape, latent=8, width=16)
+        with torch.no_grad():
+            x = torch.rand(30, 3, 1, 1).expand(30, *shape)
+            codes += float(model.encoder(x).mean.std(0).mean()) / 4
+            planes += float(model.decoder.body(torch.randn(30, 8)).std(0).mean()) / 4
+    assert codes > 0.1
+    assert 0.2 < planes < 1.0
 
 
 def test_blocks_start_at_the_identity_and_are_learned():
@@ -123,7 +130,7 @@ def test_blocks_start_at_the_identity_and_are_learned():
     block, h = ResidualBlock(3), torch.randn(2, 3, 4, 4)
     assert torch.equal(block(h), h)
     block(h).square().sum().backward()
-    assert block.layers[3].weight.grad.abs().max() > 0
+    assert block.layers[-1].weight.grad.abs().max() > 0
 
 
 def test_convolutions_lie_with_channels_last():

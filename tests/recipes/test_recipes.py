@@ -70,6 +70,7 @@ OTHERS = [
     "digits/standard",
     "digits/vamp",
     "ncp/posthoc",
+    "own/conv_vae",
     "own/hvae",
     "own/vae",
     "own/vae_vamp",
@@ -86,6 +87,8 @@ POINTS = DataSpec("points", (2,), None, "gaussian", "none", "none")
 SHAPES = {"/svhn": (3, 32, 32), "/celeba": (3, 64, 64)}
 MODELS = {
     "vae": VAE,
+    "vae_by_size": VAE,
+    "residual_vae": VAE,
     "hvae": HVAE,
     "conv_hvae": HVAE,
     "pixel_hvae": HVAE,

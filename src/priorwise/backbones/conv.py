@@ -17,7 +17,13 @@ from torch import nn
 from priorwise.nn import MLP, Rows
 from priorwise.typing import Shape
 
-__all__ = ["IMAGE_BODIES", "ImageBodies", "moons_decoder_body", "moons_encoder_body"]
+__all__ = [
+    "IMAGE_BODIES",
+    "ImageBodies",
+    "convolution_rows",
+    "moons_decoder_body",
+    "moons_encoder_body",
+]
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class ImageBodies:
     decoder: Callable[[int], nn.Module]
 
 
-def _rows(event_dims: int, *layers: nn.Module) -> nn.Module:
+def convolution_rows(event_dims: int, *layers: nn.Module) -> nn.Module:
     """Convolutions over rows, with weights in the faster memory order (channels last)."""
     convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Rows(convolutions, event_dims)
@@ -63,7 +69,7 @@ def _up(*sizes: tuple[int, int, int, int, int]) -> list[nn.Module]:
 def _mnist_encoder() -> nn.Module:
     sizes = ((1, 32, 4, 2, 1), (32, 32, 3, 1, 0), (32, 32, 4, 2, 1), (32, 32, 3, 1, 0))
     return nn.Sequential(
-        _rows(3, *_down(*sizes), nn.Flatten()), MLP(512, 256, (256,), nn.ReLU), nn.ReLU()
+        convolution_rows(3, *_down(*sizes), nn.Flatten()), MLP(512, 256, (256,), nn.ReLU), nn.ReLU()
     )
 
 
@@ -71,7 +77,9 @@ def _mnist_decoder(latent: int) -> nn.Module:
     sizes = ((32, 32, 3, 1, 0), (32, 32, 4, 2, 1), (32, 32, 3, 1, 0), (32, 1, 4, 2, 1))
     dense = MLP(latent, 512, (256, 256), nn.ReLU)
     return nn.Sequential(
-        dense, nn.ReLU(), _rows(1, nn.Unflatten(1, (32, 4, 4)), *_up(*sizes), nn.Flatten())
+        dense,
+        nn.ReLU(),
+        convolution_rows(1, nn.Unflatten(1, (32, 4, 4)), *_up(*sizes), nn.Flatten()),
     )
 
 
@@ -83,7 +91,7 @@ def _mnist_factor_encoder() -> nn.Module:
         (64, 256, 3, 1, 0),
         (256, 256, 4, 1, 0),
     )
-    return _rows(3, *_down(*sizes), nn.Flatten())
+    return convolution_rows(3, *_down(*sizes), nn.Flatten())
 
 
 def _mnist_factor_decoder(latent: int) -> nn.Module:
@@ -95,7 +103,9 @@ def _mnist_factor_decoder(latent: int) -> nn.Module:
         (32, 1, 4, 2, 1),
     )
     dense = nn.Sequential(nn.Linear(latent, 256), nn.ReLU())
-    return nn.Sequential(dense, _rows(1, nn.Unflatten(1, (256, 1, 1)), *_up(*sizes), nn.Flatten()))
+    return nn.Sequential(
+        dense, convolution_rows(1, nn.Unflatten(1, (256, 1, 1)), *_up(*sizes), nn.Flatten())
+    )
 
 
 def _svhn_encoder() -> nn.Module:
@@ -105,7 +115,7 @@ def _svhn_encoder() -> nn.Module:
         layers += [nn.Conv2d(before, 32, kernel, stride, padding), nn.BatchNorm2d(32), nn.ReLU()]
         layers += [nn.Conv2d(32, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU()]
         before = 32
-    return _rows(3, *layers, nn.Flatten())
+    return convolution_rows(3, *layers, nn.Flatten())
 
 
 def _svhn_decoder(latent: int) -> nn.Module:
@@ -115,14 +125,16 @@ def _svhn_decoder(latent: int) -> nn.Module:
         layers += [nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU()]
     layers[-2:] = [nn.Conv2d(32, 3, 3, 1, 1)]
     dense = nn.Sequential(nn.Linear(latent, 512), nn.ReLU())
-    return nn.Sequential(dense, _rows(1, nn.Unflatten(1, (32, 4, 4)), *layers, nn.Flatten()))
+    return nn.Sequential(
+        dense, convolution_rows(1, nn.Unflatten(1, (32, 4, 4)), *layers, nn.Flatten())
+    )
 
 
 def _celeba_encoder() -> nn.Module:
     layers: list[nn.Module] = []
     for before, after in pairwise((3, 32, 64, 128, 256, 256)):
         layers += [nn.Conv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.LeakyReLU()]
-    return _rows(3, *layers, nn.Flatten())
+    return convolution_rows(3, *layers, nn.Flatten())
 
 
 def _celeba_decoder(latent: int) -> nn.Module:
@@ -131,7 +143,9 @@ def _celeba_decoder(latent: int) -> nn.Module:
         layers += [nn.Upsample(scale_factor=2), nn.ReplicationPad2d(1), nn.Conv2d(before, after, 3)]
         layers += [nn.BatchNorm2d(after, eps=1e-3), nn.LeakyReLU()]
     dense = nn.Sequential(nn.Linear(latent, 1024), nn.LeakyReLU())
-    return nn.Sequential(dense, _rows(1, nn.Unflatten(1, (256, 2, 2)), *layers[:-2], nn.Flatten()))
+    return nn.Sequential(
+        dense, convolution_rows(1, nn.Unflatten(1, (256, 2, 2)), *layers[:-2], nn.Flatten())
+    )
 
 
 IMAGE_BODIES: dict[str, ImageBodies] = {

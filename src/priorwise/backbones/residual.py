@@ -1,7 +1,7 @@
 """Residual bodies for images of any size: strided convolutions down, and back to the exact size.
 
-There is no batch normalisation, so an example is treated in the same way whatever else is in its
-batch: pseudo-inputs of a VampPrior, or a batch of one.
+Planes are normalised within one example and never by the batch, so an example is treated in the
+same way whatever else is in its batch: pseudo-inputs of a VampPrior, or a batch of one.
 
 Letters: ``C H W`` image channels, height and width, ``F`` planes, ``L`` latent dimensions.
 """
@@ -9,29 +9,32 @@ Letters: ``C H W`` image channels, height and width, ``F`` planes, ``L`` latent 
 import math
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from priorwise.nn import Rows, he_normal_
+from priorwise.backbones.conv import convolution_rows
+from priorwise.nn import he_normal_
 from priorwise.typing import Shape
 
 __all__ = ["ResidualBlock", "residual_decoder_body", "residual_encoder_body", "residual_sizes"]
 
 _SMALLEST = 4  # pixels a side at which halving ends
+_GROUP = 8  # planes that are normalised together, or more where 8 do not divide them
 _WIDEST = 4  # times the width of the first level
 
 
 class ResidualBlock(nn.Module):
     r"""Two 3x3 convolutions beside the identity, at which the block starts.
 
-    .. math:: h + V \sigma(W \sigma(h))
+    .. math:: h + V \sigma(N(W \sigma(N(h))))
 
-    V starts at zero, so however many blocks there are, a signal comes through unchanged: what
-    normalisation is for elsewhere.
+    N normalises groups of planes within one example, and V starts at zero: however many blocks
+    there are, a signal comes through unchanged at the start.
 
     References:
         Identity Mappings in Deep Residual Networks (He et al., 2016), figure 4(e).
         https://arxiv.org/abs/1603.05027
+
+        Group Normalization (Wu & He, 2018), section 3. https://arxiv.org/abs/1803.08494
 
         Fixup Initialization (Zhang et al., 2019), section 3. https://arxiv.org/abs/1901.09321
 
@@ -41,14 +44,18 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, planes: int) -> None:
         super().__init__()
+        groups = math.gcd(planes, max(1, planes // _GROUP))
+        first, last = (nn.Conv2d(planes, planes, 3, padding=1) for _ in range(2))
         self.layers = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(planes, planes, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(planes, planes, 3, padding=1),
+            nn.GroupNorm(groups, planes),
+            nn.SiLU(),
+            first,
+            nn.GroupNorm(groups, planes),
+            nn.SiLU(),
+            last,
         )
-        he_normal_(self.layers[1])
-        for parameter in self.layers[3].parameters():
+        he_normal_(first)
+        for parameter in last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -59,7 +66,7 @@ class ResidualBlock(nn.Module):
 class _Crop(nn.Module):
     """The first rows and columns of planes, as many as an image of an odd size has."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: Shape) -> None:
         super().__init__()
         self.size = size
 
@@ -80,7 +87,7 @@ def residual_sizes(shape: Shape, width: int) -> list[tuple[int, int, int]]:
     if len(shape) != 3:
         raise ValueError(f"expected images, `shape` as (C, H, W); got {tuple(shape)}.")
     height, breadth = shape[1:]
-    sizes = []
+    sizes: list[tuple[int, int, int]] = []
     while not sizes or max(height, breadth) > _SMALLEST:
         height, breadth = math.ceil(height / 2), math.ceil(breadth / 2)
         sizes.append((width * min(2 ** len(sizes), _WIDEST), height, breadth))
@@ -98,7 +105,7 @@ def residual_encoder_body(shape: Shape, width: int) -> nn.Module:
     layers: list[nn.Module] = []
     for before, after in pairwise([shape[0], *(planes for planes, _, _ in sizes)]):
         layers += [he_normal_(nn.Conv2d(before, after, 3, 2, 1)), ResidualBlock(after), nn.ReLU()]
-    return _rows(3, *layers, nn.Flatten())
+    return convolution_rows(3, *layers, nn.Flatten())
 
 
 def residual_decoder_body(shape: Shape, latent: int, width: int) -> nn.Module:
@@ -118,10 +125,4 @@ def residual_decoder_body(shape: Shape, latent: int, width: int) -> nn.Module:
     for layer in (first, *layers):
         if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
             he_normal_(layer)
-    return nn.Sequential(first, _rows(1, nn.Unflatten(1, sizes[0]), *layers, nn.ReLU()))
-
-
-def _rows(event_dims: int, *layers: nn.Module) -> nn.Module:
-    """Convolutions over rows, with weights in the faster memory order (channels last)."""
-    convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Rows(convolutions, event_dims)
+    return nn.Sequential(first, convolution_rows(1, nn.Unflatten(1, sizes[0]), *layers, nn.ReLU()))

@@ -3,10 +3,11 @@
 import math
 from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from priorwise.choices import ModelLikelihood
 from priorwise.config.base import AbstractConfig
 from priorwise.config.priors import PriorConfig, StandardNormalConfig
 from priorwise.limits import LARGEST_LAYER
@@ -22,6 +23,10 @@ __all__ = ["AbstractModelConfig", "AbstractVAEConfig"]
 
 class AbstractModelConfig(AbstractConfig):
     """A model. A new one has a ``kind`` and fields, builds itself, and joins ``ModelConfig``."""
+
+    def for_data(self, spec: "priorwise.data.DataSpec") -> "AbstractModelConfig":
+        """The configuration that these data decide on; the same if they decide nothing."""
+        return self
 
     @abstractmethod
     def build(
@@ -46,14 +51,7 @@ class AbstractVAEConfig(AbstractModelConfig):
     """Prior of the top latents."""
     latent: int = Field(40, ge=1, le=LARGEST_LAYER)
     """Number of dimensions of each group of latents."""
-    likelihood: Literal[
-        "auto",
-        "bernoulli",
-        "gaussian",
-        "gaussian_predicted",
-        "discretized_logistic",
-        "discretized_logistic_paper",
-    ] = "auto"
+    likelihood: ModelLikelihood = "auto"
     """p(x|z); "auto" takes the likelihood of the data set."""
     scale: float | None = Field(None, gt=0)
     """Standard deviation of the Gaussian likelihood, in the units of the data; None learns it."""

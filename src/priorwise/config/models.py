@@ -3,12 +3,14 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from priorwise.choices import ModelLikelihood
 from priorwise.config.abstract_models import AbstractModelConfig, AbstractVAEConfig
 from priorwise.config.conv_models import ConvHVAEConfig, PixelHVAEConfig
 from priorwise.config.own_parts import AbstractOwnPart
-from priorwise.config.priors import FlowPriorConfig, PriorConfig
+from priorwise.config.priors import FlowPriorConfig, PriorConfig, StandardNormalConfig
+from priorwise.config.residual_models import ResidualVAEConfig
 from priorwise.limits import LARGEST_LAYER
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import priorwise.objectives
 
 __all__ = [
+    "LARGEST_DENSE",
     "AbstractModelConfig",
     "AbstractPosthocConfig",
     "AbstractVAEConfig",
@@ -31,8 +34,13 @@ __all__ = [
     "NCPConfig",
     "OwnModelConfig",
     "PixelHVAEConfig",
+    "ResidualVAEConfig",
+    "VAEBySizeConfig",
     "VAEConfig",
 ]
+
+LARGEST_DENSE = 32
+"""Pixels a side of the largest image for which ``VAEBySizeConfig`` takes dense layers."""
 
 
 class VAEConfig(AbstractVAEConfig):
@@ -48,6 +56,50 @@ class VAEConfig(AbstractVAEConfig):
         return gated_vae(
             shape, prior=prior, likelihood=likelihood, latent=self.latent, hidden=self.hidden
         )
+
+
+class VAEBySizeConfig(AbstractModelConfig):
+    """Residual convolutions for images larger than 32x32 pixels, dense layers for all else.
+
+    A setting that only one of them has decides, too: ``hidden`` for dense layers, ``width`` for
+    convolutions. Training decides once and records the model that it took.
+    """
+
+    kind: Literal["vae_by_size"] = "vae_by_size"
+    prior: PriorConfig = StandardNormalConfig()
+    """Prior of the latents."""
+    latent: int | None = Field(None, ge=1, le=LARGEST_LAYER)
+    """Number of latent dimensions; None takes 40 with dense layers, and 128 with convolutions."""
+    likelihood: ModelLikelihood = "auto"
+    """p(x|z); "auto" takes the likelihood of the data set."""
+    scale: float | None = Field(None, gt=0)
+    """Standard deviation of the Gaussian likelihood, in the units of the data; None learns it."""
+    hidden: int | None = Field(None, ge=1, le=LARGEST_LAYER)
+    """Size of the hidden layers; None decides by the size of the images."""
+    width: int | None = Field(None, ge=2, le=LARGEST_LAYER)
+    """Planes of the finest level; None decides by the size of the images."""
+
+    @model_validator(mode="after")
+    def _check_layers(self) -> "VAEBySizeConfig":
+        if self.hidden is not None and self.width is not None:
+            raise ValueError(
+                "expected `hidden`, for dense layers, or `width`, for convolutions; got both. "
+                "Leave one out."
+            )
+        return self
+
+    def for_data(self, spec: "priorwise.data.DataSpec") -> AbstractVAEConfig:
+        """The one or the other."""
+        large = len(spec.shape) == 3 and max(spec.shape[1:]) > LARGEST_DENSE
+        convolutions = self.width is not None or (large and self.hidden is None)
+        settings = self.model_dump(exclude={"kind"}, exclude_none=True)
+        return (ResidualVAEConfig if convolutions else VAEConfig)(**settings)
+
+    def build(
+        self, spec: "priorwise.data.DataSpec", *, seed: int, x: "torch.Tensor | None" = None
+    ) -> "priorwise.models.AbstractModel":
+        """The model for these data."""
+        return self.for_data(spec).build(spec, seed=seed, x=x)
 
 
 class HVAEConfig(AbstractVAEConfig):
@@ -124,6 +176,8 @@ class OwnModelConfig(AbstractOwnPart, AbstractModelConfig):
 
 BaseConfig = Annotated[
     VAEConfig
+    | VAEBySizeConfig
+    | ResidualVAEConfig
     | HVAEConfig
     | ConvVAEConfig
     | ConvHVAEConfig

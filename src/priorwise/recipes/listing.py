@@ -5,7 +5,12 @@ import textwrap
 from dataclasses import asdict
 from typing import Any, get_args
 
-from priorwise.config.models import AbstractPosthocConfig, AbstractVAEConfig, FittedPriorConfig
+from priorwise.config.models import (
+    AbstractPosthocConfig,
+    AbstractVAEConfig,
+    FittedPriorConfig,
+    VAEBySizeConfig,
+)
 from priorwise.config.run import Run
 from priorwise.data.known_sets import State, availability, names, spec_of, state
 from priorwise.recipes.family import Family
@@ -35,7 +40,7 @@ def describe(run: Run) -> dict[str, Any]:
     model = run.model
     parts: dict[str, Any] = dict.fromkeys(("model", "latents", "prior", "objective"))
     parts["model"] = model.kind
-    if isinstance(model, AbstractVAEConfig):
+    if isinstance(model, AbstractVAEConfig | VAEBySizeConfig):
         parts |= {
             "latents": model.latent,
             "prior": model.prior.kind,

@@ -1,6 +1,13 @@
 """Recipes for your data (``priorwise train own/vae --data faces.npz``) and runs (``--base``)."""
 
-from priorwise.config.models import HVAEConfig, NCPConfig, VAEConfig
+from priorwise.config.models import (
+    HVAEConfig,
+    ModelConfig,
+    NCPConfig,
+    ResidualVAEConfig,
+    VAEBySizeConfig,
+    VAEConfig,
+)
 from priorwise.config.priors import VampPriorConfig
 from priorwise.config.run import DataConfig, Run
 from priorwise.config.training import TrainingConfig
@@ -9,18 +16,21 @@ from priorwise.recipes.family import Family
 __all__ = ["FAMILIES"]
 
 _TRAINING = TrainingConfig(epochs=200, lr=1e-3, schedule="cosine", warmup_epochs=10, patience=30)
+_CONVOLUTIONS = _TRAINING.model_copy(update=ResidualVAEConfig.training)
 
-
-_MODELS: dict[str, VAEConfig | HVAEConfig] = {
-    "vae": VAEConfig(),
-    "vae_vamp": VAEConfig(prior=VampPriorConfig(mean=0.5, std=0.02)),
-    "hvae": HVAEConfig(),
+_MODELS: dict[str, tuple[ModelConfig, TrainingConfig]] = {
+    # the first two take convolutions for large images, and what trains those better
+    "vae": (VAEBySizeConfig(), _TRAINING),
+    "vae_vamp": (VAEBySizeConfig(prior=VampPriorConfig(mean=0.5, std=0.02)), _TRAINING),
+    "hvae": (HVAEConfig(), _TRAINING),
+    "conv_vae": (ResidualVAEConfig(), _CONVOLUTIONS),
 }
 
 
 def _own(name: str, model: str) -> Run:
     """A model for your data, which ``--data`` names."""
-    return Run(name=name, data=DataConfig(name=""), model=_MODELS[model], training=_TRAINING)
+    networks, training = _MODELS[model]
+    return Run(name=name, data=DataConfig(name=""), model=networks, training=training)
 
 
 def _ncp(name: str) -> Run:

@@ -27,15 +27,16 @@ def refuse_too_large(config: AbstractModelConfig, spec: DataSpec) -> None:
     refuse_beyond_memory(
         _COPIES * _BYTES * numbers,
         "the model (model.*)",
-        "Take a smaller one: model.latent, model.hidden, model.prior.components.",
+        "Take a smaller one: model.latent, model.hidden, model.width, model.prior.components.",
     )
 
 
 def _numbers(part: dict[str, Any], pixels: int) -> int:
     """Parameters of the largest tensors of a part and of the parts within it, at least."""
-    hidden, latent = part.get("hidden", 0), part.get("latent", 1)
+    hidden, latent = part.get("hidden") or 0, part.get("latent") or 1
     layers = part.get("hidden_features", ())
     numbers = hidden * (hidden + pixels + latent) + part.get("components", 0) * pixels
+    numbers += (part.get("width") or 0) ** 2  # of one convolution between two levels, at least
     numbers += part.get("blocks", 1) * sum(one * other for one, other in pairwise(layers))
     inner = (value for value in part.values() if isinstance(value, dict))
     return int(numbers) + sum(_numbers(each, pixels) for each in inner)

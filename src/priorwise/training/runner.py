@@ -16,6 +16,7 @@ from priorwise.data import Splits
 from priorwise.data.splits import pseudo_input_data
 from priorwise.models import AbstractModel, example_pass, frozen
 from priorwise.objectives import AbstractObjective
+from priorwise.progress import say
 from priorwise.randomness import seeded
 from priorwise.storage import content_hash
 from priorwise.tilts import lost_tensors, tensors_without_log_norms
@@ -27,6 +28,7 @@ from priorwise.training.checkpoint import (
     write_checkpoint,
 )
 from priorwise.training.checkpoint import model_tensors as tensors_of
+from priorwise.training.decision import decided, decision_words
 from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.model_size import refuse_too_large
@@ -75,6 +77,8 @@ def train_run(
     refuse_candidates(run)
     run = located(run)
     splits = splits_of(run.data)
+    words = decision_words(run, splits.spec)
+    run = decided(run, splits.spec)
     refuse_too_large(run.model, splits.spec)
     base = _base_of(run, splits)
     model = _built(run, splits, base)
@@ -90,7 +94,7 @@ def train_run(
         objective,
         out=out,
         progress=progress,
-        callbacks=[*_keepers(run, base), *as_callbacks(callbacks)],
+        callbacks=[*_said(words, show=progress), *_keepers(run, base), *as_callbacks(callbacks)],
         identity=identity,
         about=code_hashes(run),
         **run.training.model_dump(),
@@ -150,6 +154,24 @@ def _base_tensors(model: AbstractModel, run: Run) -> dict[str, torch.Tensor]:
         for name, tensor in tensors_without_log_norms(model).items()
         if id(tensor) not in trained
     }
+
+
+class _Saying(AbstractCallback):
+    """Says what the data decided, once, in the first of several processes."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def on_start(self, moment: Moment, history: list[dict[str, Any]]) -> None:
+        say(self.words)
+
+    def on_line(self, moment: Moment, line: Mapping[str, Any]) -> None:
+        return
+
+
+def _said(words: str, *, show: bool) -> list[AbstractCallback]:
+    """What says these words when the fit starts; nothing if there are none."""
+    return [_Saying(words)] if words and show else []
 
 
 class _KeptBase(AbstractCallback):
