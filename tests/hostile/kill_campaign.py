@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -85,11 +86,15 @@ def start(arguments: list[str], work: Path, disk: tuple[int, int] | None = None)
             largest, pipe = disk
             os.dup2(pipe, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.stdout = os.fdopen(1, "w", closefd=False)  # the old ones may be those of a file,
+            sys.stderr = os.fdopen(2, "w", closefd=False)  # which is sought in
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
         code = command(*arguments)
         sys.stdout.flush()
         sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -197,7 +202,7 @@ class Trials:
         """Two processes on one folder: one works, the other is refused by the lock."""
         work = self.place(name)
         first = start(COMMANDS[name][1], work)
-        while not (work / COMMANDS[name][0] / "metrics.jsonl").exists():
+        while not (work / COMMANDS[name][0] / ".lock-holder.json").exists():
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.3) * self.seconds[name])
         os.kill(first, signal.SIGSTOP)  # so that it cannot be at its end before the second starts
