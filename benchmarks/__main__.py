@@ -29,6 +29,7 @@ SUBJECTS = (
     "sir",
     "precision",
     "compilation",
+    "convolutions",
 )
 
 

@@ -157,6 +157,9 @@ LIKELIHOODS: dict[str, Callable[[], nn.Module]] = {
     "Gaussian, predicted, of planes": lambda: likelihoods.Gaussian(
         PLANES, SHAPE, scale="predicted"
     ),
+    "PixelConditional, of planes": lambda: PixelConditional(
+        nn.Identity(), PixelCNN(1, PLANES[0], features=6, layers=2), likelihoods.Bernoulli, SHAPE
+    ),
     "DiscretizedLogistic, of planes": lambda: likelihoods.DiscretizedLogistic(PLANES, SHAPE),
     "DiscretizedLogisticMixture, of planes": lambda: likelihoods.DiscretizedLogisticMixture(
         PLANES, (3, *SHAPE[1:]), components=2

@@ -257,6 +257,22 @@ def test_a_subject_runs_without_the_peer(bench, subject):
     assert {row.subject for row in rows} == {subject}
 
 
+def test_convolutions_on_small_images(bench, monkeypatch):
+    """Fault: a floor that leaves out the backward pass or computes more than products."""
+    convolutions = importlib.import_module("benchmarks.convolutions")
+    monkeypatch.setattr(convolutions, "SHAPE", (1, 4, 5))
+    x = torch.bernoulli(torch.full((10, 1, 4, 5), 0.5))
+    monkeypatch.setattr(convolutions, "binary_batches", lambda batch: [x])
+    rows = convolutions.measure(bench.scale.TINY)
+    assert len(rows) == 18
+    assert all(row.value > 0 for row in rows)
+    layer = torch.nn.Conv2d(1, 3, 3)
+    with convolutions.Products() as products:
+        layer(x[:, :, :3, :3]).sigmoid().sum().backward()
+    assert len(products.calls) == 2
+    assert products.calls[0]().shape == (10, 3, 1, 1)
+
+
 @pytest.mark.usefixtures("no_peer")
 def test_what_compilation_brings_is_measured(bench, monkeypatch):
     """Traced only, so that it is quick. Would catch contenders that compute different things."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from priorwise.backbones import LatentClassifier
-from priorwise.distributions import Delta, Tilted, log_unnorm
+from priorwise.distributions import Delta, Tilted, has_mean, log_unnorm
 from priorwise.models import AbstractModel, Group, draw_posterior
 from priorwise.priors import StandardNormal, as_prior
 from priorwise.randomness import seeded
@@ -267,7 +267,8 @@ def check_likelihood(likelihood: nn.Module, features: Tensor, *, seed: int = 0) 
         x = distribution.sample()
         check_distribution(distribution, continuous=False, seed=seed)
         batch, event = (len(features),), tuple(distribution.event_shape)
-        laws.is_finite(distribution.mean, "means", (*batch, *event))
+        if has_mean(distribution):
+            laws.is_finite(distribution.mean, "means", (*batch, *event))
         wide = module(torch.stack([features, 2 * features]))
         log_px = wide.log_prob(x)
         laws.is_finite(log_px, "log likelihoods of x under features (S, B)", (2, *batch))
