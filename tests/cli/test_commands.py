@@ -49,7 +49,8 @@ def test_list(priorwise):
     assert {"own/vae", "ncp/posthoc", "vampprior/static_mnist_hvae_vamp"} <= set(record["recipes"])
     assert record["data"]["digits"] == "embedded"
     assert "vampprior" in record["papers"]
-    own = {"names": "own/{vae,vae_vamp,hvae}", "about": "your own data, which you name with --data"}
+    names = "own/{vae,vae_vamp,hvae,conv_vae}"
+    own = {"names": names, "about": "your own data, which you name with --data"}
     assert record["groups"]["own"] == [own]
     assert own["names"] in priorwise("list").stdout
 

@@ -18,7 +18,7 @@ from priorwise.backbones import (
     residual_sizes,
 )
 from priorwise.conditionals import Conditional, GaussianHead
-from priorwise.likelihoods import Bernoulli, Gaussian, InFeatures
+from priorwise.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, InFeatures
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.vae import VAE
 from priorwise.nn import FlattenEvent, GatedDense, he_normal_
@@ -31,7 +31,7 @@ Likelihood = Callable[[int, Shape], nn.Module]
 PixelLikelihood = Callable[[int | None, Shape], nn.Module]
 PlanesLikelihood = Callable[[InFeatures, Shape], nn.Module]
 
-_FIRST_OUTPUT = 0.1  # times He's scale: else the first densities are far too sharp
+_FIRST_OUTPUT = 0.1  # times He's scale
 _LOG_VAR = (-10.0, 2.0)  # of q(z|x), so that no step makes it explode
 
 
@@ -202,8 +202,21 @@ def residual_vae(
     decoder = Conditional(residual_decoder_body(shape, latent, width), likelihood(planes, shape))
     he_normal_(encoder.head)
     he_normal_(decoder.head)
-    with torch.no_grad():
-        for layer in decoder.head.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.mul_(_FIRST_OUTPUT)
+    _start_moderately(decoder.head)
     return VAE(encoder, decoder, StandardNormal(latent) if prior is None else prior)
+
+
+@torch.no_grad()
+def _start_moderately(head: nn.Module) -> None:
+    """Keep the first densities of a head of planes from being too sharp, or too wide to learn.
+
+    A log scale of 0 is the upper end of the discretised logistic's range, beyond which it has no
+    gradient.
+    """
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.mul_(_FIRST_OUTPUT)
+    if isinstance(head, DiscretizedLogistic):
+        for layer in head.log_scale.modules():
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                layer.bias.fill_(sum(head.log_scale_range) / 2)
