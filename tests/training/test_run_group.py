@@ -147,7 +147,9 @@ def test_another_group_in_the_folder_is_refused(two, change, words):
         ({"values": [14, 14]}, "that differ"),
         ({"ends": {"seed-14": {"state": "perhaps", "words": ""}}}, "`ends`"),
         ({"choice": {"value": 99, "why": "it is large", "numbers": {}}}, "`choice`"),
+        ({"choice": {"value": 14, "why": "it is large", "numbers": 3}}, "`choice`"),
         ({"run": 3}, "`run`"),
+        ({"setting": "training./../../seed"}, "`setting`"),
     ],
 )
 def test_a_damaged_record_is_refused(two, tmp_path, record, words):
