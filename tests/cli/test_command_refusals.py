@@ -11,7 +11,7 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
     """Fault: an installed command whose entry point lets the exception through."""
     done = priorwise("train", "own/vea", "--out", tmp_path / "run", code=2)
     assert done.stdout == ""
-    assert done.stderr.startswith("error: unknown recipe 'own/vea'. Did you mean own/vae")
+    assert done.stderr.startswith("error: unknown recipe 'own/vea'. Did you mean 'own/vae'")
     assert not (tmp_path / "run").exists()
 
 
@@ -20,7 +20,7 @@ def test_the_installed_command_refuses_too(priorwise, tmp_path):
     [
         (
             ["train", "vampprior/static_mnist_vae_vampp"],
-            ["Did you mean vampprior/static_mnist_vae_vamp", "priorwise list"],
+            ["Did you mean 'vampprior/static_mnist_vae_vamp", "priorwise list"],
         ),
         (["train", "own/vae"], ["expected data for own/vae", "--data"]),
         (["train", "own/vae", "--data", "mnst"], ["unknown data set 'mnst'", "'mnist'"]),

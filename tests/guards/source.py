@@ -13,6 +13,7 @@ ROWS = [
         "lazy",
         "choices",
         "limits",
+        "nearest",
         "refusals",
         "typing",
         "compilation",

@@ -113,8 +113,8 @@ def test_completion_needs_no_torch(child, line, words):
 def test_mistakes_are_told_without_torch(child):
     """Fault: a typing error that costs seconds."""
     for arguments, word in [
-        (["train", "digits/vamb", "--dry-run"], "Did you mean digits/vamp"),
-        (["list", "dpave"], "Did you mean dpvae?"),
+        (["train", "digits/vamb", "--dry-run"], "Did you mean 'digits/vamp'"),
+        (["list", "dpave"], "Did you mean 'dpvae'?"),
         (["table", "nvae"], "unknown paper"),
     ]:
         done = child(*arguments)

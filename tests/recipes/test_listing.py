@@ -131,7 +131,7 @@ def test_everything_that_is_offered_is_there(topic):
 
 def test_what_is_not_there_is_refused():
     with pytest.raises(
-        ValueError, match=r"a data set or a paper; got 'dpave'. Did you mean dpvae\?"
+        ValueError, match=r"a data set or a paper; got 'dpave'. Did you mean 'dpvae'\?"
     ):
         details("dpave")
     with pytest.raises(ValueError, match=r"got 'x'. `priorwise list` shows them"):

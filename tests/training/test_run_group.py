@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -22,7 +24,12 @@ from priorwise.training import (
     train_run,
     train_seeds,
 )
-from priorwise.training.member_process import MemberError, MemberFit, fitted_at_once
+from priorwise.training.member_process import (
+    MemberError,
+    MemberFit,
+    _Processes,
+    fitted_at_once,
+)
 from priorwise.training.not_finite import TrainingDivergedError
 from priorwise.training.run_data import load_splits
 from priorwise.training.run_group import SEED, Choice, End, one_run
@@ -140,7 +147,9 @@ def test_another_group_in_the_folder_is_refused(two, change, words):
         ({"values": [14, 14]}, "that differ"),
         ({"ends": {"seed-14": {"state": "perhaps", "words": ""}}}, "`ends`"),
         ({"choice": {"value": 99, "why": "it is large", "numbers": {}}}, "`choice`"),
+        ({"choice": {"value": 14, "why": "it is large", "numbers": 3}}, "`choice`"),
         ({"run": 3}, "`run`"),
+        ({"setting": "training./../../seed"}, "`setting`"),
     ],
 )
 def test_a_damaged_record_is_refused(two, tmp_path, record, words):
@@ -214,6 +223,39 @@ def test_several_at_once_are_those_one_after_the_other(two, tmp_path, capfd):
     assert f"{name}: data digits" in capfd.readouterr().err
     with pytest.raises(MemberError, match=r"seed-1: expected a group of runs with group.json"):
         list(fitted_at_once([MemberFit(str(tmp_path / "none"), "seed-1")], 1, threads=1))
+
+
+WAITING = """
+import pathlib, sys
+name, marker = sys.argv[1:]
+if name == "quick":
+    print('{"end": {"state": "finished", "words": ""}, "numbers": {}}')
+elif name == "waiting":
+    sys.stdin.read()
+    pathlib.Path(marker).touch()
+"""
+
+
+def test_fits_that_run_are_stopped_with_the_one_that_started_them(tmp_path, monkeypatch):
+    """Fault: processes that train on after Ctrl-C; one that was killed and counts as finished."""
+
+    def started(processes, fit):
+        return subprocess.Popen(
+            [sys.executable, "-S", "-c", WAITING, fit.name, str(tmp_path / "stopped")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    monkeypatch.setattr(_Processes, "_started", started)
+    fits = {name: MemberFit(str(tmp_path), name) for name in ("quick", "waiting", "killed", "last")}
+    both = fitted_at_once([fits["waiting"], fits["quick"], fits["last"]], 2, threads=1)
+    assert next(both)[0] == "quick"
+    both.close()
+    assert (tmp_path / "stopped").exists()
+    with pytest.raises(MemberError, match="If it was killed, the memory may have been full"):
+        list(fitted_at_once([fits["killed"]], 1, threads=1))
 
 
 def test_threads_are_shared(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,5 @@
 """``key.path=value`` settings for a complete run; an unknown field is told with the nearest one."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from priorwise.config.problems import in_words
 from priorwise.config.run import Run
 from priorwise.config.values import ValueTextError, parse_value
 from priorwise.data.spec import DataSpec
+from priorwise.nearest import did_you_mean, suggestion
 from priorwise.reading import shortened
 
 __all__ = ["OverrideError", "described_data", "override", "validated", "with_settings"]
@@ -70,8 +70,7 @@ def _places_of(name: str, record: Mapping[str, Any], prefix: str = "") -> list[s
 
 
 def _no_field(path: str, name: str, record: Mapping[str, Any], places: Sequence[str] = ()) -> str:
-    near = places or difflib.get_close_matches(name[:100], record, n=1, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(map(repr, near[:3]))}?" if near else ""
+    hint = did_you_mean(places[:3]) or suggestion(name, record)
     return f"unknown field {shortened(path)}.{hint} There are: {', '.join(record)}."
 
 

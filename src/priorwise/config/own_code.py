@@ -4,7 +4,6 @@ Looking up a name executes the file. This module does not decide whether that ma
 ``own_parts`` does. It allows what the user named, and nothing that only a data file names.
 """
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -20,6 +19,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from priorwise.nearest import suggestion
 
 __all__ = ["CodePath", "OwnCode", "OwnCodeError", "is_code_file", "own_code", "where_in_own_code"]
 
@@ -122,8 +123,7 @@ class OwnCode:
         if name in members:
             return members[name]
         defined = [key for key, value in members.items() if self.defines(value)]
-        near = difflib.get_close_matches(name, defined, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = suggestion(name, defined)
         raise OwnCodeError(
             f"expected {name!r} in {self.code}; there is none.{hint} It defines "
             f"{', '.join(defined) or 'no class or function'}."

@@ -1,6 +1,5 @@
 """Data by the name of a set, or by the path of a file or folder."""
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from priorwise.data.own_data import from_arrays, from_file, from_folder
 from priorwise.data.spec import DataError
 from priorwise.data.splits import Splits
 from priorwise.data.stream import Stream, from_dataset
+from priorwise.nearest import suggestion
 
 __all__ = ["as_splits", "as_training_data", "load"]
 
@@ -77,8 +77,7 @@ def _as_described(name_or_path: str | Path) -> Splits:
 
 def _unknown(name: str) -> str:
     plain = name.lower().replace("-", "_").replace(" ", "_")
-    near = difflib.get_close_matches(plain, names(), n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+    hint = suggestion(plain, names(), count=2)
     return (
         f"unknown data set {name!r}, and no file or folder of that name.{hint} There are: "
         f"{', '.join(names())}."

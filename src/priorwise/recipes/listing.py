@@ -1,6 +1,5 @@
 """What ``priorwise list`` shows: recipes by group, data sets, papers, or details about one."""
 
-import difflib
 import textwrap
 from dataclasses import asdict
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from priorwise.config.models import (
 )
 from priorwise.config.run import Run
 from priorwise.data.known_sets import State, availability, names, spec_of, state
+from priorwise.nearest import suggestion
 from priorwise.recipes.family import Family
 from priorwise.recipes.published import papers
 from priorwise.recipes.registry import FAMILIES
@@ -110,8 +110,7 @@ def details(topic: str) -> dict[str, Any]:
         ValueError: for another name; the message suggests the nearest ones.
     """
     if topic not in topics():
-        near = difflib.get_close_matches(topic.strip().lower(), topics(), n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = suggestion(topic.strip().lower(), topics(), count=3)
         raise ValueError(
             f"expected a group of recipes, a data set or a paper; got {topic!r}.{hint} `priorwise "
             "list` shows them."

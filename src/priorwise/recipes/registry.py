@@ -1,12 +1,12 @@
 """All recipes by name, and users' own recipes by file: functions that return a ``Run``."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import TypeAlias
 
 from priorwise.config.own_code import CodePath, OwnCodeError, own_code
 from priorwise.config.run import Run
+from priorwise.nearest import suggestion
 from priorwise.recipes import digits, dpvae, own, posthoc, vampprior
 from priorwise.recipes.family import Family
 
@@ -57,8 +57,7 @@ def packaged_recipe(name: str) -> Run:
     """
     packaged = recipes()
     if name not in packaged:
-        near = difflib.get_close_matches(name.strip().lower(), packaged, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = suggestion(name.strip().lower(), packaged, count=3)
         if name.endswith(".py"):
             hint = f" To use a recipe from a file, name its function too: {name}:NAME."
         raise UnknownRecipeError(f"unknown recipe {name!r}.{hint} `priorwise list` shows all.")

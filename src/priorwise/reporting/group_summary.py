@@ -12,11 +12,11 @@ from priorwise.training.spread import Spread
 __all__ = ["ERRORS", "GroupSummary", "SummaryRow"]
 
 ERRORS = (
-    "The standard deviation is that of a single seed (n - 1): it holds what training leaves to "
-    "chance. The errors beside each seed are standard errors of its own number. MC comes from the "
-    "draws of this evaluation. The error called data comes from the choice of test images, which "
-    "all seeds share, so a mean over seeds does not make it smaller. None of them was added to "
-    "another."
+    "The standard deviation is that of a single seed (n - 1): what training leaves to chance, and "
+    "the error MC as far as it differs between seeds. The errors beside each seed are standard "
+    "errors of its own number. MC comes from the draws of this evaluation. The error called data "
+    "comes from the choice of test images, which all seeds share, so a mean over seeds does not "
+    "make it smaller. None of them was added to another."
 )
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from priorwise.storage import sweep_partials, write_atomically
-from priorwise.training.folder import RunFolderError, refuse_strangers
+from priorwise.training.folder import GROUP, RunFolderError, refuse_strangers
 
 __all__ = ["held", "held_for_run"]
 
 _LOCK, _HOLDER = ".lock", ".lock-holder.json"
-_WRITTEN = ("run.json", "*.safetensors", "evaluation")
+_WRITTEN = ("run.json", GROUP, "*.safetensors", "evaluation")
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system says that has no locks."""
 _LONGEST = 200  # characters of a command

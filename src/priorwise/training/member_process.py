@@ -184,6 +184,7 @@ class _Processes:
 
 def _end_with_the_parent() -> None:
     """Interrupt this process when its standard input is closed, as it is when the parent ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may ignore it
 
     def wait() -> None:
         while os.read(0, 1):

@@ -41,6 +41,7 @@ SEED = "training.seed"
 """The setting in which the members differ if they are repetitions of one run."""
 Value: TypeAlias = str | int
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_SETTING = re.compile(r"\w+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _check(record: Mapping[str, Any]) -> None:
         KeyError, TypeError, AttributeError, ValueError: for such a record.
     """
     _check_values(record["values"])
-    if not isinstance(record["run"], dict) or not isinstance(record["setting"], str):
+    if not isinstance(record["run"], dict) or not _SETTING.fullmatch(record["setting"]):
         raise ValueError("`run` or `setting` is of another kind")
     for end in record["ends"].values():
         if end["state"] not in ("finished", "diverged") or not isinstance(end["words"], str):
@@ -214,6 +215,8 @@ def _check(record: Mapping[str, Any]) -> None:
         return
     if choice["value"] not in record["values"] or not isinstance(choice["why"], str):
         raise ValueError("`choice` is no member")
+    if not isinstance(choice["numbers"], dict):
+        raise ValueError("the numbers of `choice` are of another kind")
 
 
 def _check_values(values: Sequence[Value]) -> None:

@@ -11,9 +11,10 @@ __all__ = ["Spread"]
 class Spread:
     """One number of runs that differ in their seed alone.
 
-    The spread is the standard deviation of a single run, with n - 1 in the denominator; it holds
-    what training leaves to chance. It is not the error of the mean, and it neither contains the
-    errors with which each number was measured nor is contained in them.
+    The spread is the standard deviation of a single run, with n - 1 in the denominator: what
+    training leaves to chance, and the Monte-Carlo errors of the numbers as far as they differ from
+    run to run. It is not the error of the mean, and it leaves out what all runs share, such as the
+    choice of test images.
 
     Attributes:
         values: The number of each run, at least one.

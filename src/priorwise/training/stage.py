@@ -1,6 +1,5 @@
 """What is trained in a fit, by what, and how it is judged: the model and the objective say so."""
 
-import difflib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from priorwise.config.overrides import with_settings
 from priorwise.config.training import TrainingConfig
 from priorwise.data import Splits, Stream, as_training_data, reading_doubts
 from priorwise.models import AbstractModel, frozen, own_prior, require_observations
+from priorwise.nearest import suggestion
 from priorwise.objectives import AbstractObjective, default_objective
 
 __all__ = [
@@ -39,10 +39,9 @@ def config_for(model: AbstractModel, options: Mapping[str, Any]) -> TrainingConf
     known = list(TrainingConfig.model_fields)
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise TypeError(
-                f"unknown option {name!r} of a fit.{hint} There are: {', '.join(known)}."
+                f"unknown option {name!r} of a fit.{suggestion(name, known)} There are: "
+                f"{', '.join(known)}."
             )
     return with_settings(TrainingConfig(), {**model.training_defaults, **options})
 
