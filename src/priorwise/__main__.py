@@ -1,6 +1,16 @@
-"""``python -m priorwise``: the ``priorwise`` command."""
+"""The ``priorwise`` command, also as ``python -m priorwise``."""
 
-from priorwise.cli import main
+from priorwise.interrupts import interruptible_imports
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it quietly from the start, while it is still being imported."""
+    with interruptible_imports():
+        from priorwise.cli import main as command
+    command()
+
 
 if __name__ == "__main__":
     main()

@@ -29,6 +29,7 @@ from priorwise.command_options import (
     Samples,
     Seed,
     SpaceOption,
+    TableRuns,
     Temperature,
     Topic,
     Version,
@@ -189,29 +190,34 @@ def report(
 ) -> None:
     """The prior-hole report of trained runs: one HTML page and a model card.
 
-    It reads what `evaluate` measured, and measures what is missing.
+    It reads what `evaluate` measured, and measures what is missing. Of several seeds it writes one
+    page with means and spreads, and the page and the card of each.
     """
-    from priorwise.reporting import report_runs
+    from priorwise.reporting import report_group, report_runs
+    from priorwise.training.run_group import one_run, stands_for_all
 
-    path = report_runs(
-        _by_name(runs),
-        out if out is not None else runs[0] / "report.html",
-        code=code,
-        data=data,
-        again=again,
-        **evaluation_settings(
-            samples=samples,
-            images=images,
-            quality=quality,
-            log_norm=log_norm,
-            precision=precision,
-            seed=seed,
-        ),
+    path = out if out is not None else runs[0] / "report.html"
+    settings = evaluation_settings(
+        samples=samples,
+        images=images,
+        quality=quality,
+        log_norm=log_norm,
+        precision=precision,
+        seed=seed,
     )
-    if as_json:
-        print_json({"report": str(path), "card": str(path.with_suffix(".md"))})
+    if len(runs) == 1 and stands_for_all(runs[0]):
+        report_group(runs[0], path, code=code, data=data, again=again, **settings)
+        card = None
+        words = f"The report of all seeds is at {path}, and links that of each"
     else:
-        show(f"The report is at {path}, the model card at {path.with_suffix('.md')}")
+        folders = {name: one_run(run) for name, run in _by_name(runs).items()}
+        report_runs(folders, path, code=code, data=data, again=again, **settings)
+        card = path.with_suffix(".md")
+        words = f"The report is at {path}, the model card at {card}"
+    if as_json:
+        print_json({"report": str(path)} | ({} if card is None else {"card": str(card)}))
+    else:
+        show(words)
 
 
 def _by_name(runs: list[Path]) -> dict[str, Path]:
@@ -307,16 +313,22 @@ def compare(
 @app.command()
 def table(
     paper: Paper,
+    runs: TableRuns = None,
     every: Annotated[
         bool, typer.Option("--all", help="Also show the rows for which there is no recipe here.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Published numbers beside ours."""
-    from priorwise.recipes.published import published_beside_ours, unpublished_results
+    """Published numbers beside ours, and beside those of your own runs."""
+    from priorwise.recipes.published import published_beside_ours, unpublished_results, with_runs
 
     rows = [row for row in published_beside_ours(paper) if every or row.recipe]
     extra = unpublished_results(paper)
+    if runs:
+        from priorwise.recipes.result import result_of
+
+        results = {name: result_of(run, paper=paper) for name, run in _by_name(runs).items()}
+        rows, extra = with_runs(rows, extra, results)
     if as_json:
         print_json({"paper": paper, "rows": [asdict(row) for row in rows], "more": extra})
         return

@@ -45,6 +45,7 @@ __all__ = [
     "Seeds",
     "SpaceName",
     "SpaceOption",
+    "TableRuns",
     "Temperature",
     "TensorBoardFolder",
     "Topic",
@@ -106,6 +107,13 @@ RunFolder: TypeAlias = Annotated[
 RunFolders: TypeAlias = Annotated[
     list[Path],
     typer.Argument(metavar="RUN...", help="Folders of runs on the same data, the base first."),
+]
+TableRuns: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="RUN...",
+        help="Your own evaluated runs of the paper's recipes; several seeds are one result.",
+    ),
 ]
 Data: TypeAlias = Annotated[
     str | None,

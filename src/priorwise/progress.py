@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
-from priorwise.terminal import printable
+from priorwise import terminal
 
 __all__ = ["Advance", "progress_bar", "sampling_watched", "say", "tell", "tell_sampling"]
 
@@ -42,7 +42,7 @@ def tell(report: Callable[[int], None] | None, count: int) -> None:
 def say(text: str, *, show: bool = True) -> None:
     """Say something on standard error."""
     if show:
-        print(printable(text), file=sys.stderr)
+        terminal.say(text)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ class _Lines:
         now = time.monotonic()
         if milestone or now - self.said >= _SECONDS:
             self.said = now
-            print(f"{self.description}: {self._words(now, milestone)}", file=sys.stderr, flush=True)
+            say(f"{self.description}: {self._words(now, milestone)}")
 
     def _words(self, now: float, milestone: bool) -> str:  # noqa: FBT001 - a private helper
         amount = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}".rstrip()

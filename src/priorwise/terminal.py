@@ -4,6 +4,7 @@ import json
 import sys
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["print_json", "printable", "say", "show"]
@@ -38,8 +39,12 @@ def _written_out(char: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a message on standard error."""
-    print(printable(text), file=sys.stderr)
+    """Print a message on standard error.
+
+    If that cannot be written, as on a full disk, the work goes on.
+    """
+    with suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:

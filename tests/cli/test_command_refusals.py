@@ -153,10 +153,10 @@ def test_ncp_of_an_ncp_is_refused(refused, ncp, tmp_path):
 def test_sampler_that_does_not_fit_is_refused(refused, vae, ncp, tmp_path):
     """Fault: samples of another distribution than asked for."""
     assert "ancestral sampling would ignore" in refused("sample", ncp, "--sampler", "ancestral")
-    assert "positive `temperature`; got 0" in refused(
+    assert "positive, finite `temperature`; got 0" in refused(
         "sample", vae, "--sampler", "ancestral", "--temperature", 0
     )
-    assert "positive `step_size`; got 0" in refused(
+    assert "positive, finite `step_size`; got 0" in refused(
         "sample", ncp, "--sampler", "mala", "--step-size", 0
     )
     assert "ends in .png or .npz" in refused("sample", vae, "--out", tmp_path / "x.gif")

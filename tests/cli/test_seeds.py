@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from priorwise.evaluation import EvaluationRecord
+from priorwise.recipes.result import result_of
 from priorwise.training import runner
 from priorwise.training.not_finite import TrainingDivergedError
 from priorwise.training.spread import Spread
@@ -86,6 +87,41 @@ def test_evaluate_shows_mean_and_spread_beside_each_error(group, inside):
         assert f"  {name}: {value:.2f} (!) ({'; '.join(cell.small)})" in words
         assert all(f"    warning: {doubt}" in words for doubt in cell.doubts)
     assert "so a mean over seeds does not make it smaller" in words
+
+
+def test_table_takes_the_seeds_as_one_result(group, inside, monkeypatch, tmp_path):
+    """Fault: two rows for two seeds; a result that cannot be committed as it is shown."""
+    monkeypatch.setenv("COLUMNS", "300")
+    nlls = [EvaluationRecord.read(group / n / "evaluation.json").numbers["nll"] for n in NAMES]
+    spread = Spread(tuple(nll["value"] for nll in nlls))
+    words = f"two: {spread.mean:.2f} ± {spread.deviation:.2f} (2 seeds) (!) *"
+    assert words in inside("table", "vampprior", group)
+    more = json.loads(inside("table", "vampprior", group, "--json"))["more"]
+    assert [record["seed"] for record in more if record.get("run") == "two"] == [3, 4]
+    result = result_of(group, paper="vampprior", notes=("a note",))
+    assert result["seeds"] == [3, 4]
+    assert [member["nll"] for member in result["members"]] == list(spread.values)
+    assert all("a note" in member["departures"] for member in result["members"])
+
+
+def test_the_report_has_the_summary_and_links_each_seed(group, inside):
+    """Fault: a page of the first seed alone; a link to nowhere; a mean without its doubt."""
+    assert "links that of each" in inside("report", group)
+    page = (group / "report.html").read_text()
+    record = json.loads((group / "report.json").read_text())
+    (spread,) = record["summary"]["NLL"]
+    assert record["verdict"] == (
+        f"NLL {spread['mean']:.2f} (!); standard deviation "
+        f"{spread['standard_deviation']:.2f} over 2 seeds."
+    )
+    assert record["verdict"] in page
+    for name in NAMES:
+        assert f'<a href="{name}/report.html">{name}</a>' in page
+        assert (group / name / "report.html").is_file()
+        assert any(
+            words.startswith(f"mean, NLL: the number of {name}") for words in record["warnings"]
+        )
+    assert "so a mean over seeds does not make it smaller" in page
 
 
 def test_training_again_extends_the_seeds_that_are_there(group, inside, images, tmp_path):

@@ -509,7 +509,7 @@ def test_bad_input_is_refused():
         ({"chains": 1}, "`chains` of at least 2; got 1"),
         ({"transitions": -1}, "`transitions` of at least 0; got -1"),
         ({"burn_in": -1}, "`burn_in` of at least 0; got -1"),
-        ({"step_size": 0.0}, "a positive `step_size`; got 0.0"),
+        ({"step_size": 0.0}, "a positive, finite `step_size`; got 0.0"),
         ({"starts": torch.zeros(4, 3)}, r"`starts` of shape \(M, 2\); got \(4, 3\)"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -6,6 +6,7 @@ bit. Other trials run on a full disk, or as two processes on one folder.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ from targets import command, imported_by, make_targets, train_again
 
 torch.set_num_threads(1)
 
+DISKS = (0, 100, 1500, 3000, 5000)  # bytes of the largest file on a full disk
 ENDLESS = 120  # seconds after which a command hangs
 LONG = ["training.epochs=6", "training.checkpoint_seconds=1e-9"]
 CODE = ["--code", "own.py"]
@@ -62,8 +64,14 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-def start(arguments: list[str], work: Path, largest: int | None = None) -> int:
-    """A child that runs the command in a folder; its process number."""
+def start(arguments: list[str], work: Path, disk: tuple[int, int] | None = None) -> int:
+    """A child that runs the command in a folder; its process number.
+
+    Arguments:
+        arguments: The arguments of the command.
+        work: The folder.
+        disk: The largest file that it can write, and a pipe for what it prints.
+    """
     child = os.fork()
     if child:
         return child
@@ -73,7 +81,10 @@ def start(arguments: list[str], work: Path, largest: int | None = None) -> int:
         for number, name in ((1, "output.txt"), (2, "errors.txt")):
             mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             os.dup2(os.open(work / name, mode), number)
-        if largest is not None:
+        if disk is not None:
+            largest, pipe = disk
+            os.dup2(pipe, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
         code = command(*arguments)
@@ -172,8 +183,12 @@ class Trials:
     def full_disk(self, name: str, random: Random) -> str:
         """Run where no file may be larger than so many bytes, then where there is room again."""
         work = self.place(name)
-        code = finish(start(COMMANDS[name][1], work, random.choice([0, 100, 1500, 3000, 5000])))
-        errors = (work / "errors.txt").read_text(errors="replace")
+        reader, pipe = os.pipe()
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 2**20)
+        code = finish(start(COMMANDS[name][1], work, (random.choice(DISKS), pipe)))
+        os.close(pipe)
+        with os.fdopen(reader, errors="replace") as stream:
+            errors = stream.read()
         if code not in (0, 2) or "Traceback" in errors or "is a bug" in errors:
             return f"a full disk ends with {code}: {errors[-300:]}"
         return self.judged(name, work)
@@ -182,11 +197,15 @@ class Trials:
         """Two processes on one folder: one works, the other is refused by the lock."""
         work = self.place(name)
         first = start(COMMANDS[name][1], work)
-        time.sleep(random.uniform(0.2, 0.5) * self.seconds[name])
-        second = start(COMMANDS[name][1], work)
-        codes = sorted([finish(second), finish(first)])
+        while not (work / COMMANDS[name][0] / "metrics.jsonl").exists():
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.3) * self.seconds[name])
+        os.kill(first, signal.SIGSTOP)  # so that it cannot be at its end before the second starts
+        code = finish(start(COMMANDS[name][1], work))
+        os.kill(first, signal.SIGCONT)
+        codes = [finish(first), code]
         if codes != [0, 2]:
-            return f"expected one process to be refused; they ended with {codes}"
+            return f"expected the second process to be refused; they ended with {codes}"
         return self.judged(name, work)
 
 

@@ -14,8 +14,7 @@ from targets import train_again
 Damage = Callable[[bytes, Random], bytes]
 
 _MEASURED = ("evaluation.json", "evaluation_per_image.safetensors", "nll-*.jsonl")
-# A hidden ".partial" is what a killed process left; whoever holds the lock of a run removes it.
-_TRAINED = ("metrics.jsonl", "last.safetensors", "best.safetensors", "buffer-*", ".*.partial")
+_TRAINED = ("metrics.jsonl", "last.safetensors", "best.safetensors", "buffer-*")
 _SHOWN = ("report.*", "traversal.png")
 
 

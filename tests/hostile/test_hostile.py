@@ -1,5 +1,7 @@
 """Hostile input ends in one message: a short part of the attack, and each fault that it found."""
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -18,7 +20,7 @@ from priorwise.last_words import ends_in_words
 from priorwise.memory import MemoryLimitError, refuse_beyond_memory
 from priorwise.reading import UnreadableError, check_plain_file, parse_json, read_json, shortened
 from priorwise.recipes import recipe
-from priorwise.terminal import printable
+from priorwise.terminal import printable, say
 from priorwise.training.model_size import refuse_too_large
 
 CASES = 204  # six of each class
@@ -110,6 +112,22 @@ def test_printed_text_does_not_steer_the_terminal():
     """Fault: an escape code of a file's name that reaches the terminal."""
     assert printable("a\x1b[31m\x9b\u202e\udcff\n\tü") == "a\\x1b[31m\\x9b\\u202e\\udcff\n\tü"
     assert len(shortened("a" * 10**6)) <= 120
+
+
+class FullDisk(io.StringIO):
+    """A log file that takes nothing more."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_words_that_cannot_be_written_do_not_end_the_work(monkeypatch):
+    """Fault: a fit that ends because its log file is on a full disk."""
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    say("training goes on")
+    with pytest.raises(SystemExit) as end, ends_in_words():
+        raise ValueError("expected more")
+    assert end.value.code == 2
 
 
 def npy_that_claims(path: Path, shape: str) -> Path:

@@ -158,7 +158,7 @@ def _bases(random: Random, work: Path) -> Case:
         path.write_bytes(damaged(path.read_bytes(), random))
     return Case(
         ["train", "ncp/posthoc", "training.epochs=1", "--base", base, "--out", "new"],
-        (base, "vae", "--base"),
+        (base or "at .", "vae", "--base"),
     )
 
 

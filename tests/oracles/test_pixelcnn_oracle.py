@@ -229,7 +229,7 @@ def test_pseudo_inputs_meet_no_batch_statistics():
     for norm in norms:
         norm.register_forward_hook(lambda norm, inputs, output: sizes.append(len(inputs[0])))
     x = torch.bernoulli(torch.full((3, 1, 6, 5), 0.5))
-    ELBO(model)(x, 0).per_example
+    ELBO(model)(x, 0)
     assert sizes == 8 * [3]
     assert not any(isinstance(part, nn.BatchNorm2d) for part in model.encoder_top.modules())
     assert not any(isinstance(p, nn.BatchNorm2d) for p in pixel_hvae((1, 6, 5)).modules())

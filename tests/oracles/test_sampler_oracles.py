@@ -391,9 +391,13 @@ def test_refusals_of_ancestral_sampling():
         (lambda: SIR(5, rows=0), "expected `rows` of at least 1; got 0"),
         (lambda: Rejection(max_proposals=0), "expected at least 1 of `max_proposals`; got 0"),
         (lambda: Langevin(0), "expected at least 1 of `steps`; got 0"),
-        (lambda: Langevin(1, step_size=0.0), "expected a positive `step_size`; got 0.0"),
-        (lambda: Langevin(1, step_size=math.nan), "expected a positive `step_size`; got nan"),
-        (lambda: Ancestral(0.0), "expected a positive `temperature`; got 0.0"),
+        (lambda: Langevin(1, step_size=0.0), "expected a positive, finite `step_size`; got 0.0"),
+        (
+            lambda: Langevin(1, step_size=math.nan),
+            "expected a positive, finite `step_size`; got nan",
+        ),
+        (lambda: Ancestral(0.0), "expected a positive, finite `temperature`; got 0.0"),
+        (lambda: SIR(temperature=float("inf")), "positive, finite `temperature`; got inf"),
     ],
 )
 def test_settings_are_checked_at_construction(build, message):

@@ -1,6 +1,8 @@
 """The terminal table of published numbers beside ours."""
 
-from priorwise.recipes.published import published_beside_ours
+from dataclasses import replace
+
+from priorwise.recipes.published import published_beside_ours, with_runs
 from priorwise.recipes.view import print_table
 
 
@@ -15,3 +17,30 @@ def test_doubtful_results_are_marked(capsys, monkeypatch):
         printed = capsys.readouterr().out
         assert ("(!)" in printed) == mark
         assert ("reason for doubt (1 of ours)" in printed) == mark
+
+
+def test_several_seeds_are_one_line_with_their_spread(capsys, monkeypatch):
+    """Fault: seeds of a run that are mixed with those of another run or with committed results; a
+    standard deviation without a count; a name that rich takes for markup.
+    """
+    monkeypatch.setenv("COLUMNS", "200")
+    row = next(row for row in published_beside_ours("vampprior") if row.ours)
+    record = {**row.ours[0], "departures": [], "warnings": []}
+    seeds = [{**record, "nll": nll, "seed": seed} for seed, nll in enumerate((83.0, 83.1, 83.2))]
+    results = {"three[red]": {"recipe": row.recipe, "members": seeds}, "one": seeds[0]}
+    rows, extra = with_runs([replace(row, ours=[record])], [], results)
+    print_table("vampprior", rows, extra)
+    printed = capsys.readouterr().out
+    single = f"± {record['stderr_data']:.2f}"
+    assert f" {record['nll']:.2f} {single} " in printed
+    assert "three[red]: 83.10 ± 0.10 (3 seeds) " in printed
+    assert f"one: 83.00 {single} " in printed
+    assert "± beside several seeds is the standard deviation over the seeds." in printed
+    assert extra == []
+
+
+def test_a_run_without_a_published_number_has_its_own_row():
+    rows = published_beside_ours("vampprior")
+    more, extra = with_runs(rows, [], {"mine": {"recipe": "own/vae", "nll": 1.0}})
+    assert more == rows
+    assert extra == [{"recipe": "own/vae", "nll": 1.0, "run": "mine"}]

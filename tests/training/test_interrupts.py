@@ -95,16 +95,12 @@ def test_an_interrupt_in_the_last_validation_is_raised(tmp_path, monkeypatch):
 
 
 WAITING = """
-import sys
-sys.argv = ["priorwise", "list"]
-from priorwise.cli import main
-from priorwise.recipes import listing
-import importlib.abc
+import importlib.abc, sys, time
+from priorwise.__main__ import main
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "slow":
-            import time
+        if name == sys.argv[1]:
             print("ready", flush=True)
             try:
                 time.sleep(600)
@@ -112,17 +108,31 @@ class Slow(importlib.abc.MetaPathFinder):
                 raise RuntimeError("lost")
 
 sys.meta_path.insert(0, Slow())
+"""
+COMMAND = """
+sys.argv[1:] = ["list"]
+main()
+"""
+LISTING = """
+from priorwise.recipes import listing
+
 def overview_text():
     import slow
+
 listing.overview_text = overview_text
-main()
 """
 
 
-def test_an_interrupt_in_an_import_ends_the_command_quietly():
+@pytest.mark.parametrize(
+    ("slow", "before"),
+    [("priorwise.cli", ""), ("slow", LISTING)],
+    ids=["the command itself", "what it imports later"],
+)
+def test_an_interrupt_in_an_import_ends_the_command_quietly(slow, before):
     """Fault: a traceback out of a half-imported package, or an interrupt that the package loses."""
+    script = WAITING.replace("sys.argv[1]", repr(slow)) + before + COMMAND
     with subprocess.Popen(
-        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.05)

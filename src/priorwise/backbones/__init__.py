@@ -19,6 +19,12 @@ from priorwise.backbones.latent_classifier import AbstractLatentClassifier, Late
 from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body
 from priorwise.backbones.pixel_cache import PixelCache
 from priorwise.backbones.pixelcnn import ChannelNorm, MaskedConv2d, PixelCNN, causal_mask
+from priorwise.backbones.residual import (
+    ResidualBlock,
+    residual_decoder_body,
+    residual_encoder_body,
+    residual_sizes,
+)
 from priorwise.backbones.standardised import Standardised, location_and_scale
 
 __all__ = [
@@ -34,6 +40,7 @@ __all__ = [
     "MaskedConv2d",
     "PixelCNN",
     "PixelCache",
+    "ResidualBlock",
     "Standardised",
     "TwoBranch",
     "causal_mask",
@@ -46,4 +53,7 @@ __all__ = [
     "location_and_scale",
     "moons_decoder_body",
     "moons_encoder_body",
+    "residual_decoder_body",
+    "residual_encoder_body",
+    "residual_sizes",
 ]

@@ -152,8 +152,8 @@ def _check(
     for name, (value, smallest) in (least | {"burn_in": (burn_in, 0)}).items():
         if value < smallest:
             raise ValueError(f"expected `{name}` of at least {smallest}; got {value}.")
-    if step_size is not None and not step_size > 0:
-        raise ValueError(f"expected a positive `step_size`; got {step_size}.")
+    if step_size is not None and not 0 < step_size < math.inf:
+        raise ValueError(f"expected a positive, finite `step_size`; got {step_size}.")
     if starts is not None and (starts.shape[1:] != tilted.event_shape or not len(starts)):
         raise ValueError(
             f"expected `starts` of shape (M, {', '.join(map(str, tilted.event_shape))}); got "

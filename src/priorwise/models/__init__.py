@@ -23,7 +23,7 @@ from priorwise.models.observations import (
     example_likelihood,
     require_observations,
 )
-from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae
+from priorwise.models.presets import conv_vae, gated_hvae, gated_vae, moons_vae, residual_vae
 from priorwise.models.replaced import with_prior
 from priorwise.models.traversal import (
     Traversal,
@@ -71,6 +71,7 @@ __all__ = [
     "require_groups",
     "require_observations",
     "require_prior",
+    "residual_vae",
     "with_prior",
     "wrap",
 ]

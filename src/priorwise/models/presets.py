@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from priorwise.backbones import (
@@ -12,19 +13,26 @@ from priorwise.backbones import (
     gated_image_body,
     moons_decoder_body,
     moons_encoder_body,
+    residual_decoder_body,
+    residual_encoder_body,
+    residual_sizes,
 )
 from priorwise.conditionals import Conditional, GaussianHead
-from priorwise.likelihoods import Bernoulli, Gaussian
+from priorwise.likelihoods import Bernoulli, Gaussian, InFeatures
 from priorwise.models.hierarchical import HVAE
 from priorwise.models.vae import VAE
 from priorwise.nn import FlattenEvent, GatedDense, he_normal_
 from priorwise.priors import StandardNormal
 from priorwise.typing import Shape
 
-__all__ = ["conv_vae", "gated_hvae", "gated_vae", "moons_vae"]
+__all__ = ["conv_vae", "gated_hvae", "gated_vae", "moons_vae", "residual_vae"]
 
 Likelihood = Callable[[int, Shape], nn.Module]
 PixelLikelihood = Callable[[int | None, Shape], nn.Module]
+PlanesLikelihood = Callable[[InFeatures, Shape], nn.Module]
+
+_FIRST_OUTPUT = 0.1  # times He's scale: else the first densities are far too sharp
+_LOG_VAR = (-10.0, 2.0)  # of q(z|x), so that no step makes it explode
 
 
 def moons_vae(
@@ -159,3 +167,43 @@ def gated_hvae(
         decoder,
         StandardNormal(latent) if prior is None else prior,
     )
+
+
+def residual_vae(
+    shape: Shape,
+    *,
+    prior: nn.Module | None = None,
+    likelihood: PlanesLikelihood = Gaussian,
+    latent: int = 128,
+    width: int = 32,
+) -> VAE:
+    """A VAE of residual convolutions for images of any height and width, with any channels.
+
+    Strided convolutions halve the sides until the longer one has 4 pixels; the decoder goes back
+    and crops to the exact size. Nothing depends on the batch. The parameters grow with the
+    logarithm of the image's size: with 128 latents there are XXX at 3x64x64.
+
+    Arguments:
+        shape: Shape (C, H, W) of an image.
+        prior: The prior of ``latent`` dimensions; standard normal if None.
+        likelihood: Called with the shape (F, H, W) of the decoder's planes and ``shape``: a class
+            of ``priorwise.likelihoods``.
+        latent: Number of latent dimensions.
+        width: Number of planes of the finest level; the coarser ones have up to 4 times as many.
+
+    Raises:
+        ValueError: if ``shape`` is not that of an image.
+    """
+    features = math.prod(residual_sizes(shape, width)[-1])
+    encoder = Conditional(
+        residual_encoder_body(shape, width), GaussianHead(features, latent, _LOG_VAR)
+    )
+    planes = (width // 2, *shape[1:])
+    decoder = Conditional(residual_decoder_body(shape, latent, width), likelihood(planes, shape))
+    he_normal_(encoder.head)
+    he_normal_(decoder.head)
+    with torch.no_grad():
+        for layer in decoder.head.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.mul_(_FIRST_OUTPUT)
+    return VAE(encoder, decoder, StandardNormal(latent) if prior is None else prior)

@@ -2,11 +2,19 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["PAPER_NOTES", "PublishedRow", "papers", "published_beside_ours", "unpublished_results"]
+__all__ = [
+    "PAPER_NOTES",
+    "PublishedRow",
+    "papers",
+    "published_beside_ours",
+    "unpublished_results",
+    "with_runs",
+]
 
 PAPER_NOTES: dict[str, tuple[str, ...]] = {
     "dpvae": (
@@ -37,7 +45,7 @@ class PublishedRow:
         quoted: Whether the paper copied it from elsewhere.
         recipe: Our recipe for it; empty if there is none.
         note: A problem with the published number, if there is one.
-        ours: Our results, each with its protocol.
+        ours: Our results, each with its protocol, one for each seed.
     """
 
     table: str
@@ -59,8 +67,13 @@ def _results() -> dict[str, list[dict[str, Any]]]:
         if entry.name.endswith(".json"):
             stored = json.loads(entry.read_text(encoding="utf-8"))
             for record in stored if isinstance(stored, list) else [stored]:
-                results.setdefault(record["recipe"], []).append(record)
+                results.setdefault(record["recipe"], []).extend(_seeds(record))
     return results
+
+
+def _seeds(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results that a record holds: one, or one for each seed."""
+    return record["members"] if "members" in record else [dict(record)]
 
 
 def _as_nll(metric: str, value: str) -> tuple[str, str]:
@@ -121,3 +134,28 @@ def unpublished_results(paper: str) -> list[dict[str, Any]]:
         for record in records
         if record["paper"] == paper
     ]
+
+
+def with_runs(
+    rows: Iterable[PublishedRow],
+    extra: Iterable[dict[str, Any]],
+    results: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[PublishedRow], list[dict[str, Any]]]:
+    """A table with further results, each in the row of its recipe.
+
+    Arguments:
+        rows: The rows with a published number.
+        extra: Results without one.
+        results: Further results by the name of their run, as ``result_of`` returns them.
+
+    Returns:
+        tuple: The rows and the results without a row; each further result has its ``run``.
+    """
+    named = [{**seed, "run": name} for name, result in results.items() for seed in _seeds(result)]
+    rows = list(rows)
+    recipes = {row.recipe for row in rows}
+    filled = [
+        replace(row, ours=[*row.ours, *(seed for seed in named if seed["recipe"] == row.recipe)])
+        for row in rows
+    ]
+    return filled, [*extra, *(seed for seed in named if seed["recipe"] not in recipes)]

@@ -1,7 +1,8 @@
 """Committed results: ``python -m priorwise.recipes.result RUN... --out FILE`` writes them.
 
 The runs must have been evaluated. A record holds the numbers, their errors, and the protocol: the
-departures from the recipe, the time, and the versions. A file holds one record or a list of them.
+departures from the recipe, the time, and the versions. Several seeds of a run are one record, whose
+``members`` are the records of the seeds. A file holds one record or a list of them.
 """
 
 import argparse
@@ -18,14 +19,15 @@ from priorwise.config.models import (
 )
 from priorwise.config.overrides import override
 from priorwise.config.run import Run
-from priorwise.evaluation import EvaluationRecord
+from priorwise.evaluation import EvaluationRecord, seeds_of
 from priorwise.recipes.registry import packaged_recipe
 from priorwise.storage import write_atomically
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
+from priorwise.training.run_group import one_run, stands_for_all
 from priorwise.training.run_record import read_run
 
-__all__ = ["result_record"]
+__all__ = ["group_result", "result_of", "result_record"]
 
 _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warnings")
 
@@ -67,7 +69,7 @@ def _short(measure: dict[str, Any]) -> dict[str, Any]:
 
 def _quality(quality: dict[str, Any] | None) -> dict[str, Any] | None:
     """The distances with one protocol for all: the protocols differ only in what was generated."""
-    if quality is None:
+    if quality is None or "refused" in quality:
         return None
     short = {kind: _short(quality[kind]) for kind in ("floor", "random", "low_posterior")}
     return short | {
@@ -166,6 +168,43 @@ def result_record(
     }
 
 
+def group_result(
+    folder: str | Path, *, paper: str, commit: str = "", notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The record of several evaluated seeds of a run, which a table shows as one result.
+
+    Arguments:
+        folder: The group of runs.
+        paper: As for ``result_record``.
+        commit: As for ``result_record``.
+        notes: As for ``result_record``. That a seed has no result is noted by itself.
+
+    Raises:
+        ValueError: as ``result_record``, and if the group holds no seeds that were trained.
+    """
+    group = seeds_of(folder)
+    missing = tuple(f"{name} {words.rstrip('.')}" for name, words in group.missing.items())
+    members = [
+        result_record(member, paper=paper, commit=commit, notes=(*notes, *missing))
+        for member in group.finished.values()
+    ]
+    shared = ("recipe", "title", "paper", "dataset", "metric")
+    return {
+        **{name: members[0][name] for name in shared},
+        "seeds": [member["seed"] for member in members],
+        "members": members,
+    }
+
+
+def result_of(
+    folder: str | Path, *, paper: str, commit: str = "", notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The record of an evaluated run, or of several seeds of it; see ``result_record``."""
+    if stands_for_all(folder):
+        return group_result(folder, paper=paper, commit=commit, notes=notes)
+    return result_record(one_run(folder), paper=paper, commit=commit, notes=notes)
+
+
 def _text(records: list[dict[str, Any]]) -> str:
     """JSON: a single record over several lines, or several records with one line each."""
     if len(records) == 1:
@@ -182,7 +221,7 @@ def _main() -> None:
     parser.add_argument("--note", action="append", default=[])
     options = parser.parse_args()
     records = [
-        result_record(run, paper=options.paper, commit=options.commit, notes=tuple(options.note))
+        result_of(run, paper=options.paper, commit=options.commit, notes=tuple(options.note))
         for run in options.run
     ]
     write_atomically(options.out, _text(records).encode())

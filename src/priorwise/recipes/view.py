@@ -1,10 +1,11 @@
 """The terminal table of published numbers beside ours."""
 
-import statistics
 from collections.abc import Iterable
 from typing import Any
 
 from priorwise.recipes.published import PAPER_NOTES, PublishedRow
+from priorwise.terminal import printable
+from priorwise.training.spread import Spread
 
 __all__ = ["print_table"]
 
@@ -22,27 +23,46 @@ def _numbers(record: dict[str, Any]) -> list[float]:
 
 
 def _ours(records: list[dict[str, Any]]) -> str:
-    """One cell: a line for each setting, which combines its seeds."""
+    """One cell: a line for each setting and run, which combines its seeds."""
+    return "\n".join(_line(seeds) for seeds in _settings(records))
+
+
+def _settings(records: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The seeds of each setting: of one run, or of ours with the same departures."""
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
-        settings.setdefault(tuple(record.get("departures", ())), []).append(record)
-    return "\n".join(_line(seeds) for seeds in settings.values())
+        key = (record.get("run", ""), record["recipe"], *record.get("departures", ()))
+        settings.setdefault(key, []).append(record)
+    return list(settings.values())
 
 
 def _line(records: list[dict[str, Any]]) -> str:
     """A single result with its error over the data, several seeds with their standard deviation."""
-    star = " (!)" if any(record.get("warnings") for record in records) else ""
-    star += " *" if any(record.get("departures") for record in records) else ""
+    marks = " (!)" if any(record.get("warnings") for record in records) else ""
+    marks += " *" if any(record.get("departures") for record in records) else ""
+    name = f"{printable(records[0]['run'])}: " if "run" in records[0] else ""
     if len(records) == 1 and not records[0].get("quality"):
-        return f"{records[0]['nll']:.2f} ± {records[0]['stderr_data']:.2f}{star}"
-    columns = list(zip(*(_numbers(record) for record in records), strict=True))
-    return " / ".join(_cell(column) for column in columns) + star
+        return f"{name}{records[0]['nll']:.2f} ± {records[0]['stderr_data']:.2f}{marks}"
+    spreads = [Spread(part) for part in zip(*map(_numbers, records), strict=True)]
+    seeds = f" ({spreads[0].count})" if len(records) > 1 else ""
+    return name + " / ".join(map(_cell, spreads)) + seeds + marks
 
 
-def _cell(values: tuple[float, ...]) -> str:
-    digits = 3 if max(abs(value) for value in values) < 1 else 2
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+def _cell(spread: Spread) -> str:
+    if spread.deviation is None:
+        return spread.mean_words
+    return f"{spread.mean_words} ± {spread.deviation_words}"
+
+
+def _errors(records: Iterable[dict[str, Any]]) -> list[str]:
+    """What ± means: one thing for several seeds, and another one for a single seed."""
+    settings = _settings(records)
+    if not any(len(seeds) > 1 for seeds in settings):
+        return []
+    return [
+        "± beside several seeds is the standard deviation over the seeds. Beside a number without "
+        "a count, which is of 1 seed, it is the standard error over the test images."
+    ]
 
 
 def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -107,6 +127,7 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
     """Print one table on standard output, and below it our departures from the protocol."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"{paper}: published beside ours (NLL in nats unless a unit is given)")
     table.add_column("row")
@@ -119,19 +140,20 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
         unit = "" if row.metric.startswith("NLL") or paper in PAPER_NOTES else f" {row.metric}"
         name = row.recipe.removeprefix(f"{paper}/")
         title = f"{row.table} {row.row}, {row.dataset}"
-        table.add_row(
-            title, row.published + unit + quoted, _ours(row.ours) if row.ours else "not run", name
-        )
+        cell = Text(_ours(row.ours)) if row.ours else "not run"
+        table.add_row(title, row.published + unit + quoted, cell, name)
         if row.note:
             notes[f"{title}: published {row.note}"] = None
     for recipe, records in _by_recipe(extra).items():
-        seeds = f", {len(records)} seeds" if len(records) > 1 else ""
-        table.add_row(
-            f"{records[0]['title']}, {records[0]['dataset']}{seeds}", "-", _ours(records), recipe
-        )
+        title = printable(f"{records[0]['title']}, {records[0]['dataset']}")
+        table.add_row(Text(title), "-", Text(_ours(records)), Text(recipe))
     ours = [*(record for row in rows for record in row.ours), *extra]
     notes |= dict.fromkeys(
-        _features(ours) + _doubts(paper, ours) + _log_norms(ours) + _departures(ours)
+        _errors(ours)
+        + _features(ours)
+        + _doubts(paper, ours)
+        + _log_norms(ours)
+        + _departures(ours)
     )
     console = Console()
     console.print(table)

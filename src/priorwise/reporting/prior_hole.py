@@ -38,7 +38,7 @@ from priorwise.training.run_group import one_run
 from priorwise.training.run_record import read_run
 from priorwise.training.runner import load, load_base
 
-__all__ = ["report", "report_runs"]
+__all__ = ["checked_page", "report", "report_runs"]
 
 
 def report(
@@ -82,7 +82,7 @@ def report(
         ValueError: for a path that does not end in .html, or a setting that does not exist.
         TypeError: for something that is not a model.
     """
-    path = _checked(path)
+    path = checked_page(path)
     config = with_settings(EvaluationConfig(), settings)
     named = _named(model, models or {})
     splits = as_splits(data)
@@ -128,7 +128,7 @@ def report_runs(
         ValueError: for a path that does not end in .html, a setting that does not exist, or runs on
             different data.
     """
-    path = _checked(path)
+    path = checked_page(path)
     folders = {name: one_run(folder) for name, folder in folders.items()}
     records = {
         name: record_of_run(
@@ -157,7 +157,12 @@ def _file_name(name: str) -> str:
     return hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
 
 
-def _checked(path: str | Path) -> Path:
+def checked_page(path: str | Path) -> Path:
+    """The path of a page.
+
+    Raises:
+        ValueError: if its name does not end in .html.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"expected `path` as a page that ends in .html; got {path.name!r}.")

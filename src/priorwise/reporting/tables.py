@@ -9,7 +9,14 @@ from priorwise.evaluation.quantity import error_words, number_words
 from priorwise.reporting.entries import Entry
 from priorwise.terminal import printable
 
-__all__ = ["contrast_table", "glossary", "print_table", "record_lines", "summary_table"]
+__all__ = [
+    "contrast_table",
+    "glossary",
+    "plain_cell",
+    "print_table",
+    "record_lines",
+    "summary_table",
+]
 
 _GAIN = (
     "How many nats the NLL is lower than that of the first model; positive is better. The two are "
@@ -39,13 +46,17 @@ def summary_table(entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "columns": [{"model": entry.name, "about": entry.about} for entry in entries],
         "rows": [
-            {"title": title, "cells": [_plain(cells.get(title, Cell("-"))) for cells in columns]}
+            {
+                "title": title,
+                "cells": [plain_cell(cells.get(title, Cell("-"))) for cells in columns],
+            }
             for title in titles
         ],
     }
 
 
-def _plain(cell: Cell) -> dict[str, Any]:
+def plain_cell(cell: Cell) -> dict[str, Any]:
+    """A cell as plain data, with the mark of its doubts."""
     return asdict(cell) | {
         "text": cell.marked,
         "small": list(cell.small),
@@ -67,7 +78,7 @@ def contrast_table(entries: Sequence[Entry]) -> dict[str, Any]:
             columns.append({"model": f"{entry.name}, group {group['group']}", "about": about})
             cells.append(_contrast_cells(group))
     rows = [
-        {"title": title, "cells": [_plain(column[place]) for column in cells]}
+        {"title": title, "cells": [plain_cell(column[place]) for column in cells]}
         for place, title in enumerate(_CONTRAST_TITLES)
     ]
     return {"columns": columns, "rows": rows if columns else []}

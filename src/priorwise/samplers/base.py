@@ -3,6 +3,7 @@
 Letters: ``S`` the requested sample shape, ``B`` the batch shape of the distribution.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 
@@ -65,14 +66,14 @@ class AbstractSampler(ABC):
         https://arxiv.org/abs/2007.03898
 
     Arguments:
-        temperature: Positive factor of the standard deviations.
+        temperature: Positive, finite factor of the standard deviations.
     """
 
     temperature: float = 1.0  # for a sampler that does not set one
 
     def __init__(self, temperature: float = 1.0) -> None:
-        if not temperature > 0:
-            raise ValueError(f"expected a positive `temperature`; got {temperature}.")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"expected a positive, finite `temperature`; got {temperature}.")
         self.temperature = temperature
 
     def __call__(self, distribution: Distribution, sample_shape: Shape = ()) -> Tensor:

@@ -3,6 +3,7 @@
 Chains have shape ``(*S, *B, *event)``. ``u`` is the position in the space where a chain moves.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -214,8 +215,8 @@ class Langevin(AbstractSampler):
         super().__init__(temperature)
         if steps < 1:
             raise ValueError(f"expected at least 1 of `steps`; got {steps}.")
-        if not step_size > 0:
-            raise ValueError(f"expected a positive `step_size`; got {step_size}.")
+        if not 0 < step_size < math.inf:
+            raise ValueError(f"expected a positive, finite `step_size`; got {step_size}.")
         self.steps = steps
         self.step_size = step_size
         self.adjusted = adjusted
