@@ -1,5 +1,7 @@
 """The terminal table of published numbers beside ours."""
 
+import math
+import re
 from dataclasses import replace
 
 from priorwise.recipes.published import published_beside_ours, with_runs
@@ -44,3 +46,19 @@ def test_a_run_without_a_published_number_has_its_own_row():
     more, extra = with_runs(rows, [], {"mine": {"recipe": "own/vae", "nll": 1.0}})
     assert more == rows
     assert extra == [{"recipe": "own/vae", "nll": 1.0, "run": "mine"}]
+
+
+def test_grey_sets_are_in_bits_a_dimension_as_they_are_published(capsys, monkeypatch):
+    """Fault: nats beside bits, which differ by a factor of hundreds; the NLL of a row in nats."""
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = published_beside_ours("vampprior")
+    frey = next(row for row in rows if row.dataset == "FreyFaces")
+    mnist = next(row for row in rows if row.ours)
+    # 4.60 bits for each of 560 pixels, with an error of 0.05
+    nats = {"nll": 4.6 * 560 * math.log(2), "stderr_data": 0.05 * 560 * math.log(2)}
+    record = {**mnist.ours[0], **nats, "dimensions": 560, "departures": [], "warnings": []}
+    rows = [replace(frey, ours=[record]), replace(mnist, ours=[record])]
+    print_table("vampprior", rows, [])
+    printed = capsys.readouterr().out
+    assert re.search(r"4.63±.04 bits/dim │ +4.60 ± 0.05 ", printed)
+    assert re.search(r" 88.56 │ +1785.55 ± 19.41 ", printed)

@@ -110,7 +110,7 @@ def result_record(
         ValueError: for a run that was not evaluated, or a model without a likelihood.
     """
     folder = Path(folder)
-    run, _, identity = read_run(folder)
+    run, spec, identity = read_run(folder)
     record = EvaluationRecord.read(folder / "evaluation.json")
     if record is None:
         raise ValueError(
@@ -139,6 +139,7 @@ def result_record(
         "title": _title(run),
         "paper": paper,
         "dataset": run.data.name,
+        "dimensions": spec.features,
         "metric": "NLL nats",
         "nll": nll["value"],
         "stderr": nll["stderr"],

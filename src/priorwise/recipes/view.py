@@ -1,5 +1,6 @@
 """The terminal table of published numbers beside ours."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,18 @@ def _numbers(record: dict[str, Any]) -> list[float]:
 def _ours(records: list[dict[str, Any]]) -> str:
     """One cell: a line for each setting and run, which combines its seeds."""
     return "\n".join(_line(seeds) for seeds in _settings(records))
+
+
+def _in_its_unit(row: PublishedRow) -> list[dict[str, Any]]:
+    """Our records in the unit of the published number: bits per dimension are nats / (D ln 2)."""
+    if row.metric != "bits/dim":
+        return row.ours
+    records = []
+    for record in row.ours:
+        nats = record["dimensions"] * math.log(2)
+        numbers = {name: record[name] / nats for name in ("nll", "stderr_data")}
+        records.append(record | numbers)
+    return records
 
 
 def _settings(records: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -140,7 +153,7 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
         unit = "" if row.metric.startswith("NLL") or paper in PAPER_NOTES else f" {row.metric}"
         name = row.recipe.removeprefix(f"{paper}/")
         title = f"{row.table} {row.row}, {row.dataset}"
-        cell = Text(_ours(row.ours)) if row.ours else "not run"
+        cell = Text(_ours(_in_its_unit(row))) if row.ours else "not run"
         table.add_row(title, row.published + unit + quoted, cell, name)
         if row.note:
             notes[f"{title}: published {row.note}"] = None
