@@ -14,7 +14,7 @@ from targets import train_again
 Damage = Callable[[bytes, Random], bytes]
 
 _MEASURED = ("evaluation.json", "evaluation_per_image.safetensors", "nll-*.jsonl")
-_TRAINED = ("metrics.jsonl", "last.safetensors", "best.safetensors", "buffer-*")
+_TRAINED = ("metrics.jsonl", "last.safetensors", "best.safetensors", "buffer-*", "group.json")
 _SHOWN = ("report.*", "traversal.png")
 
 
@@ -125,6 +125,7 @@ def _code(random: Random, work: Path) -> Case:
 PLAIN = ["vae", "half", "factor", "ncp"]
 MAKERS: dict[str, Maker] = {
     "run.json": _damaged_file([*PLAIN, "buffered"], "run.json", damaged_json),
+    "group.json": _damaged_file(["seeds"], "group.json", damaged_json),
     "metrics.jsonl": _damaged_file(PLAIN, "metrics.jsonl", damaged_lines),
     "journal": _damaged_file(["vae", "factor", "ncp"], "nll-*.jsonl", damaged_lines),
     "evaluation.json": _damaged_file(["vae", "factor", "ncp"], "evaluation.json", damaged_json),

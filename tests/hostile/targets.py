@@ -68,6 +68,7 @@ RUNS = {
         "small.npz",
     ],
     "half": ["own/vae", *SMALL, "--data", "small.npz"],
+    "seeds": ["own/vae", *SMALL, "--data", "small.npz", "--seeds", "2"],
     "ncp": [
         "ncp/posthoc",
         "model.hidden_features=[4]",
