@@ -63,7 +63,8 @@ class CandidatesConfig(AbstractConfig):
     setting: str = "model.prior.components"
     """The setting in which they differ."""
     values: tuple[int | str, ...] = ()
-    """Its values, such as [50, 100, 250]; if there are none, the run is trained as it is."""
+    """Its values, whole numbers or words, such as [50, 100, 250]; if there are none, the run is
+    trained as it is."""
     samples: int = Field(10, ge=1, le=LARGEST_COUNT)
     """Draws from the posterior of each validation example, for the bound."""
 
