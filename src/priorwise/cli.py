@@ -143,6 +143,7 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """New images from a trained run."""
+    from priorwise.models import decodes_to_means
     from priorwise.models.sampling_progress import sampling_reported
     from priorwise.progress import progress_bar
     from priorwise.reporting.pictures import save_samples
@@ -165,10 +166,11 @@ def sample(
         x = model.sample(count, chosen_sampler, mean=not draw, seed=seed)
     path = save_samples(x, out if out is not None else run / "samples.png", value_range=value_range)
     words = str(chosen_sampler or model.default_sampler)
+    shown = "draws" if draw or not decodes_to_means(model) else "means"
     if as_json:
-        print_json({"samples": str(path), "count": count, "sampler": words})
+        print_json({"samples": str(path), "count": count, "sampler": words, "decoder": shown})
     else:
-        show(f"{count} samples by {words} are at {path}")
+        show(f"{count} samples by {words}, {shown} of the decoder, are at {path}")
 
 
 @app.command()

@@ -275,7 +275,12 @@ def test_sample_with_each_sampler(inside, ncp, tmp_path, name):
     out = tmp_path / "deep" / "x.npz"
     options = ["--sampler", name, "--proposals", 20, "--steps", 3, "--step-size", 0.1]
     text = inside("sample", ncp, "-n", 7, *options, "--out", out, "--seed", 4, "--json")
-    assert json.loads(text) == {"samples": str(out), "count": 7, "sampler": SAMPLERS[name]}
+    assert json.loads(text) == {
+        "samples": str(out),
+        "count": 7,
+        "sampler": SAMPLERS[name],
+        "decoder": "means",
+    }
     x = np.load(out)["x"]
     assert x.shape == (7, 1, 8, 8)
     assert 0 <= x.min() < x.max() <= 1
@@ -297,7 +302,10 @@ def test_sample_a_picture(priorwise, vae, tmp_path):
         "--out",
         out,
     )
-    assert f"9 samples by Ancestral(temperature=0.5) are at {out}" in done.stdout
+    assert (
+        f"9 samples by Ancestral(temperature=0.5), draws of the decoder, are at {out}"
+        in done.stdout
+    )
     picture = np.asarray(Image.open(out))
     assert picture.ndim == 2
     assert len(np.unique(picture)) == 2

@@ -3,6 +3,7 @@
 import members
 import pytest
 import torch
+from matplotlib.text import Text
 from torch import distributions as td
 from torch import nn
 
@@ -120,7 +121,7 @@ def bits(count: int) -> torch.Tensor:
     return members.images(count).to(torch.uint8)
 
 
-def test_pages_and_pictures_show_draws(tmp_path):
+def test_pages_and_pictures_show_draws(tmp_path, monkeypatch):
     """Fault: a report that stops at the first picture, or that calls draws means."""
     splits = Splits(
         bits(80), bits(40), bits(40), DataSpec("bits", SHAPE, 2, "bernoulli", "none", "unit")
@@ -138,6 +139,11 @@ def test_pages_and_pictures_show_draws(tmp_path):
     )
     page = (tmp_path / "report.html").read_text()
     assert page.count("draws from the decoder, which has no mean in closed form") == 2
+    words: list[str] = []
+    written = Text.set_text
+    monkeypatch.setattr(
+        Text, "set_text", lambda self, s: (words.append(str(s)), written(self, s))[1]
+    )
     save_comparison({"model": model}, splits, tmp_path / "comparison.png", draws=40)
     save_traversal(model, splits, tmp_path / "traversal.png", pairs=2, dimensions=2, steps=3)
     qualities = quality_measures(model, splits, splits.evaluation("test"), Raw(), images=20)
@@ -147,3 +153,5 @@ def test_pages_and_pictures_show_draws(tmp_path):
     )
     qualities = quality_measures(model, grey, grey.evaluation("test"), Raw(), images=20)
     assert qualities["low_posterior"]["protocol"]["generated_as"] == "draws"
+    assert "samples of the prior, decoded by draws" in words
+    assert sum(word.endswith("; decoded by draws") for word in words) == 2

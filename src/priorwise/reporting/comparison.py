@@ -296,7 +296,8 @@ def _draw_legend(figure: "Figure", row: Portrait) -> None:
 def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
     """Samples, latents, and the decoded pockets last."""
     pockets, leaks = (f"median of log q/p: {each}" for each in row.numbers.values())
-    _draw_decoded(cells[0], row.samples, x, PRIOR, "samples of the prior, decoded")
+    decoded = "decoded" if row.low.protocol["decoded"] == "means" else "decoded by draws"
+    _draw_decoded(cells[0], row.samples, x, PRIOR, f"samples of the prior, {decoded}")
     _draw_latents(cells[1], row.z, f"z: encodings and prior\nleaks: {leaks}")
     if cells[3:] and row.z0 is not None:
         _draw_latents(cells[2], row.z0, "z0: the same, where the prior is normal")
@@ -310,7 +311,7 @@ def _draw_row(cells: list["Axes"], row: Portrait, x: Tensor) -> None:
             fontsize=8,
             transform=cells[2].transAxes,
         )
-    _draw_decoded(cells[-1], row.low.x, x, POCKET, f"pockets of the prior, decoded\n{pockets}")
+    _draw_decoded(cells[-1], row.low.x, x, POCKET, f"pockets of the prior, {decoded}\n{pockets}")
 
 
 def _draw_latents(axes: "Axes", plane: LatentPlane, title: str) -> None:

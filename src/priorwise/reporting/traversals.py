@@ -19,6 +19,7 @@ from priorwise.models import (
     Traversal,
     along,
     between,
+    decodes_to_means,
     encodings,
     flow_prior,
     in_space,
@@ -149,6 +150,11 @@ class _Scene:
         return random_part(self.x, _POINTS, self.seed)
 
     @property
+    def drawn(self) -> str:
+        """What a title says of a decoder without a mean."""
+        return "" if decodes_to_means(self.model) else "; decoded by draws"
+
+    @property
     def fine_steps(self) -> int:
         """Steps of a walk that is drawn as a line."""
         return (self.steps - 1) * _FINE + 1
@@ -231,7 +237,7 @@ def _between_bands(
     coarse = walk(scene.steps, space)
     planar = not is_images(scene.x) or coarse.z[0, 0].numel() == 2
     why = ", where the prior is normal" if coarse.space == "generation" else ""
-    title = f"Between two test {scene.noun}s: straight in {_LETTER[coarse.space]}{why}"
+    title = f"Between two test {scene.noun}s: straight in {_LETTER[coarse.space]}{why}{scene.drawn}"
     marks = [ascii_uppercase[row % 26] for row in range(len(pairs))]
     bands: list[Band] = []
     if is_images(scene.x):
@@ -307,7 +313,10 @@ def _along_bands(
         values = torch.lerp(ends[0][:, None], ends[1][:, None], weights)
         return along(scene.model, point, dimensions, values, space=space, seed=scene.seed)
 
-    title = f"One dimension of {letter} at a time: all others as in test {scene.noun} {start}"
+    title = (
+        f"One dimension of {letter} at a time: all others as in test {scene.noun} "
+        f"{start}{scene.drawn}"
+    )
     names = [
         f"{letter}[{dimension}], var {variance:.2g}" for dimension, variance in variances.items()
     ]
