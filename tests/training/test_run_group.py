@@ -32,7 +32,7 @@ from priorwise.training.member_process import (
 )
 from priorwise.training.not_finite import TrainingDivergedError
 from priorwise.training.run_data import load_splits
-from priorwise.training.run_group import SEED, Choice, End, one_run
+from priorwise.training.run_group import SEED, Choice, End, one_run, opened
 from priorwise.training.run_record import resolve_base
 
 SMALL = ["model.hidden=4", "model.latent=2", "training.epochs=2", "training.schedule=constant"]
@@ -209,6 +209,10 @@ def test_a_group_stands_for_one_run_where_one_is_wanted(two, tmp_path, capsys):
     assert one_run(tmp_path) == tmp_path / "latent-3"
     assert "latent-3 was chosen: its bound is lower" in capsys.readouterr().err
     assert read_group(tmp_path).choice.numbers == {"gain": 1.5}
+    assert opened(tmp_path, RUN, "model.latent", (2, 3)).choice == Choice(
+        3, "its bound is lower", {"gain": 1.5}
+    )
+    assert opened(tmp_path, RUN, "model.latent", (2, 3, 4)).choice is None
 
 
 def test_several_at_once_are_those_one_after_the_other(two, tmp_path, capfd):
