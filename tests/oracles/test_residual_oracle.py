@@ -79,6 +79,8 @@ def test_any_width(planes):
 
 def test_parameters_grow_with_the_logarithm_of_the_size():
     """Fault: a dense layer on all pixels. From 64x64 to 256x256 there are two levels more."""
+    whole = residual_vae((3, 64, 64), likelihood=likelihoods.DiscretizedLogistic)
+    assert sum(each.numel() for each in whole.parameters()) == 2_832_278
     small, large = (
         sum(each.numel() for each in residual_vae((3, side, side), width=16).parameters())
         for side in (64, 256)

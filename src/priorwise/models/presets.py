@@ -181,7 +181,7 @@ def residual_vae(
 
     Strided convolutions halve the sides until the longer one has 4 pixels; the decoder goes back
     and crops to the exact size. Nothing depends on the batch. The parameters grow with the
-    logarithm of the image's size: with 128 latents there are XXX at 3x64x64.
+    logarithm of the image's size: there are 2,832,278 at 3x64x64 with the discretised logistic.
 
     Arguments:
         shape: Shape (C, H, W) of an image.
