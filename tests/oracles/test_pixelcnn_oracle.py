@@ -11,6 +11,7 @@ from torch.autograd.functional import jacobian
 from priorwise import likelihoods
 from priorwise.backbones import LatentPlanes, PixelCNN
 from priorwise.conditionals import PixelConditional
+from priorwise.estimators.blocks import TILE_BYTES, tile_rows
 from priorwise.models import HVAE, conv_hvae, pixel_hvae
 from priorwise.nn import GatedConv2d
 from priorwise.objectives import ELBO
@@ -243,6 +244,15 @@ def test_pseudo_inputs_meet_no_batch_statistics():
     assert sizes == 8 * [3]
     assert not any(isinstance(part, nn.BatchNorm2d) for part in model.encoder_top.modules())
     assert not any(isinstance(p, nn.BatchNorm2d) for p in pixel_hvae((1, 6, 5)).modules())
+
+
+def test_tiles_count_the_network_of_the_decoder():
+    """Fault: tiles as large as if the PixelCNN took nothing, since it works later than the call of
+    ``likelihood``. Three outputs of 512 features at 30 pixels in float32 make a row.
+    """
+    model = pixel_hvae((1, 6, 5), latent=2, hidden=6, features=512)
+    rows = tile_rows(model, 100_000)
+    assert 0.9 < rows * 3 * 512 * 30 * 4 / TILE_BYTES <= 1
 
 
 def test_sampling_uses_running_statistics():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from priorwise.distributions import from_noise, has_noise_form
+from priorwise.distributions import Autoregressive, from_noise, has_noise_form, untilted
 from priorwise.models import AbstractModel, Group, example_pass, frozen, require_groups
 from priorwise.randomness import seeded
 
@@ -92,7 +92,10 @@ def tile_rows(model: AbstractModel, at_most: int, x: Tensor | None = None) -> in
         if x is not None:
             with seeded(0, "tile"):
                 groups = model.infer(x[:1].to(groups[0].z.device))
-        observed = groups[0].z.new_empty(model.likelihood(groups).event_shape)
+        likelihood = untilted(model.likelihood(groups))
+        observed = groups[0].z.new_zeros(likelihood.event_shape)
+        if isinstance(likelihood, Autoregressive):  # its network does not work before
+            likelihood.log_prob(observed)
         return [
             observed,
             *(part for group in groups for part in (group.z, group.context) if part is not None),
