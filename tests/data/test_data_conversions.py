@@ -322,6 +322,7 @@ REFUSED = {
         r"expected \(-1, -2\)",
     ),
     "a number for bytes": (node(content=b"\x8a\x08" + b"\xff" * 7 + b"\x00"), "bytes; got int"),
+    "a frame cut short": (b"\x80\x04\x95\x00", "not one"),
     "a memo of 2 GB": (b"]r" + MEMO + b".", "not one"),
 }  # fmt: skip
 

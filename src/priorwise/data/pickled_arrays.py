@@ -9,6 +9,7 @@ import io
 import math
 import pickle
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _DAMAGE = (
     OverflowError,
     RecursionError,
     MemoryError,
+    struct.error,
 )
 
 
