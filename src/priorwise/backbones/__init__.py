@@ -18,7 +18,7 @@ from priorwise.backbones.gated_conv import (
 from priorwise.backbones.latent_classifier import AbstractLatentClassifier, LatentClassifier
 from priorwise.backbones.mlp import TwoBranch, gated_body, gated_image_body
 from priorwise.backbones.pixel_cache import PixelCache
-from priorwise.backbones.pixelcnn import ChannelNorm, MaskedConv2d, PixelCNN, causal_mask
+from priorwise.backbones.pixelcnn import ChannelScale, MaskedConv2d, PixelCNN, causal_mask
 from priorwise.backbones.residual import (
     ResidualBlock,
     residual_decoder_body,
@@ -32,7 +32,7 @@ __all__ = [
     "IMAGE_BODIES",
     "AbstractLatentClassifier",
     "AffineCoupling",
-    "ChannelNorm",
+    "ChannelScale",
     "CouplingFlow",
     "ImageBodies",
     "LatentClassifier",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priorwise.backbones.pixelcnn import ChannelNorm, PixelCNN
+from priorwise.backbones.pixelcnn import ChannelScale, PixelCNN
 
 __all__ = ["PixelCache"]
 
@@ -53,11 +53,13 @@ class PixelCache:
 
     def features(self, column: int, group: int) -> Tensor:
         """The features of one group of channels at a pixel of the row, ``(R, F/G)``."""
-        for layer, values, results in zip(
-            self.layers, self.values[:-1], self.values[1:], strict=True
-        ):
-            h = layer.at(column, group, values)
-            torch.clamp(h, min=0.0, out=results[:, column + 1, layer.part(group)])
+        here = column + 1
+        for place, layer in enumerate(self.layers):
+            values, part = self.values[place], layer.part(group)
+            result = self.values[place + 1][:, here, part]
+            torch.clamp(layer.at(column, group, values), min=0.0, out=result)
+            if place and self.network.residual:
+                result += values[:, here, part]
         return self.values[-1][:, column + 1, self.layers[-1].part(group)]
 
     def put(self, column: int, group: int, drawn: Tensor) -> None:
@@ -92,7 +94,7 @@ class _CachedLayer:
         """The features of a group at one pixel before the ReLU, from the row ``(R, W + 2, I)``."""
         two = values[:, column : column + 2].flatten(1)
         h = torch.addmm(self.from_above[:, column, self.part(group)], two, self.own_row[group])
-        if isinstance(self.norm, ChannelNorm):
+        if isinstance(self.norm, ChannelScale):
             return self.norm.at(h, group)
         norm = self.norm
         assert isinstance(norm, nn.BatchNorm2d)

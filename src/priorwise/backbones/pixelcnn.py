@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ChannelNorm", "MaskedConv2d", "PixelCNN", "causal_mask"]
+__all__ = ["ChannelScale", "MaskedConv2d", "PixelCNN", "causal_mask"]
 
 
 def causal_mask(out_groups: Tensor, in_groups: Tensor, *, includes_own: bool) -> Tensor:
@@ -62,8 +62,8 @@ class MaskedConv2d(nn.Module):
         return F.conv2d(x, self.kernel, padding=1)
 
 
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the features of one pixel, within each group of channels.
+class ChannelScale(nn.Module):
+    """A learned scale and shift of every feature, without any statistics.
 
     It mixes neither images, as batch normalisation does, nor pixels, the later of which must not be
     seen.
@@ -80,24 +80,23 @@ class ChannelNorm(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """``(R, F, H, W) -> (R, F, H, W)``."""
-        groups = h.movedim(1, -1).chunk(len(self.weight), -1)
-        each = [self.at(part, group) for group, part in enumerate(groups)]
-        return torch.cat(each, -1).movedim(-1, 1)
+        return h * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
 
     def at(self, h: Tensor, group: int) -> Tensor:
-        """The features of one group, ``(*, F/G) -> (*, F/G)``."""
-        return F.layer_norm(h, h.shape[-1:], self.weight[group], self.bias[group])
+        """The features of one group at a pixel, ``(R, F/G) -> (R, F/G)``."""
+        return h * self.weight[group] + self.bias[group]
 
 
 class PixelCNN(nn.Module):
     """Features of every pixel, computed from the pixels before it and from conditioning planes.
 
     ``(R, C, H, W), (R, P, H, W) -> (R, F, H, W)`` by ``layers`` masked 3x3 convolutions, each with
-    a normalisation and a ReLU. There are two forms.
+    a scale and a ReLU. There are two forms.
 
     - By default, each channel of a pixel is a step of its own: red, then green given red, then blue
       given both. The features stand in C groups, one for each channel. The planes are not masked:
-      each pixel sees them around itself. Normalisation works within one pixel (``ChannelNorm``).
+      each pixel sees them around itself. Nothing is normalised: every layer but the first adds to
+      what it was given, and starts small (``ChannelScale``).
     - With ``published``, the VampPrior paper's code. The mask is spatial only, so the channels of a
       pixel are independent given the pixels before it. It lies over the conditioning planes, too:
       each pixel sees only what they hold above and to the left of it, and the first pixel nothing.
@@ -144,9 +143,21 @@ class PixelCNN(nn.Module):
             MaskedConv2d(mask) for mask in (first, *(layers - 1) * [others])
         )
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(self.features) if published else ChannelNorm(self.groups, self.features)
+            nn.BatchNorm2d(self.features) if published else ChannelScale(self.groups, self.features)
             for _ in range(layers)
         )
+        self.residual = not published
+        if self.residual:
+            self._start_small()
+
+    @torch.no_grad()
+    def _start_small(self) -> None:
+        """N(0, 2 / fan_in) weights by the inputs that masks leave, divided by the layers to add."""
+        for place, layer in enumerate(self.convolutions):
+            assert isinstance(layer, MaskedConv2d)
+            fan_in = float(layer.mask.flatten(1).sum(1).mean())
+            variance = 2.0 / fan_in / (len(self.convolutions) if place else 1)
+            layer.weight.normal_(std=math.sqrt(variance))
 
     @property
     def kernels(self) -> list[Tensor]:
@@ -156,6 +167,9 @@ class PixelCNN(nn.Module):
     def forward(self, x: Tensor, planes: Tensor) -> Tensor:
         """The features of all pixels of images that are known already."""
         h = torch.cat([x, planes], 1)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            h = F.relu(norm(convolution(h)))
+        for place, (convolution, norm) in enumerate(
+            zip(self.convolutions, self.norms, strict=True)
+        ):
+            new = F.relu(norm(convolution(h)))
+            h = h + new if place and self.residual else new
         return h
