@@ -249,13 +249,16 @@ def check_committed(run: Path, record: dict[str, Any]) -> None:
     print_table("own", [], [committed])
 
 
-def test_evaluate_does_not_hide_what_the_user_must_mend(vae, tmp_path, refused):
+def test_evaluate_does_not_hide_what_the_user_must_mend(vae, tmp_path, inside, refused):
     """Fault: a journal of another model taken for a number that there is not: no error, and no
     likelihood.
     """
     run = tmp_path / "run"
     shutil.copytree(vae, run)
-    (run / "nll-12x50-seed0.jsonl").write_text('{"another": 1}\n')
+    inside("evaluate", run, "--samples", 50)
+    (journal,) = run.glob("nll-12x50-seed0-*.jsonl")
+    journal.write_text('{"another": 1}\n')
+    (run / "evaluation.json").unlink()
     assert "parts of another one: " in refused("evaluate", run, "--samples", 50)
     assert not (run / "evaluation.json").exists()
 

@@ -87,8 +87,9 @@ def _nll(subject: Subject) -> Estimate:
     if subject.journal is not None:
         variant = "" if config.precision == "no" else f"-{config.precision}"
         variant += "-compiled" if config.compile else ""
-        name = f"nll-{len(x)}x{config.samples}-seed{config.seed}{variant}.jsonl"
-        journal = subject.journal / name
+        of = f"{len(x)}x{config.samples}-seed{config.seed}{variant}"
+        # named after the weights, so that a run that was trained on starts a journal of its own
+        journal = subject.journal / f"nll-{of}-{subject.weights[:8]}.jsonl"
     with progress_bar("likelihood", len(x), unit="images", show=subject.progress) as advance:
         return estimators.nll(
             subject.model,
