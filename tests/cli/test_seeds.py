@@ -12,7 +12,7 @@ from priorwise.evaluation import EvaluationRecord
 from priorwise.recipes.result import result_of
 from priorwise.training import runner
 from priorwise.training.not_finite import TrainingDivergedError
-from priorwise.training.spread import Spread
+from priorwise.training.spread import Spread, error_words
 
 SMALL = [
     "model.hidden=4",
@@ -66,7 +66,18 @@ def test_the_spread_is_the_textbook_one(values):
 def test_a_small_spread_is_not_shown_as_none():
     """Fault: 0.00 for seeds that differ."""
     assert Spread((80.001, 80.002)).deviation_words == "0.0007"
+    assert Spread((88.001, 88.0010001)).deviation_words == "7e-08"
     assert Spread((80.0, 80.0)).deviation_words == "0.00"
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf])
+def test_a_seed_without_the_number_is_in_no_mean(unknown):
+    """Fault: a mean that is NaN; a number of seeds that the mean is not of."""
+    spread = Spread((1.0, unknown, 3.0))
+    assert str(spread) == "2.00, standard deviation 1.41 over 2 of 3 seeds"
+    assert spread.numbers["seeds"] == 2
+    assert str(Spread((unknown,))) == "unknown, standard deviation - over 0 of 1 seed"
+    assert error_words(unknown) == "unknown"
 
 
 def test_evaluate_shows_mean_and_spread_beside_each_error(group, inside):
