@@ -112,7 +112,11 @@ def test_table_takes_the_seeds_as_one_result(group, inside, monkeypatch, tmp_pat
     result = result_of(group, paper="vampprior", notes=("a note",))
     assert result["seeds"] == [3, 4]
     assert [member["nll"] for member in result["members"]] == list(spread.values)
-    assert all("a note" in member["departures"] for member in result["members"])
+    for member in result["members"]:
+        assert "a note" in member["departures"]
+        assert "likelihood of 8 random test images for 1000" in member["departures"]
+        assert member["departures"][0].startswith("training: latent 2 for 40, hidden 4 for 300, ")
+        assert not member["other_data"]
 
 
 def test_the_report_has_the_summary_and_links_each_seed(group, inside):
