@@ -12,7 +12,7 @@ from priorwise.evaluation import EvaluationRecord
 from priorwise.recipes.result import result_of
 from priorwise.training import runner
 from priorwise.training.not_finite import TrainingDivergedError
-from priorwise.training.spread import Spread
+from priorwise.training.spread import Spread, error_words
 
 SMALL = [
     "model.hidden=4",
@@ -66,7 +66,18 @@ def test_the_spread_is_the_textbook_one(values):
 def test_a_small_spread_is_not_shown_as_none():
     """Fault: 0.00 for seeds that differ."""
     assert Spread((80.001, 80.002)).deviation_words == "0.0007"
+    assert Spread((88.001, 88.0010001)).deviation_words == "7e-08"
     assert Spread((80.0, 80.0)).deviation_words == "0.00"
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf])
+def test_a_seed_without_the_number_is_in_no_mean(unknown):
+    """Fault: a mean that is NaN; a number of seeds that the mean is not of."""
+    spread = Spread((1.0, unknown, 3.0))
+    assert str(spread) == "2.00, standard deviation 1.41 over 2 of 3 seeds"
+    assert spread.numbers["seeds"] == 2
+    assert str(Spread((unknown,))) == "unknown, standard deviation - over 0 of 1 seed"
+    assert error_words(unknown) == "unknown"
 
 
 def test_evaluate_shows_mean_and_spread_beside_each_error(group, inside):
@@ -101,7 +112,11 @@ def test_table_takes_the_seeds_as_one_result(group, inside, monkeypatch, tmp_pat
     result = result_of(group, paper="vampprior", notes=("a note",))
     assert result["seeds"] == [3, 4]
     assert [member["nll"] for member in result["members"]] == list(spread.values)
-    assert all("a note" in member["departures"] for member in result["members"])
+    for member in result["members"]:
+        assert "a note" in member["departures"]
+        assert "likelihood of 8 random test images for 1000" in member["departures"]
+        assert member["departures"][0].startswith("training: latent 2 for 40, hidden 4 for 300, ")
+        assert not member["other_data"]
 
 
 def test_the_report_has_the_summary_and_links_each_seed(group, inside):

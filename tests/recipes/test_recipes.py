@@ -15,8 +15,8 @@ from priorwise.data.known_sets import spec_of
 from priorwise.models import HVAE, NCP, VAE
 from priorwise.priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from priorwise.recipes import UnknownRecipeError, recipe, recipes
+from priorwise.recipes.departures import changed_settings
 from priorwise.recipes.published import papers, published_beside_ours
-from priorwise.recipes.result import _changes
 
 SETS = {  # of the VampPrior's recipes, with the initial mean and spread of the pseudo-inputs
     "static_mnist": (0.05, 0.01),
@@ -193,8 +193,10 @@ def test_k_is_chosen_from_the_papers_and_others(name):
 def test_what_was_chosen_is_no_departure():
     """Fault: a committed result that is marked, because K is not that of the recipe."""
     run = recipe("vampprior/caltech_vae_vamp_k")
-    assert _changes(override(run, ["model.prior.components=250"])) == {}
-    assert list(_changes(override(run, ["model.prior.components=251"]))) == ["prior"]
+    spec = spec_of(run.data.name)
+    assert changed_settings(override(run, ["model.prior.components=250"]), spec) == {}
+    other = override(run, ["model.prior.components=251"])
+    assert list(changed_settings(other, spec)) == ["prior"]
 
 
 # Of the dpVAE code's configurations, for MNIST: weight of the squared error, batch size, and the

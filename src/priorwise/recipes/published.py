@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
+from priorwise.config.run import DataConfig
+from priorwise.recipes.registry import packaged_recipe
+
 __all__ = [
     "PAPER_NOTES",
     "PublishedRow",
+    "known_fingerprints",
     "papers",
     "published_beside_ours",
     "unpublished_results",
@@ -69,6 +73,16 @@ def _results() -> dict[str, list[dict[str, Any]]]:
             for record in stored if isinstance(stored, list) else [stored]:
                 results.setdefault(record["recipe"], []).extend(_seeds(record))
     return results
+
+
+def known_fingerprints(data: DataConfig) -> set[str]:
+    """The fingerprints of the data that recipes name so, from our committed results."""
+    return {
+        record["data_fingerprint"]
+        for recipe, records in _results().items()
+        if packaged_recipe(recipe).data == data
+        for record in records
+    }
 
 
 def _seeds(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -143,6 +157,8 @@ def with_runs(
 ) -> tuple[list[PublishedRow], list[dict[str, Any]]]:
     """A table with further results, each in the row of its recipe.
 
+    A result on other data than those of its recipe has nothing published beside it: it has no row.
+
     Arguments:
         rows: The rows with a published number.
         extra: Results without one.
@@ -154,8 +170,15 @@ def with_runs(
     named = [{**seed, "run": name} for name, result in results.items() for seed in _seeds(result)]
     rows = list(rows)
     recipes = {row.recipe for row in rows}
-    filled = [
-        replace(row, ours=[*row.ours, *(seed for seed in named if seed["recipe"] == row.recipe)])
-        for row in rows
-    ]
-    return filled, [*extra, *(seed for seed in named if seed["recipe"] not in recipes)]
+    comparable = {
+        recipe: [seed for seed in named if seed["recipe"] == recipe and not _apart(seed)]
+        for recipe in recipes
+    }
+    filled = [replace(row, ours=[*row.ours, *comparable[row.recipe]]) for row in rows]
+    apart = [seed for seed in named if seed["recipe"] not in recipes or _apart(seed)]
+    return filled, [*extra, *apart]
+
+
+def _apart(record: Mapping[str, Any]) -> bool:
+    """Whether a result is of other data than those of its recipe."""
+    return bool(record.get("other_data"))

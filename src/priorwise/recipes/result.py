@@ -17,10 +17,9 @@ from priorwise.config.models import (
     AbstractVAEConfig,
     FittedPriorConfig,
 )
-from priorwise.config.overrides import override
 from priorwise.config.run import Run
 from priorwise.evaluation import EvaluationRecord, seeds_of
-from priorwise.recipes.registry import packaged_recipe
+from priorwise.recipes.departures import changed_settings, fewer_draws, other_data
 from priorwise.storage import write_atomically
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
@@ -30,28 +29,6 @@ from priorwise.training.run_record import read_run
 __all__ = ["group_result", "result_of", "result_record"]
 
 _QUALITY = ("name", "value", "stderr", "interval", "count", "diagnostics", "warnings")
-
-
-def _changes(run: Run) -> dict[str, str]:
-    """Settings of model, training and objective that differ from the recipe's, except the seed."""
-    departures: dict[str, str] = {}
-    recipe = _planned(run)
-    posthoc = isinstance(run.model, AbstractPosthocConfig)
-    for part in ("training", "objective") if posthoc else ("model", "training", "objective"):
-        paper, ours = getattr(recipe, part).model_dump(), getattr(run, part).model_dump()
-        differing = [name for name in paper if paper[name] != ours.get(name) and name != "seed"]
-        departures |= {name: f"{ours.get(name)} for {paper[name]}" for name in differing}
-    return departures
-
-
-def _planned(run: Run) -> Run:
-    """The recipe of a run; of one that was chosen, with its value, if the recipe offers that."""
-    recipe = packaged_recipe(run.name)
-    offered = (
-        override(recipe, [], {recipe.candidates.setting: value})
-        for value in recipe.candidates.values
-    )
-    return next((candidate for candidate in offered if candidate.model == run.model), recipe)
 
 
 def _values(measures: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +96,7 @@ def result_record(
         )
     evaluation = record.numbers
     last = read_line(whole_lines(folder / "metrics.jsonl")[-1])
-    changes = _changes(run)
+    changes = changed_settings(run, spec)
     nll = evaluation["nll"]
     if "refused" in nll:
         raise ValueError(
@@ -131,9 +108,9 @@ def result_record(
         if changes
         else []
     )
-    recipe_samples = packaged_recipe(run.name).evaluation.samples
-    if nll["protocol"]["samples"] < recipe_samples:
-        departures.append(f"{nll['protocol']['samples']} importance samples for {recipe_samples}")
+    others = other_data(run, spec, identity["data_fingerprint"])
+    departures += [others] if others else []
+    departures += fewer_draws(run, nll, evaluation["settings"].get("nll", {}))
     return {
         "recipe": run.name,
         "title": _title(run),
@@ -149,6 +126,7 @@ def result_record(
         "warnings": nll["warnings"],
         "images": evaluation["images"],
         "samples": nll["protocol"]["samples"],
+        "draws_seed": nll["protocol"].get("seed"),
         "active_units": evaluation["active_units"],
         "symmetric_kl": evaluation["symmetric_kl"],
         "two_sample": evaluation.get("two_sample"),
@@ -163,6 +141,7 @@ def result_record(
         "best_epoch": last["best_epoch"],
         "seed": run.training.seed,
         "data_fingerprint": identity["data_fingerprint"],
+        "other_data": bool(others),
         "versions": read_record(folder / "run.json")["about"],
         "commit": commit,
         "departures": [*departures, *notes],

@@ -6,26 +6,18 @@ from typing import Any
 
 from priorwise.recipes.published import PAPER_NOTES, PublishedRow
 from priorwise.terminal import printable
-from priorwise.training.spread import Spread
+from priorwise.training.spread import Spread, error_words
 
 __all__ = ["print_table"]
 
 _MANY = 4  # so many results with the same departure are counted instead of named
+_MEASURED = ("title", "dataset", "data_fingerprint", "images", "samples", "draws_seed")
+_NO_DISTANCES = [None, None, None]
 
 
-def _numbers(record: dict[str, Any]) -> list[float]:
-    """The numbers in the cell of a record: the NLL, after the distances if they were measured."""
-    quality = record.get("quality")
-    if not quality:
-        return [record["nll"]]
-    parts = quality["random"], quality["low_posterior"], record["symmetric_kl"]
-    # a refused number has no value and becomes NaN
-    return [*(part.get("value", float("nan")) for part in parts), record["nll"]]
-
-
-def _ours(records: list[dict[str, Any]]) -> str:
+def _ours(records: list[dict[str, Any]], unit: str = "", *, parts: bool) -> str:
     """One cell: a line for each setting and run, which combines its seeds."""
-    return "\n".join(_line(seeds) for seeds in _settings(records))
+    return "\n".join(_line(seeds, unit, parts=parts) for seeds in _settings(records))
 
 
 def _in_its_unit(row: PublishedRow) -> list[dict[str, Any]]:
@@ -35,36 +27,73 @@ def _in_its_unit(row: PublishedRow) -> list[dict[str, Any]]:
     records = []
     for record in row.ours:
         nats = record["dimensions"] * math.log(2)
-        numbers = {name: record[name] / nats for name in ("nll", "stderr_data")}
+        error = record["stderr_data"]
+        numbers = {
+            "nll": record["nll"] / nats,
+            "stderr_data": None if error is None else error / nats,
+        }
         records.append(record | numbers)
     return records
 
 
 def _settings(records: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The seeds of each setting: of one run, or of ours with the same departures."""
-    settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    """The seeds of each setting: of one run, or of ours with the same departures.
+
+    Seeds that were measured on different images or with different draws are settings of their own,
+    since their spread would be more than what training leaves to chance.
+    """
+    settings: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for record in records:
-        key = (record.get("run", ""), record["recipe"], *record.get("departures", ()))
+        measured = tuple(record.get(name) for name in _MEASURED)
+        key = (record.get("run", ""), record["recipe"], *measured, *record.get("departures", ()))
         settings.setdefault(key, []).append(record)
     return list(settings.values())
 
 
-def _line(records: list[dict[str, Any]]) -> str:
-    """A single result with its error over the data, several seeds with their standard deviation."""
+def _line(records: list[dict[str, Any]], unit: str = "", *, parts: bool) -> str:
+    """A single result with its error over the data, several seeds with their standard deviation.
+
+    Arguments:
+        records: A result, or the seeds of one.
+        unit: Unit of the NLL, behind it.
+        parts: Whether the published cells have the distances too.
+    """
     marks = " (!)" if any(record.get("warnings") for record in records) else ""
     marks += " *" if any(record.get("departures") for record in records) else ""
     name = f"{printable(records[0]['run'])}: " if "run" in records[0] else ""
-    if len(records) == 1 and not records[0].get("quality"):
-        return f"{name}{records[0]['nll']:.2f} ± {records[0]['stderr_data']:.2f}{marks}"
-    spreads = [Spread(part) for part in zip(*map(_numbers, records), strict=True)]
-    seeds = f" ({spreads[0].count})" if len(records) > 1 else ""
-    return name + " / ".join(map(_cell, spreads)) + seeds + marks
+    distances = [_distances(record) for record in records] if parts else []
+    if any(distances):
+        numbers = [
+            [*(three or _NO_DISTANCES), record["nll"]]
+            for three, record in zip(distances, records, strict=True)
+        ]
+    else:
+        name += "NLL " if parts else ""
+        numbers = [[record["nll"]] for record in records]
+    spreads = [Spread(part) for part in zip(*numbers, strict=True)]
+    if len(records) == 1 and not any(distances):
+        cell = f"{spreads[0].mean_words} ± {error_words(records[0]['stderr_data'])}"
+    else:
+        cell = " / ".join(_cell(spread, spreads[-1]) for spread in spreads)
+    seeds = f" ({spreads[-1].count})" if len(records) > 1 else ""
+    return name + cell + unit + seeds + marks
 
 
-def _cell(spread: Spread) -> str:
+def _distances(record: dict[str, Any]) -> list[float | None]:
+    """The numbers before the NLL in a cell of four parts; none if they were not measured."""
+    quality = record.get("quality")
+    if not quality:
+        return []
+    parts = quality["random"], quality["low_posterior"], record["symmetric_kl"]
+    return [part.get("value") for part in parts]  # a refused number has no value
+
+
+def _cell(spread: Spread, whole: Spread) -> str:
+    """A mean with its spread, and with its seeds where they are others than those of the cell."""
+    count = f" ({spread.count})" if spread.known and spread.count != whole.count else ""
     if spread.deviation is None:
-        return spread.mean_words
-    return f"{spread.mean_words} ± {spread.deviation_words}"
+        return spread.mean_words + count
+    return f"{spread.mean_words} ± {spread.deviation_words}{count}"
 
 
 def _errors(records: Iterable[dict[str, Any]]) -> list[str]:
@@ -78,11 +107,27 @@ def _errors(records: Iterable[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _by_recipe(records: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
+def _divided(records: Iterable[dict[str, Any]]) -> list[str]:
+    """The runs whose seeds stand in several lines."""
+    lines: dict[str, int] = {}
+    for seeds in _settings(records):
+        name = seeds[0].get("run", "")
+        lines[name] = lines.get(name, 0) + 1
+    return [
+        f"{printable(name)}: its seeds differ in the images, the draws or the departures of their "
+        "evaluation, so they have no common mean."
+        for name, count in lines.items()
+        if name and count > 1
+    ]
+
+
+def _by_row(records: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The results that share a row without a published number: one recipe, model and data set."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in records:
-        groups.setdefault(record["recipe"], []).append(record)
-    return groups
+        key = tuple(record[name] for name in ("recipe", "title", "dataset"))
+        groups.setdefault(key, []).append(record)
+    return list(groups.values())
 
 
 def _features(records: Iterable[dict[str, Any]]) -> list[str]:
@@ -104,7 +149,7 @@ def _log_norms(records: Iterable[dict[str, Any]]) -> list[str]:
             between = (
                 f", between {ends['lower']:.3f} and {ends['upper']:.3f}" if "lower" in ends else ""
             )
-            stderr = "unknown" if norm["stderr"] is None else f"{norm['stderr']:.3f}"
+            stderr = error_words(norm["stderr"], 3)
             doubts = "".join(f" ({warning})" for warning in norm["warnings"])
             notes.append(
                 f"{record['title']}: log Z is {norm['value']:.3f} ± {stderr}{between}; this error "
@@ -136,6 +181,24 @@ def _departures(records: Iterable[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _once(rows: list[PublishedRow], extra: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All results of a table; one that stands beside several published numbers is there once."""
+    records = [*(record for row in rows for record in row.ours), *extra]
+    return list({id(record): record for record in records}.values())
+
+
+def _notes(paper: str, records: list[dict[str, Any]], *, parts: bool) -> list[str]:
+    """What stands below a table about our results."""
+    return [
+        *_errors(records),
+        *_divided(records),
+        *(_features(records) if parts else []),
+        *_doubts(paper, records),
+        *_log_norms(records),
+        *_departures(records),
+    ]
+
+
 def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]]) -> None:
     """Print one table on standard output, and below it our departures from the protocol."""
     from rich.console import Console
@@ -148,26 +211,22 @@ def print_table(paper: str, rows: list[PublishedRow], extra: list[dict[str, Any]
     table.add_column("ours", justify="right")
     table.add_column("recipe", no_wrap=True)
     notes: dict[str, None] = dict.fromkeys(PAPER_NOTES.get(paper, ()))
+    parts = paper in PAPER_NOTES
     for row in sorted(rows, key=lambda row: not row.ours):
         quoted = " (quoted)" if row.quoted else ""
-        unit = "" if row.metric.startswith("NLL") or paper in PAPER_NOTES else f" {row.metric}"
+        unit = "" if row.metric.startswith("NLL") or parts else f" {row.metric}"
         name = row.recipe.removeprefix(f"{paper}/")
         title = f"{row.table} {row.row}, {row.dataset}"
-        cell = Text(_ours(_in_its_unit(row))) if row.ours else "not run"
+        ours = _ours(_in_its_unit(row), " bits/dim" * (row.metric == "bits/dim"), parts=parts)
+        cell = Text(ours) if row.ours else "not run"
         table.add_row(title, row.published + unit + quoted, cell, name)
         if row.note:
             notes[f"{title}: published {row.note}"] = None
-    for recipe, records in _by_recipe(extra).items():
+    for records in _by_row(extra):
         title = printable(f"{records[0]['title']}, {records[0]['dataset']}")
-        table.add_row(Text(title), "-", Text(_ours(records)), Text(recipe))
-    ours = [*(record for row in rows for record in row.ours), *extra]
-    notes |= dict.fromkeys(
-        _errors(ours)
-        + _features(ours)
-        + _doubts(paper, ours)
-        + _log_norms(ours)
-        + _departures(ours)
-    )
+        cell = Text(_ours(records, parts=parts))
+        table.add_row(Text(title), "-", cell, Text(records[0]["recipe"]))
+    notes |= dict.fromkeys(_notes(paper, _once(rows, extra), parts=parts))
     console = Console()
     console.print(table)
     for note in notes:

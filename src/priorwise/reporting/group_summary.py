@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from priorwise.evaluation import Cell, GroupRecords
@@ -34,11 +35,15 @@ class SummaryRow:
 
     @property
     def numbered(self) -> dict[str, tuple[float, ...]]:
-        """The numbers of the members that have them all, by name."""
-        return {
-            name: tuple(value for value in cell.values if value is not None)
+        """The numbers of the members that have them all, as finite values, by name."""
+        numbers = {
+            name: tuple(value for value in cell.values if value is not None and isfinite(value))
             for name, cell in self.cells.items()
-            if cell.values and None not in cell.values
+        }
+        return {
+            name: values
+            for name, values in numbers.items()
+            if values and len(values) == len(self.cells[name].values)
         }
 
     @property

@@ -157,9 +157,11 @@ def _why(best: Estimate, behind: Mapping[str, Estimate]) -> str:
         f"its validation bound, {best.value:.3f} nats, is the highest, "
         f"{_difference(_numbers(behind[runner_up]))} nats above {runner_up}"
     )
-    if error is not None and gap > _SURE * error:
+    if error is None or not math.isfinite(error):
+        return f"{words}; with one image the error is unknown, so another one may choose otherwise"
+    if gap > _SURE * error:
         return words
-    return f"{words}, so within the error the two are equal"
+    return f"{words}; within {_SURE} standard errors the two cannot be told apart"
 
 
 def _at_the_edge(group: RunGroup, value: int | str) -> str:
