@@ -305,8 +305,8 @@ def _tiny(random: Random, work: Path) -> Case:
 
 def _call(reader: Callable[[Path], object], name: str, start: Callable[[Random], bytes]) -> Maker:
     def make(random: Random, work: Path) -> Case:
-        path = work / name
-        path.write_bytes(damaged(start(random), random))
+        path, content = work / name, start(random)
+        path.write_bytes(damaged(content, random) if random.random() < 0.7 else content)
         return Case(lambda: reader(path), (name,))
 
     return make
@@ -326,8 +326,37 @@ def _matrix(random: Random) -> bytes:
     return stream.getvalue()
 
 
+def _shared(step: bytes, times: int) -> bytes:
+    """A pickle of arrays that all refer to one text of 10 MB, in 7 bytes each or fewer."""
+    text = b"X" + struct.pack("<I", 10**7) + b"a" * 10**7 + b"q\0"
+    return b"}U\x08training](" + text + step * times + b"es."
+
+
+_ROWS = (  # one array of 2^40 rows of no bytes
+    b"}U\x08trainingcnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR("
+    b"K\x01(\x8a\x06" + bytes(5) + b"\x01K\0tcnumpy\ndtype\n(U\x02u1K\0K\x01tR(K\x03U\x01|NNN"
+    b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89U\0tbs."
+)
+_PICKLES = (
+    lambda random: b"\x80\x05\x96" + struct.pack("<Q", random.choice([2, 8]) << 30) + b".",
+    lambda _: b"\x80\x04" + b"\x8e" + struct.pack("<Q", 2**40) + b".",
+    lambda _: b"\x80\x02})" + b"2\x86" * 40 + b"K\x01s.",
+    lambda random: (
+        random.choice([b"}", b"}(", b"("]) + b")q\0" + b"h\0h\0\x86q\0" * 40 + b"K\x01"
+        + random.choice([b"s.", b"u.", b"d."])
+    ),
+    lambda _: b"\x80\x04\x8f(" + b")\x94" + b"h\0h\0\x86q\0" * 40 + b"\x90.",
+    lambda random: random.choice([b"}", b"]", b"(", b"N"]) * 3 * 10**7,
+    lambda _: _shared(b"cnumpy\ndtype\nh\0R", 1000),
+    lambda _: _shared(b"c_codecs\nencode\n(h\0U\x06latin1tR", 1000),
+    lambda _: _ROWS,
+)  # fmt: skip
+
+
 def _pickle(random: Random) -> bytes:
     """A pickle of arrays, or of something else."""
+    if random.random() < 0.4:
+        return random.choice(_PICKLES)(random)
     parts = {name: np.zeros((2, 28, 28)) for name in ("training", "validation", "test")}
     content = random.choice([parts, {key: list(x) for key, x in parts.items()}, [np.float64(1)]])
     return pickle.dumps(content, random.randrange(6))
