@@ -1,5 +1,8 @@
 """Sets that are made from MATLAB's files of their authors."""
 
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +126,7 @@ def test_caltech_is_turned_upright_inverted_and_found(cache, matlab):
         (
             "omniglot",
             {"data": np.zeros((784, 7))},
-            "expected the matrices data, testdata in .* got data, without testdata",
+            "expected the matrices data, testdata in .* got \\['data'\\], without testdata",
         ),
         (
             "omniglot",
@@ -138,7 +141,7 @@ def test_caltech_is_turned_upright_inverted_and_found(cache, matlab):
         (
             "caltech_silhouettes",
             {"X": np.zeros((4, 4))},
-            "expected the matrices train_data, val_data, test_data in .* got X, without train_data",
+            r"expected the matrices train_data, val_data, test_data in .* got \['X'\], without train_",
         ),
         (
             "caltech_silhouettes",
@@ -170,9 +173,81 @@ def test_a_file_that_is_not_matlabs_is_refused(tmp_path, name):
     pytest.importorskip("scipy.io")
     convert, file = MATLAB[name]
     (tmp_path / "a.mat").write_bytes(b"not a matrix" * 20)
-    for path in (tmp_path / "a.mat", tmp_path / "nowhere.mat"):
-        with pytest.raises(DataError, match=f"expected MATLAB's {file}; .* cannot be read"):
+    with pytest.raises(DataError, match=f"expected MATLAB's {file}; .* cannot be read"):
+        convert(tmp_path / "a.mat")
+    for path in (tmp_path, tmp_path / "nowhere.mat"):
+        with pytest.raises(DataError, match=f"expected the file {file}; there is no file at"):
             convert(path)
+
+
+def element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def header(number: int, shape: tuple[int, ...], name: bytes) -> bytes:
+    """What MATLAB 5 writes before the values of a matrix of this class."""
+    sizes = element(5, struct.pack(f"<{len(shape)}i", *shape))
+    return element(6, struct.pack("<II", number, 0)) + sizes + element(1, name)
+
+
+def packed(*variables: bytes) -> bytes:
+    """A file of MATLAB 5 with these variables, compressed."""
+    whole = [zlib.compress(element(14, variable), 1) for variable in variables]
+    parts = [struct.pack("<II", 15, len(part)) + part for part in whole]
+    return b"MATLAB 5.0".ljust(124) + b"\0\1IM" + b"".join(parts)
+
+
+DOUBLE, TEXT, CELL = 6, 4, 1
+LOGICAL = 2**9
+SHAPE = (784, 7)
+HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "zeros of another variable": (
+        lambda: packed(header(DOUBLE, (2**24, 1), b"x") + element(9, bytes(2**27))),
+        "it unpacks to more than the 67,",
+    ),
+    "zeros beyond the shape": (
+        lambda: packed(header(DOUBLE, SHAPE, b"data") + element(9, bytes(2**27))),
+        "it unpacks to more than the 67,",
+    ),
+    "a long name": (lambda: packed(header(DOUBLE, SHAPE, bytes(2**27))), "it unpacks to more"),
+    "many of them": (
+        lambda: packed(*[header(DOUBLE, SHAPE, b"x") + element(9, bytes(2**24))] * 5),
+        "it unpacks to more than",
+    ),
+    "text that is not there": (
+        lambda: packed(header(TEXT | LOGICAL, (*SHAPE, 2**20), b"data") + element(1, b"")),
+        "expected `data` as a matrix of numbers",
+    ),
+    "cells that are not there": (
+        lambda: packed(header(CELL | LOGICAL, SHAPE, b"data") + bytes(2**20)),
+        "expected `data` as a matrix of numbers",
+    ),
+    "another shape in its header": (
+        lambda: packed(header(DOUBLE, (2**30, 2**30), b"data")),
+        r"`data` of shape \(784, 7\) in .*; got \(1073741824, 1073741824\)",
+    ),
+    "MATLAB 4 of a huge shape": (
+        lambda: struct.pack("<5i", 0, 2**30, 2**20, 0, 5) + b"data\0",
+        r"cannot be read \(\w",
+    ),
+    "cut short": (lambda: packed(header(DOUBLE, SHAPE, b"data"))[:140], r"cannot be read \(\w"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_of_matlab_takes_no_memory(cache, tmp_path, case):
+    """Fault: memory that a small file asks for, or a refusal that gives no reason."""
+    pytest.importorskip("scipy.io")
+    make, message = HOSTILE[case]
+    (tmp_path / "a.mat").write_bytes(make())
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message):
+            omniglot_from_mat(tmp_path / "a.mat")
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("name", MATLAB)
