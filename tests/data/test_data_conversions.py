@@ -141,7 +141,7 @@ def test_caltech_is_turned_upright_inverted_and_found(cache, matlab):
         (
             "caltech_silhouettes",
             {"X": np.zeros((4, 4))},
-            r"expected the matrices train_data, val_data, test_data in .* got \['X'\], without train_",
+            r"expected the matrices train_data, val_data, test_data in .* got \['X'\], without",
         ),
         (
             "caltech_silhouettes",
