@@ -13,6 +13,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_plain",
+    "reason",
     "refuse_large",
     "shortened",
 ]
@@ -50,6 +51,16 @@ def shortened(value: object, *, characters: int = 120) -> str:
         return text
     half = (characters - 3) // 2
     return f"{text[:half]}...{text[half - characters + 3 :]}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, on one short line; its kind if it says nothing.
+
+    Example:
+        >>> reason(EOFError())
+        'EOFError'
+    """
+    return shortened(str(error) or type(error).__name__, characters=200)[1:-1]
 
 
 def check_plain_file(path: Path) -> None:

@@ -26,10 +26,12 @@ def makers() -> dict[str, Maker]:
     """All classes of hostile input."""
     import array_inputs
     import data_inputs
+    import reader_inputs
     import run_inputs
     import word_inputs
 
-    return run_inputs.MAKERS | word_inputs.MAKERS | data_inputs.MAKERS | array_inputs.MAKERS
+    modules = (run_inputs, word_inputs, data_inputs, reader_inputs, array_inputs)
+    return {name: maker for module in modules for name, maker in module.MAKERS.items()}
 
 
 def attack(cases: list[tuple[str, int]], seed: int, targets: Path, results: Path) -> None:

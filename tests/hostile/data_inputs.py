@@ -6,7 +6,6 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -16,9 +15,6 @@ from mutations import damaged, nasty_word
 from targets import SMALL
 
 from priorwise.data import load
-from priorwise.data.files import read_idx
-from priorwise.data.histopathology import histopathology_from_pickle
-from priorwise.data.omniglot import omniglot_from_mat
 
 _DTYPES = [
     "u1",
@@ -300,39 +296,6 @@ def _tiny(random: Random, work: Path) -> Case:
     return Case(["train", "own/vae", *settings], ("tiny",), (), then=then)
 
 
-# -- readers that only Python calls ----------------------------------------------------------------
-
-
-def _call(reader: Callable[[Path], object], name: str, start: Callable[[Random], bytes]) -> Maker:
-    def make(random: Random, work: Path) -> Case:
-        path = work / name
-        path.write_bytes(damaged(start(random), random))
-        return Case(lambda: reader(path), (name,))
-
-    return make
-
-
-def _idx(random: Random) -> bytes:
-    sizes = random.choice([(12, 4, 4), (2**31, 2**31, 4), (12, 17), (0, 4), (2**32 - 1,) * 4])
-    head = b"\0\0\x08" + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
-    return head + random.randbytes(192)
-
-
-def _matrix(random: Random) -> bytes:
-    from scipy.io import savemat
-
-    stream = io.BytesIO()
-    savemat(stream, {"data": np.zeros((784, 3)), "testdata": np.zeros((784, 2))})
-    return stream.getvalue()
-
-
-def _pickle(random: Random) -> bytes:
-    """A pickle of arrays, or of something else."""
-    parts = {name: np.zeros((2, 28, 28)) for name in ("training", "validation", "test")}
-    content = random.choice([parts, {key: list(x) for key, x in parts.items()}, [np.float64(1)]])
-    return pickle.dumps(content, random.randrange(6))
-
-
 def _named_set(random: Random, work: Path) -> Case:
     """The file of a set that has a name."""
     stream = io.BytesIO()
@@ -357,12 +320,5 @@ MAKERS: dict[str, Maker] = {
     "no data": _others,
     "data of a run": _of_run,
     "tiny data": _tiny,
-    "idx": _call(read_idx, "x-idx3-ubyte", _idx),
-    "MATLAB": _call(
-        lambda path: omniglot_from_mat(path, path.with_name("o.npz")), "x.mat", _matrix
-    ),
-    "pickle": _call(
-        lambda path: histopathology_from_pickle(path, path.with_name("h.npz")), "x.pkl", _pickle
-    ),
     "named set": _named_set,
 }

@@ -36,6 +36,7 @@ def caltech_from_mat(path: str | Path, out: str | Path | None = None) -> Path:
 
     Raises:
         DataError: if the file does not hold these matrices; nothing is written then.
+        MemoryLimitError: if the file does not fit into memory.
         MissingExtraError: if scipy is not installed.
     """
     sizes = NAMED["caltech_silhouettes"].sizes

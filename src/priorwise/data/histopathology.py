@@ -6,7 +6,7 @@ import numpy as np
 
 from priorwise.data.known_sets import NAMED
 from priorwise.data.named import save_named
-from priorwise.data.pickled_arrays import read_pickled_arrays
+from priorwise.data.pickled_arrays import ForeignNameError, read_pickled_arrays
 from priorwise.data.spec import DataError
 
 __all__ = ["histopathology_from_pickle"]
@@ -20,13 +20,15 @@ _BY_YOURSELF = (
 )
 
 
-def _images(content: dict[str, list[np.ndarray]], name: str, count: int, path: Path) -> np.ndarray:
+def _images(
+    content: dict[str, list[np.ndarray] | np.ndarray], name: str, count: int, path: Path
+) -> np.ndarray:
     """The grey values of one part, ``(N, 28, 28)`` in [0, 1]."""
     images = content.get(name, [])
     if len(images) != count or any(image.size != 28 * 28 for image in images):
         raise DataError(
             f"expected `{name}` of {count:,} images of 28x28 in {path}; got {len(images):,} "
-            f"arrays{f' of shape {images[0].shape}' if images else ''}."
+            f"arrays{f' of shape {images[0].shape}' if len(images) else ''}."
         )
     x = np.stack([image.reshape(28, 28) for image in images])
     if not 0 <= x.min() <= x.max() <= 1:
@@ -72,7 +74,8 @@ def histopathology_from_pickle(path: str | Path, out: str | Path | None = None) 
 
     Raises:
         DataError: if the file does not hold these images, or holds more than plain arrays; nothing
-            is written then. The message says how to convert the file yourself.
+            is written then. Unless the file names a function that no array needs, the message
+            says how to convert it yourself.
         MemoryLimitError: if the file does not fit into memory.
     """
     path = Path(path)
@@ -80,6 +83,8 @@ def histopathology_from_pickle(path: str | Path, out: str | Path | None = None) 
         raise DataError(f"expected the file histopathology.pkl; there is no file at {path}.")
     try:
         content = read_pickled_arrays(path)
+    except ForeignNameError:
+        raise  # such a file may do anything if pickle opens it
     except DataError as error:
         raise DataError(f"{error} {_BY_YOURSELF}") from error
     sizes = NAMED["histopathology"].sizes

@@ -41,6 +41,7 @@ def omniglot_from_mat(path: str | Path, out: str | Path | None = None, *, seed: 
 
     Raises:
         DataError: if the file does not hold these matrices; nothing is written then.
+        MemoryLimitError: if the file does not fit into memory.
         MissingExtraError: if scipy is not installed.
     """
     training, validation, test = NAMED["omniglot"].sizes
