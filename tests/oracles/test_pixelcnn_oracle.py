@@ -246,13 +246,14 @@ def test_pseudo_inputs_meet_no_batch_statistics():
     assert not any(isinstance(p, nn.BatchNorm2d) for p in pixel_hvae((1, 6, 5)).modules())
 
 
-def test_tiles_count_the_network_of_the_decoder():
+@pytest.mark.parametrize("features", [16, 256])
+def test_tiles_count_the_network_of_the_decoder(features):
     """Fault: tiles as large as if the PixelCNN took nothing, since it works later than the call of
-    ``likelihood``. Three outputs of 512 features at 30 pixels in float32 make a row.
+    ``likelihood``. Three outputs of F features at 195 pixels in float32 make most of a row.
     """
-    model = pixel_hvae((1, 6, 5), latent=2, hidden=6, features=512)
+    model = pixel_hvae((1, 15, 13), latent=2, hidden=6, features=features)
     rows = tile_rows(model, 100_000)
-    assert 0.9 < rows * 3 * 512 * 30 * 4 / TILE_BYTES <= 1
+    assert 0.9 < rows * 3 * features * 195 * 4 / TILE_BYTES <= 1
 
 
 def test_sampling_uses_running_statistics():
