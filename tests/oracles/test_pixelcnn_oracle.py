@@ -1,5 +1,6 @@
 """PixelCNN decoders against what they stand for: masks, teacher forcing, sampling, total mass."""
 
+import re
 from collections.abc import Callable
 from itertools import product
 
@@ -11,8 +12,9 @@ from torch.autograd.functional import jacobian
 from priorwise import likelihoods
 from priorwise.backbones import LatentPlanes, PixelCNN
 from priorwise.conditionals import PixelConditional
+from priorwise.estimators import nll
 from priorwise.estimators.blocks import TILE_BYTES, tile_rows
-from priorwise.models import HVAE, conv_hvae, pixel_hvae
+from priorwise.models import HVAE, conv_hvae, gated_vae, pixel_hvae
 from priorwise.nn import GatedConv2d
 from priorwise.objectives import ELBO
 from priorwise.priors import VampPrior
@@ -183,6 +185,34 @@ def test_batch_shapes():
                 torch.testing.assert_close(log_p[s, b], law(planes[s, b]).log_prob(x[b]))
         assert law(planes[:, :1]).expand((2, 3)).log_prob(x).shape == (2, 3)
         assert law(planes).sample((4,)).shape == (4, 2, 3, 1, 3, 2)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 3, 2), (4, 3, 1, 1), (3, 2), ()])
+def test_events_of_another_shape_are_refused(shape):
+    """Fault: a grey image that broadcasts, and gets the density of an image of greys in colour."""
+    law = conditional("ordered", (3, 3, 2), likelihoods.Bernoulli)(torch.randn(4, 2, 3, 2))
+    words = rf"event shape \(3, 3, 2\); got shape {re.escape(str(shape))}\. Reshape `x`"
+    with pytest.raises(ValueError, match=words):
+        law.log_prob(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_refused(dtype):
+    """Fault: torch's own words about matrices, which do not say what to do."""
+    words = r"GatedDense in the precision of its weights, .*float\(\)`, and take `precision='bf16'`"
+    x = torch.zeros(2, 1, 6, 5)
+    for make in (pixel_hvae, conv_hvae, gated_vae):
+        model = make((1, 6, 5), latent=2, hidden=6).to(dtype)
+        for use in (lambda model: nll(model, x, samples=2), lambda model: model.reconstruct(x)):
+            with pytest.raises(ValueError, match=words):
+                use(model)
+        assert torch.isfinite(model.float().reconstruct(x)).all()
+    law = conditional("published", (1, 6, 5), likelihoods.Bernoulli).to(dtype)
+    planes = torch.randn(2, 2, 6, 5, dtype=dtype)
+    with pytest.raises(ValueError, match="input of MaskedConv2d"):
+        law(planes).log_prob(x)
+    with pytest.raises(ValueError, match="input of PixelCNN"):
+        law(planes).sample()
 
 
 def test_densities_stay_in_single_precision():
