@@ -30,6 +30,7 @@ __all__ = [
     "kept_modes",
     "moves_statistics",
     "no_autocast",
+    "require_precision",
     "running_statistics",
     "unmoved_statistics",
 ]
@@ -43,6 +44,33 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def no_autocast(tensor: Tensor) -> torch.autocast:
     """Switch automatic half precision off for a density, where it costs nats and gains nothing."""
     return torch.autocast(tensor.device.type, enabled=False)
+
+
+def require_precision(x: Tensor, weight: Tensor, what: str) -> None:
+    """Refuse an input in another precision than the weights; autocast converts both.
+
+    Latents and conditioning are never in half precision, so half weights cannot take them.
+
+    Arguments:
+        x: The input of a layer.
+        weight: The weights of the layer.
+        what: The name of the layer in the message.
+
+    Raises:
+        ValueError: with both types and what to do.
+    """
+    if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type):
+        return
+    advice = "Convert the input, or the model by `model.to`."
+    if at_least_float32(weight) is not weight:
+        advice = (
+            "Latents and densities are never in half precision: call `model.float()`, and take "
+            "`precision='bf16'` to let the networks work in it."
+        )
+    raise ValueError(
+        f"expected the input of {what} in the precision of its weights, {weight.dtype}; got "
+        f"{x.dtype}. {advice}"
+    )
 
 
 def event_rows(tensor: Tensor, event_dims: int) -> tuple[Tensor, Shape]:
@@ -222,6 +250,7 @@ class GatedDense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(*, in_features) -> (*, out_features)``."""
+        require_precision(x, self.linear.weight, "GatedDense")
         return F.glu(self.linear(x))
 
 
@@ -253,6 +282,7 @@ class GatedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(rows, in_channels, H, W) -> (rows, out_channels, H', W')``."""
+        require_precision(x, self.conv.weight, "GatedConv2d")
         return F.glu(self.conv(x), dim=1)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from priorwise.conditionals import PixelConditional
 from priorwise.config import DataConfig, EvaluationConfig, NCPConfig, Run, TrainingConfig, VAEConfig
 from priorwise.data import as_splits
 from priorwise.estimators import nll
@@ -22,7 +23,7 @@ from priorwise.evaluation import (
     measure,
     record_of_run,
 )
-from priorwise.models import moons_vae
+from priorwise.models import moons_vae, pixel_hvae
 from priorwise.recipes.result import result_record
 from priorwise.reporting import model_card, report_runs
 from priorwise.reporting.comparison import compare_runs
@@ -316,6 +317,21 @@ def test_a_scale_that_no_tensor_holds_is_seen():
     second = measure(subject(0.3), first)
     assert second.numbers["nll"]["value"] != pytest.approx(first.numbers["nll"]["value"], abs=0.01)
     assert second.numbers["nll"] == measure(subject(0.3)).numbers["nll"]
+
+
+def test_a_turned_pixel_is_no_other_model(monkeypatch):
+    """Fault: a draw of a decoder without a mean in the probe, one pixel of which rounding turned."""
+    model = pixel_hvae((1, 3, 2), latent=2, hidden=4, features=2)
+    x = torch.bernoulli(torch.full((20, 1, 3, 2), 0.5))
+    subject = Subject(model, as_splits(x), EvaluationConfig())
+    earlier = subject.probe
+    draw = PixelConditional.sample_rows
+    monkeypatch.setattr(PixelConditional, "sample_rows", lambda law, planes: 1 - draw(law, planes))
+    now = Subject(model, as_splits(x), EvaluationConfig()).probe
+    assert math.isnan(earlier[0])
+    assert not any(map(math.isnan, earlier[1:]))
+    assert now[1:] == earlier[1:]
+    assert math.isnan(now[0])
 
 
 def test_runs_on_other_data_are_not_compared(runs, tmp_path, trained):

@@ -1,5 +1,6 @@
 """PixelCNN decoders against what they stand for: masks, teacher forcing, sampling, total mass."""
 
+import re
 from collections.abc import Callable
 from itertools import product
 
@@ -11,8 +12,9 @@ from torch.autograd.functional import jacobian
 from priorwise import likelihoods
 from priorwise.backbones import LatentPlanes, PixelCNN
 from priorwise.conditionals import PixelConditional
+from priorwise.estimators import nll
 from priorwise.estimators.blocks import TILE_BYTES, tile_rows
-from priorwise.models import HVAE, conv_hvae, pixel_hvae
+from priorwise.models import HVAE, conv_hvae, gated_vae, pixel_hvae
 from priorwise.nn import GatedConv2d
 from priorwise.objectives import ELBO
 from priorwise.priors import VampPrior
@@ -185,6 +187,34 @@ def test_batch_shapes():
         assert law(planes).sample((4,)).shape == (4, 2, 3, 1, 3, 2)
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 3, 2), (4, 3, 1, 1), (3, 2), ()])
+def test_events_of_another_shape_are_refused(shape):
+    """Fault: a grey image that broadcasts, and gets the density of an image of greys in colour."""
+    law = conditional("ordered", (3, 3, 2), likelihoods.Bernoulli)(torch.randn(4, 2, 3, 2))
+    words = rf"event shape \(3, 3, 2\); got shape {re.escape(str(shape))}\. Reshape `x`"
+    with pytest.raises(ValueError, match=words):
+        law.log_prob(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_refused(dtype):
+    """Fault: torch's own words about matrices, which do not say what to do."""
+    words = r"GatedDense in the precision of its weights, .*float\(\)`, and take `precision='bf16'`"
+    x = torch.zeros(2, 1, 6, 5)
+    for make in (pixel_hvae, conv_hvae, gated_vae):
+        model = make((1, 6, 5), latent=2, hidden=6).to(dtype)
+        for use in (lambda model: nll(model, x, samples=2), lambda model: model.reconstruct(x)):
+            with pytest.raises(ValueError, match=words):
+                use(model)
+        assert torch.isfinite(model.float().reconstruct(x)).all()
+    law = conditional("published", (1, 6, 5), likelihoods.Bernoulli).to(dtype)
+    planes = torch.randn(2, 2, 6, 5, dtype=dtype)
+    with pytest.raises(ValueError, match="input of MaskedConv2d"):
+        law(planes).log_prob(x)
+    with pytest.raises(ValueError, match="input of PixelCNN"):
+        law(planes).sample()
+
+
 def test_densities_stay_in_single_precision():
     """Fault: logits in bfloat16, wrong by whole nats; a network that forgets, once autocast is
     closed, that it was to work in half precision.
@@ -246,13 +276,14 @@ def test_pseudo_inputs_meet_no_batch_statistics():
     assert not any(isinstance(p, nn.BatchNorm2d) for p in pixel_hvae((1, 6, 5)).modules())
 
 
-def test_tiles_count_the_network_of_the_decoder():
+@pytest.mark.parametrize("features", [16, 256])
+def test_tiles_count_the_network_of_the_decoder(features):
     """Fault: tiles as large as if the PixelCNN took nothing, since it works later than the call of
-    ``likelihood``. Three outputs of 512 features at 30 pixels in float32 make a row.
+    ``likelihood``. Three outputs of F features at 195 pixels in float32 make most of a row.
     """
-    model = pixel_hvae((1, 6, 5), latent=2, hidden=6, features=512)
+    model = pixel_hvae((1, 15, 13), latent=2, hidden=6, features=features)
     rows = tile_rows(model, 100_000)
-    assert 0.9 < rows * 3 * 512 * 30 * 4 / TILE_BYTES <= 1
+    assert 0.9 < rows * 3 * features * 195 * 4 / TILE_BYTES <= 1
 
 
 def test_sampling_uses_running_statistics():

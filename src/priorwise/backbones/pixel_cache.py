@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priorwise.backbones.pixelcnn import ChannelScale, PixelCNN
+from priorwise.nn import require_precision
 
 __all__ = ["PixelCache"]
 
@@ -33,6 +34,7 @@ class PixelCache:
         self.network = network
         self.planes = F.pad(planes, (1, 1, 1, 1))
         kernels = network.kernels
+        require_precision(planes, kernels[0], "PixelCNN")
         self.kernel_of_planes = kernels[0][:, network.channels :]
         kernels[0] = kernels[0][:, : network.channels]
         self.layers = [

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priorwise.nn import require_precision
+
 __all__ = ["ChannelScale", "MaskedConv2d", "PixelCNN", "causal_mask"]
 
 
@@ -59,6 +61,7 @@ class MaskedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(R, in, H, W) -> (R, out, H, W)``."""
+        require_precision(x, self.weight, "MaskedConv2d")
         return F.conv2d(x, self.kernel, padding=1)
 
 

@@ -56,10 +56,11 @@ def histopathology_from_pickle(path: str | Path, out: str | Path | None = None) 
 
     .. math:: j = \min(\lfloor 256 x \rfloor, 255)
 
-    The paper's likelihood sees an image only through these bins, so no likelihood changes. The
-    paper clips the values to [1/512, 1 - 1/512], the centres of the first and the last bin. This
-    puts the value 1 into the last bin, as the formula does, and moves no other value to another
-    bin. An encoder sees (j + 1/2) / 256, at most 1/512 from the paper's input.
+    The paper's likelihood judges an image only by these bins. The paper clips the values to
+    [1/512, 1 - 1/512], the centres of the first and the last bin. This puts the value 1 into the
+    last bin, as the formula does, and moves no other value to another bin. Networks that take the
+    image, the encoder, and the PixelCNN, whose input is x itself, see (j + 1/2) / 256, at most
+    1/512 from the paper's input.
 
     References:
         Improving Variational Auto-Encoders using Householder Flow (Tomczak & Welling, 2016).

@@ -92,8 +92,20 @@ class Autoregressive(Distribution):
         return self.condition.shape[len(self.batch_shape) :]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """``(*sample, *batch, *event) -> (*sample, *batch)``, in nats; ``x`` broadcasts."""
+        """``(*sample, *batch, *event) -> (*sample, *batch)``, in nats.
+
+        The leading dimensions of ``x`` broadcast with the batch.
+
+        Raises:
+            ValueError: for events of another shape, which would broadcast, too: a grey image has no
+                density under a law of colours.
+        """
         event_dims = len(self.event_shape)
+        if x.dim() < event_dims or x.shape[x.dim() - event_dims :] != self.event_shape:
+            raise ValueError(
+                f"expected `x` (*batch, *event) of event shape {tuple(self.event_shape)}; got "
+                f"shape {tuple(x.shape)}. Reshape `x`, or build the law for its shape."
+            )
         batch = torch.broadcast_shapes(x.shape[: x.dim() - event_dims], self.batch_shape)
         rows, _ = event_rows(x.expand(*batch, *self.event_shape), event_dims)
         condition = self.condition.expand(*batch, *self._condition_shape)

@@ -13,7 +13,7 @@ from torch import Tensor
 from priorwise.config.run import EvaluationConfig
 from priorwise.data import Splits
 from priorwise.data.subsets import random_part
-from priorwise.distributions import log_unnorm, picture
+from priorwise.distributions import has_mean, log_unnorm, picture
 from priorwise.estimators.base import device_of
 from priorwise.models import AbstractModel, frozen, own_prior
 from priorwise.progress import Advance, progress_bar
@@ -86,14 +86,15 @@ class Subject:
         """Numbers that the model computes from a few test observations.
 
         They reveal settings that are not in a tensor, such as a scale. The first three are those of
-        q(z|x) and p(x|z), the others those of the priors; NaN where there is no density.
+        q(z|x) and p(x|z), the others those of the priors; NaN where there is no density or no mean.
+        A draw would not do for a mean: rounding on another machine may turn a pixel over.
         """
         x = self.test[:_PROBED]
         with frozen(self.model), torch.no_grad(), seeded(0, "evaluation", "probe"):
             groups = self.model.infer(x)
             observed = self.model.likelihood(groups)
             numbers = [
-                float(picture(observed).mean()),
+                float(picture(observed).mean()) if has_mean(observed) else math.nan,
                 _mean(lambda: log_unnorm(observed, x)),
                 sum(_mean(group.log_posterior) for group in groups),
             ]
