@@ -15,11 +15,17 @@ from priorwise.config import (
     VAEBySizeConfig,
     VAEConfig,
     override,
+    validated,
 )
 from priorwise.data import DataSpec
 from priorwise.recipes import recipe
-from priorwise.training import load, train_run
+from priorwise.training import load, train_candidates, train_run
 from priorwise.training.decision import decided, decision_words, outlook
+
+USUAL = "training.batch_size is 100, training.lr is 0.001, training.lr_warmup_steps is 0"
+CONVOLUTIONS = "training.batch_size is 16, training.lr is 0.002, training.lr_warmup_steps is 100"
+DEFAULTS = {"batch_size": 100, "lr": 1e-3, "lr_warmup_steps": 0}
+GIVEN = [f"training.{name}={value}" for name, value in DEFAULTS.items()]
 
 
 def spec(*shape: int) -> DataSpec:
@@ -38,7 +44,7 @@ def test_images_larger_than_32x32_are_for_convolutions(name):
     for shape in [(1, 28, 28), (3, 32, 32), (2000,)]:
         run = decided(own(name=name), spec(*shape))
         assert run.model == VAEConfig(prior=own(name=name).model.prior)
-        assert run.training == own(name=name).training
+        assert run.training == recipe("own/hvae").training
         assert not decision_words(own(name=name), spec(*shape))
     for shape in [(3, 64, 64), (1, 33, 2), (1, 4, 33)]:
         run = decided(own(name=name), spec(*shape))
@@ -57,18 +63,57 @@ def test_settings_decide_and_stay():
     assert (run.training.lr, run.training.batch_size) == (0.1, 16)
     assert "since model.width is given" in decision_words(own("model.width=8"), spec(1, 8, 8))
     assert decided(own("model.hidden=7"), spec(1, 64, 64)).model == VAEConfig(hidden=7)
-    for kind in ("vae", "residual_vae", "hvae"):
+    for kind, like in [("vae", "hvae"), ("hvae", "hvae"), ("residual_vae", "conv_vae")]:
         fixed = own(f"model.kind={kind}")
-        assert decided(fixed, spec(1, 64, 64)) == fixed
-        assert not decision_words(fixed, spec(1, 64, 64))
-        assert outlook(fixed) == "data: digits, embedded"
+        run = decided(fixed, spec(1, 64, 64))
+        assert run.model == fixed.model
+        assert run.training == recipe(f"own/{like}").training
+        said = decision_words(fixed, spec(1, 64, 64))
+        assert said == ("" if like == "hvae" else f"convolutions: {CONVOLUTIONS}")
+        options = USUAL if like == "hvae" else CONVOLUTIONS
+        assert outlook(fixed) == f"data: digits, embedded\ntraining: {options}"
     with pytest.raises(OverrideError, match="expected `hidden`, for dense layers, or `width`"):
         own("model.hidden=7", "model.width=7")
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_what_was_given_stays_though_it_is_the_default(count):
+    """Fault: a default that was given and is replaced; one that is replaced and not said.
+
+    A group of runs keeps the run as plain data, and so does this.
+    """
+    large = spec(3, 64, 64)
+    run = validated(json.loads(json.dumps(own(*GIVEN[:count]).record())))
+    assert run == own(*GIVEN[:count])
+    now = decided(run, large)
+    assert type(now.training) is TrainingConfig
+    values = {**ResidualVAEConfig.training, **dict(list(DEFAULTS.items())[:count])}
+    assert {name: getattr(now.training, name) for name in values} == values
+    said = ", ".join(CONVOLUTIONS.split(", ")[count:])
+    expected = f"since images of 64x64 pixels are larger than 32x32{said and ': '}{said}. For"
+    assert expected in decision_words(run, large)
+    assert decided(now, large) == now
+
+
+def test_candidates_of_which_the_data_make_one_are_refused(tmp_path):
+    """Fault: two runs that are equal, one of which is chosen; a candidate that is replaced."""
+    values = ["candidates.setting=training.batch_size", "candidates.values=[16,100]"]
+    runs = [override(own(*values), [], {"training.batch_size": value}) for value in (16, 100)]
+    assert [decided(run, spec(3, 64, 64)).training.batch_size for run in runs] == [16, 100]
+    for setting, given in [
+        ("training.lr", "['1e-3','0.001']"),
+        ("model.kind", "[vae,vae_by_size]"),
+    ]:
+        twice = own(f"candidates.setting={setting}", f"candidates.values={given}")
+        with pytest.raises(ValueError, match=f"with {setting}=.* they are one and the same run"):
+            train_candidates(twice, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_a_dry_run_says():
     """Fault: an outcome that is told before anybody knows the data."""
-    assert outlook(own()).endswith("model: dense layers (model.kind=vae)")
+    assert outlook(own()).endswith(f"model: dense layers (model.kind=vae): {USUAL}")
+    assert outlook(own(*GIVEN)).endswith("model: dense layers (model.kind=vae)")
     rule = outlook(own(data="faces.npz"))
     assert "(model.kind=residual_vae) if the images are larger than 32x32 pixels, else" in rule
 

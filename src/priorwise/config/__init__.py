@@ -9,7 +9,7 @@ from priorwise.config.own_code import OwnCodeError
 from priorwise.config.own_parts import AbstractOwnPart
 from priorwise.config.priors import *  # noqa: F403
 from priorwise.config.run import CandidatesConfig, DataConfig, EvaluationConfig, Run
-from priorwise.config.training import TrainingConfig
+from priorwise.config.training import TrainingByModelConfig, TrainingConfig
 
 __all__ = [
     "AbstractConfig",
@@ -20,6 +20,7 @@ __all__ = [
     "OverrideError",
     "OwnCodeError",
     "Run",
+    "TrainingByModelConfig",
     "TrainingConfig",
     "override",
     "validated",

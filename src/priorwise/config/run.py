@@ -8,7 +8,7 @@ from priorwise.choices import Binarize, Likelihood, LogNormMethod, Precision
 from priorwise.config.base import AbstractConfig
 from priorwise.config.models import AbstractPosthocConfig, ModelConfig
 from priorwise.config.objectives import ELBOConfig, ObjectiveConfig
-from priorwise.config.training import TrainingConfig
+from priorwise.config.training import AnyTrainingConfig, TrainingConfig
 from priorwise.features.extractor_names import ExtractorName
 from priorwise.limits import LARGEST_COUNT, LARGEST_SEED
 
@@ -77,7 +77,7 @@ class Run(AbstractConfig):
     data: DataConfig
     model: ModelConfig
     objective: ObjectiveConfig = ELBOConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: AnyTrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     candidates: CandidatesConfig = CandidatesConfig()
 

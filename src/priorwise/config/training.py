@@ -1,16 +1,16 @@
 """The options of a fit, as validated configuration."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from priorwise.choices import OptimizerName, Precision, Trained
 from priorwise.config.base import AbstractConfig
 from priorwise.limits import LARGEST_COUNT, LARGEST_SEED
 from priorwise.schedules import warmup
 
-__all__ = ["TrainingConfig"]
+__all__ = ["AnyTrainingConfig", "TrainingByModelConfig", "TrainingConfig"]
 
 
 class TrainingConfig(AbstractConfig):
@@ -82,3 +82,53 @@ class TrainingConfig(AbstractConfig):
             return warmup(step // steps + 1, self.warmup_epochs)
 
         return weight
+
+    def for_model(self, better: Mapping[str, Any]) -> "TrainingConfig":
+        """The options with those that serve the model where they were left open; here none is.
+
+        Arguments:
+            better: Options that serve the model better than the defaults.
+        """
+        return self
+
+
+class TrainingByModelConfig(TrainingConfig):
+    """Options of a fit of which some are left open: None takes what serves the model."""
+
+    batch_size: int | None = Field(None, ge=1, le=LARGEST_COUNT)  # type: ignore[assignment]
+    """Examples per step, over all processes together."""
+    lr: float | None = Field(None, gt=0)  # type: ignore[assignment]
+    """Learning rate at the start."""
+    lr_warmup_steps: int | None = Field(  # type: ignore[assignment]
+        None, ge=0, le=LARGEST_COUNT
+    )
+    """Steps over which the learning rate rises linearly to ``lr``, before the schedule starts."""
+
+    def for_model(self, better: Mapping[str, Any]) -> TrainingConfig:
+        """The options with those that serve the model, or the usual ones, where it was left open.
+
+        Arguments:
+            better: Options that serve the model better than the defaults of ``TrainingConfig``.
+        """
+        given = {name: value for name, value in self if value is not None or name not in _OPEN}
+        left = {name: value for name, value in better.items() if name not in given}
+        return TrainingConfig(**given, **left)
+
+
+_OPEN = ("batch_size", "lr", "lr_warmup_steps")
+
+
+def _kind(config: object) -> str:
+    """Whether something that describes options of a fit leaves some of them open."""
+    if isinstance(config, Mapping):
+        is_open = any(name in config and config[name] is None for name in _OPEN)
+    else:
+        is_open = isinstance(config, TrainingByModelConfig)
+    return "open" if is_open else "set"
+
+
+AnyTrainingConfig = Annotated[
+    Annotated[TrainingConfig, Tag("set")] | Annotated[TrainingByModelConfig, Tag("open")],
+    Discriminator(_kind),
+]
+"""Options of a fit, some of which the model may decide."""

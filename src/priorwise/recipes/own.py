@@ -10,19 +10,20 @@ from priorwise.config.models import (
 )
 from priorwise.config.priors import VampPriorConfig
 from priorwise.config.run import DataConfig, Run
-from priorwise.config.training import TrainingConfig
+from priorwise.config.training import TrainingByModelConfig, TrainingConfig
 from priorwise.recipes.family import Family
 
 __all__ = ["FAMILIES"]
 
-_TRAINING = TrainingConfig(epochs=200, lr=1e-3, schedule="cosine", warmup_epochs=10, patience=30)
-_CONVOLUTIONS = _TRAINING.model_copy(update=ResidualVAEConfig.training)
+_OPEN = TrainingByModelConfig(epochs=200, schedule="cosine", warmup_epochs=10, patience=30)
+_DENSE = _OPEN.for_model({})
+_CONVOLUTIONS = _OPEN.for_model(ResidualVAEConfig.training)
 
 _MODELS: dict[str, tuple[ModelConfig, TrainingConfig]] = {
     # the first two take convolutions for large images, and what trains those better
-    "vae": (VAEBySizeConfig(), _TRAINING),
-    "vae_vamp": (VAEBySizeConfig(prior=VampPriorConfig(mean=0.5, std=0.02)), _TRAINING),
-    "hvae": (HVAEConfig(), _TRAINING),
+    "vae": (VAEBySizeConfig(), _OPEN),
+    "vae_vamp": (VAEBySizeConfig(prior=VampPriorConfig(mean=0.5, std=0.02)), _OPEN),
+    "hvae": (HVAEConfig(), _DENSE),
     "conv_vae": (ResidualVAEConfig(), _CONVOLUTIONS),
 }
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from priorwise.config.own_parts import NamedCode, code_of
 from priorwise.config.run import CandidatesConfig, Run
 from priorwise.estimators import Estimate, elbo
 from priorwise.progress import say
+from priorwise.training.decision import decided
 from priorwise.training.folder import RunFolderError
 from priorwise.training.group_fit import GroupResult, train_group
 from priorwise.training.lock import held
@@ -93,15 +95,25 @@ def _refuse_incomparable(run: Run) -> None:
             "the same data and have the same kind of likelihood, so that their bounds can be "
             f"compared; got {setting}."
         )
-    for value in values:
-        override(run, [], {setting: value})
+    runs = {value: override(run, [], {setting: value}) for value in values}
     splits = splits_of(run.data)
+    _refuse_equal(setting, {value: decided(each, splits.spec) for value, each in runs.items()})
     refuse_too_large(run.model, splits.spec)
     if run.model.build(splits.spec, seed=run.training.seed).known_log_norm() is None:
         raise ValueError(
             "expected candidates with a bound that is known; the prior of this run has an unknown "
             "normaliser. Train and evaluate each value by itself."
         )
+
+
+def _refuse_equal(setting: str, runs: Mapping[int | str, Run]) -> None:
+    """Refuse values that say the same in other words, or that the data make the same."""
+    for (one, run), (other, again) in combinations(runs.items(), 2):
+        if run.record() == again.record():
+            raise ValueError(
+                f"expected `candidates.values` whose runs differ; with {setting}={one} and "
+                f"{setting}={other} they are one and the same run on these data. Leave one out."
+            )
 
 
 def _bounds(group: RunGroup, samples: int, code: NamedCode) -> dict[str, Estimate]:
