@@ -320,7 +320,7 @@ def test_a_scale_that_no_tensor_holds_is_seen():
 
 
 def test_a_turned_pixel_is_no_other_model(monkeypatch):
-    """Fault: a draw in the probe, of which rounding turned one pixel."""
+    """Fault: a draw in the probe of a decoder without a mean; rounding may turn a pixel of it."""
     model = pixel_hvae((1, 3, 2), latent=2, hidden=4, features=2)
     x = torch.bernoulli(torch.full((20, 1, 3, 2), 0.5))
     subject = Subject(model, as_splits(x), EvaluationConfig())
