@@ -126,8 +126,12 @@ def _show_choice(result: "GroupResult", out: Path, advice: str, *, as_json: bool
     if as_json:
         choice = vars(result.group.choice)
         print_json({"run": str(out), **result.record, "choice": choice})
-    else:
-        show("\n".join([*choice_lines(result.group), advice]))
+        return
+    show("\n".join(choice_lines(result.group)))
+    for name, numbers in result.numbers.items():
+        for doubt in numbers["warnings"]:
+            show(f"warning: {name}: {doubt}")
+    show(advice)
 
 
 def _best_words(numbers: dict[str, Any]) -> str:

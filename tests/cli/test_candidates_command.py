@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from priorwise.training import load, read_group
+from priorwise.training import FitResult, load, read_group
 
 SMALL = [
     "model.hidden=4",
@@ -58,6 +58,15 @@ def test_the_command_says_what_was_chosen_and_why(train, chosen, capsys):
     assert record["choice"]["value"] == choice.value
     assert record["choice"]["numbers"] == choice.numbers
     assert set(record["members"]) == {"components-2", "components-5"}
+
+
+def test_doubts_about_the_fits_are_repeated_at_the_end(train, chosen, capsys, monkeypatch):
+    """Fault: a candidate that diverged after its best, chosen without a word."""
+    monkeypatch.setattr(FitResult, "warnings", property(lambda result: (result.folder.name + "!",)))
+    assert ended(*train) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3:5] == [f"warning: {name}: {name}!" for name in read_group(chosen).members]
+    assert lines[5].startswith("Next: ")
 
 
 def test_the_other_commands_take_the_chosen_one(chosen, capsys):

@@ -153,6 +153,18 @@ def test_training_again_extends_the_seeds_that_are_there(group, inside, images, 
     assert "over 3 seeds" in words
 
 
+@pytest.mark.filterwarnings("ignore:.*goes on to 3 epochs")
+def test_a_table_refuses_numbers_of_earlier_weights(group, inside, refused, images, tmp_path):
+    """Fault: numbers of two epochs in the row of a run of three."""
+    out = tmp_path / "group"
+    shutil.copytree(group, out)
+    longer = [*SMALL, "training.epochs=3", "--data", images, "--seed", 3, "--out", out]
+    inside("train", "own/vae", *longer)
+    for run in (out, out / "seed-3"):
+        message = " ".join(refused("table", "vampprior", run).split())
+        assert "it was trained on since it was evaluated. Run `priorwise evaluate" in message
+
+
 def test_a_single_seed_has_no_spread(inside, images, tmp_path):
     """Fault: a spread of 0, which says that training leaves nothing to chance."""
     out = tmp_path / "one"

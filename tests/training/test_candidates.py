@@ -168,7 +168,7 @@ CASES = {
 def test_the_words_of_a_choice(tmp_path, case):
     """Fault: a winner by luck that is called better; an end of the grid that nobody sees."""
     values, best, words = CASES[case]
-    group = RunGroup(tmp_path, {}, "model.size", tuple(sorted(values)))
+    group = RunGroup(tmp_path, {"training": {"epochs": 2}}, "model.size", tuple(sorted(values)))
     for value in values:
         group = group.with_end(group.name_of(value), End("finished"))
     bounds = {group.name_of(value): bound(*values[value]) for value in sorted(values)}

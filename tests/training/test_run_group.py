@@ -12,6 +12,7 @@ import torch
 from kills import KilledError, Writes, assert_same_run
 
 from priorwise.config.overrides import override
+from priorwise.evaluation import seeds_of
 from priorwise.models.base import AbstractModel
 from priorwise.recipes import recipe
 from priorwise.training import (
@@ -105,6 +106,7 @@ def test_a_member_that_patience_stopped_does_not_stop_the_group(tmp_path):
     longer = override(run, ["training.epochs=81"])
     after = train_seeds(longer, tmp_path / "group", seeds=1, **QUIET)
     assert next(iter(after.numbers.values()))["epochs"] == numbers["epochs"]
+    assert list(seeds_of(tmp_path / "group").finished) == list(before.numbers)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,14 @@ def test_another_group_in_the_folder_is_refused(two, change, words):
         ({"choice": {"value": 99, "why": "it is large", "numbers": {}}}, "`choice`"),
         ({"choice": {"value": 14, "why": "it is large", "numbers": 3}}, "`choice`"),
         ({"run": 3}, "`run`"),
+        ({"run": {}}, "`run` has no number of epochs"),
+        ({"values": "14"}, "`values` is of another kind"),
+        (
+            {"ends": {"seed-99": {"state": "finished", "words": ""}}},
+            "seed-99'?, which is no member",
+        ),
+        ({"ends": {"seed-14": {"words": ""}}}, "`ends`"),
+        ({"ends": {"seed-14": {"state": "finished", "words": "", "epochs": "2"}}}, "`ends`"),
         ({"setting": "training./../../seed"}, "`setting`"),
     ],
 )
@@ -201,7 +211,7 @@ def test_a_group_stands_for_one_run_where_one_is_wanted(two, tmp_path, capsys):
     assert f"its first member, seed-{FIRST}" in capsys.readouterr().err
     assert len(load_splits(folder).test) == 300
     assert one_run(folder / "elsewhere") == folder / "elsewhere"
-    group = replace(two.group, folder=tmp_path, setting="model.latent", values=(2, 3))
+    group = replace(two.group, folder=tmp_path, setting="model.latent", values=(2, 3), ends={})
     group.write()
     with pytest.raises(RunFolderError, match=r"not made yet.*latent-2.*latent-3"):
         one_run(tmp_path)

@@ -18,6 +18,7 @@ from priorwise.models import AbstractModel
 from priorwise.progress import say
 from priorwise.training.folder import RunFolderError
 from priorwise.training.lock import held
+from priorwise.training.members import refuse_other_members
 from priorwise.training.run_data import load_splits
 from priorwise.training.run_group import RunGroup, one_run, read_group
 from priorwise.training.run_record import read_run
@@ -111,8 +112,9 @@ def seeds_of(folder: str | Path) -> RunGroup:
     """The group of seeds in a folder.
 
     Raises:
-        RunFolderError: if there is none, its members differ in something else than the seed, or
-            none of them was trained to its end.
+        RunFolderError: if there is none, its members differ in something else than the seed, none
+            of them was trained to its end, or another run lies in the folder of one.
+        CheckpointError: if the weights of a member are missing or damaged.
     """
     group = read_group(folder)
     if not group.repeats:
@@ -126,6 +128,7 @@ def seeds_of(folder: str | Path) -> RunGroup:
             f"expected a seed that was trained to its end; {folder} has none: "
             + "; ".join(f"{name} {words}" for name, words in group.missing.items())
         )
+    refuse_other_members(group)
     return group
 
 

@@ -20,11 +20,13 @@ from priorwise.config.models import (
 from priorwise.config.run import Run
 from priorwise.evaluation import EvaluationRecord, seeds_of
 from priorwise.recipes.departures import changed_settings, fewer_draws, other_data
-from priorwise.storage import write_atomically
+from priorwise.storage import content_hash, write_atomically
+from priorwise.tilts import tensors_without_log_norms
 from priorwise.training.checkpoint import read_checkpoint
 from priorwise.training.folder import read_record
 from priorwise.training.run_group import one_run, stands_for_all
 from priorwise.training.run_record import read_run
+from priorwise.training.runner import load
 
 __all__ = ["group_result", "result_of", "result_record"]
 
@@ -84,7 +86,8 @@ def result_record(
         notes: Further departures from the published protocol, in words.
 
     Raises:
-        ValueError: for a run that was not evaluated, or a model without a likelihood.
+        ValueError: for a run that was not evaluated since it was trained, or a model without a
+            likelihood.
     """
     folder = Path(folder)
     run, spec, identity = read_run(folder)
@@ -95,6 +98,11 @@ def result_record(
             f"{folder}` first."
         )
     evaluation = record.numbers
+    if evaluation["subject"]["weights"] != content_hash(tensors_without_log_norms(load(folder))):
+        raise ValueError(
+            f"expected a record of the weights that {folder} has now; it was trained on since it "
+            f"was evaluated. Run `priorwise evaluate {folder}` again."
+        )
     last = read_line(whole_lines(folder / "metrics.jsonl")[-1])
     changes = changed_settings(run, spec)
     nll = evaluation["nll"]

@@ -25,7 +25,15 @@ from priorwise.storage import append_line, write_atomically
 from priorwise.training.lines import fault_of
 from priorwise.training.run_identity import EPOCHS, differences, is_extension, name_of, words_of
 
-__all__ = ["GOES_ON", "GROUP", "RunFolder", "RunFolderError", "read_record", "refuse_strangers"]
+__all__ = [
+    "GOES_ON",
+    "GROUP",
+    "RunFolder",
+    "RunFolderError",
+    "changes_of",
+    "read_record",
+    "refuse_strangers",
+]
 
 GROUP = "group.json"
 """The record of a group of runs, whose folder holds those of its members, see ``run_group``."""
@@ -81,13 +89,7 @@ class RunFolder:
         stored = read_record(self._record)
         about_before = stored.get("about", {})
         self.name = name_of(stored["identity"])
-        changed = differences(stored["identity"], identity)
-        if changed and not is_extension(changed):
-            words = words_of(changed, about_before.get("data", ""), about.get("data", ""))
-            raise RunFolderError(
-                f"{self.path} holds another run: {words}. Nothing in it was changed. Choose "
-                "another folder with --out, or the settings of the run that is there."
-            )
+        changed = changes_of(self.path, stored, identity, about)
         self._warn_of_changes(about_before, about)
         self.extended = changed.get(EPOCHS)
         # without options that an earlier version did not know: they would change the name
@@ -216,6 +218,30 @@ def _with_values_of(stored: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
         else now.get(name, value)
         for name, value in stored.items()
     }
+
+
+def changes_of(
+    path: Path, stored: Mapping[str, Any], identity: Mapping[str, Any], about: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """What an extension changes in the run of a folder; empty if nothing.
+
+    Arguments:
+        path: The folder.
+        stored: Its record.
+        identity: The record that defines the run now.
+        about: Its ``data`` describes the data of the run now in words.
+
+    Raises:
+        RunFolderError: if it is another run.
+    """
+    changed = differences(stored["identity"], identity)
+    if changed and not is_extension(changed):
+        words = words_of(changed, stored["about"].get("data", ""), about.get("data", ""))
+        raise RunFolderError(
+            f"{path} holds another run: {words}. Nothing in it was changed. Choose "
+            "another folder with --out, or the settings of the run that is there."
+        )
+    return changed
 
 
 def refuse_strangers(path: Path) -> None:

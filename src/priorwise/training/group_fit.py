@@ -1,6 +1,7 @@
 """Training a group of runs into a folder, such as several seeds of one run."""
 
 import os
+import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ import torch
 from priorwise.config.own_parts import code_of
 from priorwise.config.run import Run
 from priorwise.progress import say
-from priorwise.training.folder import RunFolderError
+from priorwise.training.folder import RunFolderError, refuse_strangers
 from priorwise.training.lock import held
 from priorwise.training.member_process import MemberFit, Outcome, fitted_at_once
-from priorwise.training.run_data import located
+from priorwise.training.run_data import located, splits_of
 from priorwise.training.run_group import SEED, RunGroup, opened, refuse_candidates
+from priorwise.training.runner import check
 from priorwise.training.spread import Spread
 
 __all__ = ["GroupResult", "train_group", "train_seeds"]
@@ -107,7 +109,8 @@ def train_group(
         progress: Whether to show progress.
 
     Raises:
-        RunFolderError: if the folder holds something else, or a group of other runs.
+        RunFolderError: if the folder holds something else, a group of other runs, or a member of
+            other data.
         OverrideError: if the run has no such setting, or it cannot have such a value.
         ValueError: if ``jobs`` is not positive, or a member cannot be trained.
         KeyboardInterrupt: on Ctrl-C, after the fits that were running wrote their checkpoints.
@@ -117,7 +120,7 @@ def train_group(
     _refuse_torchrun()
     refuse_candidates(run)
     run, folder, values = located(run), Path(out), list(values)
-    opened(folder, run, setting, values)  # refuses before anything is made
+    _check_members(opened(folder, run, setting, values), code_of(run), init)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
         group = opened(folder, run, setting, values)
@@ -134,6 +137,28 @@ def train_group(
             for name in group.members
         ]
         return _trained(group, fits, min(jobs, len(fits)))
+
+
+def _check_members(group: RunGroup, code: Sequence[str], init: str | Path | None) -> None:
+    """Refuse a group with a member that cannot be trained, or go on, before anything is written.
+
+    Of seeds that were not begun the first speaks for all. What its fit warns of is not said here.
+
+    Raises:
+        ValueError: for such a group.
+    """
+    data, splits = None, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for value in group.values:
+            name = group.name_of(value)
+            if splits is not None and group.repeats and not group.holds(name):
+                refuse_strangers(group.members[name])
+                continue
+            run = group.run_of(value, code)
+            if splits is None or run.data != data:
+                data, splits = run.data, splits_of(run.data)
+            check(run, splits, group.members[name], init=init)
 
 
 def _refuse_torchrun() -> None:

@@ -9,11 +9,10 @@ a complete run folder, so every command can read it alone. Nothing here needs to
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from priorwise.config.overrides import OverrideError, override, validated
 from priorwise.config.own_parts import NamedCode, stored, with_code
@@ -22,7 +21,8 @@ from priorwise.progress import say
 from priorwise.reading import UnreadableError, read_json, shortened
 from priorwise.storage import write_atomically
 from priorwise.training.folder import GOES_ON, GROUP, RunFolderError
-from priorwise.training.run_identity import differences, is_extension, words_of
+from priorwise.training.group_record import Value, check_record, check_values
+from priorwise.training.run_identity import EPOCHS, differences, words_of
 
 __all__ = [
     "SEED",
@@ -39,9 +39,6 @@ __all__ = [
 
 SEED = "training.seed"
 """The setting in which the members differ if they are repetitions of one run."""
-Value: TypeAlias = str | int
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_SETTING = re.compile(r"\w+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -51,10 +48,12 @@ class End:
     Attributes:
         state: Whether its fit came to its end, or diverged.
         words: Why it diverged.
+        epochs: The epochs that were asked for; None counts as those of the group.
     """
 
     state: Literal["finished", "diverged"]
     words: str = ""
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,22 +103,39 @@ class RunGroup:
 
     @property
     def finished(self) -> dict[str, Path]:
-        """The members whose fits came to their end."""
-        return {name: path for name, path in self.members.items() if self._is(name, "finished")}
+        """The members whose fits came to their end, with all epochs, and that are still there."""
+        return {name: path for name, path in self.members.items() if not self._lack(name)}
 
     @property
     def missing(self) -> dict[str, str]:
         """Why each of the other members has no result, in words."""
-        return {
-            name: f"diverged: {self.ends[name].words}"
-            if self._is(name, "diverged")
-            else "is not trained to its end; run `priorwise train` again"
-            for name in self.members
-            if not self._is(name, "finished")
-        }
+        return {name: words for name in self.members if (words := self._lack(name))}
 
-    def _is(self, name: str, state: str) -> bool:
-        return name in self.ends and self.ends[name].state == state
+    def _lack(self, name: str) -> str:
+        """Why a member has no result, in words; empty if it has one."""
+        end, now = self.ends.get(name), self.epochs_of(name)
+        if end is None:
+            return "is not trained to its end; run `priorwise train` again"
+        if end.state == "diverged":
+            return f"diverged: {end.words}"
+        if not self.holds(name):
+            return "has no run in its folder any more; run `priorwise train` again"
+        if end.epochs not in (None, now):
+            return (
+                f"was trained for {end.epochs} epochs, and the group has {now} now; run "
+                "`priorwise train` again"
+            )
+        return ""
+
+    def holds(self, name: str) -> bool:
+        """Whether the folder of a member holds a run."""
+        return (self.folder / name / "run.json").is_file()
+
+    def epochs_of(self, name: str) -> int:
+        """The epochs that a member is trained for."""
+        if self.setting == EPOCHS:
+            return next(int(value) for value in self.values if self.name_of(value) == name)
+        return int(self.run["training"]["epochs"])
 
     def name_of(self, value: Value) -> str:
         """The name of the member with a value of the setting."""
@@ -132,15 +148,22 @@ class RunGroup:
             RunFolderError: if the record is damaged, or the value does not fit.
             OwnCodeError: if the run needs code that ``code`` does not name.
         """
+        return with_code(self.stored_run_of(value), code, self.folder)
+
+    def stored_run_of(self, value: Value) -> Run:
+        """The run of the member with a value of the setting, with its code as it is stored.
+
+        Raises:
+            RunFolderError: if the record is damaged, or the value does not fit.
+        """
         try:
-            run = override(validated(self.run), [], {self.setting: value})
+            return override(validated(self.run), [], {self.setting: value})
         except OverrideError as error:
             raise RunFolderError(f"{self.folder / GROUP} cannot be read: {error}") from error
-        return with_code(run, code, self.folder)
 
     def with_end(self, name: str, end: End) -> "RunGroup":
         """The group in which a member came to its end."""
-        return replace(self, ends={**self.ends, name: end})
+        return replace(self, ends={**self.ends, name: replace(end, epochs=self.epochs_of(name))})
 
     def write(self) -> None:
         """Write the record into the folder of the group."""
@@ -180,8 +203,8 @@ def read_group(folder: str | Path) -> RunGroup:
         raise RunFolderError(f"expected a group of runs with {GROUP}; there is none at {folder}.")
     try:
         record = read_json(path)
-        _check(record)
-        return RunGroup(
+        check_record(record)
+        group = RunGroup(
             Path(folder),
             record["run"],
             record["setting"],
@@ -189,6 +212,10 @@ def read_group(folder: str | Path) -> RunGroup:
             {name: End(**end) for name, end in record["ends"].items()},
             None if record["choice"] is None else Choice(**record["choice"]),
         )
+        strangers = [name for name in group.ends if name not in group.members]
+        if strangers:
+            raise ValueError(f"`ends` names {shortened(strangers[0])}, which is no member")
+        return group
     except UnreadableError as error:
         raise RunFolderError(f"{error} Restore it, or choose another folder.") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -196,44 +223,6 @@ def read_group(folder: str | Path) -> RunGroup:
             f"{path} is damaged ({shortened(str(error))}). Restore it, or choose another folder; "
             "its members can still be used, each alone."
         ) from error
-
-
-def _check(record: Mapping[str, Any]) -> None:
-    """Refuse a record that is not of the kinds that are written.
-
-    Raises:
-        KeyError, TypeError, AttributeError, ValueError: for such a record.
-    """
-    _check_values(record["values"])
-    if not isinstance(record["run"], dict) or not _SETTING.fullmatch(record["setting"]):
-        raise ValueError("`run` or `setting` is of another kind")
-    for end in record["ends"].values():
-        if end["state"] not in ("finished", "diverged") or not isinstance(end["words"], str):
-            raise ValueError("`ends` is of another kind")
-    choice = record["choice"]
-    if choice is None:
-        return
-    if choice["value"] not in record["values"] or not isinstance(choice["why"], str):
-        raise ValueError("`choice` is no member")
-    if not isinstance(choice["numbers"], dict):
-        raise ValueError("the numbers of `choice` are of another kind")
-
-
-def _check_values(values: Sequence[Value]) -> None:
-    """Refuse values that are equal, or that no folder can be named after.
-
-    Raises:
-        ValueError: for such values.
-    """
-    for value in values:
-        plain = isinstance(value, str | int) and not isinstance(value, bool)
-        if not plain or not _PLAIN.fullmatch(str(value)):
-            raise ValueError(
-                "expected `values` as numbers or plain words, since folders are named after them; "
-                f"got {shortened(value)}."
-            )
-    if not values or len(set(map(str, values))) < len(values):
-        raise ValueError(f"expected `values` that differ, at least one; got {shortened(values)}.")
 
 
 def refuse_candidates(run: Run) -> None:
@@ -253,8 +242,8 @@ def refuse_candidates(run: Run) -> None:
 def opened(folder: str | Path, run: Run, setting: str, values: Sequence[Value]) -> RunGroup:
     """The group of a folder: a new one, or the one that is there, with more values or epochs.
 
-    Nothing is written. A group that grows has no choice any more, and with more epochs none of its
-    members is at its end.
+    Nothing is written. A group that grows has no choice any more, and a member whose folder is gone
+    has no end. Whether the members can have these epochs is for them to say, see ``runner.check``.
 
     Arguments:
         folder: The folder; it may be missing.
@@ -268,7 +257,7 @@ def opened(folder: str | Path, run: Run, setting: str, values: Sequence[Value]) 
         ValueError: for values that are equal, or that no folder can be named after.
     """
     folder = Path(folder)
-    _check_values(values)
+    check_values(values)
     runs = {value: stored(override(run, [], {setting: value})) for value in values}
     earlier = read_group(folder) if is_group(folder) else None
     first = values[0] if earlier is None or earlier.values[0] not in runs else earlier.values[0]
@@ -310,15 +299,18 @@ def _continued(earlier: RunGroup, group: RunGroup) -> RunGroup:
             "there."
         )
     changed = differences({"run": earlier.run}, {"run": group.run})
-    extended = is_extension(changed)
-    if changed and not extended:
+    if changed and changed.keys() != {EPOCHS}:
         raise RunFolderError(f"{where}: {words_of(changed)}. {advice} the group that is there.")
     more = [value for value in group.values if value not in earlier.values]
-    grown = bool(more) or extended
+    grown = bool(more) or bool(changed)
     return replace(
         group,
         values=(*earlier.values, *more),
-        ends={} if extended else earlier.ends,
+        ends={
+            name: replace(end, epochs=end.epochs or earlier.epochs_of(name))
+            for name, end in earlier.ends.items()
+            if earlier.holds(name)
+        },
         choice=None if grown else earlier.choice,
     )
 

@@ -14,7 +14,7 @@ from priorwise.data.spec import DataError, DataSpec
 from priorwise.training.folder import RunFolderError, read_record
 from priorwise.training.run_group import is_group, one_run, read_group
 
-__all__ = ["read_run", "resolve_base"]
+__all__ = ["read_run", "resolve_base", "stored_run"]
 
 
 def read_run(
@@ -33,6 +33,16 @@ def read_run(
         RunFolderError: if there is no run, or it was not made from a recipe, or is not valid.
         OwnCodeError: if the run needs code that ``code`` does not name.
     """
+    run, spec, identity = stored_run(folder)
+    return with_code(run, code, folder), spec, identity
+
+
+def stored_run(folder: str | Path) -> tuple[Run, DataSpec, dict[str, Any]]:
+    """As ``read_run``, with the names of code as they are stored: nothing of it can be executed.
+
+    Raises:
+        RunFolderError: as ``read_run``.
+    """
     identity = read_record(Path(folder) / "run.json")["identity"]
     if "run" not in identity:
         raise RunFolderError(
@@ -45,7 +55,7 @@ def read_run(
         spec = described_data(identity.get("spec"))
     except (OverrideError, DataError) as error:
         raise RunFolderError(f"{Path(folder) / 'run.json'} cannot be read: {error}") from error
-    return with_code(run, code, folder), spec, identity
+    return run, spec, identity
 
 
 def resolve_base(run: Run, base: str | Path | None, code: NamedCode | None = None) -> Run:

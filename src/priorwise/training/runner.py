@@ -1,7 +1,8 @@
 """Training a run into a folder, and loading its model from there."""
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from priorwise.training.checkpoint import (
 )
 from priorwise.training.checkpoint import model_tensors as tensors_of
 from priorwise.training.decision import decided, decision_words
-from priorwise.training.folder import RunFolderError, read_record
+from priorwise.training.folder import RunFolderError, changes_of, read_record, refuse_strangers
 from priorwise.training.loop import FitResult, fit
 from priorwise.training.model_size import refuse_too_large
 from priorwise.training.run_data import load_splits, located, require_same_data, splits_of
@@ -37,7 +38,7 @@ from priorwise.training.run_group import one_run, refuse_candidates
 from priorwise.training.run_identity import name_of
 from priorwise.training.run_record import read_run
 
-__all__ = ["load", "load_base", "load_splits", "save_log_norm", "train_run"]
+__all__ = ["check", "load", "load_base", "load_splits", "save_log_norm", "train_run"]
 
 _BEST = "best.safetensors"
 _PRIOR = "prior."
@@ -78,6 +79,57 @@ def train_run(
     run = located(run)
     splits = splits_of(run.data)
     words = decision_words(run, splits.spec)
+    begin = _begin(run, splits, init)
+    run, base, model = begin.run, begin.base, begin.model
+    objective = _objective(run, model, len(splits.train), from_codes=init is None)
+    return fit(
+        model,
+        splits,
+        objective,
+        out=out,
+        progress=progress,
+        callbacks=[*_said(words, show=progress), *_keepers(run, base), *as_callbacks(callbacks)],
+        identity=begin.identity,
+        about=code_hashes(run),
+        **run.training.model_dump(),
+    )
+
+
+def check(run: Run, splits: Splits, out: Path, *, init: str | Path | None = None) -> None:
+    """Refuse what ``train_run`` would refuse before it opens the folder; nothing is written.
+
+    Arguments:
+        run: The run.
+        splits: Its data.
+        out: Its folder; it may be missing.
+        init: As for ``train_run``.
+
+    Raises:
+        ValueError: as ``train_run``.
+    """
+    refuse_strangers(out)
+    identity = _begin(located(run), splits, init).identity
+    if not (out / "run.json").exists():
+        return
+    identity["data_fingerprint"] = splits.fingerprint()
+    record = read_record(out / "run.json")
+    before = {name: record["identity"].get(name, {}) for name in (*identity, "init")}
+    now = json.loads(json.dumps({"init": {}, **identity}))
+    changes_of(out, {**record, "identity": before}, now, {"data": splits.describe()})
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """What a fit begins with: the run that its data decided on, its models, and what defines it."""
+
+    run: Run
+    base: AbstractModel | None
+    model: AbstractModel
+    identity: dict[str, Any]
+
+
+def _begin(run: Run, splits: Splits, init: str | Path | None) -> _Begin:
+    """The beginning of the fit of a run on its data, from the weights of another one if named."""
     run = decided(run, splits.spec)
     refuse_too_large(run.model, splits.spec)
     base = _base_of(run, splits)
@@ -87,18 +139,7 @@ def train_run(
         _start_from(model, Path(init), run)
         weights = content_hash(tensors_without_log_norms(model))
         identity["init"] = {"weights": weights, "run": str(Path(init).absolute())}
-    objective = _objective(run, model, len(splits.train), from_codes=init is None)
-    return fit(
-        model,
-        splits,
-        objective,
-        out=out,
-        progress=progress,
-        callbacks=[*_said(words, show=progress), *_keepers(run, base), *as_callbacks(callbacks)],
-        identity=identity,
-        about=code_hashes(run),
-        **run.training.model_dump(),
-    )
+    return _Begin(run, base, model, identity)
 
 
 def _base_of(run: Run, splits: Splits) -> AbstractModel | None:
