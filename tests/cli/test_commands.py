@@ -18,7 +18,7 @@ from priorwise import load, wrap
 from priorwise.distributions import IndependentBernoulli
 from priorwise.evaluation import EvaluationRecord, runs
 from priorwise.models import AbstractModel
-from priorwise.recipes.result import result_record
+from priorwise.recipes import result
 from priorwise.recipes.view import print_table
 from priorwise.training.checkpoint import read_checkpoint
 
@@ -207,7 +207,9 @@ def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deter
     """
     run = tmp_path / "run"
     shutil.copytree(vae, run)
-    monkeypatch.setattr(runs, "load", lambda *folder_and_code: codes(deterministic))
+    model = codes(deterministic)
+    for module in (runs, result):
+        monkeypatch.setattr(module, "load", lambda *folder_and_code: model)
     text = inside("evaluate", run, "--quality", "raw", "--samples", 50)
     record = json.loads((run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert "a Delta (deterministic encoder or decoder) has no density" in record["nll"]["refused"]
@@ -231,7 +233,7 @@ def test_evaluate_a_deterministic_part(inside, vae, tmp_path, monkeypatch, deter
 def check_committed(run: Path, record: dict[str, Any]) -> None:
     """A committed result holds a likelihood; distances that were refused keep their reason."""
     with pytest.raises(ValueError, match="has none: a Delta"):
-        result_record(run, paper="own")
+        result.result_record(run, paper="own")
     nll = {
         "value": 3.0,
         "stderr": 0.1,
@@ -243,7 +245,7 @@ def check_committed(run: Path, record: dict[str, Any]) -> None:
     }
     known = {name: value for name, value in record.items() if name != "checksums"}
     EvaluationRecord(known | {"nll": nll}).write(run / "evaluation.json")
-    committed = result_record(run, paper="own")
+    committed = result.result_record(run, paper="own")
     assert committed["quality"]["low_posterior"] == record["quality"]["low_posterior"]
     assert committed["quality"]["random"]["value"] == record["quality"]["random"]["value"]
     print_table("own", [], [committed])

@@ -98,11 +98,6 @@ def result_record(
             f"{folder}` first."
         )
     evaluation = record.numbers
-    if evaluation["subject"]["weights"] != content_hash(tensors_without_log_norms(load(folder))):
-        raise ValueError(
-            f"expected a record of the weights that {folder} has now; it was trained on since it "
-            f"was evaluated. Run `priorwise evaluate {folder}` again."
-        )
     last = read_line(whole_lines(folder / "metrics.jsonl")[-1])
     changes = changed_settings(run, spec)
     nll = evaluation["nll"]
@@ -110,6 +105,11 @@ def result_record(
         raise ValueError(
             f"expected a run with a likelihood, which the table shows; {folder} has none: "
             f"{nll['refused']}"
+        )
+    if evaluation["subject"]["weights"] != content_hash(tensors_without_log_norms(load(folder))):
+        raise ValueError(
+            f"expected a record of the weights that {folder} has now; it was trained on since it "
+            f"was evaluated. Run `priorwise evaluate {folder}` again."
         )
     departures = (
         [f"training: {', '.join(f'{name} {text}' for name, text in changes.items())}"]
