@@ -21,6 +21,7 @@ from priorwise.evaluation import (
     evaluate_run,
     kept_record,
     measure,
+    measuring,
     record_of_run,
 )
 from priorwise.models import moons_vae, pixel_hvae
@@ -317,6 +318,13 @@ def test_a_scale_that_no_tensor_holds_is_seen():
     second = measure(subject(0.3), first)
     assert second.numbers["nll"]["value"] != pytest.approx(first.numbers["nll"]["value"], abs=0.01)
     assert second.numbers["nll"] == measure(subject(0.3)).numbers["nll"]
+
+
+@pytest.mark.parametrize("probe", [[[1.0]], ["a"], [1.0, 2.0], [], None, 3, {}])
+def test_a_damaged_probe_is_that_of_another_model(probe):
+    """Fault: Python's "must be real number, not list" on a damaged record."""
+    assert not measuring._same({"probe": probe}, {"probe": [1.0]})
+    assert measuring._same({"probe": [1.0, None]}, {"probe": [1.0 + 1e-9, None]})
 
 
 def test_a_turned_pixel_is_no_other_model(monkeypatch):

@@ -397,6 +397,7 @@ def test_refusals_of_ancestral_sampling():
             "expected a positive, finite `step_size`; got nan",
         ),
         (lambda: Ancestral(0.0), "expected a positive, finite `temperature`; got 0.0"),
+        (lambda: SIR(temperature=1e40), "`temperature` of at most 10,000; got 1e\\+40"),
         (lambda: SIR(temperature=float("inf")), "positive, finite `temperature`; got inf"),
     ],
 )

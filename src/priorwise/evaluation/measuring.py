@@ -122,13 +122,17 @@ def _same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     names = (earlier.keys() | now.keys()) - {"probe"}
     if any(earlier.get(name) != now.get(name) for name in names):
         return False
-    pairs = zip(earlier["probe"], now["probe"], strict=True)
-    return all(
-        one == other
-        if one is None or other is None
-        else math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
-        for one, other in pairs
-    )
+    probe, expected = earlier.get("probe"), now["probe"]
+    if not isinstance(probe, list) or len(probe) != len(expected):
+        return False
+    return all(map(_agree, probe, expected))
+
+
+def _agree(one: object, other: object) -> bool:
+    """Whether two numbers differ by rounding at most; None where there is no density."""
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+    return one == other
 
 
 def _holds(

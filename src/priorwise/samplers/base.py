@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from priorwise.distributions import Tilted
+from priorwise.limits import LARGEST_TEMPERATURE
 from priorwise.progress import tell_sampling
 from priorwise.samplers.temperature import cooled
 from priorwise.typing import Shape
@@ -74,6 +75,11 @@ class AbstractSampler(ABC):
     def __init__(self, temperature: float = 1.0) -> None:
         if not 0 < temperature < math.inf:
             raise ValueError(f"expected a positive, finite `temperature`; got {temperature}.")
+        if temperature > LARGEST_TEMPERATURE:
+            raise ValueError(
+                f"expected a `temperature` of at most {LARGEST_TEMPERATURE:,}; got {temperature}. "
+                "Draws so far away decode to nothing."
+            )
         self.temperature = temperature
 
     def __call__(self, distribution: Distribution, sample_shape: Shape = ()) -> Tensor:
